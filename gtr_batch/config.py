@@ -1,0 +1,221 @@
+"""Settings: one TOML file and the environment, read once into frozen classes, one per room.
+
+``GTR_CONFIG`` names the TOML file. Any setting can be given in the environment as ``GTR_<ROOM>__<SETTING>``
+(``GTR_PACS__PORT=11112``), which wins. Unknown keys are errors. There are no default passwords.
+What a model was trained with is not here: it lies in the artefact's manifest.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from datetime import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from gtr_batch.errors import ConfigError
+
+_PAGE = "docs/operations.md, Settings"
+
+
+@frozen
+class PacsConfig:
+    """The PACS and ourselves as DICOM application entities. Times in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 11112
+    called_ae_title: str = "PACS"
+    calling_ae_title: str = "GTRBATCH"
+    retrieve_mode: str = "get"  # "get" (C-GET) | "move" (C-MOVE to our own Storage SCP)
+    move_host: str = "127.0.0.1"  # interface our Storage SCP binds to
+    move_port: int = 0  # 0: any free port (only where the PACS can be told); a PACS normally needs a fixed one
+    move_ae_title: str = "GTRBATCH"
+    commitment: str = "auto"  # "auto" (ask; read back where not offered) | "off" (read back only)
+    commitment_timeout_s: float = 60.0
+    commitment_port: int = 0  # port we listen on for N-EVENT-REPORT on another association; 0: none
+    connect_timeout_s: float = 10.0
+    acse_timeout_s: float = 15.0
+    dimse_timeout_s: float = 60.0
+    network_timeout_s: float = 60.0
+    max_pdu: int = 131072
+    answer_cap: int = 0  # answers after which this PACS stops (0: learnt from its status); triggers bisection
+    associations: int = 2  # at once
+    max_instances: int = 5000  # per series
+    max_bytes: int = 8 * 1024**3  # per association
+
+    def __attrs_post_init__(self) -> None:
+        if self.retrieve_mode not in ("get", "move"):
+            raise ConfigError(f"pacs.retrieve_mode is {self.retrieve_mode!r}; 'get' or 'move'")
+        if self.commitment not in ("auto", "off"):
+            raise ConfigError(f"pacs.commitment is {self.commitment!r}; 'auto' or 'off'")
+
+
+@frozen
+class DatabaseConfig:
+    """PostgreSQL >= 15. One DSN a role (libpq URL or keywords); see sql/README.md for the roles."""
+
+    dsn: str = field(default="", repr=False)  # role app: rows
+    owner_dsn: str = field(default="", repr=False)  # role owner: `gtr migrate` only
+    reader_dsn: str = field(default="", repr=False)  # role reader: views only
+    connect_timeout_s: int = 10
+    statement_timeout_s: int = 60
+
+
+@frozen
+class FilesConfig:
+    """Where a night's files lie; on shared storage where several workers share a night."""
+
+    root: Path = field(default=Path("/var/lib/gtr"), converter=Path)
+    retention_days: int = 14  # pixels older than this many nights are deleted by `housekeeping`
+    min_free_gb: float = 5.0
+
+
+@frozen
+class EhrConfig:
+    """EHR extracts: a folder with one CSV a table (see sql/README.md)."""
+
+    folder: Path = field(default=Path("/var/lib/gtr/ehr"), converter=Path)
+
+
+@frozen
+class IntakeConfig:
+    """Which studies and series become cases."""
+
+    window_start: time = time(0, 0)  # the night window begins on the night's date at this wall clock time
+    window_hours: float = 24.0
+    refuse_without_ehr: bool = True
+    probes: int = 3  # instances fetched per candidate series for header and HU evidence
+
+
+@frozen
+class ValidateConfig:
+    """Limits of the header and pixel suites, mm and HU."""
+
+    min_thickness_mm: float = 1.0
+    max_thickness_mm: float = 5.0
+    matrix: int = 512
+    min_slices: int = 20
+    min_coverage_mm: float = 100.0
+    max_tilt_degrees: float = 0.5
+    gap_tolerance: float = 0.1  # share of the median spacing
+    kernels: tuple[str, ...] = field(
+        default=(), converter=tuple
+    )  # extra soft-tissue kernels of this site (regular expressions)
+
+
+@frozen
+class StageConfig:
+    """Where the artefact lies and on what it runs."""
+
+    artefact: Path = field(default=Path("/var/lib/gtr/models/champion"), converter=Path)
+    device: str = "auto"  # "auto" | "cpu" | "cuda"
+    batch_cases: int = 16
+    threads: int = 0  # CPU threads, 0: torch's choice
+
+
+@frozen
+class ReportConfig:
+    """What is written for the PACS."""
+
+    institution: str = ""
+    manufacturer: str = "gtr-batch"
+    series_number_base: int = 9000
+    refusal_sr: bool = False  # write a refusal back as an SR
+    parametric_map: bool = True
+    secondary_capture: bool = True
+    key_objects: bool = True
+
+
+@frozen
+class NightConfig:
+    """The night as a whole."""
+
+    shard_size: int = 16
+    failure_tolerance: int = 0  # failed cases that leave the night green
+    ready_by: time = time(6, 30)  # the worklist must be ready by this time of the following morning
+    timezone: str = "UTC"
+
+
+@frozen
+class Config:
+    """All settings."""
+
+    pacs: PacsConfig = field(factory=PacsConfig)
+    database: DatabaseConfig = field(factory=DatabaseConfig)
+    files: FilesConfig = field(factory=FilesConfig)
+    ehr: EhrConfig = field(factory=EhrConfig)
+    intake: IntakeConfig = field(factory=IntakeConfig)
+    validate: ValidateConfig = field(factory=ValidateConfig)
+    stage: StageConfig = field(factory=StageConfig)
+    report: ReportConfig = field(factory=ReportConfig)
+    night: NightConfig = field(factory=NightConfig)
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read settings.
+
+    Parameters
+    ----------
+    path : Path, optional
+        TOML file; default the one that ``GTR_CONFIG`` names, or none.
+    environ : mapping, optional
+        Default `os.environ`.
+
+    Raises
+    ------
+    ConfigError
+        A file that cannot be read, an unknown key, or a value of the wrong kind; names the key.
+    """
+    env = os.environ if environ is None else environ
+    if path is None and env.get("GTR_CONFIG"):
+        path = Path(env["GTR_CONFIG"])
+    table: dict[str, Any] = {}
+    if path is not None:
+        try:
+            table = tomllib.loads(path.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as err:
+            raise ConfigError(f"settings {path}: {err}; see {_PAGE}") from err
+    rooms = {a.name: typing.get_type_hints(Config)[a.name] for a in attrs.fields(Config)}
+    unknown = sorted(set(table) - set(rooms))
+    if unknown:
+        raise ConfigError(
+            f"unknown section(s) in settings: {', '.join(unknown)}; known: {', '.join(rooms)}; see {_PAGE}"
+        )
+    built = {}
+    for room, cls in rooms.items():
+        given = dict(table.get(room, {}))
+        prefix = f"GTR_{room.upper()}__"
+        given.update({k[len(prefix) :].lower(): v for k, v in env.items() if k.startswith(prefix)})
+        kinds = typing.get_type_hints(cls)
+        strange = sorted(set(given) - set(kinds))
+        if strange:
+            raise ConfigError(f"unknown setting(s): {', '.join(f'{room}.{k}' for k in strange)}; see {_PAGE}")
+        built[room] = cls(**{k: _coerce(kinds[k], v, f"{room}.{k}") for k, v in given.items()})
+    return Config(**built)
+
+
+def _coerce(kind: Any, value: Any, where: str) -> Any:
+    try:
+        if kind is bool:
+            if isinstance(value, bool):
+                return value
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]
+        if kind is time:
+            return value if isinstance(value, time) else time.fromisoformat(str(value))
+        if typing.get_origin(kind) is tuple:
+            return (
+                tuple(value) if not isinstance(value, str) else tuple(x.strip() for x in value.split(",") if x.strip())
+            )
+        if isinstance(kind, types.UnionType):
+            return value
+        return kind(value)
+    except (KeyError, TypeError, ValueError) as err:
+        raise ConfigError(
+            f"setting {where} = {value!r} is not a {getattr(kind, '__name__', kind)}; see {_PAGE}"
+        ) from err

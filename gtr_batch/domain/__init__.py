@@ -1,0 +1,1 @@
+"""Frozen values and arithmetic. No files, network, clock, torch or pydicom in here."""

@@ -1,0 +1,96 @@
+"""A case and the states it goes through."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+
+from attrs import field, frozen
+
+from gtr_batch.domain.refusal import Refusal
+
+
+class CaseState(StrEnum):
+    """States of a case, in order; a case is done when the PACS has *committed* it."""
+
+    FOUND = "found"
+    RETRIEVED = "retrieved"
+    VALIDATED = "validated"
+    PREPROCESSED = "preprocessed"
+    STAGED = "staged"
+    SCORED = "scored"
+    REPORTED = "reported"
+    STORED = "stored"
+    COMMITTED = "committed"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+# The order of the path. `refused` and `failed` lie beside it.
+PATH: tuple[CaseState, ...] = tuple(s for s in CaseState if s not in (CaseState.REFUSED, CaseState.FAILED))
+
+
+class Step(StrEnum):
+    """The rooms of the path: module, DAG task, log field `step` and working folder have these names."""
+
+    PACS = "pacs"
+    INTAKE = "intake"
+    RETRIEVE = "retrieve"
+    VALIDATE = "validate"
+    PREPROCESS = "preprocess"
+    STAGE = "stage"
+    EXPLAIN = "explain"
+    NOMOGRAM = "nomogram"
+    REPORT = "report"
+    DELIVER = "deliver"
+
+
+# What a step needs and what it leaves a case in.
+NEEDS: dict[Step, CaseState] = {
+    Step.RETRIEVE: CaseState.FOUND,
+    Step.VALIDATE: CaseState.RETRIEVED,
+    Step.PREPROCESS: CaseState.VALIDATED,
+    Step.STAGE: CaseState.PREPROCESSED,
+    Step.NOMOGRAM: CaseState.STAGED,
+    Step.REPORT: CaseState.SCORED,
+    Step.DELIVER: CaseState.REPORTED,
+}
+
+
+@frozen
+class Failure:
+    """A case that stopped for a reason that is not its own."""
+
+    step: Step = field(converter=Step)
+    error: str = ""  # "PacsUnreachable: …", no PHI
+    retryable: bool = False
+
+
+@frozen
+class Case:
+    """One CT series staged for one patient (or one study refused before a series was chosen).
+
+    `reached` is the last state on the path, also after a failure, so that a retry resumes there.
+    PatientID and accession number are in memory and in Postgres only: `repr` leaves them out.
+    """
+
+    case_id: str
+    night: date
+    study_uid: str
+    series_uid: str = ""  # empty where intake refused the whole study
+    patient_id: str = field(default="", repr=False)
+    accession_number: str = field(default="", repr=False)
+    study_at: datetime | None = None
+    expected_sop_uids: tuple[str, ...] = ()
+    state: CaseState = field(default=CaseState.FOUND, converter=CaseState)
+    reached: CaseState = field(default=CaseState.FOUND, converter=CaseState)
+    refusal: Refusal | None = None
+    failure: Failure | None = None
+
+    def ready_for(self, step: Step) -> bool:
+        """Whether `step` is the next thing to do: in the state it needs, or failed retryably there."""
+        if self.state is CaseState.REFUSED:
+            return False
+        if self.state is CaseState.FAILED and not (self.failure and self.failure.retryable):
+            return False
+        return self.reached is NEEDS[step]

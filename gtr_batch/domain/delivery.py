@@ -1,0 +1,51 @@
+"""Objects that go back to the PACS, and what the PACS said of them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from attrs import frozen
+
+
+class ObjectKind(StrEnum):
+    """What `report` writes."""
+
+    STRUCTURED_REPORT = "structured_report"
+    PARAMETRIC_MAP = "parametric_map"
+    SECONDARY_CAPTURE = "secondary_capture"
+    KEY_OBJECTS = "key_objects"
+
+
+@frozen
+class ReportObject:
+    """One written object; `file` is its name in the case's ``report`` folder."""
+
+    kind: ObjectKind
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
+    file: str
+    content_digest: str
+
+
+@frozen
+class StoreReceipt:
+    """The PACS's answer to one C-STORE."""
+
+    sop_instance_uid: str
+    status: int  # 0x0000 success; 0xBxxx stored with a warning
+    warning: str = ""
+
+
+@frozen
+class Commitment:
+    """The PACS's answer to a storage commitment request.
+
+    `offered` is False where the PACS refused the presentation context; `failed` maps SOP Instance UID to the
+    Failure Reason (0008,1197).
+    """
+
+    offered: bool
+    committed: frozenset[str] = frozenset()
+    failed: tuple[tuple[str, int], ...] = ()
+    transaction_uid: str = ""

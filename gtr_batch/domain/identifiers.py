@@ -1,0 +1,55 @@
+"""Identifiers that are checked once, where they enter, and trusted after."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID, uuid5
+
+from gtr_batch.errors import CaseRejected, ConfigError
+
+# UUIDv5 namespace of this service; changing it changes every case_id and every UID ever derived.
+NAMESPACE = UUID("6f1d2c1e-0b5c-5e53-9a3d-5f0c1f8f6a10")
+
+_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+_AE = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
+
+
+class Uid(str):
+    """A lawful DICOM UID: digits and dots, at most 64 characters (PS3.5, 9.1).
+
+    Raises
+    ------
+    CaseRejected
+        Code ``unlawful_uid``: an empty or malformed UID never becomes a path or a key.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, value: str) -> Uid:
+        text = str(value)
+        if len(text) > 64 or not _UID.fullmatch(text):
+            shown = repr(text[:80])
+            raise CaseRejected("unlawful_uid", f"{shown} is not a lawful DICOM UID (PS3.5, 9.1)", {"length": len(text)})
+        return super().__new__(cls, text)
+
+
+class AETitle(str):
+    """A DICOM application entity title, 1 to 16 printable characters, no backslash (PS3.5, 6.2)."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: str) -> AETitle:
+        text = str(value).strip(" ")
+        if not _AE.fullmatch(text):
+            raise ConfigError(f"{value!r} is not an AE title: 1 to 16 printable characters without backslash")
+        return super().__new__(cls, text)
+
+
+def case_id(study_uid: str, series_uid: str = "") -> str:
+    """UUIDv5 of (StudyInstanceUID, SeriesInstanceUID); series empty where a study has no usable series."""
+    return str(uuid5(NAMESPACE, f"{study_uid}|{series_uid}"))
+
+
+def derived_uid(*parts: str) -> Uid:
+    """A ``2.25.`` UID that stands for `parts` and is the same whenever they are (PS3.5, B.2)."""
+    return Uid(f"2.25.{uuid5(NAMESPACE, '|'.join(parts)).int}")

@@ -1,0 +1,169 @@
+"""What a model artefact says of itself: everything inference must not read from configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from gtr_batch.domain.staging import STAGES
+from gtr_batch.errors import ModelArtefactError
+
+
+@frozen
+class N4Settings:
+    """N4 bias-field correction (Tustison et al. 2010), on the volume shrunk by `shrink` on every axis."""
+
+    shrink: int = 4
+    bins: int = 200
+    fwhm: float = 0.15
+    noise: float = 0.01
+    levels: int = 4
+    iterations: int = 50
+    threshold: float = 0.001
+
+
+@frozen
+class PreprocessingContract:
+    """How pixels become network input (paper, "CT imaging protocol and image preprocessing"); HU and mm.
+
+    The window maps ``[level - width / 2, level + width / 2]`` HU linearly on `window_out`; N4's mask is Otsu's
+    threshold of the shrunk windowed volume (200 bins), as `SimpleITK.OtsuThreshold` finds it; z-score per slice
+    over all of its pixels.
+    """
+
+    hu_low: float = -1024.0
+    hu_high: float = 1024.0
+    padding_hu: float = -1024.0
+    spacing_mm: float = 1.0
+    window_level_hu: float = 50.0
+    window_width_hu: float = 350.0
+    window_out: tuple[float, float] = field(default=(1.0, 256.0), converter=tuple)
+    n4: N4Settings | None = field(factory=N4Settings)
+    size: int = 224
+
+    @property
+    def window_hu(self) -> tuple[float, float]:
+        """Lower and upper end of the window in HU."""
+        half = self.window_width_hu / 2
+        return self.window_level_hu - half, self.window_level_hu + half
+
+
+@frozen
+class RadScoreModel:
+    """LASSO over the standardised penultimate features, then standardised again on the training cohort.
+
+    ``raw = intercept + sum_k coefficients[k] * (features[k] - feature_mean[k]) / feature_scale[k]`` over the selected
+    features only; ``rad_score = (raw - score_mean) / score_scale``, in SD. All tuples are as long as `selected`.
+    """
+
+    selected: tuple[int, ...] = field(converter=tuple)
+    feature_mean: tuple[float, ...] = field(converter=tuple)
+    feature_scale: tuple[float, ...] = field(converter=tuple)
+    coefficients: tuple[float, ...] = field(converter=tuple)
+    intercept: float = 0.0
+    score_mean: float = 0.0
+    score_scale: float = 1.0
+
+
+@frozen
+class NomogramModel:
+    """Proportional odds: ``P(T <= j) = sigmoid(thresholds[j] - lp)``; reference levels have coefficient 0 by name.
+
+    `size_at_least_cm` makes size binary as in Table 3. `distribution` is the cohort's joint or independent share of
+    each level, over which missing covariates are marginalised.
+    """
+
+    name: str
+    rad_score: float
+    tumour_size: float
+    size_at_least_cm: float
+    differentiation: Mapping[str, float]
+    lauren: Mapping[str, float]
+    thresholds: tuple[float, float, float] = field(converter=tuple)
+    distribution: Mapping[str, Mapping[str, float]] = field(factory=dict)
+    note: str = ""
+
+
+@frozen
+class KeySliceLocator:
+    """Logistic regression on the penultimate features of every axial slice; `coefficients` as long as the features."""
+
+    feature_mean: tuple[float, ...] = field(converter=tuple)
+    feature_scale: tuple[float, ...] = field(converter=tuple)
+    coefficients: tuple[float, ...] = field(converter=tuple)
+    intercept: float = 0.0
+
+
+@frozen
+class ModelManifest:
+    """``manifest.json``; the SHA-256 of its canonical JSON is the model version and the SR's Device UID source."""
+
+    name: str
+    architecture: str  # "gtrnet"
+    backbone: str  # "resnet152", …, "resnet10" for the demo
+    feature_count: int
+    weights_sha256: str
+    contract: PreprocessingContract
+    temperature: float
+    rad_score: RadScoreModel
+    nomogram: NomogramModel
+    class_order: tuple[str, ...] = field(default=tuple(str(s) for s in STAGES), converter=tuple)
+    key_slice_locator: KeySliceLocator | None = None
+    cohort_digest: str = ""
+    metrics: Mapping[str, Any] = field(factory=dict)
+    reference: Mapping[str, Any] = field(factory=dict)  # distributions for the drift monitor
+    intended_use: str = ""
+    demo: bool = False  # "demo, not for patients"
+    created: str = ""
+    format: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON-able dict."""
+        return attrs.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ModelManifest:
+        """Parse and check.
+
+        Raises
+        ------
+        ModelArtefactError
+            A field is missing, unknown or impossible; the message names it.
+        """
+        manifest: ModelManifest = _build(cls, value, "manifest")
+        if manifest.architecture != "gtrnet":
+            raise ModelArtefactError(f"manifest.architecture is {manifest.architecture!r}, not 'gtrnet'")
+        if manifest.class_order != tuple(str(s) for s in STAGES):
+            raise ModelArtefactError(f"manifest.class_order is {list(manifest.class_order)}, not T1, T2, T3, T4")
+        if not manifest.temperature > 0:
+            raise ModelArtefactError(f"manifest.temperature is {manifest.temperature}, not above 0")
+        return manifest
+
+
+_NESTED: dict[tuple[str, str], type] = {
+    ("ModelManifest", "contract"): PreprocessingContract,
+    ("PreprocessingContract", "n4"): N4Settings,
+    ("ModelManifest", "rad_score"): RadScoreModel,
+    ("ModelManifest", "nomogram"): NomogramModel,
+    ("ModelManifest", "key_slice_locator"): KeySliceLocator,
+}
+
+
+def _build(cls: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise ModelArtefactError(f"{where} is not an object")
+    known = {a.name for a in attrs.fields(cls)}
+    unknown = sorted(set(value) - known)
+    if unknown:
+        raise ModelArtefactError(f"{where} has unknown field(s): {', '.join(unknown)}")
+    built = {}
+    for name, item in value.items():
+        kind = _NESTED.get((cls.__name__, name))
+        built[name] = item if kind is None or item is None else _build(kind, item, f"{where}.{name}")
+    try:
+        return cls(**built)
+    except (TypeError, ValueError) as err:
+        raise ModelArtefactError(f"{where}: {err}") from err

@@ -1,0 +1,124 @@
+"""T stages, their probabilities and the vote of three slices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+
+from attrs import field, frozen
+
+
+class TStage(StrEnum):
+    """Clinical T category, AJCC 8th edition; T4a and T4b are one class (paper, Discussion)."""
+
+    T1 = "T1"
+    T2 = "T2"
+    T3 = "T3"
+    T4 = "T4"
+
+    @property
+    def position(self) -> int:
+        """Position in the model's class order, 0 to 3."""
+        return STAGES.index(self)
+
+
+STAGES: tuple[TStage, ...] = (TStage.T1, TStage.T2, TStage.T3, TStage.T4)
+
+
+class KeySliceSource(StrEnum):
+    """Where the key slice came from, in order of preference (DESIGN section 4)."""
+
+    KEY_OBJECT = "key_object_selection"
+    EHR = "ehr_reference"
+    SEGMENTATION = "segmentation"
+    AUTOMATIC = "automatic"
+
+
+class Flag(StrEnum):
+    """What a reader must know beside the result."""
+
+    TIE = "three_way_tie"
+    VOTE_MEAN_DISAGREE = "vote_and_mean_disagree"
+    NOMOGRAM_DISAGREES = "nomogram_disagrees"
+    AUTOMATIC_KEY_SLICE = "automatic_key_slice"
+    MISSING_COVARIATES = "missing_covariates"
+    CONTRAST_TAGS_ABSENT = "contrast_tags_absent"
+    NO_STORAGE_COMMITMENT = "no_storage_commitment"
+    DEMO_MODEL = "demo_model_not_for_patients"
+
+
+@frozen
+class StageProbabilities:
+    """P(T1), P(T2), P(T3), P(T4); finite, in [0, 1], summing to 1 within 1e-4."""
+
+    values: tuple[float, float, float, float] = field(converter=lambda v: tuple(float(x) for x in v))
+
+    def __attrs_post_init__(self) -> None:
+        v = self.values
+        if len(v) != 4 or not all(math.isfinite(x) and -1e-9 <= x <= 1 + 1e-9 for x in v) or abs(sum(v) - 1) > 1e-4:
+            raise ValueError(f"not four probabilities summing to 1: {v}")
+
+    def __getitem__(self, stage: TStage) -> float:
+        return self.values[stage.position]
+
+    @property
+    def most_likely(self) -> TStage:
+        """The stage with the largest probability; the lower stage on an exact tie."""
+        return STAGES[max(range(4), key=lambda i: self.values[i])]
+
+
+@frozen
+class SliceStaging:
+    """One slice's answer."""
+
+    sop_instance_uid: str
+    role: str  # "below" | "key" | "above"
+    t_stage: TStage  # argmax of this slice
+    probabilities: StageProbabilities  # calibrated
+
+
+@frozen
+class CaseStaging:
+    """A case's answer: majority vote of three slices and mean calibrated probabilities."""
+
+    t_stage: TStage
+    probabilities: StageProbabilities
+    slices: tuple[SliceStaging, ...]
+    key_slice_source: KeySliceSource
+    model_version: str  # SHA-256 digest of the artefact
+    flags: tuple[Flag, ...] = ()
+
+
+def vote(slices: Sequence[StageProbabilities]) -> tuple[TStage, StageProbabilities, tuple[Flag, ...]]:
+    """Majority vote over the slices' most likely stages.
+
+    A tie for the most votes (three slices, three stages) goes to the tied stage with the largest summed
+    probability and is flagged; so is a vote that differs from the most likely stage of the mean.
+
+    Parameters
+    ----------
+    slices : sequence of StageProbabilities
+        Calibrated probabilities, usually of three slices.
+
+    Returns
+    -------
+    stage, mean probabilities, flags
+
+    References
+    ----------
+    Paper, Methods: "aggregating the model outputs of these three slices through a majority-voting strategy".
+    """
+    if not slices:
+        raise ValueError("no slices to vote")
+    mean = StageProbabilities(tuple(sum(s.values[i] for s in slices) / len(slices) for i in range(4)))
+    votes = {stage: sum(s.most_likely is stage for s in slices) for stage in STAGES}
+    most = max(votes.values())
+    leading = [stage for stage in STAGES if votes[stage] == most]
+    winner = max(leading, key=lambda stage: mean[stage])
+    flags = []
+    if len(leading) > 1:
+        flags.append(Flag.TIE)
+    if winner is not mean.most_likely:
+        flags.append(Flag.VOTE_MEAN_DISAGREE)
+    return winner, mean, tuple(flags)

@@ -1,0 +1,143 @@
+"""Every error that this service raises, and what the caller does about it.
+
+Three questions, three branches: may it work later, is it only this case, or is it us?
+
+::
+
+    GtrError
+    ├── TransientError          may work later: retried, in minutes, by Airflow or the next run
+    │   ├── PacsUnreachable
+    │   ├── AssociationRefused      (transient rejection; a permanent one is DeliveryRefused or ConfigError)
+    │   ├── AssociationLost         aborted, timed out or cut in the middle
+    │   ├── PacsBusy                status 0xA7xx, out of resources
+    │   ├── RetrieveIncomplete      instances promised by C-FIND did not arrive this time
+    │   ├── CommitmentPending
+    │   ├── DatabaseBusy
+    │   ├── StorageFull
+    │   ├── GpuOutOfMemory
+    │   └── CasesToRetry            raised at the end of a shard task that has such cases
+    ├── CaseRejected            only this case: recorded with its code, the night goes on
+    └── PermanentError          a person must mend something: fail now
+        ├── ConfigError
+        ├── ModelArtefactError
+        ├── DeliveryRefused         the PACS refused the object and will refuse it again
+        ├── ExtractRefused          an EHR extract is wrong; nothing of it was loaded
+        ├── InputRefused            a value given by a person is nonsense
+        └── NightFailed             close_night: cases failed beyond the night's tolerance
+
+Messages say what was tried, on what, what came back and what follows. They hold UIDs and AE titles,
+never names, PatientIDs, birth dates or whole datasets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class GtrError(Exception):
+    """Base of all errors of this service."""
+
+
+class TransientError(GtrError):
+    """It may work later: retry."""
+
+
+class PacsUnreachable(TransientError):
+    """No TCP connection, or no answer, from the PACS."""
+
+
+class AssociationRefused(TransientError):
+    """The PACS rejected the association for now (for example: local limit exceeded)."""
+
+
+class AssociationLost(TransientError):
+    """The association was aborted, cut or timed out before its work was done."""
+
+
+class PacsBusy(TransientError):
+    """The PACS answered that it is out of resources (status 0xA7xx)."""
+
+
+class RetrieveIncomplete(TransientError):
+    """Instances that C-FIND promised did not arrive."""
+
+
+class CommitmentPending(TransientError):
+    """The PACS took the objects but has not committed them yet."""
+
+
+class DatabaseBusy(TransientError):
+    """The database is down, restarting, locked or out of connections."""
+
+
+class StorageFull(TransientError):
+    """No space or quota left in the file store."""
+
+
+class GpuOutOfMemory(TransientError):
+    """The batch does not fit into the GPU's free memory."""
+
+
+class CasesToRetry(TransientError):
+    """Some cases of a shard failed in a way that may work later; the others are done."""
+
+
+class CaseRejected(GtrError):
+    """This case cannot be staged, and trying again will not change that.
+
+    Parameters
+    ----------
+    code : str
+        One of `gtr_batch.domain.refusal.RefusalCode`.
+    sentence : str
+        What is wrong, in a sentence for the radiologist or operator, with the numbers; no PHI.
+    numbers : mapping
+        The measured values behind the sentence, JSON-able.
+    """
+
+    def __init__(self, code: str, sentence: str, numbers: Mapping[str, Any] | None = None) -> None:
+        super().__init__(f"{code}: {sentence}")
+        self.code = str(code)
+        self.sentence = sentence
+        self.numbers = dict(numbers or {})
+
+
+class PermanentError(GtrError):
+    """A person must mend something; a retry would fail the same way."""
+
+
+class ConfigError(PermanentError):
+    """A setting is missing, unknown or impossible."""
+
+
+class ModelArtefactError(PermanentError):
+    """The model artefact is missing, corrupted or not what its manifest says."""
+
+
+class DeliveryRefused(PermanentError):
+    """The PACS refused an object for good.
+
+    Parameters
+    ----------
+    message : str
+        What was tried and what came back.
+    status : int or None
+        DIMSE status, where there was one.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ExtractRefused(PermanentError):
+    """An EHR extract failed its checks; nothing of it was loaded."""
+
+
+class InputRefused(PermanentError):
+    """A value given on the command line or in a form is not possible."""
+
+
+class NightFailed(PermanentError):
+    """More cases failed than the night tolerates."""

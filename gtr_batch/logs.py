@@ -1,0 +1,36 @@
+"""Logging: events with fields, JSON in production; one closing line per case and step."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import structlog
+
+
+def get_logger(step: str) -> Any:
+    """A structlog logger with the field `step` bound."""
+    return structlog.get_logger("gtr_batch").bind(step=step)
+
+
+def configure(json: bool | None = None, level: str = "INFO") -> None:
+    """Set structlog up for a command line: JSON lines where asked or where stderr is no terminal.
+
+    Inside Airflow nothing is configured here: its task runner already routes structlog to the task log.
+    """
+    if json is None:
+        json = os.environ.get("GTR_LOG_FORMAT", "") == "json" or not sys.stderr.isatty()
+    renderer: Any = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

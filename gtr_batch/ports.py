@@ -1,0 +1,182 @@
+"""What the rooms and the night need of the world, named for the need and not for the library behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from gtr_batch.domain.case import Case, CaseState, Failure, Step
+from gtr_batch.domain.clinical import Covariates, PatientFacts
+from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
+from gtr_batch.domain.refusal import Refusal
+from gtr_batch.domain.score import NomogramScore
+from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
+from gtr_batch.domain.staging import CaseStaging
+
+Progress = Callable[[int, int], None]  # done, total
+
+
+class ImageArchive(Protocol):
+    """The PACS. Every method raises `TransientError` (unreachable, refused, lost, busy) or `PermanentError`."""
+
+    def echo(self) -> None:
+        """C-ECHO."""
+
+    def find_studies(self, start: datetime, end: datetime, modality: str = "CT") -> list[StudyRecord]:
+        """Studies with ``start <= study date and time < end``, each once, also where the PACS caps its answers."""
+
+    def find_series(self, study_uid: str) -> list[SeriesRecord]:
+        """All series of a study."""
+
+    def find_instances(self, study_uid: str, series_uid: str) -> list[InstanceRecord]:
+        """All instances of a series."""
+
+    def retrieve(
+        self, study_uid: str, series_uid: str, expected: Sequence[str], folder: Path, progress: Progress | None = None
+    ) -> list[Path]:
+        """Fetch the `expected` SOP Instance UIDs of a series into `folder` as ``<SOP Instance UID>.dcm``.
+
+        Asks for the whole series where `expected` is all of it, else for the instances. Files that are whole and there
+        already are not fetched again; a file appears under its name only when it is whole. Only expected instances are
+        written.
+
+        Raises
+        ------
+        RetrieveIncomplete
+            Some promised instances did not arrive; names how many and the first three.
+        """
+
+    def store(self, files: Sequence[Path]) -> list[StoreReceipt]:
+        """C-STORE. Raises `DeliveryRefused` with the status code, `PacsBusy`, `AssociationLost`."""
+
+    def commit(self, objects: Sequence[tuple[str, str]], timeout_s: float) -> Commitment:
+        """Storage commitment for (SOP Class UID, SOP Instance UID); `CommitmentPending` on time-out."""
+
+    def present(self, study_uid: str, series_uid: str, sop_uids: Sequence[str]) -> frozenset[str]:
+        """Which of these instances the PACS lists now (C-FIND read-back)."""
+
+
+class CaseBook(Protocol):
+    """The book of all cases, in Postgres. Each change and its event are one transaction."""
+
+    def open_night(self, night: date, model_version: str) -> None:
+        """Note that a night begins (or begins again)."""
+
+    def record(self, cases: Sequence[Case]) -> list[str]:
+        """Write newly found cases; one already there keeps its state and night. Returns ids that were new."""
+
+    def get(self, case_id: str) -> Case:
+        """One case; KeyError where there is none."""
+
+    def of_night(self, night: date) -> list[Case]:
+        """All cases of a night, in a stable order."""
+
+    def select(self, case_ids: Sequence[str]) -> list[Case]:
+        """These cases, in the order of `case_ids`."""
+
+    def expect(self, case_id: str, sop_uids: Sequence[str]) -> None:
+        """Note the instances that C-FIND promised for a case."""
+
+    def advance(self, case_id: str, to: CaseState, detail: Mapping[str, Any] | None = None) -> None:
+        """Move a case forward along the path; the same state again changes nothing; never backward."""
+
+    def refuse(self, case_id: str, step: Step, refusal: Refusal) -> None:
+        """Refuse a case; once refused it stays so."""
+
+    def fail(self, case_id: str, failure: Failure) -> None:
+        """Note a failure; `reached` stays as it is."""
+
+    def staged_before(self, series_uids: Sequence[str], model_version: str) -> frozenset[str]:
+        """Which of these series already have a result (staged or beyond) of this model version."""
+
+    def save_staging(self, case_id: str, staging: CaseStaging) -> None:
+        """Upsert the case's staging and its slices."""
+
+    def staging(self, case_id: str) -> CaseStaging | None:
+        """What `save_staging` wrote."""
+
+    def save_score(self, case_id: str, score: NomogramScore, covariates: Covariates) -> None:
+        """Upsert the nomogram's answer and what it was computed from."""
+
+    def score(self, case_id: str) -> NomogramScore | None:
+        """What `save_score` wrote."""
+
+    def save_objects(self, case_id: str, objects: Sequence[ReportObject]) -> None:
+        """Upsert the objects that `report` wrote."""
+
+    def objects(self, case_id: str) -> list[ReportObject]:
+        """The newest objects of a case, one a kind."""
+
+    def save_receipts(self, case_id: str, receipts: Sequence[StoreReceipt]) -> None:
+        """Note what the PACS said of each C-STORE."""
+
+    def stored(self, case_id: str) -> frozenset[str]:
+        """SOP Instance UIDs of this case that the PACS took."""
+
+    def save_commitment(self, case_id: str, commitment: Commitment, read_back: frozenset[str]) -> None:
+        """Note what the PACS committed, or what C-FIND listed where it offers no commitment."""
+
+    def close_night(self, night: date, summary: Mapping[str, Any]) -> None:
+        """Write the night's summary."""
+
+    def night_summary(self, night: date) -> Mapping[str, Any] | None:
+        """What `close_night` wrote."""
+
+    def events(self, case_id: str) -> list[Mapping[str, Any]]:
+        """A case's events, oldest first: ``at``, ``step``, ``state``, ``detail``."""
+
+
+class ClinicalSource(Protocol):
+    """The EHR extracts, in Postgres."""
+
+    def facts(self, patient_id: str, study_uid: str, on: date) -> PatientFacts | None:
+        """What the EHR says of a patient as of a study date; None where the patient is unknown."""
+
+
+class FileStore(Protocol):
+    """Files of a night, by case and step; folders 0700, files 0600, every write atomic."""
+
+    def folder(self, night: date, case_id: str, step: Step) -> Path:
+        """The folder of a case's step, made where it is absent."""
+
+    def night_folder(self, night: date, name: str) -> Path:
+        """A folder of the night itself (Data Docs, summaries)."""
+
+    def write_json(self, night: date, case_id: str, step: Step, name: str, value: Any) -> Path:
+        """Write ``<name>.json``."""
+
+    def read_json(self, night: date, case_id: str, step: Step, name: str) -> Any:
+        """Read ``<name>.json``; FileNotFoundError where there is none."""
+
+    def write_arrays(self, night: date, case_id: str, step: Step, name: str, arrays: Mapping[str, np.ndarray]) -> Path:
+        """Write ``<name>.npz`` (no pickle)."""
+
+    def read_arrays(self, night: date, case_id: str, step: Step, name: str) -> dict[str, np.ndarray]:
+        """Read ``<name>.npz``."""
+
+    def free_bytes(self) -> int:
+        """Free space."""
+
+    def discard_pixels(self, before: date) -> int:
+        """Delete the retrieved and preprocessed pixels of nights before `before`; returns bytes freed."""
+
+
+class ModelShelf(Protocol):
+    """Where model artefacts lie."""
+
+    def champion(self) -> Path:
+        """Folder of the artefact that stages tonight."""
+
+    def all(self) -> list[Path]:
+        """Folders of all artefacts, champion first."""
+
+
+class Clock(Protocol):
+    """The wall clock, for what is truly about now: events, retention, deadlines. Never for choosing a night."""
+
+    def now(self) -> datetime:
+        """Now, with time zone."""

@@ -1,0 +1,65 @@
+"""Fixtures that all tests share. In CI an absent real part is a failure; elsewhere it is a skip that says why."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
+
+
+def _absent(what: str) -> None:
+    if IN_CI:
+        pytest.fail(f"{what}: CI must have it")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real CT and tables beside the checkout; never part of the repository."""
+    folder = Path(os.environ.get("GTR_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}: it is not part of the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def need_program():
+    """A function that returns the path of a program, or ends the test: a failure in CI, elsewhere a skip."""
+
+    def need(name: str, package: str) -> str:
+        found = shutil.which(name) or (shutil.which(name, path="/usr/sbin:/sbin") if name == "Orthanc" else None)
+        if not found:
+            _absent(f"{name} is not installed (Debian: {package})")
+        return str(found)
+
+    return need
+
+
+@pytest.fixture(scope="session")
+def pixelmed() -> list[str]:
+    """Command line of PixelMed's SR validator, less the file name."""
+    if not Path("/usr/share/java/pixelmed.jar").exists() or not shutil.which("java"):
+        _absent("PixelMed's DicomSRValidator is not installed (Debian: libpixelmed-java)")
+    return [
+        "java",
+        "-Xss16m",
+        "-Djdk.xml.xpathExprOpLimit=0",
+        "-Djdk.xml.xpathTotalOpLimit=0",
+        "-Djdk.xml.xpathExprGrpLimit=0",
+        "-cp",
+        "/usr/share/java/*",
+        "com.pixelmed.validate.DicomSRValidator",
+    ]
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
