@@ -1,0 +1,1 @@
+"""Room `stage`: prepared slices and a model artefact in; slice classes, vote, probabilities and features out."""

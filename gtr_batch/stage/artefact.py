@@ -1,0 +1,255 @@
+"""A model artefact on disk: a folder with ``weights.safetensors`` and ``manifest.json``.
+
+The manifest holds the SHA-256 of the weights file, and the SHA-256 of the manifest's canonical JSON (sorted keys, no
+spaces) is the model version: one changed number anywhere is another model. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import frozen
+
+from gtr_batch.domain.model import ModelManifest
+from gtr_batch.domain.staging import STAGES
+from gtr_batch.errors import ModelArtefactError
+
+if TYPE_CHECKING:
+    import torch
+
+    from gtr_batch.stage.network import GTRNet
+
+WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
+FORMAT = 1
+
+
+@frozen
+class Artefact:
+    """A loaded model: what it says of itself, the network in eval mode and float32, and its version."""
+
+    manifest: ModelManifest
+    network: GTRNet
+    version: str  # SHA-256, 64 hexadecimal digits
+    folder: Path
+
+
+def write_artefact(folder: Path, network: GTRNet, manifest: ModelManifest, dtype: torch.dtype | None = None) -> str:
+    """Write an artefact; it appears under `folder` whole or not at all, and replaces one that is there.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it shall lie; parents are made.
+    network : GTRNet
+        Its trained weights; not changed.
+    manifest : ModelManifest
+        Its `weights_sha256` is computed here, whatever it holds.
+    dtype : torch.dtype, optional
+        Of the stored weights: float32 (default) or float16 (half the size; loaded as float32 again).
+
+    Returns
+    -------
+    str
+        The model version.
+
+    Raises
+    ------
+    ModelArtefactError
+        Manifest and network disagree, or a weight is not finite in `dtype`; names the field.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    dtype = torch.float32 if dtype is None else dtype
+    if dtype not in (torch.float32, torch.float16):
+        raise ModelArtefactError(f"{folder}: weights are stored as float32 or float16, not {dtype}")
+    tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in _weights(network).items()}
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ModelArtefactError(f"{folder}: tensor {name} holds values that are not finite in {dtype}")
+    if manifest.backbone != network.backbone:
+        raise ModelArtefactError(
+            f"{folder}: manifest.backbone is {manifest.backbone}, the network a {network.backbone}"
+        )
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    room = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        fresh = room / "new"
+        fresh.mkdir()
+        save_file(tensors, fresh / WEIGHTS)
+        value = attrs.evolve(manifest, weights_sha256=_sha256(fresh / WEIGHTS)).to_json()
+        try:
+            text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, default=_plain)
+        except (TypeError, ValueError) as err:
+            raise ModelArtefactError(f"{folder}: manifest cannot be written as JSON: {err}") from err
+        (fresh / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        _check(ModelManifest.from_json(json.loads(text)), network.feature_count, folder)
+        for path in (fresh / WEIGHTS, fresh / MANIFEST):
+            with path.open("rb") as f:
+                os.fsync(f.fileno())
+        if folder.exists():
+            folder.rename(room / "old")
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    return _version(json.loads(text))
+
+
+def load_artefact(folder: Path, device: str = "cpu") -> Artefact:
+    """Read and check an artefact.
+
+    Parameters
+    ----------
+    folder : Path
+    device : str
+        Torch device the network is moved to.
+
+    Raises
+    ------
+    ModelArtefactError
+        Anything missing, unreadable, unknown, or not what the manifest says; names the field and the folder.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from gtr_batch.stage.network import GTRNet
+
+    folder = Path(folder)
+    manifest, version = read_manifest(folder)
+    _check_digest(folder, manifest)
+    try:
+        network = GTRNet(manifest.backbone)
+    except ModelArtefactError as err:
+        raise ModelArtefactError(f"{folder}: manifest.{err}") from err
+    _check(manifest, network.feature_count, folder)
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except (SafetensorError, OSError, ValueError) as err:
+        raise ModelArtefactError(f"{folder}: {WEIGHTS} is not a safetensors file: {err}") from err
+    own = _weights(network)
+    missing, unknown = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
+    if missing or unknown:
+        raise ModelArtefactError(
+            f"{folder}: {WEIGHTS} is not a {manifest.backbone}: missing {missing[:3]}, unknown {unknown[:3]}"
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            raise ModelArtefactError(
+                f"{folder}: tensor {name} has shape {tuple(tensor.shape)}, "
+                f"in a {manifest.backbone} it has {tuple(own[name].shape)}"
+            )
+        if tensor.dtype not in (torch.float32, torch.float16):
+            raise ModelArtefactError(f"{folder}: tensor {name} is {tensor.dtype}, not float32 or float16")
+        if not torch.isfinite(tensor).all():
+            raise ModelArtefactError(f"{folder}: tensor {name} holds values that are not finite")
+    network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
+    network.eval().requires_grad_(False)
+    return Artefact(manifest, network.to(device), version, folder)
+
+
+def read_manifest(folder: Path) -> tuple[ModelManifest, str]:
+    """Manifest and model version, without the weights and without torch.
+
+    Raises
+    ------
+    ModelArtefactError
+        No such folder, no manifest, no JSON, or an impossible field.
+    """
+    path = Path(folder) / MANIFEST
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except OSError as err:
+        raise ModelArtefactError(f"{folder}: cannot read {MANIFEST}: {err.strerror}") from err
+    except ValueError as err:  # JSON and encoding errors
+        raise ModelArtefactError(f"{folder}: {MANIFEST} is not JSON: {err}") from err
+    try:
+        manifest = ModelManifest.from_json(value)
+    except ModelArtefactError as err:
+        raise ModelArtefactError(f"{folder}: {err}") from err
+    if manifest.format != FORMAT:
+        raise ModelArtefactError(f"{folder}: manifest.format is {manifest.format!r}; this service reads {FORMAT}")
+    return manifest, _version(value)
+
+
+def verify(folder: Path) -> str:
+    """Load the artefact on the CPU with every check; returns its version, raises `ModelArtefactError`."""
+    return load_artefact(folder, "cpu").version
+
+
+def _check(manifest: ModelManifest, feature_count: int, folder: Path) -> None:
+    def need(holds: bool, field: str, why: str) -> None:
+        if not holds:
+            raise ModelArtefactError(f"{folder}: manifest.{field} {why}")
+
+    def numbers(values: Any, field: str, count: int, above_zero: bool = False) -> None:
+        need(len(values) == count, field, f"has {len(values)} values, not {count}")
+        try:
+            good = all(abs(v) < float("inf") and (v > 0 or not above_zero) for v in values)
+        except TypeError:
+            good = False
+        need(good, field, "holds a value that is not a finite number" + (" above 0" if above_zero else ""))
+
+    need(manifest.feature_count == feature_count, "feature_count", f"is {manifest.feature_count}, not {feature_count}")
+    need(len(manifest.class_order) == len(STAGES), "class_order", f"has {len(manifest.class_order)} classes")
+    numbers([manifest.temperature], "temperature", 1, above_zero=True)
+    rad, chosen = manifest.rad_score, len(manifest.rad_score.selected)
+    inside = all(isinstance(k, int) and 0 <= k < feature_count for k in rad.selected)
+    need(inside and len(set(rad.selected)) == chosen, "rad_score.selected", f"is not a set of 0..{feature_count - 1}")
+    numbers(rad.feature_mean, "rad_score.feature_mean", chosen)
+    numbers(rad.feature_scale, "rad_score.feature_scale", chosen, above_zero=True)
+    numbers(rad.coefficients, "rad_score.coefficients", chosen)
+    numbers([rad.intercept, rad.score_mean], "rad_score.intercept or .score_mean", 2)
+    numbers([rad.score_scale], "rad_score.score_scale", 1, above_zero=True)
+    locator = manifest.key_slice_locator
+    if locator is not None:
+        numbers(locator.feature_mean, "key_slice_locator.feature_mean", feature_count)
+        numbers(locator.feature_scale, "key_slice_locator.feature_scale", feature_count, above_zero=True)
+        numbers(locator.coefficients, "key_slice_locator.coefficients", feature_count)
+        numbers([locator.intercept], "key_slice_locator.intercept", 1)
+
+
+def _check_digest(folder: Path, manifest: ModelManifest) -> None:
+    try:
+        found = _sha256(folder / WEIGHTS)
+    except OSError as err:
+        raise ModelArtefactError(f"{folder}: cannot read {WEIGHTS}: {err.strerror}") from err
+    if found != manifest.weights_sha256:
+        raise ModelArtefactError(
+            f"{folder}: {WEIGHTS} has SHA-256 {found[:12]}…, "
+            f"manifest.weights_sha256 says {str(manifest.weights_sha256)[:12]}…"
+        )
+
+
+def _weights(network: GTRNet) -> dict[str, torch.Tensor]:
+    # The batch norms' counters are of no use once the momentum is fixed, and they are not floats.
+    return {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+
+
+def _version(manifest: Any) -> str:
+    # Over the file's own JSON, not over the parsed class: a field added to the class later changes no version.
+    canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")

@@ -1,0 +1,153 @@
+"""GTRNet: a torchvision ResNet with two parallel streams after the stem.
+
+Paper, "Deep learning model: GTRNet": "parallel max-pooling and center-cropping streams in the early network layers,
+allowing the network to focus on both local tumor detail and wider contextual information".
+
+The stem (conv1-bn-relu) turns 224 x 224 into 112 x 112 x 64. One stream is ResNet's own 3x3 max-pool, stride 2
+(context, 56 x 56); the other is the central 56 x 56 of the stem itself (detail at stem resolution). They are
+concatenated (128 channels) and fused to 64 by a 1x1 convolution without bias, which starts as the identity on the
+pooled stream and zero on the crop: a fresh GTRNet is the ResNet whose weights it was given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from gtr_batch.errors import ModelArtefactError
+
+BACKBONES: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, int]]] = {
+    "resnet10": (BasicBlock, (1, 1, 1, 1)),  # not torchvision's: the demo's, for two cores
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+    "resnet101": (Bottleneck, (3, 4, 23, 3)),
+    "resnet152": (Bottleneck, (3, 8, 36, 3)),
+}
+STEM_CHANNELS = 64
+
+
+class GTRNet(nn.Module):
+    """The staging network; its modules have torchvision's names, so that a ResNet state dict fits.
+
+    Parameters
+    ----------
+    backbone : str
+        One of `BACKBONES`.
+    num_classes : int
+        Outputs of the linear head; T1 to T4 in that order.
+    dropout : float
+        Dropout before the head, while training.
+    weights : Path, optional
+        Local file with a torchvision ResNet state dict of the same depth (see `load_imagenet`).
+
+    Attributes
+    ----------
+    feature_count : int
+        Length D of the penultimate features: 512 up to ResNet-34, 2048 above.
+
+    Raises
+    ------
+    ModelArtefactError
+        Unknown backbone, or weights that do not fit.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "resnet152",
+        num_classes: int = 4,
+        dropout: float = 0.5,
+        weights: Path | str | None = None,
+    ) -> None:
+        super().__init__()
+        if backbone not in BACKBONES:
+            raise ModelArtefactError(f"backbone {backbone!r} is not known; one of: {', '.join(BACKBONES)}")
+        block, depths = BACKBONES[backbone]
+        resnet = ResNet(block, list(depths), num_classes=num_classes)
+        self.backbone = backbone
+        self.feature_count = int(resnet.fc.in_features)
+        self.conv1, self.bn1, self.relu, self.maxpool = resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool
+        self.fuse = nn.Conv2d(2 * STEM_CHANNELS, STEM_CHANNELS, kernel_size=1, bias=False)
+        self.layer1, self.layer2, self.layer3, self.layer4 = resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4
+        self.avgpool = resnet.avgpool
+        self.dropout = nn.Dropout(dropout)
+        self.fc = resnet.fc
+        start_as_identity(self.fuse)
+        if weights is not None:
+            self.load_imagenet(weights)
+
+    def streams(self, slices: Tensor) -> Tensor:
+        """Stem, both streams and their fusion: (N, 3, 224, 224) -> (N, 64, 56, 56)."""
+        stem = self.relu(self.bn1(self.conv1(slices)))
+        context = self.maxpool(stem)
+        detail = centre_crop(stem, context.shape[-2], context.shape[-1])
+        fused: Tensor = self.fuse(torch.cat((context, detail), dim=1))
+        return fused
+
+    def forward_features(self, slices: Tensor) -> Tensor:
+        """Penultimate features: (N, 3, 224, 224) -> (N, D)."""
+        deep = self.layer4(self.layer3(self.layer2(self.layer1(self.streams(slices)))))
+        return torch.flatten(self.avgpool(deep), 1)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Dropout (while training) and linear head: (N, D) -> logits (N, classes)."""
+        logits: Tensor = self.fc(self.dropout(features))
+        return logits
+
+    def forward(self, slices: Tensor) -> Tensor:
+        """Logits, not calibrated.
+
+        Parameters
+        ----------
+        slices : Tensor, (N, 3, 224, 224), float32
+            Each a z-scored slice, the same in the three channels.
+
+        Returns
+        -------
+        Tensor, (N, classes)
+        """
+        return self.classify(self.forward_features(slices))
+
+    def load_imagenet(self, path: Path | str) -> None:
+        """Take a torchvision ResNet's weights from a local file; the head and the fusion stay as they are.
+
+        The file is read with ``weights_only=True``: tensors only, nothing in it is executed.
+
+        Raises
+        ------
+        ModelArtefactError
+            The file cannot be read, or its tensors are not those of this depth; names them.
+        """
+        try:
+            given = torch.load(Path(path), map_location="cpu", weights_only=True)
+        except Exception as err:  # torch raises whatever its unpickler meets; all of it means "not a state dict"
+            raise ModelArtefactError(f"{path}: not a readable state dict ({type(err).__name__})") from err
+        if not isinstance(given, dict):
+            raise ModelArtefactError(f"{path}: holds a {type(given).__name__}, not a state dict")
+        own = {k: v for k, v in self.state_dict().items() if not k.startswith(("fc.", "fuse."))}
+        trunk = {k: v for k, v in given.items() if not k.startswith("fc.")}
+        wrong = sorted(
+            [f"{k} is missing" for k in own if k not in trunk and not k.endswith("num_batches_tracked")]
+            + [f"{k} is not of a {self.backbone}" for k in trunk if k not in own]
+            + [f"{k} has shape {tuple(trunk[k].shape)}" for k in own if k in trunk and trunk[k].shape != own[k].shape]
+        )
+        if wrong:
+            raise ModelArtefactError(f"{path}: {len(wrong)} tensors do not fit {self.backbone}: {'; '.join(wrong[:3])}")
+        self.load_state_dict(trunk, strict=False)
+
+
+def centre_crop(x: Tensor, rows: int, columns: int) -> Tensor:
+    """The central (rows, columns) of (N, C, H, W)."""
+    top, left = (x.shape[-2] - rows) // 2, (x.shape[-1] - columns) // 2
+    return x[..., top : top + rows, left : left + columns]
+
+
+def start_as_identity(fuse: nn.Conv2d) -> None:
+    """Set the fusion to pass the pooled stream (first half of its inputs) and to ignore the crop."""
+    with torch.no_grad():
+        fuse.weight.zero_()
+        channels = torch.arange(fuse.out_channels)
+        fuse.weight[channels, channels] = 1.0
