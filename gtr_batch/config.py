@@ -89,7 +89,7 @@ class IntakeConfig:
 
     window_start: time = time(0, 0)  # the night window begins on the night's date at this wall clock time
     window_hours: float = 24.0
-    refuse_without_ehr: bool = True
+    refuse_without_ehr: bool = False  # a study of a patient unknown to the EHR: a refusal (true) or only counted (false)
     probes: int = 3  # instances fetched per candidate series for header and HU evidence
 
 
@@ -138,8 +138,14 @@ class NightConfig:
 
     shard_size: int = 16
     failure_tolerance: int = 0  # failed cases that leave the night green
+    retrieve_attempts: int = 3  # after so many incomplete retrievals the case is refused as incomplete
     ready_by: time = time(6, 30)  # the worklist must be ready by this time of the following morning
     timezone: str = "UTC"
+    schedule: str = "30 0 * * *"  # cron, hospital time; after the window's end, so that its last studies are in
+    ehr_schedule: str = "0 22 * * *"  # cron: the EHR extracts, before the night
+    housekeeping_schedule: str = "0 12 * * *"  # cron: by day, when the PACS is not busy with the night
+    retries: int = 2  # per task, for errors that may work later
+    retry_delay_s: float = 300.0
 
 
 @frozen
