@@ -89,7 +89,9 @@ class IntakeConfig:
 
     window_start: time = time(0, 0)  # the night window begins on the night's date at this wall clock time
     window_hours: float = 24.0
-    refuse_without_ehr: bool = False  # a study of a patient unknown to the EHR: a refusal (true) or only counted (false)
+    refuse_without_ehr: bool = (
+        False  # a study of a patient unknown to the EHR: a refusal (true) or only counted (false)
+    )
     probes: int = 3  # instances fetched per candidate series for header and HU evidence
 
 

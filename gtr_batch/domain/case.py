@@ -45,15 +45,15 @@ class Step(StrEnum):
     DELIVER = "deliver"
 
 
-# What a step needs and what it leaves a case in.
-NEEDS: dict[Step, CaseState] = {
-    Step.RETRIEVE: CaseState.FOUND,
-    Step.VALIDATE: CaseState.RETRIEVED,
-    Step.PREPROCESS: CaseState.VALIDATED,
-    Step.STAGE: CaseState.PREPROCESSED,
-    Step.NOMOGRAM: CaseState.STAGED,
-    Step.REPORT: CaseState.SCORED,
-    Step.DELIVER: CaseState.REPORTED,
+# The states in which a step finds its work. `deliver` waits for the commitment of what it has stored already.
+NEEDS: dict[Step, tuple[CaseState, ...]] = {
+    Step.RETRIEVE: (CaseState.FOUND,),
+    Step.VALIDATE: (CaseState.RETRIEVED,),
+    Step.PREPROCESS: (CaseState.VALIDATED,),
+    Step.STAGE: (CaseState.PREPROCESSED,),
+    Step.NOMOGRAM: (CaseState.STAGED,),
+    Step.REPORT: (CaseState.SCORED,),
+    Step.DELIVER: (CaseState.REPORTED, CaseState.STORED),
 }
 
 
@@ -93,4 +93,4 @@ class Case:
             return False
         if self.state is CaseState.FAILED and not (self.failure and self.failure.retryable):
             return False
-        return self.reached is NEEDS[step]
+        return self.reached in NEEDS[step]

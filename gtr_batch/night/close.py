@@ -1,0 +1,106 @@
+"""The end of a night: its colour and its summary. And the house's keeping."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import date, timedelta
+from typing import Any
+
+from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.errors import NightFailed
+from gtr_batch.logs import get_logger
+from gtr_batch.night.house import House
+
+GB = 1024**3
+
+
+def close_night(house: House, night: date) -> dict[str, Any]:
+    """Count the night's cases, write its summary and decide its colour.
+
+    Returns
+    -------
+    dict
+        ``night``, ``cases``, ``states`` (counts), ``stages`` (counts), ``refusals`` (counts by code), ``failed``
+        (case id -> error), ``intake`` (counts and errors by study UID). No PHI.
+
+    Raises
+    ------
+    NightFailed
+        More cases or studies failed, or did not finish, than `night.failure_tolerance` allows; names them.
+    """
+    cases = house.book.of_night(night)
+    summary = summarise(house, night, cases)
+    house.book.close_night(night, summary)
+    folder = house.files.night_folder(night, "summary")
+    path = folder / "night.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(summary, indent=1))
+    get_logger("close_night").info("night.closed", night=str(night), **summary["states"])
+    failed = {**summary["failed"], **summary["intake"].get("errors", {})}
+    if len(failed) > house.config.night.failure_tolerance:
+        named = "; ".join(f"{key}: {error}" for key, error in list(failed.items())[:10])
+        raise NightFailed(
+            f"night {night}: {len(failed)} of {len(cases)} cases failed, "
+            f"{house.config.night.failure_tolerance} tolerated: {named}. "
+            f"Mend the cause, then run the night again: finished cases are left alone"
+        )
+    return summary
+
+
+def summarise(house: House, night: date, cases: list[Case]) -> dict[str, Any]:
+    """The night's summary as JSON-able counts, without PHI."""
+    done = (CaseState.COMMITTED, CaseState.REFUSED)
+    failed = {}
+    for case in cases:
+        if case.failure is not None and case.state is CaseState.FAILED:
+            failed[case.case_id] = f"{case.failure.step}: {case.failure.error}"
+        elif case.state not in done:
+            failed[case.case_id] = f"did not finish: stopped after {case.state}"
+    stagings = [house.book.staging(c.case_id) for c in cases if c.state is CaseState.COMMITTED]
+    try:
+        intake = json.loads((house.files.night_folder(night, Step.INTAKE) / "intake.json").read_text())
+    except FileNotFoundError:
+        intake = {"errors": {"intake": "did not finish"}}
+    return {
+        "night": str(night),
+        "model_version": house.model_version,
+        "cases": len(cases),
+        "states": dict(Counter(str(c.state) for c in cases)),
+        "stages": dict(Counter(str(s.t_stage) for s in stagings if s)),
+        "refusals": dict(Counter(str(c.refusal.code) for c in cases if c.refusal)),
+        "failed": failed,
+        "intake": intake,
+    }
+
+
+def housekeeping(house: House, today: date) -> dict[str, Any]:
+    """Delete pixels past their retention; name stale commitments and dead letters; tell the free space.
+
+    Raises
+    ------
+    NightFailed
+        Less space is free than `files.min_free_gb`.
+    """
+    files = house.config.files
+    freed = house.files.discard_pixels(today - timedelta(days=files.retention_days))
+    free = house.files.free_bytes()
+    stale, dead = [], []
+    for back in range(1, files.retention_days + 1):
+        for case in house.book.of_night(today - timedelta(days=back)):
+            if case.reached is CaseState.STORED:
+                stale.append(case.case_id)
+            elif case.state is CaseState.FAILED and case.failure and case.failure.step is Step.DELIVER:
+                dead.append(case.case_id)
+    found = {
+        "freed_bytes": freed,
+        "free_gb": round(free / GB, 1),
+        "stored_not_committed": stale,
+        "dead_letters": dead,
+    }
+    get_logger("housekeeping").info("housekeeping.done", **found)
+    if free < files.min_free_gb * GB:
+        raise NightFailed(
+            f"{free / GB:.1f} GB free in the file store, {files.min_free_gb} wanted: free space before the next night"
+        )
+    return found

@@ -1,0 +1,178 @@
+"""From the PACS's answers to the night's cases: query, eligibility, series selection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from gtr_batch import intake as room
+from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.domain.identifiers import Uid, case_id
+from gtr_batch.domain.refusal import Refusal, RefusalCode
+from gtr_batch.domain.series import SeriesEvidence, SeriesRecord, StudyRecord
+from gtr_batch.errors import CaseRejected, TransientError
+from gtr_batch.logs import get_logger
+from gtr_batch.night.house import House, night_window
+
+
+def query_pacs(house: House, night: date) -> list[str]:
+    """Ask the PACS for the CT studies of the night's window and note them; returns their Study Instance UIDs."""
+    house.book.open_night(night, house.model_version)
+    studies = house.archive.find_studies(*night_window(house.config, night))
+    folder = house.files.night_folder(night, Step.PACS)
+    _write(folder / "studies.json", [_plain(study) for study in studies])
+    get_logger(Step.PACS).info("pacs.queried", night=str(night), studies=len(studies))
+    return [study.study_uid for study in studies]
+
+
+def intake(house: House, night: date, studies: Sequence[str]) -> list[list[str]]:
+    """Choose the night's cases; returns shards of the case ids that still have work to do.
+
+    A study whose series the PACS could not tell us of is noted among the night's errors and the others go on; where
+    that happened to every study, the fault is the PACS's and the task is retried.
+
+    Raises
+    ------
+    TransientError
+        No study could be looked at.
+    """
+    log = get_logger(Step.INTAKE)
+    wanted = set(studies)
+    records = [r for r in _read_studies(house, night) if r.study_uid in wanted]
+    ambiguous = room.judge_studies(records)
+    report: dict[str, Any] = {"studies": len(records), "unknown_patients": 0, "already_staged": 0, "errors": {}}
+    last: TransientError | None = None
+    for done, study in enumerate(records, 1):
+        try:
+            outcome = _one_study(house, night, study, ambiguous.get(study.study_uid))
+            if outcome:
+                report[outcome] += 1
+        except TransientError as err:
+            last = err
+            report["errors"][study.study_uid] = f"{type(err).__name__}: {err}"
+            log.error("study.failed", study_uid=study.study_uid, error=str(err))
+        house.tell(Step.INTAKE, done, len(records))
+    if last is not None and len(report["errors"]) == len(records):
+        raise last
+    _write(house.files.night_folder(night, Step.INTAKE) / "intake.json", report)
+    ids = [c.case_id for c in house.book.of_night(night) if c.state not in (CaseState.COMMITTED, CaseState.REFUSED)]
+    size = house.config.night.shard_size
+    log.info("intake.done", night=str(night), cases=len(ids), **{k: v for k, v in report.items() if k != "errors"})
+    return [ids[i : i + size] for i in range(0, len(ids), size)]
+
+
+def _one_study(house: House, night: date, study: StudyRecord, ambiguous: Refusal | None) -> str:
+    """Decide on one study; returns the counter it belongs to where it becomes no case of tonight."""
+    try:
+        Uid(study.study_uid)
+    except CaseRejected as err:
+        _refuse(house, _study_case(night, study), Refusal.of(err))
+        return ""
+    if ambiguous is not None:
+        _refuse(house, _study_case(night, study), ambiguous)
+        return ""
+    on = study.study_at.date() if study.study_at else night
+    facts = house.clinical.facts(study.patient_id, study.study_uid, on)
+    if facts is None and not house.config.intake.refuse_without_ehr:
+        return "unknown_patients"
+    refusal = room.judge_patient(facts)
+    if refusal is not None:
+        _refuse(house, _study_case(night, study), refusal)
+        return ""
+    selection, expected = _select(house, night, study)
+    if selection.series_uid is None:
+        sentence = "no series of the study is a usable portal venous series: " + selection.summary()
+        _refuse(
+            house,
+            _study_case(night, study),
+            Refusal(RefusalCode.NO_PORTAL_VENOUS_SERIES, sentence, {"series": len(selection.rejected)}),
+        )
+        return ""
+    case = attrs.evolve(
+        _study_case(night, study),
+        case_id=case_id(study.study_uid, selection.series_uid),
+        series_uid=selection.series_uid,
+        expected_sop_uids=expected,
+    )
+    if house.book.staged_before([case.series_uid], house.model_version) and not _is_tonights(house, case):
+        return "already_staged"
+    house.book.record([case])
+    house.files.write_json(night, case.case_id, Step.INTAKE, "selection", selection.as_json())
+    return ""
+
+
+def _select(house: House, night: date, study: StudyRecord) -> tuple[Any, tuple[str, ...]]:
+    """Probe the promising series and choose; returns the selection and the chosen series' instances."""
+    evidence, instances = [], {}
+    for series in room.candidates(house.archive.find_series(study.study_uid)):
+        found = house.archive.find_instances(study.study_uid, series.series_uid)
+        instances[series.series_uid] = tuple(i.sop_instance_uid for i in found)
+        evidence.append(_probe(house, night, study, series, found))
+    selection = room.select_portal_venous(evidence)
+    return selection, instances.get(selection.series_uid or "", ())
+
+
+def _probe(house: House, night: date, study: StudyRecord, series: SeriesRecord, found: Sequence[Any]) -> SeriesEvidence:
+    """Fetch a few instances of a series and read what they show."""
+    ordered = sorted(found, key=lambda i: (i.instance_number is None, i.instance_number or 0, i.sop_instance_uid))
+    chosen = [ordered[i].sop_instance_uid for i in room.probe_indices(len(ordered), house.config.intake.probes)]
+    probe_id = case_id(study.study_uid, series.series_uid)
+    folder = house.files.folder(night, probe_id, Step.INTAKE)
+    try:
+        paths = house.archive.retrieve(study.study_uid, series.series_uid, chosen, folder)
+    except CaseRejected:  # an unlawful UID: the series has no usable evidence, select says so
+        return SeriesEvidence(series)
+    headers, contrast, coverage = room.read_probe(paths, instances=len(ordered))
+    return SeriesEvidence(series, headers, contrast, coverage)
+
+
+def _is_tonights(house: House, case: Case) -> bool:
+    try:
+        return house.book.get(case.case_id).night == case.night
+    except KeyError:
+        return False
+
+
+def _refuse(house: House, case: Case, refusal: Refusal) -> None:
+    house.book.record([case])
+    house.book.refuse(case.case_id, Step.INTAKE, refusal)
+    get_logger(Step.INTAKE).warning(
+        "case.refused", case_id=case.case_id, code=str(refusal.code), reason=refusal.sentence
+    )
+
+
+def _study_case(night: date, study: StudyRecord) -> Case:
+    return Case(
+        case_id=case_id(study.study_uid),
+        night=night,
+        study_uid=study.study_uid,
+        patient_id=study.patient_id,
+        accession_number=study.accession_number,
+        study_at=study.study_at,
+    )
+
+
+def _plain(study: StudyRecord) -> dict[str, Any]:
+    value = attrs.asdict(study)
+    value["study_at"] = study.study_at.isoformat() if study.study_at else None
+    return value
+
+
+def _read_studies(house: House, night: date) -> list[StudyRecord]:
+    rows = json.loads((house.files.night_folder(night, Step.PACS) / "studies.json").read_text())
+    for row in rows:
+        row["study_at"] = datetime.fromisoformat(row["study_at"]) if row["study_at"] else None
+        row["modalities"] = tuple(row["modalities"])
+    return [StudyRecord(**row) for row in rows]
+
+
+def _write(path: Path, value: Any) -> None:
+    partial = path.with_suffix(".partial")
+    partial.touch(mode=0o600)
+    partial.write_text(json.dumps(value, indent=1))
+    partial.replace(path)

@@ -1,0 +1,95 @@
+"""One shard through one room: every case succeeds or fails alone."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gtr_batch.domain.case import Case, CaseState, Failure, Step
+from gtr_batch.domain.refusal import Refusal
+from gtr_batch.errors import (
+    CaseRejected,
+    CasesToRetry,
+    ConfigError,
+    DatabaseBusy,
+    GtrError,
+    ModelArtefactError,
+    TransientError,
+)
+from gtr_batch.logs import get_logger
+from gtr_batch.night.house import House
+
+Detail = Mapping[str, Any]
+
+# Not about a case: the database, the settings or the model are wrong for all of them, so the task itself ends.
+OURS = (DatabaseBusy, ConfigError, ModelArtefactError)
+
+
+def ready(house: House, shard: Sequence[str], step: Step) -> list[Case]:
+    """The cases of a shard that `step` has to do."""
+    return [case for case in house.book.select(shard) if case.ready_for(step)]
+
+
+class Shard:
+    """Keeps the outcome of each case of a shard in one step, and says at the end what may be retried."""
+
+    def __init__(self, house: House, step: Step, shard: Sequence[str]) -> None:
+        self.house = house
+        self.step = step
+        self.ids = list(shard)
+        self.cases = ready(house, shard, step)
+        self.log = get_logger(step)
+        self._retry: list[tuple[str, str]] = []
+        self._done = 0
+
+    def each(self, to: CaseState, work: Callable[[Case], Detail | None]) -> list[str]:
+        """Do `work` for each ready case alone, moving it to `to`; returns the shard's ids."""
+        for case in self.cases:
+            self.one(case, to, lambda case=case: work(case))  # type: ignore[misc]
+        return self.finish()
+
+    def one(self, case: Case, to: CaseState, work: Callable[[], Detail | None]) -> None:
+        """Do `work` for one case and write down what became of it."""
+        book, started = self.house.book, time.perf_counter()
+        try:
+            detail = dict(work() or {})
+            book.advance(case.case_id, to, detail)
+            self.log.info(f"case.{to}", case_id=case.case_id, seconds=round(time.perf_counter() - started, 2), **detail)
+        except OURS:
+            raise
+        except CaseRejected as err:
+            book.refuse(case.case_id, self.step, Refusal.of(err))
+            self.log.warning("case.refused", case_id=case.case_id, code=err.code, reason=err.sentence)
+        except GtrError as err:
+            retryable = isinstance(err, TransientError)
+            self._fail(case, f"{type(err).__name__}: {err}", retryable)
+        except Exception as err:  # noqa: BLE001 - one bad case never stops the night; its text may hold PHI, so only its place
+            at = traceback.extract_tb(err.__traceback__)[-1]
+            self._fail(case, f"unexpected {type(err).__name__} at {Path(at.filename).name}:{at.lineno}", False)
+        finally:
+            self._done += 1
+            self.house.tell(self.step, self._done, len(self.cases))
+
+    def _fail(self, case: Case, error: str, retryable: bool) -> None:
+        self.house.book.fail(case.case_id, Failure(step=self.step, error=error, retryable=retryable))
+        self.log.error("case.failed", case_id=case.case_id, error=error, retryable=retryable)
+        if retryable:
+            self._retry.append((case.case_id, error))
+
+    def finish(self) -> list[str]:
+        """The shard's ids.
+
+        Raises
+        ------
+        CasesToRetry
+            Some cases failed in a way that may work later; a retry of the task handles only those.
+        """
+        if self._retry:
+            named = "; ".join(f"{case_id}: {error}" for case_id, error in self._retry[:5])
+            raise CasesToRetry(
+                f"{self.step}: {len(self._retry)} of {len(self.cases)} cases may work later ({named}); the others are done"
+            )
+        return self.ids

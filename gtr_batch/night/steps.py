@@ -1,0 +1,264 @@
+"""The rooms of the path, joined: retrieve, validate, preprocess, stage (with explain), nomogram, report, deliver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.domain.clinical import Covariates
+from gtr_batch.domain.prepared import ROLES, PreparedGeometry
+from gtr_batch.domain.staging import Flag
+from gtr_batch.errors import CaseRejected, RetrieveIncomplete
+from gtr_batch.night.house import House
+from gtr_batch.night.runner import Detail, Shard
+
+REFERENCE_MODALITIES = ("KO", "SEG", "RTSTRUCT")  # what may name a key slice
+
+
+def retrieve(house: House, night: date, shard: Sequence[str]) -> list[str]:
+    """Fetch each case's series, and the study's key objects and segmentations."""
+    return Shard(house, Step.RETRIEVE, shard).each(CaseState.RETRIEVED, lambda case: _retrieve(house, case))
+
+
+def _retrieve(house: House, case: Case) -> Detail:
+    promised = house.archive.find_instances(case.study_uid, case.series_uid)
+    expected = sorted({i.sop_instance_uid for i in promised} | set(case.expected_sop_uids))
+    house.book.expect(case.case_id, expected)
+    folder = house.files.folder(case.night, case.case_id, Step.RETRIEVE)
+    try:
+        paths = house.archive.retrieve(case.study_uid, case.series_uid, expected, folder)
+    except RetrieveIncomplete as err:
+        tries = 1 + sum(
+            e["step"] == Step.RETRIEVE and e["state"] == CaseState.FAILED for e in house.book.events(case.case_id)
+        )
+        if tries < house.config.night.retrieve_attempts:
+            raise
+        raise CaseRejected("series_incomplete", f"{err} (after {tries} attempts)", {"attempts": tries}) from err
+    for series in house.archive.find_series(case.study_uid):
+        if series.modality in REFERENCE_MODALITIES:
+            wanted = [i.sop_instance_uid for i in house.archive.find_instances(case.study_uid, series.series_uid)]
+            house.archive.retrieve(case.study_uid, series.series_uid, wanted, _references(house, case, series.modality))
+    return {"instances": len(paths), "megabytes": round(sum(p.stat().st_size for p in paths) / 1e6, 1)}
+
+
+def _references(house: House, case: Case, modality: str) -> Path:
+    folder = house.files.folder(case.night, case.case_id, Step.RETRIEVE) / modality
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def validate(house: House, night: date, shard: Sequence[str]) -> list[str]:
+    """Judge headers and pixels of the whole shard in one Great Expectations run."""
+    from gtr_batch.validate import CaseFiles, validate_shard
+
+    work = Shard(house, Step.VALIDATE, shard)
+    if not work.cases:
+        return work.finish()
+    files = [
+        CaseFiles(c.case_id, house.files.folder(c.night, c.case_id, Step.RETRIEVE), c.expected_sop_uids)
+        for c in work.cases
+    ]
+    verdicts = validate_shard(files, house.config.validate, house.files.night_folder(night, "data_docs"))
+
+    def judge(case: Case) -> Detail:
+        verdict = verdicts[case.case_id]
+        house.files.write_json(case.night, case.case_id, Step.VALIDATE, "facts", dict(verdict.facts))
+        if verdict.refusal is not None:
+            raise CaseRejected(verdict.refusal.code, verdict.refusal.sentence, verdict.refusal.numbers)
+        return {}
+
+    return work.each(CaseState.VALIDATED, judge)
+
+
+def preprocess(house: House, night: date, shard: Sequence[str]) -> list[str]:
+    """Key slice and neighbours as network input."""
+    return Shard(house, Step.PREPROCESS, shard).each(CaseState.PREPROCESSED, lambda case: _preprocess(house, case))
+
+
+def _preprocess(house: House, case: Case) -> Detail:
+    from gtr_batch.preprocess import find_key_slice, prepare_all_for_locator, prepare_volume, read_series
+    from gtr_batch.stage import slice_scores
+
+    artefact = house.artefact
+    contract = artefact.manifest.contract
+    folder = house.files.folder(case.night, case.case_id, Step.RETRIEVE)
+    volume = read_series(folder, case.expected_sop_uids)
+    facts = house.clinical.facts(case.patient_id, case.study_uid, _on(case))
+
+    def locate() -> Any:
+        return slice_scores(artefact, prepare_all_for_locator(volume, contract))
+
+    key = find_key_slice(
+        volume.sop_instance_uids,
+        key_objects=sorted((folder / "KO").glob("*.dcm")),
+        ehr_sop_uid=facts.key_slice_sop_uid if facts else None,
+        segmentations=sorted([*(folder / "SEG").glob("*.dcm"), *(folder / "RTSTRUCT").glob("*.dcm")]),
+        locator=locate if artefact.manifest.key_slice_locator else None,
+    )
+    index = volume.sop_instance_uids.index(key.sop_instance_uid)
+    slices, geometry = prepare_volume(volume, index, contract, key.source, device=artefact.device)
+    house.files.write_arrays(case.night, case.case_id, Step.PREPROCESS, "prepared", {"slices": slices})
+    house.files.write_json(case.night, case.case_id, Step.PREPROCESS, "geometry", geometry.to_json())
+    return {"key_slice_source": str(key.source)}
+
+
+def stage(house: House, night: date, shard: Sequence[str]) -> list[str]:
+    """One forward pass for the shard: vote, features and heat maps."""
+    from gtr_batch.explain import GradCamForward, to_source_pixels
+    from gtr_batch.stage import stage_shard
+
+    work = Shard(house, Step.STAGE, shard)
+    if not work.cases:
+        return work.finish()
+    inputs, geometries = {}, {}
+    for case in work.cases:
+        at = (case.night, case.case_id, Step.PREPROCESS)
+        inputs[case.case_id] = house.files.read_arrays(*at, "prepared")["slices"]
+        geometries[case.case_id] = PreparedGeometry.from_json(house.files.read_json(*at, "geometry"))
+    staged = stage_shard(
+        house.artefact,
+        inputs,
+        geometries,
+        forward=GradCamForward(house.artefact.network),
+        batch_cases=house.config.stage.batch_cases,
+    )
+
+    def keep(case: Case) -> Detail:
+        outcome = staged[case.case_id]
+        if isinstance(outcome, CaseRejected):
+            raise outcome
+        heat = to_source_pixels(outcome.heat, geometries[case.case_id])
+        at = (case.night, case.case_id)
+        house.files.write_arrays(*at, Step.STAGE, "features", {"features": outcome.features, "logits": outcome.logits})
+        house.files.write_arrays(*at, Step.EXPLAIN, "heat", {"heat": heat})
+        house.book.save_staging(case.case_id, outcome.staging)
+        staging = outcome.staging
+        return {"t_stage": str(staging.t_stage), "p": round(staging.probabilities[staging.t_stage], 3)}
+
+    return work.each(CaseState.STAGED, keep)
+
+
+def nomogram(house: House, night: date, shard: Sequence[str]) -> list[str]:
+    """Rad-score, points and P(T1..T4) from the key slice's features and the EHR's covariates."""
+    return Shard(house, Step.NOMOGRAM, shard).each(CaseState.SCORED, lambda case: _nomogram(house, case))
+
+
+def _nomogram(house: House, case: Case) -> Detail:
+    from gtr_batch.nomogram import rad_score, score
+
+    manifest = house.artefact.manifest
+    features = house.files.read_arrays(case.night, case.case_id, Step.STAGE, "features")["features"]
+    facts = house.clinical.facts(case.patient_id, case.study_uid, _on(case))
+    covariates = facts.covariates if facts else Covariates()
+    answer = score(manifest.nomogram, rad_score(manifest.rad_score, features[ROLES.index("key")]), covariates)
+    house.book.save_score(case.case_id, answer, covariates)
+    _flag(house, case, answer)
+    return {"points": round(answer.points["total"], 1), "missing": list(answer.missing)}
+
+
+def _flag(house: House, case: Case, answer: Any) -> None:
+    """Add to the staging what only the nomogram knows."""
+    import attrs
+
+    staging = house.book.staging(case.case_id)
+    assert staging is not None  # a case is only scored after it was staged
+    extra = []
+    if answer.missing:
+        extra.append(Flag.MISSING_COVARIATES)
+    if answer.probabilities.most_likely is not staging.t_stage:
+        extra.append(Flag.NOMOGRAM_DISAGREES)
+    kept = [f for f in staging.flags if f not in (Flag.MISSING_COVARIATES, Flag.NOMOGRAM_DISAGREES)]
+    house.book.save_staging(case.case_id, attrs.evolve(staging, flags=(*kept, *extra)))
+
+
+def report(house: House, night: date, shard: Sequence[str]) -> list[str]:
+    """Write SR, parametric map, secondary capture and key objects; a refusal SR where the site wants one."""
+    _refusal_reports(house, shard)
+    return Shard(house, Step.REPORT, shard).each(CaseState.REPORTED, lambda case: _report(house, case))
+
+
+def _report(house: House, case: Case) -> Detail:
+    from gtr_batch.explain import overlay_rgb
+    from gtr_batch.preprocess import read_series
+    from gtr_batch.report import write_case
+
+    staging, score = house.book.staging(case.case_id), house.book.score(case.case_id)
+    assert staging is not None  # a case is only reported after it was staged
+    geometry = PreparedGeometry.from_json(house.files.read_json(case.night, case.case_id, Step.PREPROCESS, "geometry"))
+    heat = house.files.read_arrays(case.night, case.case_id, Step.EXPLAIN, "heat")["heat"]
+    source = house.files.folder(case.night, case.case_id, Step.RETRIEVE)
+    key = ROLES.index("key")
+    hu = read_series(source, [geometry.sop_instance_uids[key]]).hu()[0]
+    overlay = overlay_rgb(hu, heat[key], staging, house.artefact.manifest)
+    facts = house.clinical.facts(case.patient_id, case.study_uid, _on(case))
+    objects = write_case(
+        house.files.folder(case.night, case.case_id, Step.REPORT),
+        case=case,
+        source_files=[source / f"{uid}.dcm" for uid in geometry.sop_instance_uids],
+        staging=staging,
+        score=score,
+        covariates=facts.covariates if facts else Covariates(),
+        geometry=geometry,
+        heat=heat,
+        overlay=overlay,
+        manifest=house.artefact.manifest,
+        config=house.config.report,
+        previous=house.book.objects(case.case_id),
+    )
+    house.book.save_objects(case.case_id, objects)
+    return {"objects": len(objects)}
+
+
+def _refusal_reports(house: House, shard: Sequence[str]) -> None:
+    if not house.config.report.refusal_sr:
+        return
+    from gtr_batch.report import write_refusal
+
+    for case in house.book.select(shard):
+        if case.state is not CaseState.REFUSED or case.refusal is None or house.book.objects(case.case_id):
+            continue
+        sources = sorted(house.files.folder(case.night, case.case_id, Step.RETRIEVE).glob("*.dcm"))
+        if sources:
+            objects = write_refusal(
+                house.files.folder(case.night, case.case_id, Step.REPORT),
+                case=case,
+                refusal=case.refusal,
+                source_file=sources[0],
+                manifest=house.artefact.manifest,
+                config=house.config.report,
+            )
+            house.book.save_objects(case.case_id, objects)
+
+
+def deliver(house: House, night: date, shard: Sequence[str]) -> list[str]:
+    """Store what the PACS has not got yet, then have it committed or read it back."""
+    for case in house.book.select(shard):
+        if case.state is CaseState.REFUSED and house.book.objects(case.case_id):
+            _deliver(house, case)
+    return Shard(house, Step.DELIVER, shard).each(CaseState.COMMITTED, lambda case: _deliver(house, case))
+
+
+def _deliver(house: House, case: Case) -> Detail:
+    from gtr_batch.deliver import deliver_case
+
+    book, pacs = house.book, house.config.pacs
+    outcome = deliver_case(
+        house.archive,
+        case,
+        book.objects(case.case_id),
+        house.files.folder(case.night, case.case_id, Step.REPORT),
+        already_stored=book.stored(case.case_id),
+        commitment=pacs.commitment,
+        timeout_s=pacs.commitment_timeout_s,
+        save_receipts=lambda receipts: book.save_receipts(case.case_id, receipts),
+        save_commitment=lambda commitment, back: book.save_commitment(case.case_id, commitment, back),
+        on_stored=lambda: book.advance(case.case_id, CaseState.STORED) if case.state is not CaseState.REFUSED else None,
+    )
+    return {"sent": outcome.sent, "flags": [str(f) for f in outcome.flags]}
+
+
+def _on(case: Case) -> date:
+    return case.study_at.date() if case.study_at else case.night

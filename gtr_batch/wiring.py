@@ -1,0 +1,93 @@
+"""The one place where the real things are built."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from attrs import frozen
+
+from gtr_batch.config import Config, load
+from gtr_batch.night.house import House, Tell
+from gtr_batch.ports import Progress
+
+
+@frozen
+class SystemClock:
+    """The wall clock."""
+
+    def now(self) -> datetime:
+        """Now, in UTC."""
+        return datetime.now(UTC)
+
+
+@frozen
+class FolderShelf:
+    """Artefacts in folders: the champion where the settings say, others beside it."""
+
+    folder: Path
+
+    def champion(self) -> Path:
+        """Folder of the artefact that stages tonight."""
+        return self.folder
+
+    def all(self) -> list[Path]:
+        """All artefacts, champion first."""
+        beside = sorted(p.parent for p in self.folder.parent.glob("*/manifest.json") if p.parent != self.folder)
+        return [self.folder, *beside]
+
+
+@contextmanager
+def open_house(
+    config: Config | None = None, *, environ: Mapping[str, str] | None = None, tell: Tell | None = None
+) -> Iterator[House]:
+    """Build the adapters from settings, and close them after.
+
+    Nothing connects before it is first used.
+
+    Raises
+    ------
+    ConfigError
+        The settings are wrong.
+    """
+    from gtr_batch.db import Database, PostgresCaseBook, PostgresClinicalSource
+    from gtr_batch.files import LocalFileStore
+    from gtr_batch.pacs import Pacs
+
+    config = config or load(environ=environ)
+    if config.stage.threads:
+        import torch
+
+        torch.set_num_threads(config.stage.threads)
+    database = Database(config.database)
+    try:
+        house = House(
+            config=config,
+            archive=Pacs(config.pacs),
+            book=PostgresCaseBook(database),
+            clinical=PostgresClinicalSource(database),
+            files=LocalFileStore(config.files.root),
+            shelf=FolderShelf(config.stage.artefact),
+            clock=SystemClock(),
+        )
+        if tell is not None:
+            house.tell = tell
+        yield house
+    finally:
+        database.close()
+
+
+def refresh_ehr(config: Config | None = None, folder: Path | None = None, progress: Progress | None = None) -> dict:
+    """Load the EHR extracts of a folder; a bad file changes nothing (`gtr_batch.db.ehr.load_extracts`)."""
+    from gtr_batch.db import Database
+    from gtr_batch.db.ehr import load_extracts
+
+    config = config or load(environ=os.environ)
+    database = Database(config.database)
+    try:
+        return load_extracts(database, folder or config.ehr.folder, progress=progress).as_json()
+    finally:
+        database.close()
