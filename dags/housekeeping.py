@@ -1,0 +1,44 @@
+"""### The house's keeping, daily
+
+Deletes pixels after their retention time, asks again about objects that the PACS took but has not committed, looks at
+the disk, and lists the dead letters: objects that the PACS refused for good. Results stay; only pixels go.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import dag, get_current_context, task
+
+from gtr_airflow.callbacks import TellOperations
+from gtr_airflow.connections import hospital
+from gtr_airflow.nights import day_of, timetable
+from gtr_airflow.retry import default_args
+from gtr_batch.config import load
+
+CONFIG = load()
+
+
+@task(pool="pacs", execution_timeout=timedelta(hours=1), on_failure_callback=TellOperations())
+def housekeeping() -> dict:
+    """Keep the house; returns what was found and done, as counts and UIDs."""
+    from gtr_batch import night as steps
+
+    with hospital() as house:
+        return steps.housekeeping(house, day_of(get_current_context(), CONFIG))
+
+
+@dag(
+    dag_id="housekeeping",
+    schedule=timetable(CONFIG.night.housekeeping_schedule, CONFIG),
+    catchup=False,
+    max_active_runs=1,
+    default_args=default_args(CONFIG),
+    doc_md=__doc__,
+    tags=["gtr"],
+)
+def keep_house() -> None:
+    housekeeping()
+
+
+keep_house()

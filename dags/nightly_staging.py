@@ -1,0 +1,181 @@
+"""### The night: from PACS to PACS
+
+    pacs -> intake -> validate -> preprocess -> stage -> explain -> nomogram -> report -> deliver
+
+One run a night. It finds the evening's CT studies, fetches them, stages the gastric cancers among them and puts the
+results back into the PACS. Shards of cases are mapped, not cases; inside a shard each case succeeds, is refused or
+fails alone, and its state is in the case book. A shard flows to its end without waiting for the others.
+
+**A red task** is a shard in which some cases could not be finished after all tries; the later rooms still run for the
+others. **The colour of the run** is decided by `close_night` alone: red when cases failed beyond the night's
+tolerance, or when the night's cases could not be found out; its log names them.
+
+**To run a night again**, trigger with the parameter `night` (or `airflow dags trigger nightly_staging --conf
+'{"night": "2026-03-01"}'`). Finished cases are left alone, and nothing is sent to the PACS twice.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from airflow.sdk import (
+    DeadlineAlert,
+    DeadlineReference,
+    Param,
+    SyncCallback,
+    chain,
+    dag,
+    get_current_context,
+    task,
+    task_group,
+)
+
+from gtr_airflow.callbacks import TellOperations, deadline_missed, run_failed
+from gtr_airflow.connections import hospital
+from gtr_airflow.nights import night_of, night_timetable, until_ready
+from gtr_airflow.retry import default_args
+from gtr_batch.config import load
+from gtr_batch.errors import NightFailed
+
+CONFIG = load()
+
+# A failed shard must not keep its other cases from the next room, so the rooms ask only that the one before is over,
+# and take the shard from the mapping, not from what the room before returned.
+SHARD = {
+    "trigger_rule": "all_done",
+    "map_index_template": "shard {{ ti.map_index + 1 }}: {{ task.op_args[0] | length }} cases",
+    "show_return_value_in_logs": False,
+}
+
+
+@task(pool="pacs", show_return_value_in_logs=False)
+def query_pacs() -> list[str]:
+    """Ask the PACS for the CT studies of the night's window."""
+    from gtr_batch import night as steps
+
+    with hospital() as house:
+        return steps.query_pacs(house, tonight())
+
+
+@task(pool="pacs", execution_timeout=timedelta(hours=1), show_return_value_in_logs=False)
+def intake(studies: list[str]) -> list[list[str]]:
+    """Choose the cases: eligible patients, portal venous series; shard them."""
+    from gtr_batch import night as steps
+
+    with hospital() as house:
+        return steps.intake(house, tonight(), studies)
+
+
+@task(**{**SHARD, "trigger_rule": "all_success"}, pool="pacs", execution_timeout=timedelta(hours=2))
+def retrieve(shard: list[str]) -> list[str]:
+    """Fetch every instance that the PACS promised."""
+    return _in_the_night("retrieve", shard)
+
+
+@task(**SHARD)
+def validate(shard: list[str]) -> list[str]:
+    """Judge headers and pixels; refuse what must not be staged."""
+    return _in_the_night("validate", shard)
+
+
+@task(**SHARD, execution_timeout=timedelta(hours=2))
+def preprocess(shard: list[str]) -> list[str]:
+    """Key slice and neighbours, as the model's contract says."""
+    return _in_the_night("preprocess", shard)
+
+
+@task(**SHARD, pool="gpu", execution_timeout=timedelta(hours=1))
+def stage(shard: list[str]) -> list[str]:
+    """Stage and explain: vote, features and heat map from one forward pass."""
+    return _in_the_night("stage", shard)
+
+
+@task(**SHARD)
+def nomogram(shard: list[str]) -> list[str]:
+    """Rad-score and clinical covariates: points and probabilities."""
+    return _in_the_night("nomogram", shard)
+
+
+@task(**SHARD)
+def report(shard: list[str]) -> list[str]:
+    """Write SR, parametric map, secondary capture and key objects."""
+    return _in_the_night("report", shard)
+
+
+@task(**SHARD, pool="pacs", execution_timeout=timedelta(hours=2))
+def deliver(shard: list[str]) -> list[str]:
+    """Send, have committed or read back, annotate the worklist."""
+    return _in_the_night("deliver", shard)
+
+
+@task(trigger_rule="all_done", on_failure_callback=TellOperations())
+def close_night(shards: list[list[str]] | None) -> dict:
+    """Decide the colour of the night and write its summary; `shards` is None where intake did not end well."""
+    from gtr_batch import night as steps
+
+    with hospital() as house:
+        summary = steps.close_night(house, tonight())
+    if shards is None:
+        raise NightFailed(f"night {tonight()}: query_pacs or intake failed, so its cases are not known; run it again")
+    return summary
+
+
+def tonight() -> date:
+    """The night of this run."""
+    return night_of(get_current_context(), CONFIG)
+
+
+def _in_the_night(room: str, shard: list[str]) -> list[str]:
+    from gtr_batch import night as steps
+
+    with hospital() as house:
+        return getattr(steps, room)(house, tonight(), shard)
+
+
+@task_group(prefix_group_id=False)
+def prepare(shard: list[str]) -> None:
+    chain(retrieve(shard), validate(shard), preprocess(shard))
+
+
+@task_group(prefix_group_id=False)
+def hand_over(shard: list[str]) -> None:
+    chain(nomogram(shard), report(shard), deliver(shard))
+
+
+@task_group(prefix_group_id=False)
+def work_through(shard: list[str]) -> None:
+    chain(prepare(shard), stage(shard), hand_over(shard))
+
+
+@dag(
+    schedule=night_timetable(CONFIG),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=23),  # a hung night must not keep the next one from beginning
+    default_args=default_args(CONFIG),
+    params={
+        "night": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Night",
+            description="The evening on which the night began; leave empty for tonight.",
+        )
+    },
+    deadline=DeadlineAlert(
+        name="worklist ready",
+        reference=DeadlineReference.DAGRUN_LOGICAL_DATE,
+        interval=until_ready(CONFIG),
+        callback=SyncCallback(deadline_missed),
+    ),
+    on_failure_callback=run_failed,
+    doc_md=__doc__,
+    tags=["gtr"],
+)
+def nightly_staging() -> None:
+    found = intake(query_pacs())
+    worked_through = work_through.expand(shard=found)
+    chain(worked_through, close_night(found))
+
+
+nightly_staging()

@@ -1,0 +1,62 @@
+"""How operations hear that a night went wrong or will be late: always in the log, and by webhook or email if set up.
+
+A notice holds DAG, night and run, and the message of our own errors (case ids, UIDs, AE titles). Messages of other
+errors may quote anything, so only their class is told. No PHI leaves by this door.
+"""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import structlog
+from airflow.sdk import BaseNotifier
+
+from gtr_airflow.connections import connection_or_none
+from gtr_batch.errors import GtrError
+
+log = structlog.get_logger("gtr_airflow")
+
+
+def tell(subject: str, text: str) -> None:
+    """Log a notice as an error, then send it where the connection ``gtr_alerts`` says; never raises for want of it."""
+    log.error("operations.alert", subject=subject, text=text)
+    if connection_or_none("gtr_alerts") is None:
+        return
+    from gtr_airflow.hooks import AlertHook
+
+    for trouble in AlertHook().send(subject, html.escape(text)):
+        log.error("operations.alert_not_sent", trouble=trouble)
+
+
+class TellOperations(BaseNotifier):
+    """Failure callback of a task."""
+
+    def notify(self, context: Any) -> None:
+        ti, run = context["ti"], context["dag_run"]
+        error = context.get("exception")
+        why = str(error) if isinstance(error, GtrError) else type(error).__name__
+        tell(f"{ti.dag_id} failed in {ti.task_id}", f"Run {run.run_id}: {why}")
+
+
+def run_failed(context: Any) -> None:
+    """Failure callback of a run: tells of a run that Airflow itself ended (time-out); a failed task told already."""
+    if context.get("reason") == "timed_out":
+        run = context["dag_run"]
+        tell(f"{run.dag_id} timed out", f"Run {run.run_id} was ended; its unfinished cases wait for a re-run.")
+
+
+def deadline_missed(context: Any) -> None:
+    """Deadline callback: the worklist is not ready by the morning.
+
+    A night that is run again by hand was late before it began; its deadline is no news.
+    """
+    run, due = context["dag_run"], str(context["deadline"]["deadline_time"])
+    if run["run_type"] != "scheduled":
+        log.info("night.deadline_of_a_rerun", run_id=run["dag_run_id"])
+        return
+    tell(
+        f"{run['dag_id']}: the worklist is not ready",
+        f"Run {run['dag_run_id']} is {run['state']} and was due at {due}. "
+        "Finished cases are in the PACS already; `gtr status` shows the others.",
+    )

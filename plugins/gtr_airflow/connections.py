@@ -1,0 +1,108 @@
+"""Airflow's connections as our settings, so that what an operator writes in the connection form takes effect.
+
+===============  =============  ==================================================================
+connection       type           settings that it overrides
+===============  =============  ==================================================================
+``gtr_pacs``     ``dicom``      ``[pacs]``: host, port, AE titles, retrieve mode, commitment, ...
+``gtr_postgres`` ``postgres``   ``[database] dsn`` (the role app)
+``gtr_ehr``      ``fs``         ``[ehr] folder``
+===============  =============  ==================================================================
+
+A connection that is absent overrides nothing: the TOML file and the environment hold. `gtr_batch` never sees
+Airflow; it gets one environment, read once by `gtr_batch.config.load`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from airflow.sdk import Connection
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError, ErrorType
+
+#: The fields of a ``dicom`` connection that are kept in its ``extra``; named as in `gtr_batch.config.PacsConfig`.
+DICOM_FIELDS = (
+    "called_ae_title",
+    "calling_ae_title",
+    "retrieve_mode",
+    "move_host",
+    "move_port",
+    "move_ae_title",
+    "commitment",
+    "commitment_port",
+    "commitment_timeout_s",
+    "answer_cap",
+    "associations",
+)
+_TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs")
+
+
+def pacs_settings(connection: Connection) -> dict[str, str]:
+    """A ``dicom`` connection as ``GTR_PACS__...``; an empty field overrides nothing."""
+    extra = connection.extra_dejson
+    given = {"host": connection.host, "port": connection.port, **{name: extra.get(name) for name in DICOM_FIELDS}}
+    return {f"GTR_PACS__{name.upper()}": str(value) for name, value in given.items() if value not in (None, "")}
+
+
+def database_settings(connection: Connection) -> dict[str, str]:
+    """A ``postgres`` connection as ``GTR_DATABASE__DSN``, with its TLS settings and nothing else of its ``extra``."""
+    from psycopg2.extensions import make_dsn
+
+    given = {
+        "host": connection.host,
+        "port": connection.port,
+        "user": connection.login,
+        "password": connection.password,
+        "dbname": connection.schema,
+        **{name: connection.extra_dejson.get(name) for name in _TLS},
+    }
+    return {"GTR_DATABASE__DSN": make_dsn(**{name: value for name, value in given.items() if value not in (None, "")})}
+
+
+def ehr_settings(connection: Connection) -> dict[str, str]:
+    """A ``fs`` connection as ``GTR_EHR__FOLDER``."""
+    path = connection.extra_dejson.get("path")
+    return {"GTR_EHR__FOLDER": str(path)} if path else {}
+
+
+def connection_or_none(conn_id: str) -> Any:
+    """A connection, or None where nobody made one."""
+    try:
+        return Connection.get(conn_id)
+    except AirflowNotFoundException:
+        return None
+    except AirflowRuntimeError as err:
+        if err.error.error == ErrorType.CONNECTION_NOT_FOUND:
+            return None
+        raise
+
+
+def overrides() -> dict[str, str]:
+    """All settings that Airflow's connections override, as environment variables."""
+    found: dict[str, str] = {}
+    for conn_id, translate in (
+        ("gtr_pacs", pacs_settings),
+        ("gtr_postgres", database_settings),
+        ("gtr_ehr", ehr_settings),
+    ):
+        if (connection := connection_or_none(conn_id)) is not None:
+            found |= translate(connection)
+    return found
+
+
+def settings() -> Any:
+    """Our settings (`gtr_batch.config.Config`) with Airflow's connections over them."""
+    from gtr_batch import config
+
+    return config.load(environ={**os.environ, **overrides()})
+
+
+@contextmanager
+def hospital() -> Iterator[Any]:
+    """The house that a task works in: settings, then connections over them, then the adapters; closed at the end."""
+    from gtr_batch import wiring
+
+    with wiring.open_house(settings()) as house:
+        yield house

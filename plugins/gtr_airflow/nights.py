@@ -1,0 +1,73 @@
+"""When nights run, which night a run is, and by when its worklist must be ready. Never from the clock on the wall."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import CronTriggerTimetable
+from croniter import croniter
+
+from gtr_batch.config import Config
+from gtr_batch.errors import ConfigError, InputRefused
+
+#: A run at 23:30 and a run at 00:30 belong to the same evening: the night is the local date twelve hours before the
+#: run. Twelve hours, not a day: a day back across a change to summer time can land on the wrong date.
+NOON_TO_NOON = timedelta(hours=12)
+
+
+def timetable(cron: str, config: Config) -> CronTriggerTimetable:
+    """Run at `cron` in the hospital's time zone, without a data interval."""
+    return CronTriggerTimetable(_lawful(cron), timezone=config.night.timezone)
+
+
+def night_timetable(config: Config) -> CronTriggerTimetable:
+    """Run at the night's schedule; the data interval, and so the logical date, begins on the evening before."""
+    return CronTriggerTimetable(_lawful(config.night.schedule), timezone=config.night.timezone, interval=NOON_TO_NOON)
+
+
+def until_ready(config: Config) -> timedelta:
+    """From a scheduled night's logical date to `night.ready_by` of the following morning (wall clock).
+
+    In the two nights of the year in which the clocks change, the deadline is an hour off.
+    """
+    run = croniter(_lawful(config.night.schedule), datetime(2001, 1, 1)).get_next(datetime)  # noqa: DTZ001
+    logical = run - NOON_TO_NOON
+    return datetime.combine(logical.date() + timedelta(days=1), config.night.ready_by) - logical
+
+
+def night_of(context: Mapping[str, Any], config: Config) -> date:
+    """The night that a run is for: the evening on which it began.
+
+    In this order: the parameter ``night`` of a run started by hand; the run's partition; the local date of its logical
+    date; and, for a run started by hand without any of them, the evening of the time that it was asked for.
+
+    Raises
+    ------
+    InputRefused
+        The parameter or the partition is not a date.
+    """
+    run = context["dag_run"]
+    given = (context.get("params") or {}).get("night") or run.partition_key
+    if given:
+        try:
+            return date.fromisoformat(str(given)[:10])
+        except ValueError as err:
+            raise InputRefused(f"night {given!r} is not a date; write it as 2026-03-01") from err
+    zone = ZoneInfo(config.night.timezone)
+    if run.logical_date is not None:
+        return run.logical_date.astimezone(zone).date()
+    return (run.run_after - NOON_TO_NOON).astimezone(zone).date()
+
+
+def day_of(context: Mapping[str, Any], config: Config) -> date:
+    """The local date that a daily run was due."""
+    return context["dag_run"].run_after.astimezone(ZoneInfo(config.night.timezone)).date()
+
+
+def _lawful(cron: str) -> str:
+    if not croniter.is_valid(cron):
+        raise ConfigError(f"night schedule {cron!r} is not a cron expression; see docs/operations.md, Settings")
+    return cron
