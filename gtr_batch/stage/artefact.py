@@ -180,6 +180,11 @@ def read_manifest(folder: Path) -> tuple[ModelManifest, str]:
     return manifest, _version(value)
 
 
+def read_version(folder: Path) -> str:
+    """Model version, without the weights; raises as `read_manifest`."""
+    return read_manifest(folder)[1]
+
+
 def verify(folder: Path) -> str:
     """Load the artefact on the CPU with every check; returns its version, raises `ModelArtefactError`."""
     return load_artefact(folder, "cpu").version

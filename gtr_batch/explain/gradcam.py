@@ -1,0 +1,125 @@
+"""Grad-CAM (Selvaraju et al. 2017) with pytorch-grad-cam, in the forward pass that stages the case.
+
+The target layer is the last block of layer4, and Grad-CAM needs the gradient of a class score with respect to that
+block's output only. So that output is made the leaf of the graph: everything up to it runs without autograd, and
+"backward" is the average pool and the linear head. The class is chosen after the forward pass, by the vote, from the
+logits of that same pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gtr_batch.domain.prepared import PreparedGeometry
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class GradCamForward:
+    """A forward pass that gives features, logits and a heat map for each slice.
+
+    The network is put into eval mode and its parameters no longer require gradients; its answer does not change.
+
+    Parameters
+    ----------
+    network : nn.Module
+        A GTRNet or torchvision ResNet: has `layer4` and a linear head `fc`.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        from pytorch_grad_cam import GradCAM  # 8 s
+
+        self._method = GradCAM
+        self._network: Any = network.eval().requires_grad_(False)
+
+    def __call__(
+        self, slices: Tensor, choose: Callable[[np.ndarray], Sequence[int]]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run n slices.
+
+        Parameters
+        ----------
+        slices : Tensor, (n, 3, size, size), float32
+            On the network's device.
+        choose : callable
+            Given the logits (n, 4), the class of each slice that the heat map shall explain.
+
+        Returns
+        -------
+        features (n, D), logits (n, 4), heat (n, size, size) : float32
+            Heat is 0 to 1, scaled for each slice to its own minimum and maximum as pytorch-grad-cam does; all 0 where
+            nothing in the slice speaks for the class. It says where, not how strongly.
+        """
+        block, kept = self._network.layer4[-1], []
+        hooks = [  # the first before GradCAM's own on this block, so that they see the leaf
+            block.register_forward_hook(lambda _module, _inputs, output: output.detach().requires_grad_(True)),
+            self._network.fc.register_forward_pre_hook(lambda _module, inputs: kept.append(inputs[0].detach())),
+        ]
+        cam = self._method(model=self._network, target_layers=[block])
+        targets = _DecidedLater(cam, choose)
+        try:
+            heat = cam(input_tensor=slices, targets=[targets.row(k) for k in range(len(slices))])
+            logits = cam.outputs.detach().float().cpu().numpy()
+        finally:  # the network is as it was: other passes run without hooks
+            cam.activations_and_grads.release()
+            for hook in hooks:
+                hook.remove()
+        return kept[-1].float().cpu().numpy(), logits, np.clip(heat, 0.0, 1.0).astype(np.float32)
+
+
+class _DecidedLater:
+    """Targets whose classes are chosen once, when the first is asked for and the logits are there."""
+
+    def __init__(self, cam: Any, choose: Callable[[np.ndarray], Sequence[int]]) -> None:
+        self._cam, self._choose = cam, choose
+        self._classes: Sequence[int] | None = None
+
+    def row(self, k: int) -> Callable[[Tensor], Tensor]:
+        """The target of slice k: its logit of the chosen class."""
+
+        def target(output: Tensor) -> Tensor:
+            if self._classes is None:
+                self._classes = list(self._choose(self._cam.outputs.detach().float().cpu().numpy()))
+            return output[self._classes[k]]
+
+        return target
+
+
+def to_source_pixels(heat: np.ndarray, geometry: PreparedGeometry) -> np.ndarray:
+    """Bring heat maps from the network's grid back to the source slices, bilinearly.
+
+    Parameters
+    ----------
+    heat : array, (k, size, size), float32
+        Usually k = 3.
+    geometry : PreparedGeometry
+
+    Returns
+    -------
+    array, (k, source_rows, source_columns), float32
+        0 where the network's grid does not reach: a source pixel is inside when its centre lies within the outer
+        edges of the grid's pixels; the outermost half pixel takes the border's value.
+    """
+    if heat.shape[1:] != (geometry.size, geometry.size):
+        raise ValueError(f"heat of shape {heat.shape}, not (k, {geometry.size}, {geometry.size})")
+    rows = _bilinear(geometry.source_rows, geometry.row_origin, geometry.row_step, geometry.size)
+    columns = _bilinear(geometry.source_columns, geometry.column_origin, geometry.column_step, geometry.size)
+    return np.einsum("hi,kij,wj->khw", rows, heat, columns, optimize=True).astype(np.float32)
+
+
+def _bilinear(source: int, origin: float, step: float, size: int) -> np.ndarray:
+    """Weights (source, size) of one axis: linear interpolation at each source centre, zero outside the grid."""
+    at = (np.arange(source) - origin) / step
+    inside = (at >= -0.5) & (at <= size - 0.5)
+    at = np.clip(at, 0, size - 1)
+    low = np.minimum(np.floor(at).astype(int), size - 2)
+    weights = np.zeros((source, size))
+    index = np.arange(source)
+    weights[index, low] = 1 - (at - low)
+    weights[index, low + 1] = at - low
+    weights[~inside] = 0
+    return weights

@@ -1,0 +1,273 @@
+"""Staging a shard: one forward pass over all slices of all its cases, then calibration and the vote, case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from attrs import field, frozen
+
+from gtr_batch.domain.prepared import ROLES
+from gtr_batch.domain.refusal import RefusalCode
+from gtr_batch.domain.staging import (
+    STAGES,
+    CaseStaging,
+    Flag,
+    KeySliceSource,
+    SliceStaging,
+    StageProbabilities,
+    vote,
+)
+from gtr_batch.errors import CaseRejected, ConfigError, GpuOutOfMemory, ModelArtefactError
+from gtr_batch.logs import get_logger
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gtr_batch.stage.artefact import Artefact
+
+log = get_logger("stage")
+
+# Told the logits (n, 4) of a batch, answers the class (0 to 3) of each of its n slices that a heat map shall explain.
+Choose = Callable[[np.ndarray], Sequence[int]]
+
+
+class Forward(Protocol):
+    """A forward pass of n slices, for instance `gtr_batch.explain.gradcam.GradCamForward`."""
+
+    def __call__(self, slices: Tensor, choose: Choose) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Features (n, D), logits (n, 4) and heat (n, size, size) or None, float32, of slices (n, 3, size, size)."""
+
+
+@frozen(eq=False)
+class StagedCase:
+    """A case's answer and the arrays behind it, slices in the order below, key, above."""
+
+    staging: CaseStaging
+    features: np.ndarray = field(repr=False)  # (3, D) float32
+    logits: np.ndarray = field(repr=False)  # (3, 4) float32, not calibrated
+    heat: np.ndarray | None = field(default=None, repr=False)  # (3, size, size) float32, 0..1
+
+
+def choose_device(setting: str = "auto", threads: int = 0) -> str:
+    """The torch device to stage on.
+
+    Parameters
+    ----------
+    setting : str
+        ``auto`` (cuda when there is one, else CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
+    threads : int
+        CPU threads torch may use; 0 leaves torch's choice.
+
+    Raises
+    ------
+    ConfigError
+        An unknown word, or a GPU that was asked for and is not there.
+    """
+    import torch
+
+    if threads > 0:
+        torch.set_num_threads(threads)
+    if setting == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = setting.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or (kind == "cpu" and number):
+        raise ConfigError(f"stage.device is {setting!r}; 'auto', 'cpu', 'cuda' or 'cuda:<n>'")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and found <= int(number or 0):
+        raise ConfigError(f"stage.device is {setting!r}, but torch sees {found} GPU(s); 'auto' takes the CPU then")
+    return setting
+
+
+def stage_shard(
+    artefact: Artefact,
+    inputs: Mapping[str, np.ndarray],
+    key_sources: Mapping[str, KeySliceSource],
+    sop_uids: Mapping[str, Sequence[str]],
+    *,
+    forward: Forward | None = None,
+    batch_cases: int = 16,
+) -> dict[str, StagedCase | CaseRejected]:
+    """Stage the cases of a shard.
+
+    Parameters
+    ----------
+    artefact : Artefact
+        As `load_artefact` returned it, on its device.
+    inputs : mapping of case_id to array, (3, size, size), float32
+        Prepared slices: below, key, above.
+    key_sources, sop_uids : mapping of case_id to KeySliceSource and to three SOP Instance UIDs
+    forward : Forward, optional
+        The forward pass; without one there is no heat map.
+    batch_cases : int
+        Cases in one pass; halved as often as the GPU runs out of memory.
+
+    Returns
+    -------
+    dict of case_id to StagedCase or CaseRejected
+        In the order of `inputs`. A case whose output is not finite is rejected (``non_finite_output``); the others
+        are not touched by that.
+
+    Raises
+    ------
+    GpuOutOfMemory
+        Not even one case fits.
+
+    References
+    ----------
+    Paper, Methods, "aggregating the model outputs of these three slices through a majority-voting strategy".
+    """
+    forward = PlainForward(artefact.network) if forward is None else forward
+    size = artefact.manifest.contract.size
+    for case_id, slices in inputs.items():
+        if np.shape(slices) != (len(ROLES), size, size):
+            raise ValueError(f"case {case_id}: input of shape {np.shape(slices)}, not {(len(ROLES), size, size)}")
+    ids, answers, at, step = list(inputs), {}, 0, max(1, batch_cases)
+    while at < len(ids):
+        batch = ids[at : at + step]
+        try:
+            features, logits, heat = _pass(artefact, np.concatenate([inputs[i] for i in batch]), forward)
+        except GpuOutOfMemory as err:
+            if len(batch) == 1:
+                raise
+            step = len(batch) // 2
+            log.warning("stage.batch_halved", cases=step, reason=str(err))
+            continue
+        for k, case_id in enumerate(batch):
+            rows = slice(k * len(ROLES), (k + 1) * len(ROLES))
+            answers[case_id] = _answer(
+                artefact,
+                (features[rows], logits[rows], None if heat is None else heat[rows]),
+                KeySliceSource(key_sources[case_id]),
+                sop_uids[case_id],
+            )
+        at += len(batch)
+    return answers
+
+
+def slice_scores(artefact: Artefact, slices: np.ndarray, batch: int = 48) -> np.ndarray:
+    """How much each slice looks like a key slice: the locator's log-odds on the penultimate features.
+
+    Parameters
+    ----------
+    artefact : Artefact
+    slices : array, (n, size, size), float32
+        Prepared like key slices, in any order.
+    batch : int
+        Slices in one pass.
+
+    Returns
+    -------
+    array, (n,), float64
+        Log-odds, so that sure slices still differ; ``-inf`` where a slice's features are not finite.
+
+    Raises
+    ------
+    ModelArtefactError
+        The artefact has no locator.
+    """
+    locator = artefact.manifest.key_slice_locator
+    if locator is None:
+        raise ModelArtefactError(f"{artefact.folder}: manifest.key_slice_locator is absent: no automatic key slice")
+    forward, mean, scale = (
+        PlainForward(artefact.network),
+        np.array(locator.feature_mean),
+        np.array(locator.feature_scale),
+    )
+    parts = []
+    for start in range(0, len(slices), batch):
+        features, _, _ = _pass(artefact, slices[start : start + batch], forward)
+        parts.append(locator.intercept + (features.astype(np.float64) - mean) / scale @ np.array(locator.coefficients))
+    scores = np.concatenate(parts) if parts else np.empty(0)
+    return np.where(np.isfinite(scores), scores, -np.inf)
+
+
+def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Softmax of ``logits / temperature`` over the last axis, in float64."""
+    z = np.asarray(logits, dtype=np.float64) / temperature
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    p: np.ndarray = e / e.sum(axis=-1, keepdims=True)
+    return p
+
+
+class PlainForward:
+    """Features and logits, no heat map."""
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+
+    def __call__(self, slices: Tensor, choose: Choose) -> tuple[np.ndarray, np.ndarray, None]:
+        import torch
+
+        with torch.inference_mode():
+            features = self.network.forward_features(slices)
+            logits = self.network.classify(features)
+        return features.float().cpu().numpy(), logits.float().cpu().numpy(), None
+
+
+def _pass(artefact: Artefact, slices: np.ndarray, forward: Forward) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    import torch
+
+    device = next(artefact.network.parameters()).device
+    x = torch.from_numpy(np.ascontiguousarray(slices, dtype=np.float32)).to(device)[:, None].expand(-1, 3, -1, -1)
+    layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    try:
+        with _same_answer_everywhere():
+            return forward(x.contiguous(memory_format=layout), lambda logits: _voted(logits, artefact))
+    except torch.cuda.OutOfMemoryError:
+        reason = f"{len(slices)} slices do not fit into the free memory of {device}"
+    # Out of the handler, so that the traceback no longer holds the batch's tensors.
+    torch.cuda.empty_cache()
+    raise GpuOutOfMemory(reason)
+
+
+def _voted(logits: np.ndarray, artefact: Artefact) -> list[int]:
+    """For each slice, the class that its case is voted into; class 0 where a case has no finite answer."""
+    classes = []
+    for case in logits.reshape(-1, len(ROLES), len(STAGES)) if len(logits) % len(ROLES) == 0 else ():
+        p = calibrated(case, artefact.manifest.temperature)
+        position = vote([StageProbabilities(row) for row in p])[0].position if np.isfinite(p).all() else 0
+        classes += [position] * len(ROLES)
+    return classes
+
+
+def _answer(
+    artefact: Artefact,
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray | None],
+    source: KeySliceSource,
+    uids: Sequence[str],
+) -> StagedCase | CaseRejected:
+    features, logits, heat = arrays
+    parts = {"logits": logits, "features": features} | ({} if heat is None else {"heat": heat})
+    broken = {name: int(np.size(a) - np.isfinite(a).sum()) for name, a in parts.items() if not np.isfinite(a).all()}
+    if broken:
+        told = ", ".join(f"{n} of {np.size(parts[name])} {name}" for name, n in broken.items())
+        return CaseRejected(
+            RefusalCode.NON_FINITE_OUTPUT, f"The network's output is not finite: {told}; no stage is given.", broken
+        )
+    slices = tuple(
+        SliceStaging(uid, role, p.most_likely, p)
+        for uid, role, p in zip(
+            uids,
+            ROLES,
+            (StageProbabilities(row) for row in calibrated(logits, artefact.manifest.temperature)),
+            strict=True,
+        )
+    )
+    stage, mean, flags = vote([s.probabilities for s in slices])
+    if source is KeySliceSource.AUTOMATIC:
+        flags += (Flag.AUTOMATIC_KEY_SLICE,)
+    if artefact.manifest.demo:
+        flags += (Flag.DEMO_MODEL,)
+    return StagedCase(CaseStaging(stage, mean, slices, source, artefact.version, flags), features, logits, heat)
+
+
+@contextmanager
+def _same_answer_everywhere() -> Iterator[None]:
+    """Deterministic cuDNN in full float32: the CPU's answer within tolerance, and the same twice."""
+    import torch
+
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
