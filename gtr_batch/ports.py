@@ -75,6 +75,9 @@ class CaseBook(Protocol):
     def of_night(self, night: date) -> list[Case]:
         """All cases of a night, in a stable order."""
 
+    def last_night(self) -> date | None:
+        """The latest night that was opened."""
+
     def select(self, case_ids: Sequence[str]) -> list[Case]:
         """These cases, in the order of `case_ids`."""
 

@@ -104,3 +104,34 @@ def housekeeping(house: House, today: date) -> dict[str, Any]:
             f"{free / GB:.1f} GB free in the file store, {files.min_free_gb} wanted: free space before the next night"
         )
     return found
+
+
+def case_rows(house: House, night: date) -> list[dict[str, Any]]:
+    """A night's cases as JSON-able rows for people: state, stage, probabilities, flags, reason; no PHI."""
+    rows = []
+    for case in house.book.of_night(night):
+        staging, score = house.book.staging(case.case_id), house.book.score(case.case_id)
+        reason = ""
+        if case.refusal is not None:
+            reason = f"{case.refusal.code}: {case.refusal.sentence}"
+        elif case.state is CaseState.FAILED and case.failure is not None:
+            reason = f"{case.failure.step}: {case.failure.error}"
+        rows.append(
+            {
+                "case_id": case.case_id,
+                "study_uid": case.study_uid,
+                "series_uid": case.series_uid,
+                "state": str(case.state),
+                "reached": str(case.reached),
+                "t_stage": str(staging.t_stage) if staging else None,
+                "probabilities": list(staging.probabilities.values) if staging else None,
+                "nomogram": list(score.probabilities.values) if score else None,
+                "points": dict(score.points) if score else None,
+                "key_slice_source": str(staging.key_slice_source) if staging else None,
+                "flags": [str(f) for f in staging.flags] if staging else [],
+                "model_version": staging.model_version if staging else None,
+                "refusal": str(case.refusal.code) if case.refusal else None,
+                "reason": reason,
+            }
+        )
+    return rows

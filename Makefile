@@ -1,0 +1,52 @@
+# One environment for everything; PYTHON and VENV can be given from outside.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.gtr-installed
+
+# List the targets
+help:
+	@awk '/^# /{c=substr($$0,3)} /^[a-z-]+:/{split($$1,t,":"); if (c) printf "  make %-12s %s\n", t[1], c; c=""} /^$$/{c=""}' Makefile
+
+$(STAMP): constraints.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the packages (about 3 minutes, 7 GB) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $(STAMP)
+
+# Set everything up
+install: $(STAMP)
+
+# Run a whole night of the synthetic hospital through the real Airflow and print its cases
+demo: $(STAMP)
+	@$(BIN)/gtr demo run $(if $(CT),--ct "$(CT)") $(if $(KEY_SLICE),--key-slice "$(KEY_SLICE)")
+
+# The same, and stay up for a look around
+up: $(STAMP)
+	@$(BIN)/gtr demo up $(if $(CT),--ct "$(CT)") $(if $(KEY_SLICE),--key-slice "$(KEY_SLICE)")
+
+# Stop what `make up` started, and only that
+down: $(STAMP)
+	@$(BIN)/gtr demo down
+
+# Pass the tests
+test: $(STAMP)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Ruff, mypy and the layers
+check: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+# Ratios against the plain way, taken in one run (BENCH_CT: a real series; default the demo's phantom)
+bench: $(STAMP)
+	@$(BIN)/python -m tests.bench $(if $(BENCH_CT),--ct "$(BENCH_CT)")
+
+# Remake the demo's model (half an hour on two cores)
+demo-model: $(STAMP)
+	@$(BIN)/python -m gtr_batch.simulation.demo_model --out gtr_batch/simulation/demo_artefact
+
+.PHONY: help install demo up down test check bench demo-model

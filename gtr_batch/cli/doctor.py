@@ -1,0 +1,156 @@
+"""`gtr doctor`: what works, what does not, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from attrs import frozen
+
+from gtr_batch.cli.shell import RED, out, print_json, speaks_plainly
+from gtr_batch.domain.identifiers import derived_uid
+from gtr_batch.errors import GtrError
+
+PACKAGES = ("apache-airflow", "torch", "torchvision", "pydicom", "pynetdicom", "highdicom", "great-expectations", "grad-cam")
+
+
+@frozen
+class Finding:
+    """One check: `state` is ok, warn or red; `mend` says how, where it is not ok."""
+
+    check: str
+    state: str
+    found: str
+    mend: str = ""
+
+
+def _checks(house: Any) -> list[tuple[str, Callable[[Any], Finding]]]:
+    return [
+        ("settings", lambda h: Finding("settings", "ok", f"PACS {h.config.pacs.called_ae_title}, files {h.config.files.root}")),
+        ("PACS, C-ECHO", _echo),
+        ("PACS, C-FIND", _find),
+        ("PACS, storage commitment", _commitment),
+        ("database", _database),
+        ("file store", _store),
+        ("model", _model),
+        ("device", _device),
+        ("versions", _versions),
+    ]
+
+
+def _echo(house: Any) -> Finding:
+    house.archive.echo()
+    pacs = house.config.pacs
+    return Finding("PACS, C-ECHO", "ok", f"{pacs.called_ae_title} at {pacs.host}:{pacs.port} answers {pacs.calling_ae_title}")
+
+
+def _find(house: Any) -> Finding:
+    now = house.clock.now().replace(tzinfo=None)
+    studies = house.archive.find_studies(now - timedelta(days=1), now)
+    return Finding("PACS, C-FIND", "ok", f"{len(studies)} CT studies in the last 24 hours")
+
+
+def _commitment(house: Any) -> Finding:
+    name = "PACS, storage commitment"
+    if house.config.pacs.commitment == "off":
+        return Finding(name, "ok", "turned off (pacs.commitment): results are read back by C-FIND")
+    # An instance that does not exist: a PACS that offers commitment answers "no such object instance".
+    probe = ("1.2.840.10008.5.1.4.1.1.88.34", derived_uid("doctor", "no such instance"))
+    answer = house.archive.commit([probe], house.config.pacs.commitment_timeout_s)
+    if not answer.offered:
+        mend = "nothing to mend if this PACS cannot: results are read back by C-FIND and each case says so"
+        return Finding(name, "warn", "the PACS offers no storage commitment", mend)
+    return Finding(name, "ok", "the PACS answers commitment requests")
+
+
+def _database(house: Any) -> Finding:
+    from gtr_batch.db import pending
+
+    waiting = pending(house.config.database.dsn)
+    if waiting:
+        return Finding("database", "red", f"{len(waiting)} migrations are not applied", "run `gtr migrate` as the owner role")
+    last = house.book.last_night()
+    return Finding("database", "ok", f"schema up to date; last night {last or 'none yet'}")
+
+
+def _store(house: Any) -> Finding:
+    free, wanted = house.files.free_bytes() / 1024**3, house.config.files.min_free_gb
+    if free < wanted:
+        return Finding("file store", "red", f"{free:.1f} GB free, {wanted:g} wanted", "free space or lower files.retention_days")
+    return Finding("file store", "ok", f"{house.config.files.root}: {free:.1f} GB free")
+
+
+def _model(house: Any) -> Finding:
+    from gtr_batch.stage import read_manifest, verify
+
+    folder = house.shelf.champion()
+    version, manifest = verify(folder), read_manifest(folder)
+    if manifest.demo:
+        return Finding("model", "warn", f"{manifest.name} {version[:12]} is a demo", "set stage.artefact to a clinical artefact")
+    return Finding("model", "ok", f"{manifest.name} {version[:12]}, weights match the manifest")
+
+
+def _device(house: Any) -> Finding:
+    import torch
+
+    from gtr_batch.stage import choose_device
+
+    device = choose_device(house.config.stage.device)
+    if str(device).startswith("cuda"):
+        free, total = torch.cuda.mem_get_info()
+        return Finding("device", "ok", f"{torch.cuda.get_device_name()}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free")
+    return Finding("device", "ok", f"CPU, {torch.get_num_threads()} threads (no GPU in use)")
+
+
+def _versions(house: Any) -> Finding:
+    found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    return Finding("versions", "ok", found)
+
+
+_MEND = {
+    "settings": "see docs/operations.md, Settings",
+    "PACS, C-ECHO": "check pacs.host, pacs.port and both AE titles, and that the PACS knows our AE title and address",
+    "PACS, C-FIND": "ask the PACS administrator to allow Study Root C-FIND for our AE title",
+    "PACS, storage commitment": "let the PACS reach pacs.commitment_port at our AE title, or set pacs.commitment to 'off'",
+    "database": "check database.dsn and that PostgreSQL runs, then `gtr migrate`",
+    "file store": "check files.root: it must exist and be writable for this user only",
+    "model": "set stage.artefact to an artefact folder; `gtr model show FOLDER` says what is wrong with it",
+    "device": "set stage.device to 'auto' or 'cpu', or mend the GPU driver",
+    "versions": "install with constraints.txt: pip install -c constraints.txt .",
+}
+
+
+def examine(house: Any) -> list[Finding]:
+    """All checks, each on its own: one that fails does not hide the next."""
+    findings = []
+    for name, check in _checks(house):
+        try:
+            findings.append(check(house))
+        except GtrError as error:
+            findings.append(Finding(name, "red", f"{type(error).__name__}: {error}", _MEND[name]))
+        except (OSError, ImportError, RuntimeError) as error:
+            findings.append(Finding(name, "red", f"{type(error).__name__}: {error}", _MEND[name]))
+    return findings
+
+
+@speaks_plainly
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False) -> None:
+    """Check PACS, database, store, GPU, model and versions, and say how to mend what fails."""
+    from gtr_batch.wiring import open_house
+
+    with open_house() as house:
+        findings = examine(house)
+    red = any(f.state == "red" for f in findings)
+    if as_json:
+        print_json([{"check": f.check, "state": f.state, "found": f.found, "mend": f.mend} for f in findings])
+    else:
+        colour = {"ok": "green", "warn": "yellow", "red": "bold red"}
+        for f in findings:
+            out.print(f"[{colour[f.state]}]{f.state:>4}[/]  [bold]{f.check}[/]: {f.found}", highlight=False)
+            if f.mend:
+                out.print(f"      mend: {f.mend}", highlight=False)
+    if red:
+        raise typer.Exit(RED)

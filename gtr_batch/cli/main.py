@@ -1,0 +1,173 @@
+"""All commands, by noun."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gtr_batch import __version__, logs
+from gtr_batch.cli import demo, doctor, model, pacs
+from gtr_batch.cli.shell import bars, err, out, parse_night, print_json, speaks_plainly, step_bars
+from gtr_batch.cli.table import night_table
+
+app = typer.Typer(
+    help="Gastric cancer T staging, every night, from PACS to PACS.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+app.add_typer(pacs.app, name="pacs")
+app.add_typer(model.app, name="model")
+app.add_typer(demo.app, name="demo")
+app.command("doctor")(doctor.doctor)
+
+Night = Annotated[str | None, typer.Option(help="The evening the night began, YYYY-MM-DD.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+
+
+@app.callback()
+def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step to standard error.")] = False) -> None:
+    """Settings come from the TOML file that GTR_CONFIG names and from GTR_<ROOM>__<SETTING>."""
+    logs.configure(level="INFO" if verbose else "ERROR")
+
+
+@app.command()
+def version(as_json: Json = False) -> None:
+    """Print the version."""
+    if as_json:
+        print_json({"version": __version__})
+    else:
+        out.print(__version__)
+
+
+@app.command()
+@speaks_plainly
+def night(
+    night: Annotated[str, typer.Option(help="The evening the night began, YYYY-MM-DD.")],
+    as_json: Json = False,
+) -> None:
+    """Run a whole night here, without Airflow: from PACS to PACS. Finished cases are left alone."""
+    from gtr_batch import night as steps
+    from gtr_batch.errors import CasesToRetry
+    from gtr_batch.wiring import open_house
+
+    when = parse_night(night)
+    assert when is not None  # the option is required
+    with step_bars() as tell, open_house(tell=tell) as house:
+        shards = steps.intake(house, when, steps.query_pacs(house, when))
+        for step in steps.SHARD_STEPS:
+            for shard in shards:
+                try:
+                    step(house, when, shard)
+                except CasesToRetry as error:  # noted in the case book; close_night decides the colour
+                    err.print(f"[yellow]{error}[/]", highlight=False)
+        try:
+            summary: dict[str, Any] = steps.close_night(house, when)
+        finally:
+            cases = _rows(house, when)
+    if as_json:
+        print_json({**summary, "cases": cases})
+    else:
+        out.print(night_table(when, cases))
+
+
+@app.command()
+@speaks_plainly
+def status(night: Night = None, as_json: Json = False) -> None:
+    """Show what became of a night's cases: staged, refused, failed and why. Default: the latest night."""
+    from gtr_batch.wiring import open_house
+
+    with open_house() as house:
+        when = parse_night(night) or house.book.last_night()
+        if when is None:
+            err.print("no night has run yet")
+            raise typer.Exit(1)
+        rows = _rows(house, when)
+        summary = house.book.night_summary(when)
+    if as_json:
+        print_json({"night": str(when), "summary": summary, "cases": rows})
+    else:
+        out.print(night_table(when, rows))
+        if summary is None:
+            out.print("[yellow]The night is not closed yet.[/]")
+
+
+def _rows(house: Any, when: date) -> list[dict[str, Any]]:
+    from gtr_batch.night.close import case_rows
+
+    return case_rows(house, when)
+
+
+@app.command()
+@speaks_plainly
+def nomogram(
+    rad_score: Annotated[float, typer.Option(help="Rad-score in SD of the training cohort.")],
+    size_cm: Annotated[float | None, typer.Option(help="Largest tumour diameter in cm.")] = None,
+    differentiation: Annotated[str | None, typer.Option(help="well, moderate or poor.")] = None,
+    lauren: Annotated[str | None, typer.Option(help="intestinal, diffuse or mixed.")] = None,
+    coefficients: Annotated[str, typer.Option(help="champion or paper-table-3.")] = "champion",
+    as_json: Json = False,
+) -> None:
+    """Points and P(T1..T4) of one patient; what is not given is marginalised over the cohort."""
+    from gtr_batch.errors import InputRefused
+    from gtr_batch.nomogram import paper_table_3, parse_inputs, score, score_as_json
+
+    if coefficients not in ("champion", "paper-table-3"):
+        raise InputRefused(f"coefficients {coefficients!r} are not known; one of: champion, paper-table-3")
+    rad, covariates = parse_inputs(rad_score, size_cm, differentiation, lauren)
+    if coefficients == "paper-table-3":
+        table = paper_table_3()
+    else:
+        from gtr_batch.config import load
+        from gtr_batch.stage import read_manifest
+
+        table = read_manifest(load().stage.artefact).nomogram
+    answer = score(table, rad, covariates)
+    if as_json:
+        print_json(score_as_json(answer))
+        return
+    out.print(f"{table.name}: {answer.points['total']:.1f} points, linear predictor {answer.linear_predictor:.3f}")
+    for stage, p, low, high in zip(("T1", "T2", "T3", "T4"), answer.probabilities.values, answer.low, answer.high, strict=True):
+        spread = f"  ({low:.3f} to {high:.3f}; not known: {', '.join(answer.missing)})" if answer.missing else ""
+        out.print(f"  P({stage}) {p:.3f} {'█' * round(p * 40)}{spread}", highlight=False)
+
+
+@app.command()
+@speaks_plainly
+def migrate(as_json: Json = False) -> None:
+    """Bring the database's schema up to date (role owner; GTR_DATABASE__OWNER_DSN)."""
+    from gtr_batch.config import load
+    from gtr_batch.db import migrate as run
+    from gtr_batch.errors import ConfigError
+
+    dsn = load().database.owner_dsn
+    if not dsn:
+        raise ConfigError("database.owner_dsn is not set: `gtr migrate` needs the owner role; see sql/README.md")
+    applied = run(dsn)
+    if as_json:
+        print_json({"applied": applied})
+    else:
+        out.print("\n".join(applied) if applied else "nothing to do: the schema is up to date")
+
+
+ehr = typer.Typer(help="EHR extracts.", no_args_is_help=True)
+app.add_typer(ehr, name="ehr")
+
+
+@ehr.command("load")
+@speaks_plainly
+def ehr_load(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of the extracts; default: the setting ehr.folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Load the EHR extracts of a folder; a bad file changes nothing."""
+    from gtr_batch.wiring import refresh_ehr
+
+    with bars() as progress:
+        task = progress.add_task("ehr", total=None)
+        found = refresh_ehr(folder=folder, progress=lambda done, total: progress.update(task, completed=done, total=total))
+    if as_json:
+        print_json(found)
+        return
+    for name, counts in found.items():
+        out.print(f"{name}: {counts}")

@@ -1,0 +1,85 @@
+"""What all commands share: consoles, progress bars, exit codes and how a value is printed."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from gtr_batch.domain.case import Step
+from gtr_batch.errors import GtrError, NightFailed, TransientError
+
+RED, MUST_MEND, TRY_LATER = 1, 3, 4
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def speaks_plainly(command: F) -> F:
+    """Turn our errors into a sentence and an exit code; anything else is a fault of ours and keeps its traceback."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except NightFailed as error:
+            err.print(f"[bold red]red:[/] {error}", highlight=False)
+            raise typer.Exit(RED) from error
+        except TransientError as error:
+            err.print(f"[bold yellow]{type(error).__name__}:[/] {error}", highlight=False)
+            raise typer.Exit(TRY_LATER) from error
+        except GtrError as error:
+            err.print(f"[bold red]{type(error).__name__}:[/] {error}", highlight=False)
+            raise typer.Exit(MUST_MEND) from error
+
+    return wrapped  # type: ignore[return-value]
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, nothing else."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def parse_night(text: str | None) -> date | None:
+    """A night as YYYY-MM-DD, the evening on which it began."""
+    if text is None:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a date has no time zone
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a night: YYYY-MM-DD, the evening it began") from error
+
+
+def bars() -> Progress:
+    """Progress bars on standard error, with the time left."""
+    return Progress(
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+    )
+
+
+@contextmanager
+def step_bars() -> Iterator[Callable[[Step, int, int], None]]:
+    """One bar a step, made when the step begins; gives the function that a house tells its progress to."""
+    with bars() as progress:
+        tasks: dict[Step, Any] = {}
+
+        def tell(step: Step, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(str(step), total=total)
+            progress.update(tasks[step], completed=done, total=total)
+
+        yield tell
