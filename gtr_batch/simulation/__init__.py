@@ -1,1 +1,1 @@
-"""The synthetic hospital: phantoms, EHR, PACS and database for demo, tests and power studies. Nothing else imports it."""
+"""The synthetic hospital: abdomens with a stomach and a known T stage, their DICOM, their EHR. No patient, ever."""
