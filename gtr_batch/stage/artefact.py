@@ -39,6 +39,11 @@ class Artefact:
     version: str  # SHA-256, 64 hexadecimal digits
     folder: Path
 
+    @property
+    def device(self) -> str:
+        """Torch device the network lies on: ``cpu``, ``cuda:0``, …"""
+        return str(next(self.network.parameters()).device)
+
 
 def write_artefact(folder: Path, network: GTRNet, manifest: ModelManifest, dtype: torch.dtype | None = None) -> str:
     """Write an artefact; it appears under `folder` whole or not at all, and replaces one that is there.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from attrs import field, frozen
 
-from gtr_batch.domain.prepared import ROLES
+from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.staging import (
     STAGES,
@@ -84,8 +84,7 @@ def choose_device(setting: str = "auto", threads: int = 0) -> str:
 def stage_shard(
     artefact: Artefact,
     inputs: Mapping[str, np.ndarray],
-    key_sources: Mapping[str, KeySliceSource],
-    sop_uids: Mapping[str, Sequence[str]],
+    geometries: Mapping[str, PreparedGeometry],
     *,
     forward: Forward | None = None,
     batch_cases: int = 16,
@@ -98,7 +97,8 @@ def stage_shard(
         As `load_artefact` returned it, on its device.
     inputs : mapping of case_id to array, (3, size, size), float32
         Prepared slices: below, key, above.
-    key_sources, sop_uids : mapping of case_id to KeySliceSource and to three SOP Instance UIDs
+    geometries : mapping of case_id to PreparedGeometry
+        Which instances the slices are, and where the key slice came from.
     forward : Forward, optional
         The forward pass; without one there is no heat map.
     batch_cases : int
@@ -140,8 +140,7 @@ def stage_shard(
             answers[case_id] = _answer(
                 artefact,
                 (features[rows], logits[rows], None if heat is None else heat[rows]),
-                KeySliceSource(key_sources[case_id]),
-                sop_uids[case_id],
+                geometries[case_id],
             )
         at += len(batch)
     return answers
@@ -236,8 +235,7 @@ def _voted(logits: np.ndarray, artefact: Artefact) -> list[int]:
 def _answer(
     artefact: Artefact,
     arrays: tuple[np.ndarray, np.ndarray, np.ndarray | None],
-    source: KeySliceSource,
-    uids: Sequence[str],
+    geometry: PreparedGeometry,
 ) -> StagedCase | CaseRejected:
     features, logits, heat = arrays
     parts = {"logits": logits, "features": features} | ({} if heat is None else {"heat": heat})
@@ -250,18 +248,20 @@ def _answer(
     slices = tuple(
         SliceStaging(uid, role, p.most_likely, p)
         for uid, role, p in zip(
-            uids,
+            geometry.sop_instance_uids,
             ROLES,
             (StageProbabilities(row) for row in calibrated(logits, artefact.manifest.temperature)),
             strict=True,
         )
     )
     stage, mean, flags = vote([s.probabilities for s in slices])
-    if source is KeySliceSource.AUTOMATIC:
+    if geometry.key_slice_source is KeySliceSource.AUTOMATIC:
         flags += (Flag.AUTOMATIC_KEY_SLICE,)
     if artefact.manifest.demo:
         flags += (Flag.DEMO_MODEL,)
-    return StagedCase(CaseStaging(stage, mean, slices, source, artefact.version, flags), features, logits, heat)
+    return StagedCase(
+        CaseStaging(stage, mean, slices, geometry.key_slice_source, artefact.version, flags), features, logits, heat
+    )
 
 
 @contextmanager

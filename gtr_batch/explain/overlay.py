@@ -1,0 +1,123 @@
+"""The picture for PACS that show no parametric maps: the slice in grey, the heat in colour, the answer burned in.
+
+No patient identity is burned in; the secondary capture's header carries it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gtr_batch.domain.model import ModelManifest
+from gtr_batch.domain.staging import STAGES, CaseStaging, Flag
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont
+
+COLOUR_MAP = "inferno"  # perceptually ordered: more heat is lighter, also on a grey monitor
+MOST_OPAQUE = 0.6  # of the colour where heat is 1; where it is 0 the slice is untouched
+NOT_VERIFIED = "AI result - not verified"
+DEMO = "demo, not for patients"
+
+SAID_OF_FLAGS: dict[Flag, str] = {
+    Flag.TIE: "three-way tie of the slices",
+    Flag.VOTE_MEAN_DISAGREE: "vote and mean probabilities disagree",
+    Flag.NOMOGRAM_DISAGREES: "nomogram disagrees",
+    Flag.AUTOMATIC_KEY_SLICE: "key slice chosen automatically",
+    Flag.MISSING_COVARIATES: "clinical covariates missing",
+    Flag.CONTRAST_TAGS_ABSENT: "contrast tags absent",
+}
+WHITE, AMBER = (255, 255, 255), (255, 200, 60)
+
+
+def overlay_rgb(hu: np.ndarray, heat: np.ndarray, staging: CaseStaging, manifest: ModelManifest) -> np.ndarray:
+    """Heat over a slice, with colour bar and burned-in answer.
+
+    Parameters
+    ----------
+    hu : array, (rows, columns)
+        The key slice, HU.
+    heat : array, (rows, columns)
+        Its heat map in source pixels, 0 to 1.
+    staging : CaseStaging
+        Of the whole case: category, mean probabilities, flags, model version.
+    manifest : ModelManifest
+        The window, the model's name, and whether it is the demo's.
+
+    Returns
+    -------
+    array, (rows, columns, 3), uint8
+        The same whenever the inputs are.
+    """
+    from PIL import Image, ImageDraw
+
+    if hu.ndim != 2 or hu.shape != heat.shape:
+        raise ValueError(f"slice of shape {hu.shape} and heat of shape {heat.shape}")
+    image = Image.fromarray(_blend(hu, heat, manifest.contract.window_hu))
+    pen = ImageDraw.Draw(image)
+    rows, columns = hu.shape
+    above, below = _lines(staging, manifest)
+    font = _font(pen, [text for text, _ in above + below], rows, columns)
+    line, margin = round(font.size * 1.3), max(2, round(font.size * 0.4))
+    for k, (text, colour) in enumerate(above):
+        _write(pen, (margin, margin + k * line), text, font, colour)
+    for k, (text, colour) in enumerate(reversed(below)):
+        _write(pen, (margin, rows - margin - (k + 1) * line), text, font, colour)
+    _colour_bar(image, pen, font, margin)
+    return np.asarray(image)
+
+
+def _blend(hu: np.ndarray, heat: np.ndarray, window_hu: tuple[float, float]) -> np.ndarray:
+    from matplotlib import colormaps
+
+    low, high = window_hu
+    grey = np.clip((hu.astype(np.float64) - low) / (high - low), 0, 1)[..., None]
+    warm = np.clip(heat.astype(np.float64), 0, 1)
+    opacity = MOST_OPAQUE * warm[..., None]
+    rgb = (1 - opacity) * grey + opacity * colormaps[COLOUR_MAP](warm)[..., :3]
+    return np.round(rgb * 255).astype(np.uint8)
+
+
+def _lines(staging: CaseStaging, manifest: ModelManifest) -> tuple[list, list]:
+    each = "  ".join(f"{stage} {p:.2f}" for stage, p in zip(STAGES, staging.probabilities.values, strict=True))
+    above = [(NOT_VERIFIED, AMBER), (f"c{staging.t_stage}    P: {each}", WHITE)]
+    below = [(SAID_OF_FLAGS[flag], AMBER) for flag in staging.flags if flag in SAID_OF_FLAGS]
+    below.append((f"Grad-CAM for {staging.t_stage}; {manifest.name} {staging.model_version[:12]}", WHITE))
+    if manifest.demo:
+        below.append((DEMO, AMBER))
+    return above, below
+
+
+def _font(pen: ImageDraw, texts: list[str], rows: int, columns: int) -> FreeTypeFont:
+    """Readable at the slice's size: a thirty-fourth of the rows, smaller where a line would not fit."""
+    from matplotlib import font_manager
+    from PIL import ImageFont
+
+    path = font_manager.findfont("DejaVu Sans")  # comes with matplotlib
+    size = max(8, round(rows / 34))
+    while True:
+        font = ImageFont.truetype(path, size)
+        if size <= 6 or max(pen.textlength(text, font=font) for text in texts) <= 0.9 * columns:
+            return font
+        size -= 1
+
+
+def _write(pen: ImageDraw, at: tuple[int, int], text: str, font: FreeTypeFont, colour: tuple[int, int, int]) -> None:
+    pen.text(at, text, font=font, fill=colour, stroke_width=max(1, round(font.size / 8)), stroke_fill=(0, 0, 0))
+
+
+def _colour_bar(image, pen: ImageDraw, font: FreeTypeFont, margin: int) -> None:
+    """The colours of heat 0 (below) to 1 (above), at the right edge."""
+    from matplotlib import colormaps
+    from PIL import Image
+
+    columns, rows = image.size
+    width, height = max(3, round(columns / 50)), rows // 3
+    left, top = columns - width - 2 * margin, (rows - height) // 2
+    colours = colormaps[COLOUR_MAP](np.linspace(1, 0, height))[:, None, :3].repeat(width, axis=1)
+    image.paste(Image.fromarray(np.round(colours * 255).astype(np.uint8)), (left, top))
+    pen.rectangle((left - 1, top - 1, left + width, top + height), outline=WHITE)
+    for text, y in (("1", top), ("0", top + height - font.size)):
+        _write(pen, (left - margin - round(pen.textlength(text, font=font)), y), text, font, WHITE)
