@@ -14,7 +14,16 @@ from gtr_batch.cli.shell import RED, out, print_json, speaks_plainly
 from gtr_batch.domain.identifiers import derived_uid
 from gtr_batch.errors import GtrError
 
-PACKAGES = ("apache-airflow", "torch", "torchvision", "pydicom", "pynetdicom", "highdicom", "great-expectations", "grad-cam")
+PACKAGES = (
+    "apache-airflow",
+    "torch",
+    "torchvision",
+    "pydicom",
+    "pynetdicom",
+    "highdicom",
+    "great-expectations",
+    "grad-cam",
+)
 
 
 @frozen
@@ -29,7 +38,10 @@ class Finding:
 
 def _checks(house: Any) -> list[tuple[str, Callable[[Any], Finding]]]:
     return [
-        ("settings", lambda h: Finding("settings", "ok", f"PACS {h.config.pacs.called_ae_title}, files {h.config.files.root}")),
+        (
+            "settings",
+            lambda h: Finding("settings", "ok", f"PACS {h.config.pacs.called_ae_title}, files {h.config.files.root}"),
+        ),
         ("PACS, C-ECHO", _echo),
         ("PACS, C-FIND", _find),
         ("PACS, storage commitment", _commitment),
@@ -44,7 +56,9 @@ def _checks(house: Any) -> list[tuple[str, Callable[[Any], Finding]]]:
 def _echo(house: Any) -> Finding:
     house.archive.echo()
     pacs = house.config.pacs
-    return Finding("PACS, C-ECHO", "ok", f"{pacs.called_ae_title} at {pacs.host}:{pacs.port} answers {pacs.calling_ae_title}")
+    return Finding(
+        "PACS, C-ECHO", "ok", f"{pacs.called_ae_title} at {pacs.host}:{pacs.port} answers {pacs.calling_ae_title}"
+    )
 
 
 def _find(house: Any) -> Finding:
@@ -71,7 +85,9 @@ def _database(house: Any) -> Finding:
 
     waiting = pending(house.config.database.dsn)
     if waiting:
-        return Finding("database", "red", f"{len(waiting)} migrations are not applied", "run `gtr migrate` as the owner role")
+        return Finding(
+            "database", "red", f"{len(waiting)} migrations are not applied", "run `gtr migrate` as the owner role"
+        )
     last = house.book.last_night()
     return Finding("database", "ok", f"schema up to date; last night {last or 'none yet'}")
 
@@ -79,7 +95,9 @@ def _database(house: Any) -> Finding:
 def _store(house: Any) -> Finding:
     free, wanted = house.files.free_bytes() / 1024**3, house.config.files.min_free_gb
     if free < wanted:
-        return Finding("file store", "red", f"{free:.1f} GB free, {wanted:g} wanted", "free space or lower files.retention_days")
+        return Finding(
+            "file store", "red", f"{free:.1f} GB free, {wanted:g} wanted", "free space or lower files.retention_days"
+        )
     return Finding("file store", "ok", f"{house.config.files.root}: {free:.1f} GB free")
 
 
@@ -89,7 +107,9 @@ def _model(house: Any) -> Finding:
     folder = house.shelf.champion()
     version, manifest = verify(folder), read_manifest(folder)
     if manifest.demo:
-        return Finding("model", "warn", f"{manifest.name} {version[:12]} is a demo", "set stage.artefact to a clinical artefact")
+        return Finding(
+            "model", "warn", f"{manifest.name} {version[:12]} is a demo", "set stage.artefact to a clinical artefact"
+        )
     return Finding("model", "ok", f"{manifest.name} {version[:12]}, weights match the manifest")
 
 
@@ -114,7 +134,7 @@ _MEND = {
     "settings": "see docs/operations.md, Settings",
     "PACS, C-ECHO": "check pacs.host, pacs.port and both AE titles, and that the PACS knows our AE title and address",
     "PACS, C-FIND": "ask the PACS administrator to allow Study Root C-FIND for our AE title",
-    "PACS, storage commitment": "let the PACS reach pacs.commitment_port at our AE title, or set pacs.commitment to 'off'",
+    "PACS, storage commitment": "let the PACS reach pacs.commitment_port at our AE, or set pacs.commitment to 'off'",
     "database": "check database.dsn and that PostgreSQL runs, then `gtr migrate`",
     "file store": "check files.root: it must exist and be writable for this user only",
     "model": "set stage.artefact to an artefact folder; `gtr model show FOLDER` says what is wrong with it",

@@ -14,7 +14,9 @@ from gtr_batch.cli.shell import bars, err, out, parse_night, print_json, speaks_
 from gtr_batch.cli.table import night_table
 
 app = typer.Typer(
-    help="Gastric cancer T staging, every night, from PACS to PACS.", no_args_is_help=True, pretty_exceptions_enable=False
+    help="Gastric cancer T staging, every night, from PACS to PACS.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
 )
 app.add_typer(pacs.app, name="pacs")
 app.add_typer(model.app, name="model")
@@ -26,7 +28,9 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
 @app.callback()
-def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step to standard error.")] = False) -> None:
+def main(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step to standard error.")] = False,
+) -> None:
     """Settings come from the TOML file that GTR_CONFIG names and from GTR_<ROOM>__<SETTING>."""
     logs.configure(level="INFO" if verbose else "ERROR")
 
@@ -127,7 +131,9 @@ def nomogram(
         print_json(score_as_json(answer))
         return
     out.print(f"{table.name}: {answer.points['total']:.1f} points, linear predictor {answer.linear_predictor:.3f}")
-    for stage, p, low, high in zip(("T1", "T2", "T3", "T4"), answer.probabilities.values, answer.low, answer.high, strict=True):
+    for stage, p, low, high in zip(
+        ("T1", "T2", "T3", "T4"), answer.probabilities.values, answer.low, answer.high, strict=True
+    ):
         spread = f"  ({low:.3f} to {high:.3f}; not known: {', '.join(answer.missing)})" if answer.missing else ""
         out.print(f"  P({stage}) {p:.3f} {'█' * round(p * 40)}{spread}", highlight=False)
 
@@ -157,7 +163,9 @@ app.add_typer(ehr, name="ehr")
 @ehr.command("load")
 @speaks_plainly
 def ehr_load(
-    folder: Annotated[Path | None, typer.Argument(help="Folder of the extracts; default: the setting ehr.folder.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of the extracts; default: the setting ehr.folder.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Load the EHR extracts of a folder; a bad file changes nothing."""
@@ -165,7 +173,9 @@ def ehr_load(
 
     with bars() as progress:
         task = progress.add_task("ehr", total=None)
-        found = refresh_ehr(folder=folder, progress=lambda done, total: progress.update(task, completed=done, total=total))
+        found = refresh_ehr(
+            folder=folder, progress=lambda done, total: progress.update(task, completed=done, total=total)
+        )
     if as_json:
         print_json(found)
         return

@@ -89,7 +89,5 @@ class Shard:
         """
         if self._retry:
             named = "; ".join(f"{case_id}: {error}" for case_id, error in self._retry[:5])
-            raise CasesToRetry(
-                f"{self.step}: {len(self._retry)} of {len(self.cases)} cases may work later ({named})"
-            )
+            raise CasesToRetry(f"{self.step}: {len(self._retry)} of {len(self.cases)} cases may work later ({named})")
         return self.ids
