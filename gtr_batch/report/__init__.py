@@ -1,0 +1,7 @@
+"""What goes back to the PACS: structured report, parametric map, secondary capture and key objects of a case."""
+
+from __future__ import annotations
+
+from gtr_batch.report.case_report import write_case, write_refusal
+
+__all__ = ["write_case", "write_refusal"]

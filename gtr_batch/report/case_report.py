@@ -1,0 +1,153 @@
+"""All objects of one case, written to its ``report`` folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset
+
+from gtr_batch.config import ReportConfig
+from gtr_batch.domain.case import Case
+from gtr_batch.domain.clinical import Covariates
+from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.domain.model import ModelManifest
+from gtr_batch.domain.prepared import ROLES, PreparedGeometry
+from gtr_batch.domain.refusal import Refusal
+from gtr_batch.domain.score import NomogramScore
+from gtr_batch.domain.staging import CaseStaging
+from gtr_batch.report.context import Context
+from gtr_batch.report.identity import write_object
+from gtr_batch.report.key_objects import build_selection
+from gtr_batch.report.measurement_report import Answer, build_report
+from gtr_batch.report.parametric_map import build_map
+from gtr_batch.report.refusal_report import build_refusal
+from gtr_batch.report.secondary_capture import build_capture
+from gtr_batch.report.sources import read_source
+
+
+def write_case(
+    folder: Path,
+    *,
+    case: Case,
+    source_files: Sequence[Path],
+    staging: CaseStaging,
+    geometry: PreparedGeometry,
+    heat: np.ndarray,
+    overlay: np.ndarray,
+    manifest: ModelManifest,
+    config: ReportConfig,
+    score: NomogramScore | None = None,
+    covariates: Covariates | None = None,
+    previous: Sequence[ReportObject] = (),
+    written: datetime | None = None,
+) -> list[ReportObject]:
+    """Write the objects of a staged case.
+
+    Parameters
+    ----------
+    folder : Path
+        The case's ``report`` folder; made where it is not there.
+    source_files : sequence of Path
+        Source instances in the order below, key, above (one may be there twice); only headers are read.
+    heat : numpy.ndarray
+        Shape ``(3, rows, columns)``, float32 0 to 1, in source pixels, the same order.
+    overlay : numpy.ndarray
+        Shape ``(rows, columns, 3)``, uint8 RGB, label burned in.
+    previous : sequence of ReportObject
+        What was written for this case before. The same answer keeps its objects; a changed SR names its predecessors.
+    written : datetime, optional
+        Content date and time where the caller has a stable one (a restaged night); default see `identity.written_at`.
+
+    Returns
+    -------
+    list of ReportObject
+        In the order in which they are best stored: what others point at comes first.
+
+    Raises
+    ------
+    ValueError
+        The arrays do not fit the geometry: our own mistake, not the case's.
+    """
+    shape = (len(ROLES), geometry.source_rows, geometry.source_columns)
+    if heat.shape != shape:
+        raise ValueError(f"heat map has shape {heat.shape}, the geometry says {shape}")
+    if overlay.ndim != 3 or overlay.shape[2] != 3 or overlay.dtype != np.uint8:
+        raise ValueError(f"overlay has shape {overlay.shape} and dtype {overlay.dtype}, not (rows, columns, 3) uint8")
+    sources = [read_source(path) for path in source_files]
+    found = tuple(str(ds.SOPInstanceUID) for ds in sources)
+    if found != tuple(geometry.sop_instance_uids):
+        raise ValueError(f"source files hold {found}, the geometry says {geometry.sop_instance_uids}")
+    context = Context.of(
+        case,
+        manifest=manifest,
+        model_version=staging.model_version,
+        sources=sources,
+        config=config,
+        written=written,
+    )
+    key = sources[ROLES.index("key")]
+    objects: list[ReportObject] = []
+    selected: list[Dataset] = [key]
+    if config.parametric_map:
+        written_map, _ = write_object(
+            folder, partial(build_map, context, heat), kind=ObjectKind.PARAMETRIC_MAP, previous=previous
+        )
+        objects.append(written_map)
+    if config.secondary_capture:
+        capture, ds = write_object(
+            folder, partial(build_capture, context, overlay, key), kind=ObjectKind.SECONDARY_CAPTURE, previous=previous
+        )
+        objects.append(capture)
+        selected.append(ds)
+    if config.key_objects:
+        selection, _ = write_object(
+            folder, partial(build_selection, context, selected), kind=ObjectKind.KEY_OBJECTS, previous=previous
+        )
+        objects.append(selection)
+    answer = Answer(staging, score, covariates)
+    report, _ = write_object(
+        folder, partial(build_report, context, answer), kind=ObjectKind.STRUCTURED_REPORT, previous=previous
+    )
+    return [*objects, report]
+
+
+def write_refusal(
+    folder: Path,
+    *,
+    case: Case,
+    refusal: Refusal,
+    source_file: Path,
+    manifest: ModelManifest,
+    config: ReportConfig,
+    model_version: str = "",
+    previous: Sequence[ReportObject] = (),
+    written: datetime | None = None,
+) -> list[ReportObject]:
+    """Write the SR of a refused case; an empty list where the site does not want it (`ReportConfig.refusal_sr`).
+
+    Parameters
+    ----------
+    source_file : Path
+        Any instance of the refused series, for patient and study.
+    model_version : str
+        SHA-256 digest of the artefact; where it is not given, that of its weights.
+    """
+    if not config.refusal_sr:
+        return []
+    sources = [read_source(source_file)]
+    context = Context.of(
+        case,
+        manifest=manifest,
+        model_version=model_version or manifest.weights_sha256,
+        sources=sources,
+        config=config,
+        written=written,
+    )
+    report, _ = write_object(
+        folder, partial(build_refusal, context, refusal), kind=ObjectKind.STRUCTURED_REPORT, previous=previous
+    )
+    return [report]

@@ -1,0 +1,72 @@
+"""What every object of a case shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from attrs import frozen
+from pydicom import Dataset
+
+from gtr_batch.config import ReportConfig
+from gtr_batch.domain.case import Case
+from gtr_batch.domain.delivery import ObjectKind
+from gtr_batch.domain.model import ModelManifest
+from gtr_batch.report.identity import Author, series_description, series_number, series_uid, written_at
+from gtr_batch.report.sources import character_set
+
+
+@frozen
+class Context:
+    """Case, author, date and the source headers (in the order below, key, above; one for a refusal)."""
+
+    case: Case
+    author: Author
+    sources: tuple[Dataset, ...]
+    when: datetime
+    config: ReportConfig
+
+    @classmethod
+    def of(
+        cls,
+        case: Case,
+        *,
+        manifest: ModelManifest,
+        model_version: str,
+        sources: Sequence[Dataset],
+        config: ReportConfig,
+        written: datetime | None,
+    ) -> Context:
+        """`written` where the caller has a stable moment to give, else `written_at`."""
+        author = Author.of(manifest, model_version, config.manufacturer, config.institution)
+        return cls(case, author, tuple(sources), written or written_at(case, sources), config)
+
+    @property
+    def evidence(self) -> list[Dataset]:
+        """The source headers, each instance once (a neighbour is used twice at the end of a series)."""
+        return list({ds.SOPInstanceUID: ds for ds in self.sources}.values())
+
+    def attributes(self, kind: ObjectKind, sop_instance_uid: str) -> dict[str, Any]:
+        """What highdicom's constructors take for all kinds alike."""
+        source, author = self.sources[0], self.author
+        own_text = (author.manufacturer, author.name, author.institution)
+        day, clock = self.when.strftime("%Y%m%d"), self.when.strftime("%H%M%S")
+        optional = {"institution_name": author.institution} if author.institution else {}
+        return {
+            "series_instance_uid": series_uid(source.StudyInstanceUID, author.model_version, kind),
+            "series_number": series_number(self.config.series_number_base, kind),
+            "series_description": series_description(kind),
+            "series_date": day,
+            "series_time": clock,
+            "content_date": day,
+            "content_time": clock,
+            "sop_instance_uid": sop_instance_uid,
+            "instance_number": 1,
+            "manufacturer": author.manufacturer,
+            "manufacturer_model_name": author.name,
+            "device_serial_number": author.serial_number,
+            "software_versions": list(author.software_versions),
+            "specific_character_set": character_set(source, own_text),
+            **optional,
+        }

@@ -1,0 +1,164 @@
+"""Who wrote an object, when, and under which UIDs: the same every time the same answer is written.
+
+* Series Instance UID from (study, model digest, kind).
+* SOP Instance UID from the series, the content digest and the predecessors. The content digest is the SHA-256 of the
+  encoded object before it has a UID or predecessors, so that equal UIDs mean equal bytes.
+* Dates come from the data, never from a clock: see `written_at`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime, time
+from io import BytesIO
+from pathlib import Path
+
+from attrs import frozen
+from pydicom import Dataset
+
+from gtr_batch import __version__
+from gtr_batch.domain.case import Case
+from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.domain.identifiers import Uid, derived_uid
+from gtr_batch.domain.model import ModelManifest
+from gtr_batch.report.codes import NOT_VERIFIED
+
+_NO_UID = "2.25.1"  # stands in for the SOP Instance UID while the content digest is taken
+
+_SERIES: dict[ObjectKind, tuple[int, str]] = {
+    ObjectKind.STRUCTURED_REPORT: (1, "gastric T stage"),
+    ObjectKind.PARAMETRIC_MAP: (2, "heat map"),
+    ObjectKind.SECONDARY_CAPTURE: (3, "heat map overlay"),
+    ObjectKind.KEY_OBJECTS: (4, "key slice"),
+}
+
+
+@frozen
+class Author:
+    """The device that made the objects, as the General Equipment Module and the SR's device observer name it."""
+
+    uid: Uid
+    name: str
+    manufacturer: str
+    model_version: str
+    institution: str
+
+    @classmethod
+    def of(cls, manifest: ModelManifest, model_version: str, manufacturer: str, institution: str) -> Author:
+        """The author for a model; `model_version` is the SHA-256 digest of the artefact."""
+        name = f"{manifest.name} (demo, not for patients)" if manifest.demo else manifest.name
+        return cls(derived_uid("device", model_version), name[:64], manufacturer[:64], model_version, institution[:64])
+
+    @property
+    def software_versions(self) -> tuple[str, str]:
+        """*Software Versions* (0018,1020): this service's version and the model digest (LO, 64 characters each)."""
+        return __version__, self.model_version[:64]
+
+    @property
+    def serial_number(self) -> str:
+        """*Device Serial Number* (0018,1000): the head of the model digest."""
+        return self.model_version[:16]
+
+
+def series_uid(study_uid: str, model_version: str, kind: ObjectKind) -> Uid:
+    """Series Instance UID of the objects of one kind that one model wrote for a study."""
+    return derived_uid("series", study_uid, model_version, kind)
+
+
+def series_description(kind: ObjectKind) -> str:
+    """*Series Description* (0008,103E); says first that no one has verified the result."""
+    return f"{NOT_VERIFIED}: {_SERIES[kind][1]}"
+
+
+def series_number(base: int, kind: ObjectKind) -> int:
+    """*Series Number* (0020,0011)."""
+    return base + _SERIES[kind][0]
+
+
+def written_at(case: Case, sources: Sequence[Dataset]) -> datetime:
+    """The date and time that every object of a case carries, the same on every retry.
+
+    The last second of the night's date, or the source instances' latest acquisition or content time where that is
+    later (a window may reach into the next day): an object is never dated before what it is about.
+    """
+    moments = [datetime.combine(case.night, time(23, 59, 59))]
+    for ds in sources:
+        for what in ("Study", "Series", "Acquisition", "Content"):
+            with contextlib.suppress(ValueError):
+                day = str(ds.get(f"{what}Date", "") or "")
+                clock = (str(ds.get(f"{what}Time", "") or "") + "000000")[:6]
+                moments.append(datetime.strptime(f"{day}{clock}", "%Y%m%d%H%M%S"))  # noqa: DTZ007 (DICOM: local time)
+    return max(moments)
+
+
+def settle_dates(ds: Dataset, when: datetime) -> None:
+    """Replace every date that the libraries took from the clock."""
+    day, clock = when.strftime("%Y%m%d"), when.strftime("%H%M%S")
+    ds.InstanceCreationDate, ds.InstanceCreationTime = day, clock
+    for keyword, value in (("DateOfSecondaryCapture", day), ("TimeOfSecondaryCapture", clock)):
+        if keyword in ds:
+            setattr(ds, keyword, value)
+    for item in ds.get("ContributingEquipmentSequence") or []:
+        if item.get("ManufacturerModelName") == "highdicom":
+            del item.ContributionDateTime
+
+
+def write_object(
+    folder: Path,
+    build: Callable[[str, Sequence[ReportObject]], Dataset],
+    *,
+    kind: ObjectKind,
+    previous: Sequence[ReportObject] = (),
+) -> tuple[ReportObject, Dataset]:
+    """Build an object, give it its UIDs and write it, unless the same answer is there already.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the file goes, as ``<kind>-<SOP Instance UID>.dcm``; it appears under its name only when it is whole.
+    build : callable
+        ``build(sop_instance_uid, predecessors)`` makes the whole dataset, always the same for the same arguments.
+    kind : ObjectKind
+        What is built.
+    previous : sequence of ReportObject
+        What was written for this case before. An unchanged answer keeps its file and UID; a changed one names those of
+        its own kind as predecessors, where the object is a document (PS3.3, C.17.2).
+
+    Returns
+    -------
+    ReportObject and its dataset
+    """
+    draft = build(_NO_UID, ())
+    digest = hashlib.sha256(_encoded(draft)).hexdigest()
+    before = [p for p in previous if p.kind is kind]
+    for old in before:
+        kept = folder / old.file
+        if old.content_digest == digest and old.series_uid == draft.SeriesInstanceUID and kept.is_file():
+            return old, _as(draft, old.sop_instance_uid)
+    predecessors = [p for p in before if p.content_digest != digest] if kind is ObjectKind.STRUCTURED_REPORT else []
+    parts = [draft.SeriesInstanceUID, digest, *sorted(p.sop_instance_uid for p in predecessors)]
+    uid = derived_uid("instance", *parts)
+    ds = build(uid, predecessors)
+    written = ReportObject(kind, str(ds.SOPClassUID), uid, str(ds.SeriesInstanceUID), f"{kind}-{uid}.dcm", digest)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{written.file}.{os.getpid()}"
+    with temporary.open("wb") as f:
+        f.write(_encoded(ds))
+        f.flush()
+        os.fsync(f.fileno())
+    temporary.replace(folder / written.file)
+    return written, ds
+
+
+def _as(draft: Dataset, uid: str) -> Dataset:
+    draft.SOPInstanceUID = uid
+    return draft
+
+
+def _encoded(ds: Dataset) -> bytes:
+    buffer = BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

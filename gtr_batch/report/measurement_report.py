@@ -1,0 +1,246 @@
+"""The structured report: Comprehensive 3D SR, TID 1500 (PS3.16), one result of one model for one case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import highdicom as hd
+from attrs import frozen
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodeContentItem,
+    Comprehensive3DSR,
+    ContentSequence,
+    DeviceObserverIdentifyingAttributes,
+    FindingSite,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    QualitativeEvaluation,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    TrackingIdentifier,
+)
+from pydicom import Dataset
+from pydicom.sr.codedict import codes as dicom
+from pydicom.sr.coding import Code
+
+from gtr_batch import __version__
+from gtr_batch.domain.clinical import Covariates
+from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.domain.identifiers import derived_uid
+from gtr_batch.domain.score import NomogramScore
+from gtr_batch.domain.staging import STAGES, CaseStaging, TStage
+from gtr_batch.report import codes
+from gtr_batch.report.codes import concept
+from gtr_batch.report.context import Context
+from gtr_batch.report.identity import Author, settle_dates
+from gtr_batch.report.sources import performed_procedures
+
+
+@frozen
+class Answer:
+    """What the report is about."""
+
+    staging: CaseStaging
+    score: NomogramScore | None
+    covariates: Covariates | None
+
+
+def build_report(
+    context: Context, answer: Answer, sop_instance_uid: str, predecessors: Sequence[ReportObject]
+) -> Dataset:
+    """The report of a staged case.
+
+    Groups (TID 1501): the case (category, status, flags), its probabilities, the nomogram, and one a slice.
+    Numbers and coded evaluations never share a group: older OHIF viewers fail on a bare NUM beside qualitative items.
+    """
+    groups = [_case(context, answer), _probabilities(context, answer.staging)]
+    if answer.score is not None:
+        groups.append(_nomogram(context, answer.score, answer.covariates or Covariates()))
+    groups += [_slice(context, answer, role) for role in range(len(answer.staging.slices))]
+    return document(context, groups, sop_instance_uid, predecessors)
+
+
+def document(
+    context: Context,
+    groups: Sequence[MeasurementsAndQualitativeEvaluations],
+    sop_instance_uid: str,
+    predecessors: Sequence[ReportObject],
+) -> Dataset:
+    """A TID 1500 document around measurement groups: COMPLETE, UNVERIFIED, evidence-based."""
+    content = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=observer(context.author)),
+        procedure_reported=concept(codes.CT_PROCEDURE),
+        imaging_measurements=groups,
+        title=codes.REPORT_TITLE,
+        referenced_images=context.evidence,
+    )
+    ds = Comprehensive3DSR(
+        evidence=context.evidence,
+        content=content,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        coding_schemes=codes.coding_schemes(context.config.institution),
+        performed_procedure_codes=[concept(c) for c in performed_procedures(context.sources[0])],
+        previous_versions=[_reference(context, p) for p in predecessors] or None,
+        **context.attributes(ObjectKind.STRUCTURED_REPORT, sop_instance_uid),
+    )
+    settle_dates(ds, context.when)
+    return ds
+
+
+def observer(author: Author) -> ObserverContext:
+    """The device observer (TID 1004): its UID stands for the model digest."""
+    return ObserverContext(
+        observer_type=dicom.DCM.Device,
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=author.uid,
+            name="gtr-batch",
+            manufacturer_name=author.manufacturer,
+            model_name=author.name,
+            serial_number=author.model_version,
+        ),
+    )
+
+
+def algorithm(author: Author, parameters: Sequence[str] = ()) -> AlgorithmIdentification:
+    """TID 4019: which model, which version of it and of this service."""
+    return AlgorithmIdentification(
+        name=author.name,
+        version=f"gtr-batch {__version__}, model sha256:{author.model_version}",
+        parameters=list(parameters) or None,
+        family=concept(codes.ARTIFICIAL_INTELLIGENCE),
+        manufacturer=author.manufacturer,
+    )
+
+
+def tracking(context: Context, identifier: str) -> TrackingIdentifier:
+    """Tracking identifier and UID of a group: the same for one case, model and group, also when the answer changes."""
+    return TrackingIdentifier(
+        uid=derived_uid("tracking", context.case.case_id, context.author.model_version, identifier),
+        identifier=identifier,
+    )
+
+
+def evaluation(name: Code, value: Code) -> QualitativeEvaluation:
+    """One coded evaluation."""
+    return QualitativeEvaluation(concept(name), concept(value))
+
+
+def _case(context: Context, answer: Answer) -> MeasurementsAndQualitativeEvaluations:
+    staging, score = answer.staging, answer.score
+    evaluations = [
+        evaluation(codes.CT_CATEGORY, codes.T_STAGE[staging.t_stage]),
+        evaluation(codes.RESULT_STATUS, codes.AI_NOT_VERIFIED),
+        evaluation(codes.KEY_SLICE_SOURCE, codes.KEY_SLICE_SOURCES[staging.key_slice_source]),
+    ]
+    evaluations += [evaluation(codes.FLAG, codes.FLAGS[flag]) for flag in staging.flags]
+    evaluations += [evaluation(codes.MISSING_COVARIATE, _covariate(m)) for m in (score.missing if score else ())]
+    return _group(context, "Gastric cancer cT category", evaluations=evaluations, method=codes.AJCC_8)
+
+
+def _probabilities(context: Context, staging: CaseStaging) -> MeasurementsAndQualitativeEvaluations:
+    measurements = [_of_stage(codes.PROBABILITY, staging.probabilities[stage], stage) for stage in STAGES]
+    return _group(context, "Probabilities of cT1, cT2, cT3, cT4", measurements=measurements)
+
+
+def _nomogram(context: Context, score: NomogramScore, covariates: Covariates) -> MeasurementsAndQualitativeEvaluations:
+    measurements = [
+        _number(codes.RAD_SCORE, score.rad_score, codes.STANDARD_DEVIATIONS),
+        *(_number(codes.NOMOGRAM_POINTS[name], value, codes.POINTS) for name, value in sorted(score.points.items())),
+        _number(codes.LINEAR_PREDICTOR, score.linear_predictor, codes.NO_UNITS),
+    ]
+    for i, stage in enumerate(STAGES):
+        measurements += [
+            _of_stage(codes.PROBABILITY, score.probabilities[stage], stage),
+            _of_stage(codes.LOWEST_PROBABILITY, score.low[i], stage),
+            _of_stage(codes.HIGHEST_PROBABILITY, score.high[i], stage),
+        ]
+    parameters = [f"nomogram coefficients: {score.coefficients}"] if score.coefficients else []
+    parameters += [f"{name}: {value}" for name, value in _known(covariates)]
+    if score.rad_score_clipped:
+        parameters.append("rad-score outside -3..3 SD: points taken at the end of the axis")
+    return _group(context, "Nomogram", measurements=measurements, parameters=parameters)
+
+
+def _slice(context: Context, answer: Answer, index: int) -> MeasurementsAndQualitativeEvaluations:
+    one = answer.staging.slices[index]
+    source = next(ds for ds in context.sources if ds.SOPInstanceUID == one.sop_instance_uid)
+    return _group(
+        context,
+        f"Slice {one.role}",
+        evaluations=[
+            evaluation(codes.CT_CATEGORY, codes.T_STAGE[one.t_stage]),
+            evaluation(codes.SLICE_ROLE, codes.ROLES[one.role]),
+        ],
+        images=[source],
+        method=codes.AJCC_8,
+    )
+
+
+def _group(
+    context: Context,
+    identifier: str,
+    *,
+    evaluations: Sequence[QualitativeEvaluation] = (),
+    measurements: Sequence[Measurement] = (),
+    images: Sequence[Dataset] = (),
+    parameters: Sequence[str] = (),
+    method: Code | None = None,
+) -> MeasurementsAndQualitativeEvaluations:
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=tracking(context, identifier),
+        finding_type=concept(codes.GASTRIC_CANCER),
+        method=concept(method) if method else None,
+        algorithm_id=algorithm(context.author, parameters),
+        finding_sites=[FindingSite(concept(codes.STOMACH))],
+        measurements=list(measurements) or None,
+        qualitative_evaluations=list(evaluations) or None,
+        source_images=[SourceImageForMeasurementGroup.from_source_image(ds) for ds in images] or None,
+    )
+    for item in group[0].ContentSequence:
+        if method is not None and item.name == codes.MEASUREMENT_METHOD:
+            # TID 1501, row 5; highdicom writes CONTAINS
+            item.RelationshipType = RelationshipTypeValues.HAS_CONCEPT_MOD.value
+    return group
+
+
+def _number(name: Code, value: float, unit: Code) -> Measurement:
+    return Measurement(name=concept(name), value=float(value), unit=concept(unit))
+
+
+def _of_stage(name: Code, value: float, stage: TStage) -> Measurement:
+    # Post-coordinated (TID 300, $ModType): the same concept four times, each modified by its category.
+    measurement = _number(name, value, codes.NO_UNITS)
+    category = CodeContentItem(
+        name=concept(codes.CT_CATEGORY),
+        value=concept(codes.T_STAGE[stage]),
+        relationship_type=RelationshipTypeValues.HAS_CONCEPT_MOD,
+    )
+    measurement[0].ContentSequence = ContentSequence([category])
+    return measurement
+
+
+def _known(covariates: Covariates) -> list[tuple[str, str]]:
+    size = covariates.tumour_size_cm
+    known = {
+        "tumour size": f"{size:g} cm" if size is not None else None,
+        "differentiation": covariates.differentiation,
+        "Lauren type": covariates.lauren,
+    }
+    return [(name, str(value)) for name, value in known.items() if value is not None]
+
+
+def _covariate(name: str) -> Code:
+    return codes.COVARIATES.get(name) or codes.own("cov_other", "Another covariate")
+
+
+def _reference(context: Context, previous: ReportObject) -> Dataset:
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = hd.UID(previous.sop_class_uid), hd.UID(previous.sop_instance_uid)
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = context.sources[0].StudyInstanceUID, hd.UID(previous.series_uid)
+    return ds

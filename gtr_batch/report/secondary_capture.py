@@ -1,0 +1,60 @@
+"""The overlay as a Secondary Capture, for PACS that show no parametric maps (PS3.3, A.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from highdicom.sc import SCImage
+from pydicom import Dataset
+
+from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.report.codes import BODY_PART, NOT_VERIFIED
+from gtr_batch.report.context import Context
+from gtr_batch.report.identity import settle_dates
+from gtr_batch.report.sources import patient_orientation
+
+
+def build_capture(
+    context: Context, overlay: np.ndarray, key: Dataset, sop_instance_uid: str, predecessors: Sequence[ReportObject]
+) -> Dataset:
+    """The key slice with its heat map as a picture.
+
+    Parameters
+    ----------
+    overlay : numpy.ndarray
+        Shape ``(rows, columns, 3)``, uint8 RGB, with its label burned in.
+    key : Dataset
+        Header of the key slice.
+    """
+    del predecessors  # an image has none
+    study = context.sources[0]
+    ds = SCImage(
+        pixel_array=np.ascontiguousarray(overlay),
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        patient_orientation=patient_orientation(key),
+        study_instance_uid=study.StudyInstanceUID,
+        patient_id=study.PatientID,
+        patient_name=study.PatientName,
+        patient_birth_date=study.PatientBirthDate or None,
+        patient_sex=study.PatientSex,
+        accession_number=study.AccessionNumber,
+        study_id=study.StudyID,
+        study_date=study.StudyDate or None,
+        study_time=study.StudyTime or None,
+        referring_physician_name=study.ReferringPhysicianName,
+        **context.attributes(ObjectKind.SECONDARY_CAPTURE, sop_instance_uid),
+    )
+    ds.copy_patient_and_study_information(study)
+    ds.BodyPartExamined = BODY_PART
+    ds.BurnedInAnnotation = "YES"
+    ds.RecognizableVisualFeatures = "NO"
+    ds.ImageComments = NOT_VERIFIED
+    ds.DerivationDescription = "Gradient-weighted class activation over the key slice"
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = key.SOPClassUID, key.SOPInstanceUID
+    ds.SourceImageSequence = [reference]
+    settle_dates(ds, context.when)
+    return ds
