@@ -22,6 +22,7 @@ Three questions, three branches: may it work later, is it only this case, or is 
         ├── ModelArtefactError
         ├── DeliveryRefused         the PACS refused the object and will refuse it again
         ├── ExtractRefused          an EHR extract is wrong; nothing of it was loaded
+        ├── DatabaseRefused         the database will refuse this again: schema, rights, a value that does not fit
         ├── InputRefused            a value given by a person is nonsense
         └── NightFailed             close_night: cases failed beyond the night's tolerance
 
@@ -133,6 +134,10 @@ class DeliveryRefused(PermanentError):
 
 class ExtractRefused(PermanentError):
     """An EHR extract failed its checks; nothing of it was loaded."""
+
+
+class DatabaseRefused(PermanentError):
+    """The database refused a statement or a migration for good; never holds the row's values."""
 
 
 class InputRefused(PermanentError):

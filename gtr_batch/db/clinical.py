@@ -1,0 +1,78 @@
+"""What the EHR's landing tables say of a patient on a study date."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from gtr_batch.db import queries, rows
+from gtr_batch.db.connection import Database
+from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren, PatientFacts
+
+
+class PostgresClinicalSource:
+    """Port `ClinicalSource` on the tables that `ehr_refresh` fills."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def facts(self, patient_id: str, study_uid: str, on: date) -> PatientFacts | None:
+        """What the EHR says of a patient as of a study date.
+
+        Parameters
+        ----------
+        patient_id : str
+            DICOM Patient ID (0010,0020).
+        study_uid : str
+            Study Instance UID, for the key slice and the readers' stages.
+        on : date
+            The study date. The biopsy, size and assessment of metastasis are the latest on or before it; treatment is
+            prior when it started before it.
+
+        Returns
+        -------
+        PatientFacts or None
+            None where the EHR does not know the patient.
+
+        Raises
+        ------
+        DatabaseBusy, DatabaseRefused
+        """
+        query = queries.load("clinical")
+        patient_id = rows.text(patient_id)
+        who = {"patient_id": patient_id}
+        when = {**who, "on_date": on}
+        study = {**who, "study_uid": study_uid}
+        with self._database.transaction("clinical facts") as tx:
+            patient = tx.one(query["patient"], **who)
+            if patient is None:
+                return None
+            biopsy = tx.one(query["biopsy"], **when) or {}
+            size = tx.one(query["size"], **when) or {}
+            treatments = {row["kind"] for row in tx.all(query["treatments"], **when)}
+            metastasis = tx.one(query["metastasis"], **when) or {}
+            read = tx.one(query["study_read"], **study) or {}
+            key_slice = tx.one(query["key_slice"], **study) or {}
+        differentiation, lauren = biopsy.get("differentiation"), biopsy.get("lauren")
+        return PatientFacts(
+            patient_id=patient_id,
+            gastric_adenocarcinoma=biopsy.get("adenocarcinoma"),
+            biopsy_date=biopsy.get("biopsy_date"),
+            prior_chemotherapy="chemotherapy" in treatments,
+            prior_radiotherapy="radiotherapy" in treatments,
+            distant_metastasis=metastasis.get("distant_metastasis"),
+            covariates=Covariates(
+                tumour_size_cm=size.get("size_cm"),
+                differentiation=Differentiation(differentiation) if differentiation else None,
+                lauren=Lauren(lauren) if lauren else None,
+            ),
+            age_years=_age_years(patient["birth_date"], on),
+            sex=patient["sex"],
+            key_slice_sop_uid=key_slice.get("sop_instance_uid"),
+            radiologist_ct=read.get("radiologist_ct"),
+            endosonographer_ut=read.get("endosonographer_ut"),
+        )
+
+
+def _age_years(birth: date, on: date) -> int | None:
+    years = on.year - birth.year - ((on.month, on.day) < (birth.month, birth.day))
+    return years if years >= 0 else None

@@ -1,0 +1,174 @@
+"""Connections to PostgreSQL: one a process and thread, opened when first needed, opened anew when lost."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+import psycopg2.extras
+
+from gtr_batch.config import DatabaseConfig
+from gtr_batch.db import queries
+from gtr_batch.db.faults import translate
+from gtr_batch.db.queries import Query
+from gtr_batch.errors import ConfigError, DatabaseBusy, GtrError
+
+# A network that swallows packets must not hold a night: seconds until a dead peer is noticed.
+_KEEPALIVE = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+
+
+class Transaction:
+    """The open transaction of `Database.transaction`: runs named queries."""
+
+    def __init__(self, connection: psycopg2.extensions.connection) -> None:
+        self.cursor = connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor)
+
+    def run(self, query: Query, **parameters: Any) -> int:
+        """Run a statement; returns the number of rows it touched."""
+        self._execute(query, parameters)
+        return self.cursor.rowcount
+
+    def one(self, query: Query, **parameters: Any) -> dict[str, Any] | None:
+        """The first row, or None."""
+        self._execute(query, parameters)
+        row = self.cursor.fetchone()
+        return None if row is None else dict(row)
+
+    def all(self, query: Query, **parameters: Any) -> list[dict[str, Any]]:
+        """All rows."""
+        self._execute(query, parameters)
+        return [dict(row) for row in self.cursor.fetchall()]
+
+    def many(self, query: Query, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run a statement once for each row of parameters."""
+        for row in rows:
+            self._execute(query, row)
+
+    def _execute(self, query: Query, parameters: Mapping[str, Any]) -> None:
+        assert query.parameters == parameters.keys(), f"{query.name} wants {sorted(query.parameters)}"
+        self.cursor.execute(query.sql, parameters)
+
+
+class Database:
+    """PostgreSQL as one role. Makes no connection before the first transaction; safe to carry through a fork.
+
+    Parameters
+    ----------
+    config : DatabaseConfig
+        `dsn` is the one that is used.
+    """
+
+    def __init__(self, config: DatabaseConfig) -> None:
+        self._config = config
+        self._local = threading.local()
+
+    @contextmanager
+    def transaction(self, doing: str = "database") -> Iterator[Transaction]:
+        """A transaction: committed at the end of the block, rolled back where the block raises.
+
+        A connection that the server closed meanwhile (restart, time-out) is replaced before the block begins; one that
+        breaks inside the block ends it, since nobody knows what the block has seen.
+
+        Raises
+        ------
+        DatabaseBusy
+            Down, restarting, locked, out of connections, timed out, or lost in the middle.
+        ConfigError, DatabaseRefused
+            Wrong login; a statement that would be refused again.
+        """
+        if getattr(self._local, "busy", False):
+            raise RuntimeError("a transaction is open already in this thread; they do not nest")
+        refused: GtrError | None = None
+        self._local.busy = True
+        try:
+            connection = self._ready(doing)
+            with connection:
+                transaction = Transaction(connection)
+                try:
+                    yield transaction
+                finally:
+                    transaction.cursor.close()
+        except psycopg2.Error as err:
+            refused = translate(err, doing)
+            # Whatever state it is in, the next transaction gets a new one.
+            if isinstance(refused, DatabaseBusy):
+                self.close()
+        finally:
+            self._local.busy = False
+        if refused is not None:
+            # Outside of the except block, so that no traceback carries PostgreSQL's own text, which may quote a row.
+            raise refused
+
+    def close(self) -> None:
+        """Close this thread's connection, where there is one."""
+        connection, pid = getattr(self._local, "connection", None), getattr(self._local, "pid", None)
+        self._local.connection = None
+        # A connection made before a fork belongs to the parent; closing it here would end the parent's session.
+        if connection is not None and pid == os.getpid():
+            connection.close()
+
+    def _ready(self, doing: str) -> psycopg2.extensions.connection:
+        connection = getattr(self._local, "connection", None)
+        if connection is not None and self._local.pid == os.getpid() and not connection.closed and _alive(connection):
+            return connection
+        self.close()
+        self._local.connection = connect(self._config, self._config.dsn, doing)
+        self._local.pid = os.getpid()
+        return self._local.connection
+
+
+def connect(config: DatabaseConfig, dsn: str, doing: str) -> psycopg2.extensions.connection:
+    """A new connection with this service's time-outs, in UTC.
+
+    Raises
+    ------
+    ConfigError
+        The DSN is empty or malformed (it is never shown, it may hold a password), or the login is refused.
+    DatabaseBusy
+        The server does not answer, or not now.
+    """
+    if not dsn:
+        raise ConfigError(f"{doing}: no database given; set database.dsn (GTR_DATABASE__DSN), see sql/README.md")
+    try:
+        given = psycopg2.extensions.parse_dsn(dsn)
+    except psycopg2.Error:
+        given = None
+    if given is None:
+        raise ConfigError(f"{doing}: the database's DSN is neither a postgresql:// URI nor libpq keywords (not shown)")
+    settings: dict[str, Any] = {
+        "connect_timeout": str(config.connect_timeout_s),
+        "application_name": "gtr_batch",
+        **_KEEPALIVE,
+        **given,
+    }
+    refused: GtrError | None = None
+    try:
+        connection = psycopg2.connect(**settings)
+        with connection, connection.cursor() as cursor:
+            sql = queries.load("session")["settings"].sql
+            cursor.execute(sql, {"statement_timeout_ms": str(config.statement_timeout_s * 1000)})
+    except psycopg2.Error as err:
+        refused = translate(err, f"{doing}: connecting to PostgreSQL")
+    if refused is not None:
+        raise refused
+    return connection
+
+
+def _alive(connection: psycopg2.extensions.connection) -> bool:
+    """Whether the server still answers on an idle connection: one round trip, so that a restart costs no case."""
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(queries.load("session")["ping"].sql)
+    except psycopg2.Error:
+        return False
+    return True

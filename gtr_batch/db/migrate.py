@@ -1,0 +1,160 @@
+"""Numbered forward-only migrations out of ``sql/migrations``."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import psycopg2
+import psycopg2.extensions
+from attrs import frozen
+
+from gtr_batch.config import DatabaseConfig
+from gtr_batch.db import queries
+from gtr_batch.db.connection import Transaction, connect
+from gtr_batch.db.faults import translate
+from gtr_batch.errors import ConfigError, DatabaseRefused, GtrError
+from gtr_batch.ports import Progress
+
+_FILE = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
+# Migrations may rewrite large tables; a waiting second `gtr migrate` waits as long.
+_TIMEOUT_S = 3600
+
+
+@frozen
+class Migration:
+    """One file of ``sql/migrations``."""
+
+    number: int
+    name: str
+    sha256: str
+    sql: str
+
+
+def migrations() -> list[Migration]:
+    """All migrations of this checkout, in order.
+
+    Raises
+    ------
+    ConfigError
+        A file is not named ``NNNN_what_it_does.sql``, or a number is missing or comes twice.
+    """
+    found = []
+    for path in sorted((queries.sql_folder() / "migrations").glob("*.sql")):
+        name = _FILE.fullmatch(path.name)
+        if not name:
+            raise ConfigError(f"migration {path.name} is not named NNNN_what_it_does.sql")
+        found.append(_read(path, int(name["number"])))
+    if [m.number for m in found] != list(range(1, len(found) + 1)):
+        raise ConfigError(f"migrations are not numbered 0001 to {len(found):04d} without gaps or doubles")
+    return found
+
+
+def migrate(dsn: str, progress: Progress | None = None) -> list[str]:
+    """Apply what is not applied yet, each file in a transaction of its own; two at once wait for one another.
+
+    Parameters
+    ----------
+    dsn : str
+        A login that may create roles, or is a member of gtr_owner where the roles are there.
+    progress : callable, optional
+        Called with (done, total) after each file.
+
+    Returns
+    -------
+    list of str
+        Names of the files applied now, oldest first.
+
+    Raises
+    ------
+    DatabaseRefused
+        An applied file was edited, or the database is newer than this checkout, or a file was refused (it and those
+        after it are not applied, those before it stay).
+    DatabaseBusy
+        The server does not answer, or not now.
+    """
+    refused: GtrError | None = None
+    known = migrations()
+    connection = connect(DatabaseConfig(statement_timeout_s=_TIMEOUT_S), dsn, "migrate")
+    doing, done = "migrate", []
+    book = queries.load("migration")
+    try:
+        with connection:
+            Transaction(connection).run(book["lock"])
+        with connection:
+            transaction = Transaction(connection)
+            if not (transaction.one(book["book_exists"]) or {})["found"]:
+                transaction.run(book["make_book"])
+            applied = transaction.all(book["applied"])
+        waiting = _waiting(known, applied)
+        for migration in waiting:
+            doing = f"migration {migration.name}"
+            _apply(connection, migration)
+            done.append(migration.name)
+            if progress is not None:
+                progress(len(done), len(waiting))
+    except psycopg2.Error as err:
+        refused = translate(err, doing)
+    finally:
+        connection.close()
+    if refused is not None:
+        raise refused
+    return done
+
+
+def pending(dsn: str) -> list[str]:
+    """Names of the migrations that `migrate` would apply; asks as any role that may read.
+
+    Raises
+    ------
+    DatabaseRefused
+        As `migrate`.
+    """
+    refused: GtrError | None = None
+    applied: Sequence[dict] = []
+    known = migrations()
+    connection = connect(DatabaseConfig(), dsn, "pending migrations")
+    book = queries.load("migration")
+    try:
+        with connection:
+            transaction = Transaction(connection)
+            if (transaction.one(book["book_exists"]) or {})["found"]:
+                applied = transaction.all(book["applied"])
+    except psycopg2.Error as err:
+        refused = translate(err, "pending migrations")
+    finally:
+        connection.close()
+    if refused is not None:
+        raise refused
+    return [m.name for m in _waiting(known, applied)]
+
+
+def _read(path: Path, number: int) -> Migration:
+    sql = path.read_text(encoding="utf-8").replace("\r\n", "\n")  # a checkout on Windows is no edit
+    return Migration(number, path.stem, hashlib.sha256(sql.encode()).hexdigest(), sql)
+
+
+def _waiting(known: Sequence[Migration], applied: Sequence[dict]) -> list[Migration]:
+    for row, migration in zip(applied, known, strict=False):
+        if (row["number"], row["sha256"]) != (migration.number, migration.sha256):
+            raise DatabaseRefused(
+                f"migration {row['name']} was edited after it was applied, or is another file: restore it, and put the "
+                "change into a new migration"
+            )
+    if len(applied) > len(known):
+        raise DatabaseRefused(
+            f"the database has {len(applied)} migrations, this checkout knows {len(known)}: install the newer version"
+        )
+    return list(known[len(applied) :])
+
+
+def _apply(connection: psycopg2.extensions.connection, migration: Migration) -> None:
+    book = queries.load("migration")
+    with connection:
+        transaction = Transaction(connection)
+        if migration.number > 1:  # the first makes the role
+            transaction.run(book["become_owner"])
+        transaction.cursor.execute(migration.sql)
+        transaction.run(book["note"], number=migration.number, name=migration.name, sha256=migration.sha256)

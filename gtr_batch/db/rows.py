@@ -1,0 +1,136 @@
+"""Rows into domain values and back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+from psycopg2.extras import Json
+
+from gtr_batch.domain.case import Case, CaseState, Failure, Step
+from gtr_batch.domain.refusal import Refusal
+from gtr_batch.domain.score import NomogramScore
+from gtr_batch.domain.staging import (
+    CaseStaging,
+    Flag,
+    KeySliceSource,
+    SliceStaging,
+    StageProbabilities,
+    TStage,
+)
+
+
+def text(value: str) -> str:
+    """Text that PostgreSQL can hold: DICOM values may carry NUL padding or undecodable bytes."""
+    return str(value).replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def as_json(value: Any) -> Json:
+    """A jsonb parameter: plain values, NaN and infinities as words."""
+    return Json(plain(value), dumps=lambda v: json.dumps(v, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can say it; numpy numbers become Python's, sets become sorted lists."""
+    if isinstance(value, Mapping):
+        return {text(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return [plain(v) for v in sorted(value, key=str)]
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    if not isinstance(value, str) and hasattr(value, "tolist"):  # numpy scalars and arrays
+        return plain(value.tolist())
+    return text(value)
+
+
+def case_of(row: Mapping[str, Any]) -> Case:
+    """A row of staging_case."""
+    refusal = failure = None
+    if row["refusal_code"] is not None:
+        refusal = Refusal(row["refusal_code"], row["refusal_sentence"], row["refusal_numbers"])
+    if row["failure_error"] is not None:
+        failure = Failure(row["failure_step"], row["failure_error"], row["failure_retryable"])
+    return Case(
+        case_id=str(row["case_id"]),
+        night=row["night"],
+        study_uid=row["study_uid"],
+        series_uid=row["series_uid"],
+        patient_id=row["patient_id"],
+        accession_number=row["accession_number"],
+        study_at=row["study_at"],
+        expected_sop_uids=tuple(row["expected_sop_uids"]),
+        state=row["state"],
+        reached=row["reached"],
+        refusal=refusal,
+        failure=failure,
+    )
+
+
+def move_of(case: Case, step: Step) -> dict[str, Any]:
+    """Parameters of the query ``move``."""
+    refusal, failure = case.refusal, case.failure
+    return {
+        "case_id": case.case_id,
+        "state": str(case.state),
+        "reached": str(case.reached),
+        "refusal_step": str(step) if refusal else None,
+        "refusal_code": str(refusal.code) if refusal else None,
+        "refusal_sentence": text(refusal.sentence) if refusal else None,
+        "refusal_numbers": as_json(refusal.numbers) if refusal else None,
+        "failure_step": str(failure.step) if failure else None,
+        "failure_error": text(failure.error) if failure else None,
+        "failure_retryable": bool(failure.retryable) if failure else None,
+    }
+
+
+def event_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of case_event."""
+    return {"at": row["at"], "step": Step(row["step"]), "state": CaseState(row["state"]), "detail": row["detail"]}
+
+
+def probabilities_of(row: Mapping[str, Any]) -> StageProbabilities:
+    """The columns ``p_t1`` … ``p_t4``."""
+    return StageProbabilities((row["p_t1"], row["p_t2"], row["p_t3"], row["p_t4"]))
+
+
+def columns_of(probabilities: StageProbabilities) -> dict[str, float]:
+    """The columns ``p_t1`` … ``p_t4``."""
+    return {f"p_t{i}": float(p) for i, p in enumerate(probabilities.values, start=1)}
+
+
+def staging_of(row: Mapping[str, Any], slices: list[dict[str, Any]]) -> CaseStaging:
+    """A row of staging_result and its rows of slice_result."""
+    return CaseStaging(
+        t_stage=TStage(row["t_stage"]),
+        probabilities=probabilities_of(row),
+        slices=tuple(
+            SliceStaging(s["sop_instance_uid"], s["role"], TStage(s["t_stage"]), probabilities_of(s)) for s in slices
+        ),
+        key_slice_source=KeySliceSource(row["key_slice_source"]),
+        model_version=row["model_version"],
+        flags=tuple(Flag(f) for f in row["flags"]),
+    )
+
+
+def score_of(row: Mapping[str, Any]) -> NomogramScore:
+    """A row of nomogram_result."""
+    return NomogramScore(
+        rad_score=row["rad_score_sd"],
+        linear_predictor=row["linear_predictor"],
+        points=row["points"],
+        probabilities=probabilities_of(row),
+        low=tuple(row["low"]),
+        high=tuple(row["high"]),
+        missing=tuple(row["missing"]),
+        coefficients=row["coefficients"],
+        rad_score_clipped=row["rad_score_clipped"],
+    )

@@ -1,0 +1,177 @@
+"""Files of a night on a local or shared file system: ``<root>/<night>/<case_id>/<step>/``."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import IO, Any
+from uuid import UUID
+
+import numpy as np
+
+from gtr_batch.domain.case import Step
+from gtr_batch.errors import StorageFull
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
+
+
+class LocalFileStore:
+    """Port `FileStore` on a folder; folders 0700, files 0600, a file appears under its name only when it is whole.
+
+    Parameters
+    ----------
+    root : Path
+        Made where it is absent. Every worker of a night must see the same one.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def folder(self, night: date, case_id: str, step: Step) -> Path:
+        """The folder of a case's step, made where it is absent; ValueError where `case_id` is no UUID."""
+        return self._made(_night(night), _case(case_id), str(Step(step)))
+
+    def night_folder(self, night: date, name: str) -> Path:
+        """A folder of the night itself; ValueError for a name that is a path."""
+        return self._made(_night(night), _plain(name))
+
+    def write_json(self, night: date, case_id: str, step: Step, name: str, value: Any) -> Path:
+        """Write ``<name>.json``.
+
+        Raises
+        ------
+        StorageFull
+            No space or quota left; nothing is left under that name.
+        """
+        body = json.dumps(value, indent=1, allow_nan=True).encode()
+        return self._write(self.folder(night, case_id, step) / f"{_plain(name)}.json", lambda file: file.write(body))
+
+    def read_json(self, night: date, case_id: str, step: Step, name: str) -> Any:
+        """Read ``<name>.json``; FileNotFoundError where there is none."""
+        return json.loads(self._path(night, case_id, step, f"{_plain(name)}.json").read_text())
+
+    def write_arrays(self, night: date, case_id: str, step: Step, name: str, arrays: Mapping[str, np.ndarray]) -> Path:
+        """Write ``<name>.npz``, compressed, no pickle; ValueError for an array of objects. Errors as `write_json`."""
+        checked = {key: np.asarray(value) for key, value in arrays.items()}
+        for key, value in checked.items():
+            if value.dtype.hasobject:
+                raise ValueError(f"array {key!r} holds objects: they would be pickled")
+
+        def fill(file: IO[bytes]) -> None:
+            np.savez_compressed(file, allow_pickle=False, **checked)
+
+        return self._write(self.folder(night, case_id, step) / f"{_plain(name)}.npz", fill)
+
+    def read_arrays(self, night: date, case_id: str, step: Step, name: str) -> dict[str, np.ndarray]:
+        """Read ``<name>.npz``; FileNotFoundError where there is none."""
+        with np.load(self._path(night, case_id, step, f"{_plain(name)}.npz"), allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+
+    def free_bytes(self) -> int:
+        """Free space for this service's account; of the nearest folder that exists already."""
+        folder = self.root.absolute()
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+    def discard_pixels(self, before: date) -> int:
+        """Delete the retrieved and preprocessed pixels of nights before `before`; returns bytes freed.
+
+        JSON, features, heat maps and reports stay. Links are removed, never followed.
+        """
+        freed = 0
+        for night in sorted(self.root.iterdir()) if self.root.is_dir() else []:
+            if _is_night(night) and night.name < before.isoformat():
+                for case in sorted(night.iterdir()):
+                    if case.is_dir() and not case.is_symlink():
+                        freed += _discard(case / Step.RETRIEVE, {".dcm", ".part", ".tmp"})
+                        freed += _discard(case / Step.PREPROCESS, {".npz", ".npy", ".tmp"})
+        return freed
+
+    def _path(self, night: date, case_id: str, step: Step, name: str) -> Path:
+        return self.root / _night(night) / _case(case_id) / str(Step(step)) / name
+
+    def _made(self, *parts: str) -> Path:
+        folder = self.root
+        with _full_is_transient(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for part in parts:
+                folder = folder / part
+                folder.mkdir(exist_ok=True, mode=0o700)
+        return folder
+
+    def _write(self, path: Path, fill: Callable[[IO[bytes]], object]) -> Path:
+        with _full_is_transient(path):
+            # mkstemp makes it 0600; beside its goal, since a rename is only atomic within a file system.
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+            temporary = Path(name)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    fill(file)
+                    file.flush()
+                    os.fsync(file.fileno())  # quota and full disks may speak up only here
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        return path
+
+
+@contextmanager
+def _full_is_transient(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        if err.errno in _FULL:
+            reason = os.strerror(err.errno or 0)
+            raise StorageFull(f"writing {path}: {reason}; free space, then run the night again") from err
+        raise
+
+
+def _night(night: date) -> str:
+    return date(night.year, night.month, night.day).isoformat()
+
+
+def _case(case_id: str) -> str:
+    """`case_id` as a folder name: only the UUID's own spelling, so that it can be no path."""
+    try:
+        lawful = str(UUID(case_id)) == case_id
+    except (ValueError, AttributeError, TypeError):
+        lawful = False
+    if not lawful:
+        raise ValueError(f"case_id {str(case_id)[:80]!r} is not a UUID")
+    return case_id
+
+
+def _plain(name: str) -> str:
+    if not name or not set(name) <= _NAME or name.startswith("."):
+        raise ValueError(f"{name[:80]!r} is not a plain file name")
+    return name
+
+
+def _is_night(folder: Path) -> bool:
+    try:
+        return (
+            date.fromisoformat(folder.name).isoformat() == folder.name and folder.is_dir() and not folder.is_symlink()
+        )
+    except ValueError:
+        return False
+
+
+def _discard(folder: Path, suffixes: set[str]) -> int:
+    freed = 0
+    if not folder.is_dir() or folder.is_symlink():
+        return 0
+    for path in folder.iterdir():
+        if path.suffix in suffixes and (path.is_file() or path.is_symlink()):
+            freed += path.lstat().st_size
+            path.unlink(missing_ok=True)
+    return freed

@@ -1,0 +1,87 @@
+-- name: open_night(night, model_version)
+-- A night begins, or begins again.
+insert into night (night, model_version) values (%(night)s, %(model_version)s)
+on conflict (night) do update set model_version = excluded.model_version, reopened_at = clock_timestamp();
+
+-- name: note_night(night)
+-- A night that nobody opened, so that its cases can be written.
+insert into night (night) values (%(night)s) on conflict (night) do nothing;
+
+-- name: close_night(night, summary)
+-- The night's summary.
+insert into night (night, summary, closed_at) values (%(night)s, %(summary)s, clock_timestamp())
+on conflict (night) do update set summary = excluded.summary, closed_at = excluded.closed_at;
+
+-- name: night_summary(night)
+-- What close_night wrote.
+select summary from night where night = %(night)s;
+
+-- name: last_night()
+-- The latest night.
+select max(night) as night from night;
+
+-- name: record(case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids)
+-- A newly found case; one that is there already stays as it is, and no row comes back.
+insert into staging_case (
+    case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids
+) values (
+    %(case_id)s, %(night)s, %(study_uid)s, %(series_uid)s, %(patient_id)s, %(accession_number)s, %(study_at)s,
+    %(expected_sop_uids)s
+)
+on conflict (case_id) do nothing
+returning case_id;
+
+-- name: get(case_id)
+-- One case.
+select * from staging_case where case_id = %(case_id)s;
+
+-- name: lock(case_id)
+-- One case, held against every other session until the transaction ends.
+select * from staging_case where case_id = %(case_id)s for update;
+
+-- name: of_night(night)
+-- All cases of a night: by study time, then by what never changes.
+select * from staging_case where night = %(night)s
+order by study_at nulls last, study_uid collate "C", series_uid collate "C", case_id;
+
+-- name: select(case_ids)
+-- These cases, in the order asked for.
+select c.* from unnest(%(case_ids)s::uuid[]) with ordinality as asked (case_id, position)
+join staging_case as c using (case_id)
+order by asked.position;
+
+-- name: expect(case_id, sop_uids)
+-- The instances that C-FIND promised.
+update staging_case set expected_sop_uids = %(sop_uids)s, changed_at = clock_timestamp()
+where case_id = %(case_id)s and expected_sop_uids is distinct from %(sop_uids)s;
+
+-- name: move(case_id, state, reached, refusal_step, refusal_code, refusal_sentence, refusal_numbers, failure_step, failure_error, failure_retryable)
+-- A case's new state; the row is locked.
+update staging_case set
+    state = %(state)s,
+    reached = %(reached)s,
+    refusal_step = %(refusal_step)s,
+    refusal_code = %(refusal_code)s,
+    refusal_sentence = %(refusal_sentence)s,
+    refusal_numbers = %(refusal_numbers)s,
+    failure_step = %(failure_step)s,
+    failure_error = %(failure_error)s,
+    failure_retryable = %(failure_retryable)s,
+    changed_at = clock_timestamp()
+where case_id = %(case_id)s;
+
+-- name: note_event(case_id, step, state, detail)
+-- What happened, in the transaction in which it did.
+insert into case_event (case_id, step, state, detail) values (%(case_id)s, %(step)s, %(state)s, %(detail)s);
+
+-- name: events(case_id)
+-- A case's events, oldest first.
+select at, step, state, detail from case_event where case_id = %(case_id)s order by case_event_id;
+
+-- name: staged_before(series_uids, model_version)
+-- Which of these series have a result of this model version.
+select distinct c.series_uid
+from staging_case as c
+join staging_result as r using (case_id)
+where c.series_uid = any (%(series_uids)s) and r.model_version = %(model_version)s
+    and c.reached >= 'staged' and c.state <> 'refused';

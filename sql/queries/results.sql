@@ -1,0 +1,75 @@
+-- name: save_staging(case_id, model_version, t_stage, p_t1, p_t2, p_t3, p_t4, key_slice_source, flags)
+-- A case's vote and probabilities by this model version.
+insert into staging_result (case_id, model_version, t_stage, p_t1, p_t2, p_t3, p_t4, key_slice_source, flags)
+values (
+    %(case_id)s, %(model_version)s, %(t_stage)s, %(p_t1)s, %(p_t2)s, %(p_t3)s, %(p_t4)s, %(key_slice_source)s,
+    %(flags)s
+)
+on conflict (case_id, model_version) do update set
+    t_stage = excluded.t_stage,
+    p_t1 = excluded.p_t1,
+    p_t2 = excluded.p_t2,
+    p_t3 = excluded.p_t3,
+    p_t4 = excluded.p_t4,
+    key_slice_source = excluded.key_slice_source,
+    flags = excluded.flags,
+    staged_at = clock_timestamp();
+
+-- name: clear_slices(case_id, model_version)
+-- The slices of an earlier run of this step.
+delete from slice_result where case_id = %(case_id)s and model_version = %(model_version)s;
+
+-- name: save_slice(case_id, model_version, position, role, sop_instance_uid, t_stage, p_t1, p_t2, p_t3, p_t4)
+-- One slice's probabilities.
+insert into slice_result (case_id, model_version, position, role, sop_instance_uid, t_stage, p_t1, p_t2, p_t3, p_t4)
+values (
+    %(case_id)s, %(model_version)s, %(position)s, %(role)s, %(sop_instance_uid)s, %(t_stage)s, %(p_t1)s, %(p_t2)s,
+    %(p_t3)s, %(p_t4)s
+);
+
+-- name: carry(case_id, model_version)
+-- This result is the one that the case carries now.
+update staging_case set model_version = %(model_version)s, changed_at = clock_timestamp()
+where case_id = %(case_id)s and model_version is distinct from %(model_version)s;
+
+-- name: staging(case_id)
+-- The result that a case carries.
+select r.* from staging_case as c join staging_result as r using (case_id, model_version)
+where c.case_id = %(case_id)s;
+
+-- name: slices(case_id, model_version)
+-- Its slices, in the order below, key, above.
+select * from slice_result where case_id = %(case_id)s and model_version = %(model_version)s order by position;
+
+-- name: save_score(case_id, model_version, coefficients, rad_score_sd, rad_score_clipped, linear_predictor, points, p_t1, p_t2, p_t3, p_t4, low, high, missing, tumour_size_cm, differentiation, lauren)
+-- The nomogram's answer and the covariates it was computed from.
+insert into nomogram_result (
+    case_id, model_version, coefficients, rad_score_sd, rad_score_clipped, linear_predictor, points, p_t1, p_t2, p_t3,
+    p_t4, low, high, missing, tumour_size_cm, differentiation, lauren
+) values (
+    %(case_id)s, %(model_version)s, %(coefficients)s, %(rad_score_sd)s, %(rad_score_clipped)s, %(linear_predictor)s,
+    %(points)s, %(p_t1)s, %(p_t2)s, %(p_t3)s, %(p_t4)s, %(low)s, %(high)s, %(missing)s, %(tumour_size_cm)s,
+    %(differentiation)s, %(lauren)s
+)
+on conflict (case_id, model_version) do update set
+    coefficients = excluded.coefficients,
+    rad_score_sd = excluded.rad_score_sd,
+    rad_score_clipped = excluded.rad_score_clipped,
+    linear_predictor = excluded.linear_predictor,
+    points = excluded.points,
+    p_t1 = excluded.p_t1,
+    p_t2 = excluded.p_t2,
+    p_t3 = excluded.p_t3,
+    p_t4 = excluded.p_t4,
+    low = excluded.low,
+    high = excluded.high,
+    missing = excluded.missing,
+    tumour_size_cm = excluded.tumour_size_cm,
+    differentiation = excluded.differentiation,
+    lauren = excluded.lauren,
+    scored_at = clock_timestamp();
+
+-- name: score(case_id)
+-- The nomogram's answer on the result that a case carries.
+select n.* from staging_case as c join nomogram_result as n using (case_id, model_version)
+where c.case_id = %(case_id)s;

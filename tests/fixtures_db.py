@@ -1,0 +1,85 @@
+"""A real PostgreSQL for tests: one embedded server a session, a fresh migrated database a test.
+
+Load with ``from tests.fixtures_db import *`` in a conftest, or by ``pytest_plugins`` in the topmost one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from gtr_batch.config import DatabaseConfig
+from gtr_batch.db import Database, migrate
+from gtr_batch.simulation.services import embedded_postgres
+
+__all__ = ["database", "dsn", "empty_dsn", "migrated_template", "postgres_uri"]
+
+_COUNT = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URI of the superuser of an embedded PostgreSQL, stopped and deleted when the session ends."""
+    with embedded_postgres(tmp_path_factory.mktemp("postgres")) as uri:
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_uri: str) -> str:
+    """Name of a migrated database that `database` copies."""
+    migrate(_create(postgres_uri, "gtr_template"))
+    return "gtr_template"
+
+
+@pytest.fixture
+def empty_dsn(postgres_uri: str) -> Iterator[str]:
+    """Superuser's DSN of a fresh database without any migration."""
+    name = f"gtr_empty_{next(_COUNT)}"
+    yield _create(postgres_uri, name)
+    _drop(postgres_uri, name)
+
+
+@pytest.fixture
+def dsn(postgres_uri: str, migrated_template: str) -> Iterator[str]:
+    """Superuser's DSN of a fresh, migrated, empty database."""
+    name = f"gtr_test_{next(_COUNT)}"
+    yield _create(postgres_uri, name, migrated_template)
+    _drop(postgres_uri, name)
+
+
+@pytest.fixture
+def database(dsn: str) -> Iterator[Database]:
+    """A fresh, migrated, empty database with the rights of gtr_app and no more."""
+    made = Database(DatabaseConfig(dsn=as_role(dsn, "gtr_app")))
+    yield made
+    made.close()
+
+
+def as_role(dsn: str, role: str) -> str:
+    """`dsn` with the rights of a group role."""
+    return make_dsn(**{**parse_dsn(dsn), "options": f"-c role={role}"})
+
+
+def _create(uri: str, name: str, template: str = "template0") -> str:
+    statement = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+    _as_superuser(uri, statement)
+    return make_dsn(**{**parse_dsn(uri), "dbname": name})
+
+
+def _drop(uri: str, name: str) -> None:
+    _as_superuser(uri, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def _as_superuser(uri: str, statement: sql.Composed) -> None:
+    connection = psycopg2.connect(uri)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()
