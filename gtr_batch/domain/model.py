@@ -150,6 +150,7 @@ _NESTED: dict[tuple[str, str], type] = {
     ("ModelManifest", "nomogram"): NomogramModel,
     ("ModelManifest", "key_slice_locator"): KeySliceLocator,
 }
+_OPTIONAL = ("n4", "key_slice_locator")
 
 
 def _build(cls: Any, value: Any, where: str) -> Any:
@@ -162,7 +163,8 @@ def _build(cls: Any, value: Any, where: str) -> Any:
     built = {}
     for name, item in value.items():
         kind = _NESTED.get((cls.__name__, name))
-        built[name] = item if kind is None or item is None else _build(kind, item, f"{where}.{name}")
+        absent = item is None and name in _OPTIONAL
+        built[name] = item if kind is None or absent else _build(kind, item, f"{where}.{name}")
     try:
         return cls(**built)
     except (TypeError, ValueError) as err:

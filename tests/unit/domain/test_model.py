@@ -1,0 +1,53 @@
+"""A manifest says what is wrong with it."""
+
+import json
+
+import pytest
+
+from gtr_batch.domain.model import ModelManifest, NomogramModel, PreprocessingContract, RadScoreModel
+from gtr_batch.errors import ModelArtefactError
+
+MANIFEST = ModelManifest(
+    name="m",
+    architecture="gtrnet",
+    backbone="resnet10",
+    feature_count=512,
+    weights_sha256="0" * 64,
+    contract=PreprocessingContract(),
+    temperature=1.2,
+    rad_score=RadScoreModel((1,), (0.0,), (1.0,), (0.5,)),
+    nomogram=NomogramModel("n", 0.87, 0.69, 5.0, {"well": 0.0}, {"intestinal": 0.0}, (-3.2, -1.17, 1.24)),
+)
+
+
+def as_read(**changes):
+    return {**json.loads(json.dumps(MANIFEST.to_json())), **changes}
+
+
+def test_a_manifest_written_then_read_is_the_same():
+    assert ModelManifest.from_json(as_read()) == MANIFEST
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"architecture": "vgg"}, "architecture"),
+        ({"class_order": ["T4", "T3", "T2", "T1"]}, "class_order"),
+        ({"temperature": 0}, "temperature"),
+        ({"surprise": 1}, "surprise"),
+        ({"contract": {"window": 3}}, "manifest.contract"),
+        ({"rad_score": None}, "manifest.rad_score"),
+        ({"nomogram": 7}, "nomogram"),
+    ],
+)
+def test_a_wrong_field_is_refused_by_name(changes, named):
+    with pytest.raises(ModelArtefactError, match=named):
+        ModelManifest.from_json(as_read(**changes))
+
+
+def test_a_missing_field_is_refused_by_name():
+    value = as_read()
+    del value["weights_sha256"]
+
+    with pytest.raises(ModelArtefactError, match="weights_sha256"):
+        ModelManifest.from_json(value)
