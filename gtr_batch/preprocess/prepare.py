@@ -27,7 +27,8 @@ from gtr_batch.domain.prepared import PreparedGeometry
 from gtr_batch.domain.staging import KeySliceSource
 from gtr_batch.preprocess.n4 import BiasField, fit_bias_field
 from gtr_batch.preprocess.resample import Axis, Neighbours, interpolate, resize
-from gtr_batch.preprocess.volume import Volume, read_series
+from gtr_batch.preprocess.series import read_series
+from gtr_batch.preprocess.volume import Volume
 from gtr_batch.preprocess.window import clip, window, z_score
 
 
@@ -118,7 +119,7 @@ def prepare_volume(
         mask = otsu_mask(small, contract.n4)
         bias = fit_bias_field(small, mask, contract.n4)
         facts |= _bias_facts(bias, small, mask)
-    slices = _slices(volume, chosen, grid, bias, contract, device)
+    slices = _slices(volume, chosen, grid, bias, contract=contract, device=device)
     facts["mean"] = slices.mean(dim=(1, 2)).tolist()
     facts["std"] = slices.std(dim=(1, 2), correction=0).tolist()
     network = z_score(resize(slices, contract.size))
@@ -132,8 +133,8 @@ def prepare_volume(
         column_origin=(0.5 * column_scale - 0.5) * contract.spacing_mm / column_mm,
         column_step=column_scale * contract.spacing_mm / column_mm,
         size=contract.size,
-        sop_instance_uids=tuple(volume.sop_instance_uids[i] for i in chosen),
-        positions_mm=tuple(float(volume.positions_mm[i]) for i in chosen),
+        sop_instance_uids=[volume.sop_instance_uids[i] for i in chosen],  # type: ignore[misc]  # the converter's type is generic
+        positions_mm=[float(volume.positions_mm[i]) for i in chosen],  # type: ignore[misc]
         key_slice_source=source,
         facts=facts,
     )
@@ -160,7 +161,7 @@ def prepare_all_for_locator(volume: Volume, contract: PreprocessingContract, *, 
     prepared = np.empty((n, contract.size, contract.size), np.float32)
     for first in range(0, n, 8):
         chosen = list(range(first, min(first + 8, n)))
-        slices = _slices(volume, chosen, grid, bias, contract, device)
+        slices = _slices(volume, chosen, grid, bias, contract=contract, device=device)
         prepared[chosen] = z_score(resize(slices, contract.size)).cpu().numpy()
     return prepared
 
@@ -179,9 +180,7 @@ def shrunk_volume(volume: Volume, grid: Grid, contract: PreprocessingContract, n
     z = Neighbours.of(grid.z.at(grid.z.shrunk(n4.shrink)), along)
     need_y, y = Neighbours.of(grid.y.at(grid.y.shrunk(n4.shrink)), np.arange(rows) * row_mm).compact()
     need_x, x = Neighbours.of(grid.x.at(grid.x.shrunk(n4.shrink)), np.arange(columns) * column_mm).compact()
-    hu = clip(
-        torch.from_numpy(volume.hounsfield(rows=need_y, columns=need_x, padding_hu=contract.padding_hu)), contract
-    )
+    hu = clip(torch.from_numpy(volume.hu(rows=need_y, columns=need_x, padding_hu=contract.padding_hu)), contract)
     hu = interpolate(interpolate(interpolate(hu, x, 2), y, 1), z, 0)
     return window(hu, contract)
 
@@ -198,6 +197,7 @@ def _slices(
     chosen: list[int],
     grid: Grid,
     bias: BiasField | None,
+    *,
     contract: PreprocessingContract,
     device: str,
 ) -> torch.Tensor:
@@ -206,7 +206,7 @@ def _slices(
     row_mm, column_mm = volume.pixel_spacing_mm
     y = Neighbours.of(grid.y.at(np.arange(grid.y.count)), np.arange(rows) * row_mm)
     x = Neighbours.of(grid.x.at(np.arange(grid.x.count)), np.arange(columns) * column_mm)
-    hu = torch.from_numpy(volume.hounsfield(chosen, padding_hu=contract.padding_hu)).to(device)
+    hu = torch.from_numpy(volume.hu(chosen, padding_hu=contract.padding_hu)).to(device)
     slices = window(interpolate(interpolate(clip(hu, contract), y, 1), x, 2), contract)
     if bias is not None:
         along = volume.positions_mm[chosen] - volume.positions_mm[0]

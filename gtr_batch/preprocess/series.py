@@ -1,0 +1,203 @@
+"""A CT series read from its files: sorted by position, decoded, checked for what would make a volume meaningless."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from gtr_batch.domain.identifiers import Uid
+from gtr_batch.domain.refusal import RefusalCode
+from gtr_batch.errors import CaseRejected
+from gtr_batch.preprocess.volume import Volume
+
+_TAGS: list[Any] = [
+    *("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "NumberOfFrames"),
+    *("Rows", "Columns", "PixelSpacing", "SliceThickness", "ImagePositionPatient", "ImageOrientationPatient"),
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit"),
+    *("PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept"),
+    "PixelData",
+]
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+
+
+def read_series(folder: Path, sop_uids: Sequence[str] | None = None) -> Volume:
+    """Read a CT series from its files; their names and InstanceNumber play no part in the order.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the series' instances; files that are not DICOM are passed over.
+    sop_uids : sequence of str, optional
+        Only these instances; the others are passed over.
+
+    Raises
+    ------
+    CaseRejected
+        ``unreadable_pixels``: a file is truncated, cannot be decoded or is not single-frame greyscale.
+        ``series_incomplete``: no instances, or some of `sop_uids` are absent.
+        ``inconsistent_headers``: more than one series, orientation, matrix or spacing; no position.
+        ``duplicate_slices``: two slices at one position.
+
+    References
+    ----------
+    DICOM PS3.3, C.7.6.2 Image Plane Module (position along the normal of Image Orientation)
+    """
+    wanted = None if sop_uids is None else {str(u) for u in sop_uids}
+    read = [ds for ds in (_read(path) for path in _candidates(folder, wanted)) if ds is not None]
+    if wanted is not None:
+        read = [ds for ds in read if ds.get("SOPInstanceUID") in wanted]
+        absent = wanted - {str(ds.SOPInstanceUID) for ds in read}
+        if absent:
+            raise CaseRejected(
+                RefusalCode.SERIES_INCOMPLETE,
+                f"{len(absent)} of {len(wanted)} instances are not there, first {min(absent)}",
+                {"expected": len(wanted), "absent": len(absent)},
+            )
+    if not read:
+        raise CaseRejected(RefusalCode.SERIES_INCOMPLETE, "no CT instance with pixels in the series", {"instances": 0})
+    _same(read, "SeriesInstanceUID")
+    _same(read, "FrameOfReferenceUID")
+    _same(read, "Rows")
+    _same(read, "Columns")
+    orientation = _numbers(read[0], "ImageOrientationPatient", 6)
+    spacing = _numbers(read[0], "PixelSpacing", 2)
+    for ds in read[1:]:
+        for keyword, first, tolerance in (
+            ("ImageOrientationPatient", orientation, 1e-3),
+            ("PixelSpacing", spacing, 1e-3),
+        ):
+            if not np.allclose(_numbers(ds, keyword, len(first)), first, atol=tolerance):
+                raise CaseRejected(RefusalCode.INCONSISTENT_HEADERS, f"more than one {keyword} in the series")
+    normal = np.cross(orientation[:3], orientation[3:])
+    if abs(np.linalg.norm(normal) - 1) > 1e-2 or not spacing.min() > 0:
+        raise CaseRejected(
+            RefusalCode.INCONSISTENT_HEADERS,
+            "Image Orientation or Pixel Spacing is impossible",
+            {"orientation": orientation.tolist(), "spacing_mm": spacing.tolist()},
+        )
+    corners = np.array([_numbers(ds, "ImagePositionPatient", 3) for ds in read])
+    along = corners @ (normal / np.linalg.norm(normal))
+    order = np.argsort(along, kind="stable")
+    positions = along[order]
+    if len(positions) > 1 and np.diff(positions).min() < 1e-3:
+        raise CaseRejected(
+            RefusalCode.DUPLICATE_SLICES,
+            "two slices lie at the same position",
+            {"duplicates": int((np.diff(positions) < 1e-3).sum())},
+        )
+    read = [read[i] for i in order]
+    thickness = read[0].get("SliceThickness")
+    return Volume(
+        stored=_stack(read),
+        slope=np.array([float(ds.get("RescaleSlope", 1)) for ds in read]),
+        intercept=np.array([float(ds.get("RescaleIntercept", 0)) for ds in read]),
+        padding=tuple(_padding(ds) for ds in read),
+        positions_mm=positions,
+        pixel_spacing_mm=(float(spacing[0]), float(spacing[1])),
+        sop_instance_uids=tuple(Uid(str(ds.get("SOPInstanceUID", ""))) for ds in read),
+        origin_mm=tuple(corners[order[0]].tolist()),
+        orientation=tuple(orientation.tolist()),
+        thickness_mm=None if thickness is None else float(thickness),
+        frame_of_reference_uid=str(read[0].get("FrameOfReferenceUID", "")),
+    )
+
+
+def _candidates(folder: Path, wanted: set[str] | None) -> list[Path]:
+    if wanted is not None:
+        named = [folder / f"{uid}.dcm" for uid in sorted(wanted)]
+        if all(path.is_file() for path in named):
+            return named
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def _read(path: Path) -> pydicom.Dataset | None:
+    """The instance in a file, None where it is not DICOM and does not claim to be."""
+    try:
+        return pydicom.dcmread(path, specific_tags=_TAGS)
+    except Exception as err:  # a damaged file may raise anything in pydicom's parser, and each is the same refusal
+        if path.suffix.lower() != ".dcm" and not _has_preamble(path):
+            return None
+        raise CaseRejected(
+            RefusalCode.UNREADABLE_PIXELS, f"an instance of the series is not readable DICOM ({type(err).__name__})"
+        ) from err
+
+
+def _has_preamble(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def _numbers(ds: pydicom.Dataset, keyword: str, count: int) -> np.ndarray:
+    value = ds.get(keyword)
+    numbers = np.array([] if value is None else [float(v) for v in np.atleast_1d(value)])
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise CaseRejected(
+            RefusalCode.INCONSISTENT_HEADERS,
+            f"{keyword} of {ds.get('SOPInstanceUID')} is absent or not {count} numbers",
+        )
+    return numbers
+
+
+def _same(read: list[pydicom.Dataset], keyword: str) -> None:
+    found = {ds.get(keyword) for ds in read}
+    if len(found) > 1:
+        raise CaseRejected(
+            RefusalCode.INCONSISTENT_HEADERS, f"{len(found)} values of {keyword} in one series", {keyword: len(found)}
+        )
+
+
+def _padding(ds: pydicom.Dataset) -> tuple[int, int] | None:
+    value = ds.get("PixelPaddingValue")
+    if value is None:
+        return None
+    ends = sorted(_as_stored(ds, v) for v in (value, ds.get("PixelPaddingRangeLimit", value)))
+    return ends[0], ends[1]
+
+
+def _as_stored(ds: pydicom.Dataset, value: Any) -> int:
+    # some scanners write the padding of signed pixels with VR US: 63536 for -2000
+    number = int(value)
+    return number - 65536 if ds.PixelRepresentation == 1 and number > 32767 else number
+
+
+def _stack(read: list[pydicom.Dataset]) -> np.ndarray:
+    """Stored values of all slices; each dataset's pixel data is let go once it is taken."""
+    first = _pixels(read[0])
+    stored = np.empty((len(read), *first.shape), np.int16)
+    for place, ds in enumerate(read):
+        pixels = first if place == 0 else _pixels(ds)
+        if stored.dtype == np.int16 and pixels.dtype != np.int16 and pixels.max(initial=0) > 32767:
+            stored = stored.astype(np.int32)
+        stored[place] = pixels
+        del ds.PixelData
+    return stored
+
+
+def _pixels(ds: pydicom.Dataset) -> np.ndarray:
+    """Stored values of one instance, shape (rows, columns)."""
+    if int(ds.get("SamplesPerPixel", 1)) != 1 or int(ds.get("NumberOfFrames") or 1) != 1:
+        raise _unreadable(ds, "is not a single greyscale frame")
+    rows, columns, bits = int(ds.Rows), int(ds.Columns), int(ds.get("BitsStored", 16))
+    try:
+        if ds.file_meta.TransferSyntaxUID not in _NATIVE or ds.BitsAllocated != 16 or ds.HighBit != bits - 1:
+            pixels: np.ndarray = ds.pixel_array
+            return pixels
+        data = np.frombuffer(ds.PixelData, "<u2", rows * columns).reshape(rows, columns)
+    except Exception as err:  # decoders of compressed syntaxes raise anything on damaged data; each is the same refusal
+        raise _unreadable(ds, f"cannot be decoded ({type(err).__name__})") from err
+    if ds.PixelRepresentation == 0:
+        # bits above Bits Stored may hold an old-style overlay (PS3.5, 8.1.1)
+        return data if bits == 16 else data & ((1 << bits) - 1)
+    shifted: np.ndarray = (data << (16 - bits)).view(np.int16) >> (16 - bits)
+    return shifted
+
+
+def _unreadable(ds: pydicom.Dataset, why: str) -> CaseRejected:
+    return CaseRejected(
+        RefusalCode.UNREADABLE_PIXELS, f"instance {ds.get('SOPInstanceUID')} {why}", {"rows": int(ds.get("Rows") or 0)}
+    )
