@@ -1,0 +1,192 @@
+"""Probes: a few instances of a candidate series, read for header and HU evidence before the series is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from attrs import field, frozen
+from pydicom.errors import InvalidDicomError
+
+from gtr_batch.domain.contrast import phase_from_pixels
+from gtr_batch.logs import get_logger
+
+# What selection reads, by DICOM keyword. Nothing that identifies a person, institution or operator.
+KEYWORDS = (
+    "SOPClassUID",
+    "ImageType",
+    "Modality",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "StudyDescription",
+    "SeriesDescription",
+    "ProtocolName",
+    "BodyPartExamined",
+    "ScanOptions",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "KVP",
+    "GantryDetectorTilt",
+    "ConvolutionKernel",
+    "ContrastBolusAgent",
+    "ContrastBolusRoute",
+    "ContrastBolusVolume",
+    "ContrastBolusStartTime",
+    "ContrastFlowRate",
+    "ContrastFlowDuration",
+    "ContrastBolusTotalDose",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "AcquisitionDateTime",
+    "SeriesTime",
+    "AcquisitionNumber",
+    "SeriesNumber",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PatientPosition",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "BurnedInAnnotation",
+    "DerivationDescription",
+)
+
+
+@frozen
+class Probe:
+    """What probe instances showed; unpacks as ``headers, contrast, coverage_mm``.
+
+    `contrast` holds ``aorta_hu``, ``liver_hu``, ``aorta_slices``, ``liver_slices``, ``slices_measured`` (what was
+    found of them) and one ``score_<phase>`` per judged phase of `gtr_batch.domain.contrast.Phase`; empty where no
+    pixels could be read.
+    """
+
+    headers: dict[str, Any] = field(factory=dict, repr=False)
+    contrast: dict[str, float] = field(factory=dict)
+    coverage_mm: float | None = None
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter((self.headers, self.contrast, self.coverage_mm))
+
+
+def probe_indices(n: int, probes: int = 3) -> tuple[int, ...]:
+    """Which of `n` instances, ordered by Instance Number, to fetch as probes.
+
+    Spread evenly around the middle (25, 50 and 75% for three), so that one of them meets the liver whichever end of the
+    stack the numbers begin at. Ascending, each once; empty where there is nothing.
+    """
+    if n <= 0 or probes <= 0:
+        return ()
+    count = min(n, probes)
+    return tuple(sorted({min(n - 1, round((k + 1) / (count + 1) * (n - 1))) for k in range(count)}))
+
+
+def read_probe(paths: Sequence[Path], instances: int | None = None) -> Probe:
+    """Read probe instances.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        One to a few DICOM files of one series. What cannot be read is left out; nothing readable gives an empty probe.
+    instances : int, optional
+        How many instances the series has: with two probes or more this gives the coverage.
+
+    Returns
+    -------
+    Probe
+        `headers` of the middle readable probe; `coverage_mm` along the slice normal, None where it cannot be told.
+    """
+    read: list[tuple[dict[str, Any], np.ndarray | None]] = []
+    for path in paths:
+        try:
+            ds = pydicom.dcmread(path)
+            headers = _plain(ds)
+        except (InvalidDicomError, OSError, EOFError, ValueError, AttributeError, TypeError, KeyError) as err:
+            get_logger("intake").warning("probe.unreadable", error=type(err).__name__)
+            continue
+        read.append((headers, _supine_hu(ds, headers)))
+    if not read:
+        return Probe()
+    headers = read[len(read) // 2][0]
+    slices = [image for _, image in read if image is not None]
+    contrast: dict[str, float] = {}
+    spacing = headers.get("PixelSpacing")
+    if slices and isinstance(spacing, list) and len(spacing) == 2 and all(0.1 < float(s) < 10 for s in spacing):
+        evidence = phase_from_pixels(slices, (float(spacing[0]), float(spacing[1])))
+        contrast = evidence.numbers() | {f"score_{phase}": score for phase, score in evidence.scores.items()}
+    return Probe(headers, contrast, _coverage([h for h, _ in read], instances))
+
+
+def _plain(ds: pydicom.Dataset) -> dict[str, Any]:
+    """Values of KEYWORDS as str, int, float or a list of them; empty ones left out."""
+    values: dict[str, Any] = {}
+    for keyword in KEYWORDS:
+        value = ds.get(keyword)
+        if value is None or value == "":
+            continue
+        if isinstance(value, list | pydicom.multival.MultiValue):
+            values[keyword] = [_scalar(v) for v in value]
+        else:
+            values[keyword] = _scalar(value)
+    return values
+
+
+def _scalar(value: Any) -> str | int | float:
+    if isinstance(value, bool | int | float):
+        return int(value) if isinstance(value, int) else float(value)
+    return str(value)
+
+
+def _supine_hu(ds: pydicom.Dataset, headers: dict[str, Any]) -> np.ndarray | None:
+    """Pixels in HU with rows towards posterior and columns towards left; None where that cannot be had."""
+    orientation = headers.get("ImageOrientationPatient")
+    if "PixelData" not in ds or not isinstance(orientation, list) or len(orientation) != 6:
+        return None
+    if headers.get("SamplesPerPixel") != 1 or "RescaleIntercept" not in headers:
+        return None
+    if abs(abs(orientation[0]) - 1) > 0.05 or abs(abs(orientation[4]) - 1) > 0.05:
+        return None  # not axial
+    try:
+        stored = ds.pixel_array
+    except Exception as err:  # noqa: BLE001 - decoders of every kind raise what they like; a probe is only evidence
+        get_logger("intake").warning("probe.undecodable", error=type(err).__name__)
+        return None
+    if stored.ndim != 2:
+        return None
+    image = stored.astype(np.float32) * float(headers.get("RescaleSlope", 1)) + float(headers["RescaleIntercept"])
+    image = image[:: 1 if orientation[4] > 0 else -1, :: 1 if orientation[0] > 0 else -1]
+    return np.asarray(image)
+
+
+def _coverage(headers: Sequence[dict[str, Any]], instances: int | None) -> float | None:
+    """Length of the series from the probes' positions and instance numbers, mm."""
+    if not instances or instances < 2:
+        return None
+    placed = []
+    for h in headers:
+        position, orientation = h.get("ImagePositionPatient"), h.get("ImageOrientationPatient")
+        number = h.get("InstanceNumber")
+        if (
+            isinstance(position, list)
+            and isinstance(orientation, list)
+            and number is not None
+            and len(orientation) == 6
+        ):
+            normal = np.cross(orientation[:3], orientation[3:])
+            placed.append((int(number), float(np.dot(normal, position))))
+    if len(placed) >= 2:
+        placed.sort()
+        (first, low), (last, high) = placed[0], placed[-1]
+        if last > first:
+            return round(abs(high - low) / (last - first) * (instances - 1), 1)
+    between = headers[0].get("SpacingBetweenSlices")
+    return round(abs(float(between)) * (instances - 1), 1) if between else None
