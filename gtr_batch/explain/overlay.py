@@ -13,6 +13,7 @@ from gtr_batch.domain.model import ModelManifest
 from gtr_batch.domain.staging import STAGES, CaseStaging, Flag
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
@@ -29,6 +30,7 @@ SAID_OF_FLAGS: dict[Flag, str] = {
     Flag.MISSING_COVARIATES: "clinical covariates missing",
     Flag.CONTRAST_TAGS_ABSENT: "contrast tags absent",
 }
+Colour = tuple[int, int, int]
 WHITE, AMBER = (255, 255, 255), (255, 200, 60)
 
 
@@ -51,12 +53,13 @@ def overlay_rgb(hu: np.ndarray, heat: np.ndarray, staging: CaseStaging, manifest
     array, (rows, columns, 3), uint8
         The same whenever the inputs are.
     """
-    from PIL import Image, ImageDraw
+    from PIL.Image import fromarray
+    from PIL.ImageDraw import Draw
 
     if hu.ndim != 2 or hu.shape != heat.shape:
         raise ValueError(f"slice of shape {hu.shape} and heat of shape {heat.shape}")
-    image = Image.fromarray(_blend(hu, heat, manifest.contract.window_hu))
-    pen = ImageDraw.Draw(image)
+    image = fromarray(_blend(hu, heat, manifest.contract.window_hu))
+    pen = Draw(image)
     rows, columns = hu.shape
     above, below = _lines(staging, manifest)
     font = _font(pen, [text for text, _ in above + below], rows, columns)
@@ -80,12 +83,13 @@ def _blend(hu: np.ndarray, heat: np.ndarray, window_hu: tuple[float, float]) -> 
     return np.round(rgb * 255).astype(np.uint8)
 
 
-def _lines(staging: CaseStaging, manifest: ModelManifest) -> tuple[list, list]:
+def _lines(staging: CaseStaging, manifest: ModelManifest) -> tuple[list[tuple[str, Colour]], list[tuple[str, Colour]]]:
+    """What is written above and below the slice."""
     each = "  ".join(f"{stage} {p:.2f}" for stage, p in zip(STAGES, staging.probabilities.values, strict=True))
     above = [(NOT_VERIFIED, AMBER), (f"c{staging.t_stage}    P: {each}", WHITE)]
     below = [(SAID_OF_FLAGS[flag], AMBER) for flag in staging.flags if flag in SAID_OF_FLAGS]
     below.append((f"Grad-CAM for {staging.t_stage}; {manifest.name} {staging.model_version[:12]}", WHITE))
-    if manifest.demo:
+    if manifest.demo or Flag.DEMO_MODEL in staging.flags:
         below.append((DEMO, AMBER))
     return above, below
 
@@ -104,20 +108,20 @@ def _font(pen: ImageDraw, texts: list[str], rows: int, columns: int) -> FreeType
         size -= 1
 
 
-def _write(pen: ImageDraw, at: tuple[int, int], text: str, font: FreeTypeFont, colour: tuple[int, int, int]) -> None:
+def _write(pen: ImageDraw, at: tuple[int, int], text: str, font: FreeTypeFont, colour: Colour) -> None:
     pen.text(at, text, font=font, fill=colour, stroke_width=max(1, round(font.size / 8)), stroke_fill=(0, 0, 0))
 
 
-def _colour_bar(image, pen: ImageDraw, font: FreeTypeFont, margin: int) -> None:
+def _colour_bar(image: Image, pen: ImageDraw, font: FreeTypeFont, margin: int) -> None:
     """The colours of heat 0 (below) to 1 (above), at the right edge."""
     from matplotlib import colormaps
-    from PIL import Image
+    from PIL.Image import fromarray
 
     columns, rows = image.size
     width, height = max(3, round(columns / 50)), rows // 3
     left, top = columns - width - 2 * margin, (rows - height) // 2
     colours = colormaps[COLOUR_MAP](np.linspace(1, 0, height))[:, None, :3].repeat(width, axis=1)
-    image.paste(Image.fromarray(np.round(colours * 255).astype(np.uint8)), (left, top))
+    image.paste(fromarray(np.round(colours * 255).astype(np.uint8)), (left, top))
     pen.rectangle((left - 1, top - 1, left + width, top + height), outline=WHITE)
-    for text, y in (("1", top), ("0", top + height - font.size)):
+    for text, y in (("1", top), ("0", top + height - round(font.size))):
         _write(pen, (left - margin - round(pen.textlength(text, font=font)), y), text, font, WHITE)

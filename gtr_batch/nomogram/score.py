@@ -100,7 +100,13 @@ def check_model(model: NomogramModel) -> None:
         Thresholds that do not rise, a coefficient that is not finite, a level without coefficient or of another name,
         no named reference level (coefficient 0), shares that are negative or sum to 0, no effect at all.
     """
+    try:
+        _check(model)
+    except TypeError as err:
+        raise ModelArtefactError(f"nomogram {model.name!r}: a value is not a number: {err}") from err
 
+
+def _check(model: NomogramModel) -> None:
     def need(holds: bool, field: str, why: str) -> None:
         if not holds:
             raise ModelArtefactError(f"nomogram {model.name!r}: {field} {why}")
@@ -134,8 +140,9 @@ def check_model(model: NomogramModel) -> None:
 def paper_table_3() -> NomogramModel:
     """The paper's Table 3 with the shares of its Table 1 (training, n = 953).
 
-    Table 1 gives tumour size as mean and SD only (3.86 +/- 2.42 cm). The share of tumours of 5 cm and more, 319 of 1192,
-    is counted in the clinical table that the authors published, training and internal test together (3.85 +/- 2.42 cm).
+    Table 1 gives tumour size as mean and SD only (3.86 +/- 2.42 cm). The share of tumours of 5 cm and more, 319 of
+    1192, is counted in the clinical table that the authors published, training and internal test together (3.85 +/-
+    2.42 cm).
     """
     return NomogramModel(
         name="paper-table-3",

@@ -178,7 +178,7 @@ def read_manifest(folder: Path) -> tuple[ModelManifest, str]:
         raise ModelArtefactError(f"{folder}: {MANIFEST} is not JSON: {err}") from err
     try:
         manifest = ModelManifest.from_json(value)
-    except ModelArtefactError as err:
+    except (ModelArtefactError, TypeError) as err:  # TypeError: a word where a number should be
         raise ModelArtefactError(f"{folder}: {err}") from err
     if manifest.format != FORMAT:
         raise ModelArtefactError(f"{folder}: manifest.format is {manifest.format!r}; this service reads {FORMAT}")
@@ -200,14 +200,18 @@ def _check(manifest: ModelManifest, feature_count: int, folder: Path) -> None:
         if not holds:
             raise ModelArtefactError(f"{folder}: manifest.{field} {why}")
 
-    def numbers(values: Any, field: str, count: int, above_zero: bool = False) -> None:
-        need(len(values) == count, field, f"has {len(values)} values, not {count}")
+    def numbers(values: Any, field: str, count: int | None = None, above_zero: bool = False) -> None:
+        need(count in (None, len(values)), field, f"has {len(values)} values, not {count}")
         try:
             good = all(abs(v) < float("inf") and (v > 0 or not above_zero) for v in values)
         except TypeError:
             good = False
         need(good, field, "holds a value that is not a finite number" + (" above 0" if above_zero else ""))
 
+    contract = attrs.asdict(manifest.contract)
+    n4 = contract.pop("n4") or {}
+    for name, value in {**contract, **{f"n4.{k}": v for k, v in n4.items()}}.items():
+        numbers(value if isinstance(value, list | tuple) else [value], f"contract.{name}")
     need(manifest.feature_count == feature_count, "feature_count", f"is {manifest.feature_count}, not {feature_count}")
     need(len(manifest.class_order) == len(STAGES), "class_order", f"has {len(manifest.class_order)} classes")
     numbers([manifest.temperature], "temperature", 1, above_zero=True)
