@@ -48,6 +48,7 @@ class PacsConfig:
     associations: int = 2  # at once
     max_instances: int = 5000  # per series
     max_bytes: int = 8 * 1024**3  # per association
+    association_limit_s: float = 3600.0  # longest life of one association
 
     def __attrs_post_init__(self) -> None:
         if self.retrieve_mode not in ("get", "move"):

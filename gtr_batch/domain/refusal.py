@@ -26,6 +26,7 @@ class RefusalCode(StrEnum):
     ALREADY_STAGED = "already_staged"
     # retrieve
     SERIES_INCOMPLETE = "series_incomplete"
+    SERIES_TOO_LARGE = "series_too_large"  # more instances or bytes than the settings allow
     UNLAWFUL_UID = "unlawful_uid"
     # validate: headers
     WRONG_MODALITY = "wrong_modality"

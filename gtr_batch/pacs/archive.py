@@ -1,0 +1,100 @@
+"""The PACS as the port `gtr_batch.ports.ImageArchive`."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
+from pynetdicom.sop_class import Verification
+
+from gtr_batch.config import PacsConfig
+from gtr_batch.domain.delivery import Commitment, StoreReceipt
+from gtr_batch.domain.identifiers import AETitle, Uid
+from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
+from gtr_batch.errors import PermanentError
+from gtr_batch.pacs import commitment, find, retrieve
+from gtr_batch.pacs.association import Caller
+from gtr_batch.pacs.move import move
+from gtr_batch.pacs.retrieve import SeriesRequest
+from gtr_batch.pacs.scp import Listeners
+from gtr_batch.pacs.store import store
+from gtr_batch.ports import Progress
+
+
+class Pacs:
+    """A DICOM PACS. Nothing connects before a method is called; every call opens and closes its own associations.
+
+    Parameters
+    ----------
+    config : PacsConfig
+    client_tls, server_tls : ssl.SSLContext, optional
+        TLS for the associations that we open, and for those that the PACS opens to us; None for plain TCP.
+
+    Raises
+    ------
+    ConfigError
+        An AE title that is none.
+    """
+
+    def __init__(
+        self,
+        config: PacsConfig,
+        *,
+        client_tls: ssl.SSLContext | None = None,
+        server_tls: ssl.SSLContext | None = None,
+    ) -> None:
+        for title in (config.called_ae_title, config.calling_ae_title, config.move_ae_title):
+            AETitle(title)
+        self.config = config
+        self._caller = Caller(config, client_tls)
+        self._listeners = Listeners(config, server_tls)
+
+    def echo(self) -> None:
+        """C-ECHO; returns where the PACS answers Success."""
+        with self._caller.associate([build_context(Verification)]) as line:
+            status = line.status(line.assoc.send_c_echo(), "C-ECHO")
+        if status != 0x0000:
+            raise PermanentError(f"C-ECHO to {self._caller.peer}: status 0x{status:04X}")
+
+    def find_studies(self, start: datetime, end: datetime, modality: str = "CT") -> list[StudyRecord]:
+        """Studies with ``start <= study date and time < end``, oldest first; see `gtr_batch.pacs.find.StudyQuery`."""
+        with self._caller.associate([build_context(FIND)]) as line:
+            return find.StudyQuery(line, start, end, modality, self.config.answer_cap).run()
+
+    def find_series(self, study_uid: str) -> list[SeriesRecord]:
+        """All series of a study, by series number."""
+        Uid(study_uid)
+        with self._caller.associate([build_context(FIND)]) as line:
+            return find.find_series(line, study_uid, self.config.answer_cap)
+
+    def find_instances(self, study_uid: str, series_uid: str) -> list[InstanceRecord]:
+        """All instances of a series, by instance number."""
+        Uid(study_uid), Uid(series_uid)
+        with self._caller.associate([build_context(FIND)]) as line:
+            return find.find_instances(line, study_uid, series_uid, self.config.answer_cap)
+
+    def retrieve(
+        self, study_uid: str, series_uid: str, expected: Sequence[str], folder: Path, progress: Progress | None = None
+    ) -> list[Path]:
+        """Fetch the expected instances of a series; see `gtr_batch.ports.ImageArchive.retrieve`."""
+        request = SeriesRequest(study_uid, series_uid, expected, folder, self.config, progress)
+        if self.config.retrieve_mode == "move":
+            return move(self._caller, self._listeners, request)
+        return retrieve.get(self._caller, request)
+
+    def store(self, files: Sequence[Path]) -> list[StoreReceipt]:
+        """C-STORE; see `gtr_batch.pacs.store.store`."""
+        return store(self._caller, files)
+
+    def commit(self, objects: Sequence[tuple[str, str]], timeout_s: float) -> Commitment:
+        """Storage commitment; see `gtr_batch.pacs.commitment.commit`."""
+        return commitment.commit(self._caller, self._listeners, objects, timeout_s)
+
+    def present(self, study_uid: str, series_uid: str, sop_uids: Sequence[str]) -> frozenset[str]:
+        """Which of these instances the PACS lists now."""
+        listed = {record.sop_instance_uid for record in self.find_instances(study_uid, series_uid)}
+        return frozenset(uid for uid in sop_uids if uid in listed)

@@ -1,0 +1,79 @@
+"""Presentation contexts: what we offer, so that the PACS can send every object as it stores it.
+
+One context carries one accepted transfer syntax, chosen by the acceptor. A context that lists uncompressed and
+compressed syntaxes together therefore lets a PACS choose uncompressed and transcode (or fail) where it holds JPEG 2000.
+So each compressed syntax has a context of its own, and uncompressed little endian is the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydicom import uid
+from pynetdicom.presentation import PresentationContext, build_context
+
+UNCOMPRESSED = [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian]
+
+COMPRESSED_IMAGE = [
+    uid.JPEGLosslessSV1,
+    uid.JPEGLossless,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
+    uid.JPEGBaseline8Bit,
+    uid.JPEGExtended12Bit,
+    uid.RLELossless,
+]
+
+# Pixel data of CT and secondary captures, in any of the syntaxes above.
+IMAGES = [
+    uid.CTImageStorage,
+    uid.EnhancedCTImageStorage,
+    uid.LegacyConvertedEnhancedCTImageStorage,
+    uid.SecondaryCaptureImageStorage,
+    uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+]
+# Bit masks and floats: never lossy.
+DERIVED = [uid.SegmentationStorage, uid.ParametricMapStorage]
+LOSSLESS_DERIVED = [uid.DeflatedExplicitVRLittleEndian, uid.RLELossless, uid.JPEG2000Lossless]
+DOCUMENTS = [
+    uid.KeyObjectSelectionDocumentStorage,
+    uid.RTStructureSetStorage,
+    uid.BasicTextSRStorage,
+    uid.EnhancedSRStorage,
+    uid.ComprehensiveSRStorage,
+    uid.Comprehensive3DSRStorage,
+    uid.ExtensibleSRStorage,
+]
+STORAGE_CLASSES = [*IMAGES, *DERIVED, *DOCUMENTS]
+MAX_CONTEXTS = 128  # context ids are odd and one byte long (PS3.8, 9.3.2.2)
+
+
+def retrieve_contexts() -> list[PresentationContext]:
+    """Storage contexts for C-GET, one a transfer syntax; below 100 of the 128 that an association may have."""
+    return [
+        build_context(sop_class, syntaxes) for sop_class in STORAGE_CLASSES for syntaxes in _alternatives(sop_class)
+    ]
+
+
+def accepted_syntaxes(sop_class: str) -> list[str]:
+    """Transfer syntaxes that our Storage SCP takes for a SOP class, uncompressed first."""
+    return [syntax for group in _alternatives(sop_class) for syntax in group]
+
+
+def store_contexts(kinds: Iterable[tuple[str, str]]) -> list[PresentationContext]:
+    """Contexts for C-STORE of (SOP Class UID, Transfer Syntax UID): uncompressed either way, compressed as it is."""
+    wanted: dict[tuple[str, tuple[str, ...]], None] = {}
+    for sop_class, syntax in kinds:
+        group = [syntax] if uid.UID(syntax).is_compressed else [syntax, *(s for s in UNCOMPRESSED if s != syntax)]
+        wanted[(sop_class, tuple(group))] = None
+    return [build_context(sop_class, list(group)) for sop_class, group in wanted]
+
+
+def _alternatives(sop_class: str) -> list[list[str]]:
+    if sop_class in IMAGES:
+        return [UNCOMPRESSED, *([s] for s in COMPRESSED_IMAGE)]
+    if sop_class in DERIVED:
+        return [UNCOMPRESSED, *([s] for s in LOSSLESS_DERIVED)]
+    return [UNCOMPRESSED, [uid.DeflatedExplicitVRLittleEndian]]

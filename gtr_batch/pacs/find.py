@@ -1,0 +1,318 @@
+"""C-FIND, Study Root: nothing lost where the PACS caps its answers.
+
+A night is asked for by date alone, and filtered by time on our side: a range of StudyDate and a range of StudyTime
+together mean "these times of each of these days" to some PACS and "from this moment to that" to others (PS3.4, C.2.2.2.5),
+and a range of StudyTime hides studies that have none. Only where the PACS caps its answers is the window split: at
+midnight first, then into ranges of StudyTime within one date, down to a minute.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.multival import MultiValue
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
+
+from gtr_batch.domain.identifiers import Uid
+from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
+from gtr_batch.errors import CaseRejected, PermanentError
+from gtr_batch.logs import get_logger
+from gtr_batch.pacs.association import OpenAssociation, refusal
+
+log = get_logger("pacs")
+
+PENDING = (0xFF00, 0xFF01)
+_DAY = 24 * 60  # minutes
+
+
+class Capped(PermanentError):
+    """The PACS stopped before it had given all its answers, and the question cannot be made smaller."""
+
+
+class StudyQuery:
+    """One search for studies over one association.
+
+    Parameters
+    ----------
+    line : OpenAssociation
+        With an accepted context for Study Root C-FIND.
+    start, end : datetime
+        Naive, the PACS's own wall clock; ``start <= study < end``.
+    modality : str
+        Studies without a series of it are left out.
+    answer_cap : int
+        Answers after which this PACS is known to stop; 0 where it says so by its status.
+    """
+
+    def __init__(self, line: OpenAssociation, start: datetime, end: datetime, modality: str, answer_cap: int) -> None:
+        self._line, self._start, self._end = line, start, end
+        self._modality, self._cap = modality, answer_cap
+        self._found: dict[tuple[str, str], Dataset] = {}
+
+    def run(self) -> list[StudyRecord]:
+        """All studies of the window, oldest first, each once.
+
+        A study of unknown time belongs to the window where its date does. Two patients under one Study Instance UID
+        (a PACS that keeps them apart lists both) are two records: that is for intake to refuse, not for us to hide.
+        """
+        if self._end <= self._start:
+            return []
+        self._days(self._start.date(), (self._end - timedelta(microseconds=1)).date())
+        inside = [ds for ds in self._found.values() if self._in_window(ds) and self._of_modality(ds)]
+        return sorted(map(_study_record, inside), key=lambda r: (r.study_at or datetime.min, r.study_uid))
+
+    def _days(self, first: date, last: date) -> None:
+        dates = f"{first:%Y%m%d}" if first == last else f"{first:%Y%m%d}-{last:%Y%m%d}"
+        if not self._ask(dates, ""):
+            return
+        if first < last:
+            middle = first + (last - first) // 2
+            self._days(first, middle)
+            self._days(middle + timedelta(days=1), last)
+            return
+        timeless = sum(1 for ds in self._found.values() if _text(ds, "StudyDate") == dates and _time(ds) is None)
+        if timeless:
+            # A range of StudyTime cannot find these; the ones seen are kept, others of the day may stay unseen.
+            log.warning("pacs.find.studies_without_time", date=dates, seen=timeless, peer=self._line.peer)
+        low, high = 0, _DAY
+        if first == self._start.date():
+            low = self._start.hour * 60 + self._start.minute
+        if first == self._end.date():
+            high = min(
+                _DAY, self._end.hour * 60 + self._end.minute + (self._end.second > 0 or self._end.microsecond > 0)
+            )
+        if (low, high) == (0, _DAY):
+            self._minutes(dates, 0, _DAY // 2)
+            self._minutes(dates, _DAY // 2, _DAY)
+        else:
+            self._minutes(dates, low, high)
+
+    def _minutes(self, day: str, low: int, high: int) -> None:
+        """Studies of one date with ``low <= minute of the day < high``."""
+        last = high - 1
+        # Lower bound without seconds: PACS that compare text would miss a StudyTime that is stored as HHMM.
+        span = f"{low // 60:02}{low % 60:02}-{last // 60:02}{last % 60:02}59.999999"
+        if not self._ask(day, span):
+            return
+        if high - low <= 1:
+            raise Capped(
+                f"C-FIND of studies at {self._line.peer} on {day}, times {span}: the PACS caps its answers even within "
+                "one minute; nothing of this night was taken. Raise the limit of answers in the PACS"
+            )
+        middle = (low + high) // 2
+        self._minutes(day, low, middle)
+        self._minutes(day, middle, high)
+
+    def _ask(self, dates: str, times: str) -> bool:
+        """Ask once and keep the answers; whether the PACS capped them."""
+        query = _identifier(
+            "STUDY", StudyDate=dates, StudyTime=times, StudyInstanceUID="", PatientID="", AccessionNumber="",
+            StudyDescription="", ModalitiesInStudy="",
+        )  # fmt: skip
+        answers, capped = find(self._line, query, "C-FIND of studies", self._cap)
+        for ds in answers:
+            self._found.setdefault((_text(ds, "StudyInstanceUID"), _text(ds, "PatientID")), ds)
+        log.debug("pacs.find.asked", dates=dates, times=times, answers=len(answers), capped=capped)
+        return capped
+
+    def _in_window(self, ds: Dataset) -> bool:
+        day, clock = _date(ds), _time(ds)
+        if day is None:
+            return True  # it matched the dates that we asked for, so the PACS says
+        if clock is None:
+            return self._start < datetime.combine(day + timedelta(days=1), time()) and (
+                datetime.combine(day, time()) < self._end
+            )
+        return self._start <= datetime.combine(day, clock) < self._end
+
+    def _of_modality(self, ds: Dataset) -> bool:
+        listed = _texts(ds, "ModalitiesInStudy")
+        if not listed:  # an optional key that this PACS does not know: look at the series
+            try:
+                series = find_series(self._line, _text(ds, "StudyInstanceUID"))
+            except CaseRejected:
+                return True  # an unlawful UID is refused where the study becomes a case, with its reason
+            listed = tuple(sorted({record.modality for record in series if record.modality}))
+            ds.ModalitiesInStudy = list(listed)
+        return self._modality in listed
+
+
+def find_series(line: OpenAssociation, study_uid: str, answer_cap: int = 0) -> list[SeriesRecord]:
+    """All series of a study, by series number.
+
+    Raises
+    ------
+    CaseRejected
+        Code ``unlawful_uid``: an empty UID in a query would mean "all studies".
+    """
+    query = _identifier(
+        "SERIES", StudyInstanceUID=Uid(study_uid), SeriesInstanceUID="", Modality="", SeriesNumber="",
+        SeriesDescription="", ProtocolName="", BodyPartExamined="", NumberOfSeriesRelatedInstances="",
+    )  # fmt: skip
+    tried = f"C-FIND of the series of study {study_uid}"
+    answers = _complete(line, query, tried, answer_cap)
+    records: dict[str, SeriesRecord] = {}
+    for ds in answers:
+        uid = _text(ds, "SeriesInstanceUID")
+        records.setdefault(
+            uid,
+            SeriesRecord(
+                study_uid=study_uid,
+                series_uid=uid,
+                modality=_text(ds, "Modality"),
+                description=_text(ds, "SeriesDescription"),
+                protocol=_text(ds, "ProtocolName"),
+                body_part=_text(ds, "BodyPartExamined"),
+                series_number=_integer(ds, "SeriesNumber"),
+                instances=_integer(ds, "NumberOfSeriesRelatedInstances"),
+            ),
+        )
+    return sorted(records.values(), key=lambda r: (r.series_number is None, r.series_number, r.series_uid))
+
+
+def find_instances(line: OpenAssociation, study_uid: str, series_uid: str, answer_cap: int = 0) -> list[InstanceRecord]:
+    """All instances of a series, by instance number.
+
+    Raises
+    ------
+    CaseRejected
+        Code ``unlawful_uid``.
+    """
+    query = _identifier(
+        "IMAGE", StudyInstanceUID=Uid(study_uid), SeriesInstanceUID=Uid(series_uid), SOPInstanceUID="",
+        SOPClassUID="", InstanceNumber="",
+    )  # fmt: skip
+    answers = _complete(line, query, f"C-FIND of the instances of series {series_uid}", answer_cap)
+    records = {
+        uid: InstanceRecord(uid, _text(ds, "SOPClassUID"), _integer(ds, "InstanceNumber"))
+        for ds in answers
+        for uid in [_text(ds, "SOPInstanceUID")]
+    }
+    return sorted(records.values(), key=lambda r: (r.instance_number is None, r.instance_number, r.sop_instance_uid))
+
+
+def find(line: OpenAssociation, query: Dataset, tried: str, answer_cap: int = 0) -> tuple[list[Dataset], bool]:
+    """Send one C-FIND.
+
+    Parameters
+    ----------
+    query : Dataset
+        The identifier.
+    tried : str
+        For messages.
+    answer_cap : int
+        See `StudyQuery`.
+
+    Returns
+    -------
+    answers : list of Dataset
+    capped : bool
+        The PACS stopped early: status 0xA7xx, any other failure, warning or cancel after answers, or exactly
+        `answer_cap` answers.
+
+    Raises
+    ------
+    PermanentError, TransientError
+        A failure without any answer, or a lost association.
+    """
+    line.require(FIND, "C-FIND (Study Root)", "allow it for our AE title in the PACS")
+    answers: list[Dataset] = []
+    for answer, identifier in line.assoc.send_c_find(query, FIND):
+        status = line.status(answer, tried)
+        if status in PENDING:
+            if identifier is None:
+                raise PermanentError(
+                    f"{tried} at {line.peer}: answer {len(answers) + 1} cannot be decoded; not retried"
+                )
+            answers.append(identifier)
+        elif status == 0x0000:
+            return answers, 0 < answer_cap <= len(answers)
+        elif status & 0xFF00 == 0xA700 or answers:
+            return answers, True
+        else:
+            raise refusal(tried, line.peer, status)
+    raise line.lost(tried)
+
+
+def _complete(line: OpenAssociation, query: Dataset, tried: str, answer_cap: int) -> list[Dataset]:
+    """Answers to a question that cannot be split; `Capped` where they are not all."""
+    answers, capped = find(line, query, tried, answer_cap)
+    if capped:
+        raise Capped(
+            f"{tried} at {line.peer}: the PACS stopped after {len(answers)} answers; the list would be incomplete and "
+            "was not taken. Raise the limit of answers in the PACS, or pacs.answer_cap if it is set too low"
+        )
+    return answers
+
+
+def _identifier(level: str, **keys: str) -> Dataset:
+    ds = Dataset()
+    ds.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+def _texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    value: Any = ds.get(keyword)
+    values = value if isinstance(value, MultiValue | list) else [value]
+    return tuple(text for v in values if v is not None and (text := str(v).strip(" \0")))
+
+
+def _text(ds: Dataset, keyword: str) -> str:
+    return "\\".join(_texts(ds, keyword))
+
+
+def _integer(ds: Dataset, keyword: str) -> int | None:
+    text = _text(ds, keyword)
+    return int(text) if re.fullmatch(r"[+-]?\d+", text) else None
+
+
+def _date(ds: Dataset) -> date | None:
+    """StudyDate, also in the form of ACR-NEMA (``1999.12.31``)."""
+    digits = _text(ds, "StudyDate").replace(".", "")
+    try:
+        return datetime.strptime(digits, "%Y%m%d").date()  # noqa: DTZ007 - the PACS's own wall clock has no zone
+    except ValueError:
+        return None
+
+
+def _time(ds: Dataset) -> time | None:
+    """StudyTime: HH, HHMM, HHMMSS, with a fraction or with colons; None where absent or nonsense."""
+    match = re.fullmatch(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(?:\.(\d{1,6}))?)?)?", _text(ds, "StudyTime"))
+    if not match:
+        return None
+    hour, minute, second = (int(part or 0) for part in match.groups()[:3])
+    try:
+        return time(hour, minute, min(second, 59), int((match[4] or "0").ljust(6, "0")))  # :60 is a leap second
+    except ValueError:
+        return None
+
+
+def _study_record(ds: Dataset) -> StudyRecord:
+    day = _date(ds)
+    return StudyRecord(
+        study_uid=_text(ds, "StudyInstanceUID"),
+        patient_id=_text(ds, "PatientID"),
+        accession_number=_text(ds, "AccessionNumber"),
+        study_at=None if day is None else datetime.combine(day, _time(ds) or time()),
+        description=_text(ds, "StudyDescription"),
+        modalities=_texts(ds, "ModalitiesInStudy"),
+    )
+
+
+def series_identifier(study_uid: Uid, series_uid: Uid) -> Dataset:
+    """Identifier of C-GET or C-MOVE for a whole series."""
+    return _identifier("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
+
+
+def image_identifiers(study_uid: Uid, series_uid: Uid, sop_uids: list[Uid], batch: int) -> Iterator[Dataset]:
+    """Identifiers of C-GET or C-MOVE for single instances, `batch` of them at once (list of UID matching)."""
+    for begin in range(0, len(sop_uids), batch):
+        ds = _identifier("IMAGE", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
+        ds.SOPInstanceUID = list(sop_uids[begin : begin + batch])
+        yield ds

@@ -1,0 +1,48 @@
+"""Retrieve a series by C-MOVE: the PACS sends it on associations of its own to our Storage SCP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as MOVE
+
+from gtr_batch.errors import TransientError
+from gtr_batch.pacs.association import Caller
+from gtr_batch.pacs.retrieve import SeriesRequest, drive
+from gtr_batch.pacs.scp import Listeners
+
+GRACE_S = 2.0  # some PACS answer the C-MOVE before the last C-STORE is through
+
+
+def move(caller: Caller, listeners: Listeners, request: SeriesRequest) -> list[Path]:
+    """Fetch a series by C-MOVE to ``pacs.move_ae_title`` at ``pacs.move_host:pacs.move_port``.
+
+    The port is open only while this runs.
+
+    Raises
+    ------
+    RetrieveIncomplete, TransientError, PermanentError, CaseRejected
+        As `gtr_batch.ports.ImageArchive.retrieve`; `ConfigError` where the PACS does not know the destination.
+    """
+    if not request.arrivals.missing:
+        return request.paths
+    config = caller.config
+    tried = f"C-MOVE of series {request.series_uid} to AE {config.move_ae_title!r}"
+    with (
+        listeners.on(config.move_port, config.move_ae_title) as listener,
+        caller.associate([build_context(MOVE), build_context(FIND)]) as line,
+        listener.receiving(request.arrivals, line.watch.touch),
+    ):
+        line.require(MOVE, "C-MOVE (Study Root)", "allow C-MOVE in the PACS, or set pacs.retrieve_mode to 'get'")
+        try:
+            for identifier in request.identifiers(line):
+                answers = line.assoc.send_c_move(identifier, config.move_ae_title, MOVE)
+                request.answered(line, drive(line, answers, tried, request), tried)
+                if request.last_status == 0x0000:
+                    request.arrivals.wait(GRACE_S)
+        except TransientError:
+            if request.arrivals.missing:
+                raise
+    return request.finish(caller.peer, "C-MOVE")

@@ -1,0 +1,154 @@
+"""Retrieve a series: what C-FIND promised, no less; by C-GET here, by C-MOVE in `move`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydicom import Dataset
+from pynetdicom import evt
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as GET
+
+from gtr_batch.config import PacsConfig
+from gtr_batch.domain.identifiers import Uid
+from gtr_batch.errors import CaseRejected, ConfigError, PermanentError, RetrieveIncomplete, TransientError
+from gtr_batch.logs import get_logger
+from gtr_batch.pacs.arrivals import Arrivals
+from gtr_batch.pacs.association import Caller, OpenAssociation, refusal
+from gtr_batch.pacs.contexts import STORAGE_CLASSES, retrieve_contexts
+from gtr_batch.pacs.find import find_instances, image_identifiers, series_identifier
+from gtr_batch.ports import Progress
+
+log = get_logger("pacs")
+
+BATCH = 50  # SOP Instance UIDs in one IMAGE level request: 50 x 64 characters, well below any limit met
+ONE_BY_ONE = 50  # instances asked for singly at the end; more missing than this is no accident of single instances
+PAUSE_S = 0.3  # before asking again; retries in minutes belong to Airflow
+
+
+class SeriesRequest:
+    """One series to fetch, and the rounds in which it is asked for.
+
+    First the whole series (or the wanted instances, where they are not all of it), then what is missing in batches,
+    then singly: some PACS do not know list of UID matching, some fail a sub-operation and say Success.
+    """
+
+    def __init__(
+        self,
+        study_uid: str,
+        series_uid: str,
+        expected: Sequence[str],
+        folder: Path,
+        config: PacsConfig,
+        progress: Progress | None = None,
+    ) -> None:
+        self.study_uid, self.series_uid = Uid(study_uid), Uid(series_uid)
+        uids = [Uid(uid) for uid in expected]
+        if len(uids) > config.max_instances:
+            raise CaseRejected(
+                "series_too_large",
+                f"{len(uids)} instances in one series; the limit is {config.max_instances} (pacs.max_instances)",
+                {"instances": len(uids), "limit": config.max_instances},
+            )
+        self.arrivals = Arrivals(uids, folder, config.max_instances, progress)
+        self.last_status = 0x0000
+        self._order = list(dict.fromkeys(uids))
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files, in the order that was asked for."""
+        return [self.arrivals.path(uid) for uid in self._order]
+
+    def identifiers(self, line: OpenAssociation) -> Iterator[Dataset]:
+        """Identifiers to send, one after another, as long as something is missing."""
+        missing = self.arrivals.missing
+        whole = bool(missing) and self._is_all_of_it(line, missing)
+        if whole:
+            yield series_identifier(self.study_uid, self.series_uid)
+        for size in (BATCH, 1):
+            missing = self.arrivals.missing
+            if not missing or (size == 1 and len(missing) > ONE_BY_ONE):
+                return
+            if whole or size == 1:
+                log.info("pacs.retrieve.asking_again", series_uid=self.series_uid, missing=len(missing), at_once=size)
+                time.sleep(PAUSE_S)
+            yield from image_identifiers(self.study_uid, self.series_uid, missing, size)
+
+    def answered(self, line: OpenAssociation, status: int, tried: str) -> None:
+        """Judge the final status of one request; completeness is judged elsewhere, by UID."""
+        self.last_status = status
+        if self.arrivals.error is not None:
+            raise self.arrivals.error
+        failed = status != 0x0000 and status & 0xF000 != 0xB000
+        if failed and isinstance(error := refusal(tried, line.peer, status), PermanentError):
+            raise error
+
+    def finish(self, peer: str, service: str) -> list[Path]:
+        """The files, or the error that says what is missing."""
+        missing = self.arrivals.missing
+        if not missing:
+            return self.paths
+        tried = f"{service} of series {self.series_uid}"
+        said = (
+            f"{len(missing)} of {len(self._order)} promised instances did not arrive ({', '.join(missing[:3])}"
+            f"{', …' if len(missing) > 3 else ''})"
+        )
+        status = self.last_status
+        if status & 0xFF00 == 0xA700 and len(missing) == len(self._order):
+            error = refusal(tried, peer, status)
+            raise type(error)(f"{error}; {said}")
+        raise RetrieveIncomplete(f"{tried} from {peer}: {said}; last status 0x{status:04X}; tried again later")
+
+    def _is_all_of_it(self, line: OpenAssociation, missing: Sequence[Uid]) -> bool:
+        if not line.accepted(FIND):
+            return len(missing) > BATCH
+        listed = {r.sop_instance_uid for r in find_instances(line, self.study_uid, self.series_uid)}
+        return bool(listed) and listed <= set(missing)
+
+
+def get(caller: Caller, request: SeriesRequest) -> list[Path]:
+    """Fetch a series by C-GET: the instances come back on our own association.
+
+    Raises
+    ------
+    RetrieveIncomplete, TransientError, PermanentError, CaseRejected
+        As `gtr_batch.ports.ImageArchive.retrieve`.
+    """
+    if not request.arrivals.missing:
+        return request.paths
+    tried = f"C-GET of series {request.series_uid}"
+    with caller.associate(
+        [build_context(GET), build_context(FIND), *retrieve_contexts()],
+        scp_roles=STORAGE_CLASSES,
+        handlers=[(evt.EVT_C_STORE, request.arrivals.take)],
+        max_bytes=caller.config.max_bytes,
+    ) as line:
+        line.require(GET, "C-GET (Study Root)", "set pacs.retrieve_mode to 'move', or allow C-GET in the PACS")
+        if not any(cx.as_scp for cx in line.assoc.accepted_contexts):
+            raise ConfigError(
+                f"{line.peer} takes C-GET but refuses to send on the same association (SCP role); "
+                "set pacs.retrieve_mode to 'move'"
+            )
+        try:
+            for identifier in request.identifiers(line):
+                request.answered(line, drive(line, line.assoc.send_c_get(identifier, GET), tried, request), tried)
+        except TransientError:
+            if request.arrivals.missing:
+                raise
+    return request.finish(caller.peer, "C-GET")
+
+
+def drive(
+    line: OpenAssociation, answers: Iterator[tuple[Dataset, Dataset | None]], tried: str, request: SeriesRequest
+) -> int:
+    """Follow the answers to one C-GET or C-MOVE; its final status."""
+    for answer, _ in answers:
+        if request.arrivals.error is not None:
+            raise request.arrivals.error
+        status = line.status(answer, tried)
+        if status not in (0xFF00, 0xFF01):
+            return status
+    raise line.lost(tried)

@@ -1,0 +1,189 @@
+"""Our own SCP: takes what the PACS sends us on associations of its own (C-MOVE, storage commitment)."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
+
+from gtr_batch.config import PacsConfig
+from gtr_batch.domain.identifiers import AETitle
+from gtr_batch.errors import ConfigError, TransientError
+from gtr_batch.logs import get_logger
+from gtr_batch.pacs.arrivals import OUT_OF_RESOURCES, SUCCESS, Arrivals
+from gtr_batch.pacs.association import cut_socket
+from gtr_batch.pacs.contexts import STORAGE_CLASSES, accepted_syntaxes
+
+log = get_logger("pacs")
+
+Verdict = Callable[[evt.Event], None]
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - refused here
+
+
+class Listener:
+    """One listening port. Only the PACS may call, and only by our AE title; everybody else is rejected.
+
+    Instances go to the retrieves that wait for them, commitment reports to the request of their Transaction UID.
+    """
+
+    def __init__(self, config: PacsConfig, port: int, ae_title: str, tls: ssl.SSLContext | None = None) -> None:
+        if config.move_host in _EVERYWHERE:
+            raise ConfigError(
+                f"pacs.move_host is {config.move_host!r}; name the interface that the PACS reaches us on, not all of them"
+            )
+        self._config, self._port, self._tls = config, port, tls
+        self.ae_title = AETitle(ae_title)
+        self._retrieves: list[tuple[Arrivals, Callable[[], None]]] = []
+        self._commitments: dict[str, Verdict] = {}
+        self._lock = threading.Lock()
+        self._server: Any = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Bind and serve. A port held by another worker is waited for, `pacs.acse_timeout_s` at most."""
+        config = self._config
+        ae = AE(ae_title=str(self.ae_title))
+        ae.require_called_aet = True
+        ae.require_calling_aet = [config.called_ae_title]
+        ae.maximum_pdu_size = config.max_pdu
+        ae.maximum_associations = 4 * max(1, config.associations)
+        ae.acse_timeout = config.acse_timeout_s
+        ae.dimse_timeout = config.dimse_timeout_s
+        ae.network_timeout = config.network_timeout_s
+        ae.add_supported_context(Verification)
+        ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+        for sop_class in STORAGE_CLASSES:
+            ae.add_supported_context(sop_class, accepted_syntaxes(sop_class))
+        handlers = [
+            (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_N_EVENT_REPORT, self.on_event_report),
+            (evt.EVT_REJECTED, self._on_rejected),
+        ]
+        deadline = time.monotonic() + config.acse_timeout_s
+        while True:
+            try:
+                self._server = ae.start_server(
+                    (config.move_host, self._port), block=False, evt_handlers=handlers, ssl_context=self._tls
+                )
+                return
+            except OSError as err:
+                if time.monotonic() > deadline:
+                    raise TransientError(
+                        f"listening on {config.move_host}:{self._port} for {config.called_ae_title!r}: "
+                        f"{err.strerror or err}; another worker of this host may hold the port (one at a time); "
+                        "tried again later"
+                    ) from err
+                time.sleep(0.1)  # the other worker closes it when its retrieve ends; nothing tells us
+
+    def stop(self) -> None:
+        """Let running associations end, a second at most, then close the port."""
+        deadline = time.monotonic() + 1.0
+        while self._server.active_associations and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for assoc in self._server.active_associations:
+            cut_socket(assoc)
+        self._server.shutdown()
+
+    @contextmanager
+    def receiving(self, arrivals: Arrivals, touch: Callable[[], None]) -> Iterator[None]:
+        """Hand arriving instances to a retrieve while the block runs; `touch` is called for each."""
+        entry = (arrivals, touch)
+        with self._lock:
+            self._retrieves.append(entry)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._retrieves.remove(entry)
+
+    @contextmanager
+    def awaiting(self, transaction_uid: str, verdict: Verdict) -> Iterator[None]:
+        """Hand the commitment report of a transaction to `verdict` while the block runs."""
+        with self._lock:
+            self._commitments[transaction_uid] = verdict
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._commitments[transaction_uid]
+
+    def on_event_report(self, event: evt.Event) -> tuple[int, None]:
+        """Handler of ``evt.EVT_N_EVENT_REPORT``. A report for nobody is acknowledged, so that it is not sent for ever."""
+        transaction = str(event.event_information.get("TransactionUID", ""))
+        with self._lock:
+            verdict = self._commitments.get(transaction)
+        if verdict is None:
+            log.info("pacs.commitment.report_for_nobody", transaction_uid=transaction)
+        else:
+            verdict(event)
+        return SUCCESS, None
+
+    def _on_store(self, event: evt.Event) -> int:
+        uid = str(event.request.AffectedSOPInstanceUID or "")
+        with self._lock:
+            waiting = list(self._retrieves)
+        if not waiting:
+            return OUT_OF_RESOURCES
+        for _, touch in waiting:
+            touch()
+        # An instance that nobody expects goes to the first, which counts and drops it.
+        chosen = next((a for a, _ in waiting if uid in a.expected), waiting[0][0])
+        return chosen.take(event)
+
+    def _on_rejected(self, event: evt.Event) -> None:
+        log.warning(
+            "pacs.listener.rejected",
+            calling_ae_title=event.assoc.requestor.ae_title,
+            called_ae_title=event.assoc.requestor.primitive.called_ae_title,
+            address=event.assoc.requestor.address,
+        )
+
+
+class Listeners:
+    """The listeners of this process, one a port, shared while somebody needs them and closed after."""
+
+    def __init__(self, config: PacsConfig, tls: ssl.SSLContext | None = None) -> None:
+        self._config, self._tls = config, tls
+        self._open: dict[int, tuple[Listener, int]] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def on(self, port: int, ae_title: str) -> Iterator[Listener]:
+        """A running listener on `port` (0: any free one).
+
+        Raises
+        ------
+        ConfigError
+            The same port for two AE titles, or an interface that is all of them.
+        TransientError
+            The port is taken.
+        """
+        with self._lock:
+            listener, users = self._open.get(port) or (Listener(self._config, port, ae_title, self._tls), 0)
+            if listener.ae_title != AETitle(ae_title):
+                raise ConfigError(
+                    f"port {port} is wanted for AE {ae_title!r} and AE {str(listener.ae_title)!r}; give "
+                    "pacs.move_port and pacs.commitment_port different ports, or one AE title"
+                )
+            if users == 0:
+                listener.start()
+            self._open[port] = (listener, users + 1)
+        try:
+            yield listener
+        finally:
+            with self._lock:
+                listener, users = self._open.pop(port)
+                if users > 1:
+                    self._open[port] = (listener, users - 1)
+            if users == 1:
+                listener.stop()
