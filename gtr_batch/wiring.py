@@ -58,10 +58,6 @@ def open_house(
     from gtr_batch.pacs import Pacs
 
     config = config or load(environ=environ)
-    if config.stage.threads:
-        import torch
-
-        torch.set_num_threads(config.stage.threads)
     database = Database(config.database)
     try:
         house = House(

@@ -105,7 +105,7 @@ def _model(house: Any) -> Finding:
     from gtr_batch.stage import read_manifest, verify
 
     folder = house.shelf.champion()
-    version, manifest = verify(folder), read_manifest(folder)
+    version, (manifest, _) = verify(folder), read_manifest(folder)
     if manifest.demo:
         return Finding(
             "model", "warn", f"{manifest.name} {version[:12]} is a demo", "set stage.artefact to a clinical artefact"

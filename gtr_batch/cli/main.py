@@ -118,15 +118,15 @@ def nomogram(
 
     if coefficients not in ("champion", "paper-table-3"):
         raise InputRefused(f"coefficients {coefficients!r} are not known; one of: champion, paper-table-3")
-    rad, covariates = parse_inputs(rad_score, size_cm, differentiation, lauren)
+    inputs = parse_inputs(size_cm, differentiation, lauren, rad_score)
     if coefficients == "paper-table-3":
         table = paper_table_3()
     else:
         from gtr_batch.config import load
         from gtr_batch.stage import read_manifest
 
-        table = read_manifest(load().stage.artefact).nomogram
-    answer = score(table, rad, covariates)
+        table = read_manifest(load().stage.artefact)[0].nomogram
+    answer = score(table, inputs.rad_score, inputs.covariates)
     if as_json:
         print_json(score_as_json(answer))
         return

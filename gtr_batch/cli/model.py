@@ -14,11 +14,11 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
 def _described(folder: Path, champion: bool) -> dict[str, Any]:
-    from gtr_batch.stage import read_manifest, read_version
+    from gtr_batch.stage import read_manifest
 
-    manifest = read_manifest(folder)
+    manifest, version = read_manifest(folder)
     return {
-        "version": read_version(folder),
+        "version": version,
         "name": manifest.name,
         "champion": champion,
         "backbone": manifest.backbone,
@@ -58,7 +58,7 @@ def show(
 
     folder = folder or load().stage.artefact
     version = verify(folder)
-    manifest = read_manifest(folder)
+    manifest, _ = read_manifest(folder)
     if as_json:
         print_json({"version": version, **manifest.to_json()})
         return

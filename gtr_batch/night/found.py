@@ -44,7 +44,7 @@ def intake(house: House, night: date, studies: Sequence[str]) -> list[list[str]]
     log = get_logger(Step.INTAKE)
     wanted = set(studies)
     records = [r for r in _read_studies(house, night) if r.study_uid in wanted]
-    ambiguous = room.judge_studies(records)
+    ambiguous = room.judge_study(records)
     report: dict[str, Any] = {"studies": len(records), "unknown_patients": 0, "already_staged": 0, "errors": {}}
     last: TransientError | None = None
     for done, study in enumerate(records, 1):
@@ -86,12 +86,8 @@ def _one_study(house: House, night: date, study: StudyRecord, ambiguous: Refusal
         return ""
     selection, expected = _select(house, night, study)
     if selection.series_uid is None:
-        sentence = "no series of the study is a usable portal venous series: " + selection.summary()
-        _refuse(
-            house,
-            _study_case(night, study),
-            Refusal(RefusalCode.NO_PORTAL_VENOUS_SERIES, sentence, {"series": len(selection.rejected)}),
-        )
+        refusal = Refusal(RefusalCode.NO_PORTAL_VENOUS_SERIES, selection.sentence(), selection.numbers())
+        _refuse(house, _study_case(night, study), refusal)
         return ""
     case = attrs.evolve(
         _study_case(night, study),
@@ -102,7 +98,7 @@ def _one_study(house: House, night: date, study: StudyRecord, ambiguous: Refusal
     if house.book.staged_before([case.series_uid], house.model_version) and not _is_tonights(house, case):
         return "already_staged"
     house.book.record([case])
-    house.files.write_json(night, case.case_id, Step.INTAKE, "selection", selection.as_json())
+    house.files.write_json(night, case.case_id, Step.INTAKE, "selection", _as_json(selection))
     return ""
 
 
@@ -113,7 +109,7 @@ def _select(house: House, night: date, study: StudyRecord) -> tuple[Any, tuple[s
         found = house.archive.find_instances(study.study_uid, series.series_uid)
         instances[series.series_uid] = tuple(i.sop_instance_uid for i in found)
         evidence.append(_probe(house, night, study, series, found))
-    selection = room.select_portal_venous(evidence)
+    selection = room.select_portal_venous(evidence, house.config.validate)
     return selection, instances.get(selection.series_uid or "", ())
 
 
@@ -127,8 +123,18 @@ def _probe(house: House, night: date, study: StudyRecord, series: SeriesRecord, 
         paths = house.archive.retrieve(study.study_uid, series.series_uid, chosen, folder)
     except CaseRejected:  # an unlawful UID: the series has no usable evidence, select says so
         return SeriesEvidence(series)
-    headers, contrast, coverage = room.read_probe(paths, instances=len(ordered))
-    return SeriesEvidence(series, headers, contrast, coverage)
+    probe = room.read_probe(paths, instances=len(ordered))
+    return SeriesEvidence(series, probe.headers, probe.contrast, probe.coverage_mm)
+
+
+def _as_json(selection: room.Selection) -> dict[str, Any]:
+    return {
+        "series_uid": selection.series_uid,
+        "phase": str(selection.phase),
+        "sentence": selection.sentence(),
+        "flags": [str(flag) for flag in selection.flags],
+        **selection.numbers(),
+    }
 
 
 def _is_tonights(house: House, case: Case) -> bool:

@@ -38,7 +38,9 @@ class House:
         """The champion, loaded and checked once per process (`gtr_batch.stage.artefact.Artefact`)."""
         from gtr_batch.stage import choose_device, load_artefact
 
-        return load_artefact(self.shelf.champion(), device=choose_device(self.config.stage.device))
+        return load_artefact(
+            self.shelf.champion(), device=choose_device(self.config.stage.device, self.config.stage.threads)
+        )
 
     @cached_property
     def model_version(self) -> str:

@@ -7,6 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
@@ -92,17 +94,18 @@ def _preprocess(house: House, case: Case) -> Detail:
         return slice_scores(artefact, prepare_all_for_locator(volume, contract))
 
     key = find_key_slice(
-        volume.sop_instance_uids,
+        volume,
         key_objects=sorted((folder / "KO").glob("*.dcm")),
         ehr_sop_uid=facts.key_slice_sop_uid if facts else None,
         segmentations=sorted([*(folder / "SEG").glob("*.dcm"), *(folder / "RTSTRUCT").glob("*.dcm")]),
         locator=locate if artefact.manifest.key_slice_locator else None,
+        own_manufacturer=house.config.report.manufacturer,
     )
     index = volume.sop_instance_uids.index(key.sop_instance_uid)
     slices, geometry = prepare_volume(volume, index, contract, key.source, device=artefact.device)
     house.files.write_arrays(case.night, case.case_id, Step.PREPROCESS, "prepared", {"slices": slices})
     house.files.write_json(case.night, case.case_id, Step.PREPROCESS, "geometry", geometry.to_json())
-    return {"key_slice_source": str(key.source)}
+    return {"key_slice_source": str(key.source), "key_slice_detail": list(key.detail)}
 
 
 def stage(house: House, night: date, shard: Sequence[str]) -> list[str]:
@@ -134,8 +137,10 @@ def stage(house: House, night: date, shard: Sequence[str]) -> list[str]:
         at = (case.night, case.case_id)
         house.files.write_arrays(*at, Step.STAGE, "features", {"features": outcome.features, "logits": outcome.logits})
         house.files.write_arrays(*at, Step.EXPLAIN, "heat", {"heat": heat})
-        house.book.save_staging(case.case_id, outcome.staging)
-        staging = outcome.staging
+        selection = house.files.read_json(*at, Step.INTAKE, "selection")
+        known = (*outcome.staging.flags, *(Flag(flag) for flag in selection["flags"]))
+        staging = attrs.evolve(outcome.staging, flags=tuple(dict.fromkeys(known)))
+        house.book.save_staging(case.case_id, staging)
         return {"t_stage": str(staging.t_stage), "p": round(staging.probabilities[staging.t_stage], 3)}
 
     return work.each(CaseState.STAGED, keep)
@@ -161,8 +166,6 @@ def _nomogram(house: House, case: Case) -> Detail:
 
 def _flag(house: House, case: Case, answer: Any) -> None:
     """Add to the staging what only the nomogram knows."""
-    import attrs
-
     staging = house.book.staging(case.case_id)
     assert staging is not None  # a case is only scored after it was staged
     extra = []
