@@ -150,12 +150,17 @@ class Anatomy:
                 cx, cy = side * a * np.cos(angle), b * np.sin(angle)
                 part, where = grid.window(cx - 16, cx + 16, cy - 16, cy + 16)
                 dx, dy = part.x - cx, part.y - cy
-                along, across = -dx * np.sin(angle) * side + dy * np.cos(angle), dx * np.cos(angle) * side + dy * np.sin(angle)
+                along, across = (
+                    -dx * np.sin(angle) * side + dy * np.cos(angle),
+                    dx * np.cos(angle) * side + dy * np.sin(angle),
+                )
                 r = np.sqrt((along / 8.5) ** 2 + (across / 4.0) ** 2)
                 blend(image[where], (r - 1) * 4, hu("bone", phase), px)
                 blend(image[where], (r - 0.6) * 4, hu("marrow", phase), px)
 
-    def paint_organs(self, image: np.ndarray, grid: Grid, phase: Phase, clear: np.ndarray, lobule: tuple | None) -> np.ndarray:
+    def paint_organs(
+        self, image: np.ndarray, grid: Grid, phase: Phase, clear: np.ndarray, lobule: tuple | None
+    ) -> np.ndarray:
         """Spine, vessels and organs; `clear` is a signed distance inside which no soft organ grows (the stomach's fat).
 
         Returns
@@ -219,9 +224,7 @@ class Anatomy:
                 blend(image[where], loop, hu("bowel_wall", phase), px)
                 blend(image[where], loop + 2.6, hu("bowel", phase), px)
 
-    def _paint_kidney(
-        self, image: np.ndarray, grid: Grid, phase: Phase, centre: tuple, axes: tuple, px: float
-    ) -> None:
+    def _paint_kidney(self, image: np.ndarray, grid: Grid, phase: Phase, centre: tuple, axes: tuple, px: float) -> None:
         part, where = grid.window(centre[0] - 50, centre[0] + 50, centre[1] - 50, centre[1] + 50)
         kidney = ellipsoid(part, centre, axes) + 1.2 * self.lobulation(part)
         blend(image[where], kidney, hu("kidney_cortex", phase), px)
@@ -234,12 +237,19 @@ class Anatomy:
         part, where = grid.window(-85, 85, y0 - 40, y0 + 90)
         spot = image[where]
         for side in (-1, 1):
-            blend(spot, ellipsoid(part, (side * 32 * s, y0 + 30 * s, grid.z), (24 * s, 20 * s, 1)), hu("muscle", phase), px)
+            blend(
+                spot,
+                ellipsoid(part, (side * 32 * s, y0 + 30 * s, grid.z), (24 * s, 20 * s, 1)),
+                hu("muscle", phase),
+                px,
+            )
             blend(spot, ellipsoid(part, (side * 30 * s, y0 - 2, grid.z), (11 * s, 16 * s, 1)), hu("muscle", phase), px)
         body = ellipsoid(part, (0, y0, grid.z), (23 * s, 18 * s, 1)) + 0.6 * self.lobulation(part)
         disc = ((grid.z + self.vertebra_phase) % 33) < 7
         for side in (-1, 1):
-            blend(spot, ellipsoid(part, (side * 26 * s, y0 + 21 * s, grid.z), (17 * s, 4 * s, 1)), hu("bone", phase), px)
+            blend(
+                spot, ellipsoid(part, (side * 26 * s, y0 + 21 * s, grid.z), (17 * s, 4 * s, 1)), hu("bone", phase), px
+            )
         blend(spot, ellipsoid(part, (0, y0 + 42 * s, grid.z), (4 * s, 17 * s, 1)), hu("bone", phase), px)
         ring = ellipsoid(part, (0, y0 + 24 * s, grid.z), (15 * s, 13 * s, 1))
         blend(spot, ring, hu("bone", phase), px)

@@ -99,7 +99,7 @@ def write_localizer(folder: Path, phantom: Phantom, identity: StudyIdentity) -> 
     positions = phantom.positions_mm(8.0)[::-1]
     rows = np.stack([phantom.noiseless(float(z), Phase.UNENHANCED, 128).clip(-1000).mean(0) for z in positions])
     attenuation = (rows + 1000) * 0.9 - 250
-    image = zoom(attenuation, (8.0 / 1.0 * (len(positions) * 8) / (len(positions) * 8), 4), order=1)
+    image = zoom(attenuation, (8, 4), order=1)
     ds = _common(phantom, identity, identity.study_at + timedelta(minutes=2))
     ds.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     ds.SeriesInstanceUID = series_uid(identity, "localizer")
@@ -112,6 +112,7 @@ def write_localizer(folder: Path, phantom: Phantom, identity: StudyIdentity) -> 
     ds.ImagePositionPatient = [round(-width_mm / 2, 3), 0.0, round(float(positions[0]), 3)]
     ds.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
     _set_pixels(ds, image, phantom.scanner)
+    ds.RescaleType = "US"  # a projection is not in HU
     return _save(ds, folder)
 
 
@@ -140,6 +141,9 @@ def write_key_objects(folder: Path, evidence: Dataset, identity: StudyIdentity) 
         manufacturer=evidence.get("Manufacturer"),
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
+    for item in document.ContentSequence:
+        if item.ValueType == "IMAGE":  # TID 2010, row 8: no concept name
+            item.pop("ConceptNameCodeSequence", None)
     read_at = identity.study_at + timedelta(minutes=35)
     document.ContentDate, document.ContentTime = f"{read_at:%Y%m%d}", f"{read_at:%H%M%S}"
     document.SeriesDescription = "Key images"

@@ -114,12 +114,18 @@ def misread(rng: np.random.Generator, stage: TStage, right: float) -> TStage:
     return STAGES[int(rng.choice(beside))]
 
 
-def clinical_rows(patient_id: str, birth_date: date, clinical: Clinical, study_on: date, *, cancer: bool = True) -> Rows:
+def clinical_rows(
+    patient_id: str, birth_date: date, clinical: Clinical, study_on: date, *, cancer: bool = True
+) -> Rows:
     """A patient's rows in the patient, biopsy, tumour and marker extracts, all before the study."""
     rows = empty_rows()
     before = (study_on - timedelta(days=9)).isoformat()
     rows["patient"].append(
-        {"patient_id": patient_id, "sex": {"F": "female", "M": "male"}[clinical.sex], "birth_date": birth_date.isoformat()}
+        {
+            "patient_id": patient_id,
+            "sex": {"F": "female", "M": "male"}[clinical.sex],
+            "birth_date": birth_date.isoformat(),
+        }
     )
     biopsy = {"patient_id": patient_id, "biopsy_date": before, "site": "stomach", "adenocarcinoma": "no"}
     if cancer:

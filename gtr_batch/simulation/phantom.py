@@ -110,9 +110,7 @@ class Phantom:
         """HU of the slice at `z` before noise, (rows, columns), float32."""
         return self._paint(self.grid(z, matrix), phase)
 
-    def slice_hu(
-        self, z: float, phase: Phase = Phase.PORTAL_VENOUS, thickness_mm: float | None = None
-    ) -> np.ndarray:
+    def slice_hu(self, z: float, phase: Phase = Phase.PORTAL_VENOUS, thickness_mm: float | None = None) -> np.ndarray:
         """HU of the slice at `z` as the scanner reconstructs it, (rows, columns), float32."""
         thickness = thickness_mm or self.scanner.thickness_mm
         image = self.noiseless(z, phase)

@@ -97,7 +97,9 @@ class Tumour:
         fade = np.clip(1 - beyond / self.strand_reach, 0, 1) * np.clip((radius + 6 - point.lateral) / 8, 0, 1)
         fade *= (beyond > -1) & (point.outward > -8)
         a, b, c = (f(grid) for f in self.strand_fields)
-        lines = np.maximum(np.maximum(np.exp(-((a / 0.28) ** 2)), np.exp(-((b / 0.28) ** 2))), np.exp(-((c / 0.28) ** 2)))
+        lines = np.maximum(
+            np.maximum(np.exp(-((a / 0.28) ** 2)), np.exp(-((b / 0.28) ** 2))), np.exp(-((c / 0.28) ** 2))
+        )
         haze = 0.35
         return (self.strand_strength * fade * (haze + (1 - haze) * lines)).astype(np.float32)
 
