@@ -1,4 +1,4 @@
-"""The case book in PostgreSQL: every change of state and its event in one transaction, under a lock on the case's row."""
+"""The case book in PostgreSQL: a change of state and its event are one transaction, under a lock on the row."""
 
 from __future__ import annotations
 

@@ -148,6 +148,7 @@ def connect(config: DatabaseConfig, dsn: str, doing: str) -> psycopg2.extensions
     settings: dict[str, Any] = {
         "connect_timeout": str(config.connect_timeout_s),
         "application_name": "gtr_batch",
+        "client_encoding": "UTF8",
         **_KEEPALIVE,
         **given,
     }
