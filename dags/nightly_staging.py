@@ -43,7 +43,7 @@ CONFIG = load()
 # and take the shard from the mapping, not from what the room before returned.
 SHARD = {
     "trigger_rule": "all_done",
-    "map_index_template": "shard {{ ti.map_index + 1 }}: {{ task.op_args[0] | length }} cases",
+    "map_index_template": "shard {{ ti.map_index + 1 }}, {{ task.op_args[0] | length }} case(s)",
     "show_return_value_in_logs": False,
 }
 

@@ -23,9 +23,8 @@ class DicomHook(BaseHook):
 
     def get_conn(self) -> Any:
         """The PACS as our adapter; nothing is connected yet."""
-        from gtr_batch.pacs import Pacs
-
         from gtr_batch import config
+        from gtr_batch.pacs import Pacs
 
         settings = pacs_settings(self.get_connection(self.dicom_conn_id))
         return Pacs(config.load(environ=settings).pacs)

@@ -1,0 +1,64 @@
+"""Airflow in a home of its own; what needs its database or an untouched import runs in a fresh process."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if "AIRFLOW_HOME" not in os.environ:  # Airflow writes a file there as soon as it is imported
+    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="gtr-airflow-")
+    atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DAG_FILES = sorted((REPOSITORY / "dags").glob("*.py"))
+
+
+@pytest.fixture(scope="session")
+def airflow_environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process that uses Airflow: our DAGs and plugins, an empty home, no settings from outside."""
+    home = tmp_path_factory.mktemp("airflow")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "GTR_"))}
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "plugins")]),
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        "GTR_NIGHT__RETRIES": "1",
+        "GTR_NIGHT__RETRY_DELAY_S": "0",
+    }
+
+
+@pytest.fixture(scope="session")
+def in_airflow(airflow_environ: dict[str, str]):
+    """A function that runs a script of this folder in a fresh process and returns the JSON of its last line."""
+
+    def run(script: str, *arguments: str, **environ: str) -> Any:
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).parent / script), *arguments],
+            env={**airflow_environ, **environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def described(in_airflow) -> dict[str, Any]:
+    """What Airflow made of each DAG file, by the file's name; see describe.py."""
+    return {path.stem: in_airflow("describe.py", str(path)) for path in DAG_FILES}

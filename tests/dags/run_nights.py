@@ -1,0 +1,149 @@
+"""Run whole nights with `dag.test()`: our runner and close_night over a case book in memory, rooms that do as told.
+
+Prints, as JSON, how each night ended: the run's state, its task instances, the calls of the rooms and the cases.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from gtr_airflow import callbacks
+from gtr_batch import night as steps
+from gtr_batch import wiring
+from gtr_batch.config import load
+from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.errors import CaseRejected, ConfigError, PacsBusy, PacsUnreachable
+from gtr_batch.night.runner import Shard
+from tests.fakes import FakeCaseBook
+
+ROOMS = {
+    "retrieve": (Step.RETRIEVE, CaseState.RETRIEVED),
+    "validate": (Step.VALIDATE, CaseState.VALIDATED),
+    "preprocess": (Step.PREPROCESS, CaseState.PREPROCESSED),
+    "stage": (Step.STAGE, CaseState.STAGED),
+    "nomogram": (Step.NOMOGRAM, CaseState.SCORED),
+    "report": (Step.REPORT, CaseState.REPORTED),
+    "deliver": (Step.DELIVER, CaseState.COMMITTED),
+}
+
+# What becomes of a case, by its name: the room, and what that room meets each time.
+FAULTS = {
+    "rejected": ("validate", CaseRejected("wrong_phase", "arterial phase")),
+    "failed": ("retrieve", PacsBusy("C-GET refused: status 0xA702 (out of resources)")),
+}
+
+
+class FakeFiles:
+    """The one part of the file store that `close_night` needs."""
+
+    def __init__(self) -> None:
+        self.root = Path(tempfile.mkdtemp())
+        (self.root / "intake.json").write_text('{"errors": {}}')
+
+    def night_folder(self, night: date, name: str) -> Path:
+        return self.root
+
+
+class FakeHouse:
+    """A house whose rooms need no PACS, no model and no database."""
+
+    def __init__(self, shards: list[list[str]] | Exception) -> None:
+        self.config = load(environ={})
+        self.book = FakeCaseBook()
+        self.files = FakeFiles()
+        self.model_version = "3f" * 32
+        self.shards = shards
+        self.calls: list[list] = []
+        self.told: list[str] = []
+
+    def tell(self, step: Step, done: int, total: int) -> None:
+        pass
+
+    def query_pacs(self, night: date) -> list[str]:
+        self.calls.append(["query_pacs", str(night)])
+        if isinstance(self.shards, PacsUnreachable):
+            raise self.shards
+        self.book.open_night(night, self.model_version)
+        return ["1.2.840.1"]
+
+    def intake(self, night: date, studies: list[str]) -> list[list[str]]:
+        self.calls.append(["intake", studies])
+        if isinstance(self.shards, Exception):
+            raise self.shards
+        self.book.record([Case(case_id=c, night=night, study_uid=f"1.2.{c}") for shard in self.shards for c in shard])
+        return self.shards
+
+    def room(self, name: str, shard: list[str]) -> list[str]:
+        self.calls.append([name, shard])
+        step, to = ROOMS[name]
+        return Shard(self, step, shard).each(to, lambda case: self.meet(name, case))
+
+    def meet(self, name: str, case: Case) -> None:
+        where, fault = FAULTS.get(case.case_id, ("", None))
+        if where == name:
+            raise fault
+
+
+def run(shards: list[list[str]] | Exception, **when: object) -> dict:
+    """Run one night and tell how it ended."""
+    import nightly_staging
+
+    house = FakeHouse(shards)
+    wiring.open_house = lambda config: contextlib.nullcontext(house)
+    callbacks.tell = lambda subject, text: house.told.append(f"{subject}: {text}")
+    steps.query_pacs, steps.intake = FakeHouse.query_pacs, FakeHouse.intake
+    for name in ROOMS:
+        setattr(steps, name, lambda house, night, shard, name=name: house.room(name, shard))
+    dag = nightly_staging.nightly_staging()
+    dag.deadline = None  # dag.test() of 3.3.2 cannot end a successful run that has one; see test_nightly_staging.py
+    ended = dag.test(**when)
+    return {
+        "state": str(ended.state),
+        "tasks": {f"{ti.task_id}[{ti.map_index}]": [str(ti.state), ti.try_number] for ti in ended.get_task_instances()},
+        "labels": {f"{ti.task_id}[{ti.map_index}]": ti.rendered_map_index for ti in ended.get_task_instances()},
+        "calls": house.calls,
+        "told": house.told,
+        "cases": {case_id: str(case.state) for case_id, case in house.book._cases.items()},
+        "nights": [str(night) for night in house.book._nights],
+    }
+
+
+def deadline_of(logical_date: datetime) -> str:
+    """Until when a run of this logical date must have ended, as Airflow notes it when the run is made."""
+    from airflow.api.common.trigger_dag import trigger_dag
+    from airflow.models.deadline import Deadline
+    from airflow.utils.session import create_session
+    from airflow.utils.types import DagRunTriggeredByType
+    from sqlalchemy import select
+
+    made = trigger_dag("nightly_staging", logical_date=logical_date, triggered_by=DagRunTriggeredByType.TEST)
+    with create_session() as session:
+        return session.scalar(select(Deadline.deadline_time).where(Deadline.dagrun_id == made.id)).isoformat()
+
+
+def main() -> None:
+    from airflow.utils import db
+
+    sys.path.insert(0, os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+    with contextlib.redirect_stdout(sys.stderr):
+        db.initdb()
+        by_hand = {"logical_date": None, "run_conf": {"night": "2026-03-01"}}
+        ended = {
+            "mixed": run([["good 1", "failed"], ["rejected", "good 2"]], **by_hand),
+            "refused only": run([["rejected"]], logical_date=datetime(2026, 3, 2, 12, 30, tzinfo=UTC)),
+            "no cases": run([], logical_date=None, run_conf={"night": "2026-03-03"}),
+            "intake fails": run(ConfigError("settings are wrong"), **by_hand),
+            "no PACS": run(PacsUnreachable("no answer from AE 'PACS'"), **by_hand),
+        }
+        ended["deadline"] = deadline_of(datetime(2026, 3, 4, 12, 30, tzinfo=UTC))
+    print(json.dumps(ended))
+
+
+if __name__ == "__main__":
+    main()

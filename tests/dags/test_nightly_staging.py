@@ -1,0 +1,141 @@
+"""The night as a DAG: its order, and what becomes of it when cases, shards or the whole intake fail."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.dags.conftest import REPOSITORY
+
+ROOMS = ["retrieve", "validate", "preprocess", "stage", "nomogram", "report", "deliver"]
+
+
+@pytest.fixture(scope="module")
+def dag(described):
+    return described["nightly_staging"]["dags"]["nightly_staging"]
+
+
+@pytest.fixture(scope="module")
+def nights(in_airflow):
+    return in_airflow("run_nights.py")
+
+
+def _of(night: dict, task: str) -> dict[str, str]:
+    return {key: state for key, (state, _) in night["tasks"].items() if key.startswith(f"{task}[")}
+
+
+def test_the_tasks_are_the_rooms_in_the_order_of_the_path(dag):
+    upstream = {name: task["upstream"] for name, task in dag["tasks"].items()}
+
+    assert upstream == {
+        "query_pacs": [],
+        "intake": ["query_pacs"],
+        "retrieve": ["intake"],
+        "validate": ["intake", "retrieve"],
+        "preprocess": ["intake", "validate"],
+        "stage": ["intake", "preprocess"],
+        "nomogram": ["intake", "stage"],
+        "report": ["intake", "nomogram"],
+        "deliver": ["intake", "report"],
+        "close_night": ["deliver", "intake"],
+    }
+
+
+def test_shards_are_mapped_and_show_which_they_are(dag):
+    assert [name for name, task in dag["tasks"].items() if task["mapped_over"]] == ROOMS
+    assert all("shard" in dag["tasks"][room]["map_index_template"] for room in ROOMS)
+
+
+def test_associations_and_gpu_are_rationed_by_pools(dag):
+    pools = {name: task["pool"] for name, task in dag["tasks"].items()}
+
+    assert {name for name, pool in pools.items() if pool == "pacs"} == {"query_pacs", "intake", "retrieve", "deliver"}
+    assert {name for name, pool in pools.items() if pool == "gpu"} == {"stage"}
+
+
+def test_the_pools_that_are_used_are_the_pools_that_are_shipped(dag):
+    shipped = json.loads((REPOSITORY / "plugins" / "gtr_airflow" / "pools.json").read_text())
+
+    assert {task["pool"] for task in dag["tasks"].values()} - {"default_pool"} == set(shipped)
+
+
+def test_a_night_is_due_by_the_morning(dag, nights):
+    (deadline,) = dag["deadlines"]
+
+    assert deadline["reference"] == "DagRunLogicalDateDeadline"
+    assert deadline["tells"] == "gtr_airflow.callbacks.deadline_missed"
+    assert nights["deadline"] == "2026-03-05T06:30:00+00:00"  # of the night of 4 March
+
+
+@pytest.mark.slow
+def test_one_failed_case_turns_its_task_and_the_run_red_and_is_named(nights):
+    night = nights["mixed"]
+
+    assert _of(night, "retrieve") == {"retrieve[0]": "failed", "retrieve[1]": "success"}
+    assert night["state"] == "failed"
+    assert len(night["told"]) == 1
+    assert "1 of 4 cases failed" in night["told"][0]
+    assert "failed: retrieve: PacsBusy" in night["told"][0]
+
+
+def test_the_other_cases_of_a_failed_shard_go_all_the_way(nights):
+    night = nights["mixed"]
+
+    assert night["cases"] == {"good 1": "committed", "failed": "failed", "rejected": "refused", "good 2": "committed"}
+    later = [room for room in ROOMS if room != "retrieve"]
+    assert all(set(_of(night, room).values()) == {"success"} for room in later)
+
+
+def test_a_shard_with_cases_that_may_work_later_is_tried_again(nights):
+    night = nights["mixed"]
+
+    assert night["tasks"]["retrieve[0]"] == ["failed", 2]
+    assert night["calls"].count(["retrieve", ["good 1", "failed"]]) == 2
+    assert night["calls"].count(["retrieve", ["rejected", "good 2"]]) == 1
+
+
+def test_a_shard_does_not_wait_for_the_other_shards(nights):
+    calls = nights["mixed"]["calls"]
+
+    second_shard_validated = calls.index(["validate", ["rejected", "good 2"]])
+    first_shard_tried_again = len(calls) - 1 - calls[::-1].index(["retrieve", ["good 1", "failed"]])
+    first_shard_validated = calls.index(["validate", ["good 1", "failed"]])
+    assert max(second_shard_validated, first_shard_tried_again) < first_shard_validated
+
+
+def test_a_refused_case_leaves_the_night_green(nights):
+    night = nights["refused only"]
+
+    assert night["cases"] == {"rejected": "refused"}
+    assert night["state"] == "success"
+    assert night["told"] == []
+
+
+def test_a_night_without_cases_is_green_and_closed(nights):
+    night = nights["no cases"]
+
+    assert night["state"] == "success"
+    assert _of(night, "stage") == {"stage[-1]": "skipped"}
+    assert night["tasks"]["close_night[-1]"] == ["success", 1]
+
+
+@pytest.mark.parametrize(("what", "tries"), [("intake fails", ["intake", 1]), ("no PACS", ["query_pacs", 2])])
+def test_a_night_whose_cases_cannot_be_found_out_is_red_although_no_case_failed(nights, what, tries):
+    night, (task, tried) = nights[what], tries
+
+    assert night["tasks"][f"{task}[-1]"] == ["failed", tried]
+    assert night["tasks"]["close_night[-1]"] == ["failed", 1]
+    assert night["state"] == "failed"
+    assert "its cases are not known" in night["told"][0]
+
+
+def test_the_night_is_the_parameter_or_the_evening_of_the_logical_date(nights):
+    asked = {what: night["calls"][0] for what, night in nights.items() if what != "deadline"}
+
+    assert asked["mixed"] == ["query_pacs", "2026-03-01"]
+    assert asked["refused only"] == ["query_pacs", "2026-03-02"]
+
+
+def test_a_mapped_task_shows_its_shard(nights):
+    assert nights["mixed"]["labels"]["stage[1]"] == "shard 2, 2 case(s)"
