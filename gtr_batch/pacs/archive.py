@@ -81,7 +81,7 @@ class Pacs:
         self, study_uid: str, series_uid: str, expected: Sequence[str], folder: Path, progress: Progress | None = None
     ) -> list[Path]:
         """Fetch the expected instances of a series; see `gtr_batch.ports.ImageArchive.retrieve`."""
-        request = SeriesRequest(study_uid, series_uid, expected, folder, self.config, progress)
+        request = SeriesRequest(study_uid, series_uid, expected, folder, config=self.config, progress=progress)
         if self.config.retrieve_mode == "move":
             return move(self._caller, self._listeners, request)
         return retrieve.get(self._caller, request)

@@ -70,11 +70,11 @@ class Arrivals:
         """Where an instance lies once it is whole."""
         return self.folder / f"{uid}.dcm"
 
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until everything is there or an error ended it; whether everything is there."""
+    def wait(self, uids: Collection[str], timeout_s: float) -> None:
+        """Wait until these (none: all) are there, or an error ended it."""
+        wanted = set(uids) or self.expected
         with self._change:
-            self._change.wait_for(lambda: not self._missing or self.error is not None, timeout_s)
-            return not self._missing
+            self._change.wait_for(lambda: not self._missing & wanted or self.error is not None, timeout_s)
 
     def take(self, event: evt.Event) -> int:
         """Handler of ``evt.EVT_C_STORE``; returns the status of the C-STORE response."""

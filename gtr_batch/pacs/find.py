@@ -1,9 +1,9 @@
 """C-FIND, Study Root: nothing lost where the PACS caps its answers.
 
 A night is asked for by date alone, and filtered by time on our side: a range of StudyDate and a range of StudyTime
-together mean "these times of each of these days" to some PACS and "from this moment to that" to others (PS3.4, C.2.2.2.5),
-and a range of StudyTime hides studies that have none. Only where the PACS caps its answers is the window split: at
-midnight first, then into ranges of StudyTime within one date, down to a minute.
+together mean "these times of each of these days" to some PACS and "from this moment to that" to others (PS3.4,
+C.2.2.2.5), and a range of StudyTime hides studies that have none. Only where the PACS caps its answers is the window
+split: at midnight first, then into ranges of StudyTime within one date, down to a minute.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class StudyQuery:
             return []
         self._days(self._start.date(), (self._end - timedelta(microseconds=1)).date())
         inside = [ds for ds in self._found.values() if self._in_window(ds) and self._of_modality(ds)]
-        return sorted(map(_study_record, inside), key=lambda r: (r.study_at or datetime.min, r.study_uid))
+        return sorted(map(_study_record, inside), key=lambda r: (r.study_at or self._start, r.study_uid))
 
     def _days(self, first: date, last: date) -> None:
         dates = f"{first:%Y%m%d}" if first == last else f"{first:%Y%m%d}-{last:%Y%m%d}"

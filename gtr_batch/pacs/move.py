@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydicom import Dataset
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as MOVE
@@ -39,10 +40,18 @@ def move(caller: Caller, listeners: Listeners, request: SeriesRequest) -> list[P
         try:
             for identifier in request.identifiers(line):
                 answers = line.assoc.send_c_move(identifier, config.move_ae_title, MOVE)
-                request.answered(line, drive(line, answers, tried, request), tried)
+                request.answered(line, identifier, drive(line, answers, tried, request), tried)
                 if request.last_status == 0x0000:
-                    request.arrivals.wait(GRACE_S)
+                    request.arrivals.wait(_uids(identifier), GRACE_S)
         except TransientError:
             if request.arrivals.missing:
                 raise
     return request.finish(caller.peer, "C-MOVE")
+
+
+def _uids(identifier: Dataset) -> list[str]:
+    """The instances that an identifier names; none of them where it names the series."""
+    value = identifier.get("SOPInstanceUID")
+    if value is None:
+        return []
+    return [str(value)] if isinstance(value, str) else [str(uid) for uid in value]

@@ -14,7 +14,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as GE
 
 from gtr_batch.config import PacsConfig
 from gtr_batch.domain.identifiers import Uid
-from gtr_batch.errors import CaseRejected, ConfigError, PermanentError, RetrieveIncomplete, TransientError
+from gtr_batch.errors import CaseRejected, ConfigError, GtrError, PermanentError, RetrieveIncomplete, TransientError
 from gtr_batch.logs import get_logger
 from gtr_batch.pacs.arrivals import Arrivals
 from gtr_batch.pacs.association import Caller, OpenAssociation, refusal
@@ -26,14 +26,15 @@ log = get_logger("pacs")
 
 BATCH = 50  # SOP Instance UIDs in one IMAGE level request: 50 x 64 characters, well below any limit met
 ONE_BY_ONE = 50  # instances asked for singly at the end; more missing than this is no accident of single instances
+FEW = 5  # asked for singly at once, as intake's probes are: works with every PACS and costs no more
 PAUSE_S = 0.3  # before asking again; retries in minutes belong to Airflow
 
 
 class SeriesRequest:
     """One series to fetch, and the rounds in which it is asked for.
 
-    First the whole series (or the wanted instances, where they are not all of it), then what is missing in batches,
-    then singly: some PACS do not know list of UID matching, some fail a sub-operation and say Success.
+    First the whole series (where the wanted instances are all of it), then what is missing in batches, then singly,
+    twice: some PACS do not know list of UID matching, some fail a sub-operation and say Success.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class SeriesRequest:
         series_uid: str,
         expected: Sequence[str],
         folder: Path,
+        *,
         config: PacsConfig,
         progress: Progress | None = None,
     ) -> None:
@@ -55,6 +57,7 @@ class SeriesRequest:
             )
         self.arrivals = Arrivals(uids, folder, config.max_instances, progress)
         self.last_status = 0x0000
+        self._refusal: GtrError | None = None
         self._order = list(dict.fromkeys(uids))
 
     @property
@@ -65,26 +68,38 @@ class SeriesRequest:
     def identifiers(self, line: OpenAssociation) -> Iterator[Dataset]:
         """Identifiers to send, one after another, as long as something is missing."""
         missing = self.arrivals.missing
-        whole = bool(missing) and self._is_all_of_it(line, missing)
-        if whole:
+        listed = self._listed(line) if len(missing) > FEW else set()
+        if listed and listed <= set(self._order) and (len(missing) == len(self._order) or len(missing) > ONE_BY_ONE):
             yield series_identifier(self.study_uid, self.series_uid)
-        for size in (BATCH, 1):
-            missing = self.arrivals.missing
-            if not missing or (size == 1 and len(missing) > ONE_BY_ONE):
-                return
-            if whole or size == 1:
-                log.info("pacs.retrieve.asking_again", series_uid=self.series_uid, missing=len(missing), at_once=size)
-                time.sleep(PAUSE_S)
-            yield from image_identifiers(self.study_uid, self.series_uid, missing, size)
+            self._pause()
+        missing = self.arrivals.missing
+        if len(missing) > FEW and line.caller.uid_lists:
+            for identifier in image_identifiers(self.study_uid, self.series_uid, missing, BATCH):
+                yield identifier
+                if _refused(self.last_status):
+                    line.caller.uid_lists = False  # this PACS does not know them: do not ask it that way again
+                    break
+            self._pause()
+        missing = self.arrivals.missing
+        if len(missing) <= ONE_BY_ONE or not line.caller.uid_lists:
+            yield from image_identifiers(self.study_uid, self.series_uid, missing, 1)
+            self._pause()
+            yield from image_identifiers(self.study_uid, self.series_uid, self.arrivals.missing, 1)
 
-    def answered(self, line: OpenAssociation, status: int, tried: str) -> None:
+    def answered(self, line: OpenAssociation, identifier: Dataset, status: int, tried: str) -> None:
         """Judge the final status of one request; completeness is judged elsewhere, by UID."""
         self.last_status = status
         if self.arrivals.error is not None:
             raise self.arrivals.error
-        failed = status != 0x0000 and status & 0xF000 != 0xB000
-        if failed and isinstance(error := refusal(tried, line.peer, status), PermanentError):
-            raise error
+        if _refused(status):
+            self._refusal = refusal(tried, line.peer, status)
+            if isinstance(self._refusal, PermanentError) and "SOPInstanceUID" not in identifier:
+                raise self._refusal
+
+    def _pause(self) -> None:
+        if missing := self.arrivals.missing:
+            log.info("pacs.retrieve.asking_again", series_uid=self.series_uid, missing=len(missing))
+            time.sleep(PAUSE_S)
 
     def finish(self, peer: str, service: str) -> list[Path]:
         """The files, or the error that says what is missing."""
@@ -96,17 +111,21 @@ class SeriesRequest:
             f"{len(missing)} of {len(self._order)} promised instances did not arrive ({', '.join(missing[:3])}"
             f"{', …' if len(missing) > 3 else ''})"
         )
-        status = self.last_status
-        if status & 0xFF00 == 0xA700 and len(missing) == len(self._order):
-            error = refusal(tried, peer, status)
-            raise type(error)(f"{error}; {said}")
-        raise RetrieveIncomplete(f"{tried} from {peer}: {said}; last status 0x{status:04X}; tried again later")
+        if self._refusal is not None and len(missing) == len(self._order):
+            raise type(self._refusal)(f"{self._refusal}; {said}")
+        raise RetrieveIncomplete(
+            f"{tried} from {peer}: {said}; last status 0x{self.last_status:04X}; tried again later"
+        )
 
-    def _is_all_of_it(self, line: OpenAssociation, missing: Sequence[Uid]) -> bool:
+    def _listed(self, line: OpenAssociation) -> set[str]:
+        """What the PACS lists of this series; nothing where it cannot be asked here."""
         if not line.accepted(FIND):
-            return len(missing) > BATCH
-        listed = {r.sop_instance_uid for r in find_instances(line, self.study_uid, self.series_uid)}
-        return bool(listed) and listed <= set(missing)
+            return set()
+        return {r.sop_instance_uid for r in find_instances(line, self.study_uid, self.series_uid)}
+
+
+def _refused(status: int) -> bool:
+    return status != 0x0000 and status & 0xF000 != 0xB000
 
 
 def get(caller: Caller, request: SeriesRequest) -> list[Path]:
@@ -134,7 +153,8 @@ def get(caller: Caller, request: SeriesRequest) -> list[Path]:
             )
         try:
             for identifier in request.identifiers(line):
-                request.answered(line, drive(line, line.assoc.send_c_get(identifier, GET), tried, request), tried)
+                status = drive(line, line.assoc.send_c_get(identifier, GET), tried, request)
+                request.answered(line, identifier, status, tried)
         except TransientError:
             if request.arrivals.missing:
                 raise

@@ -17,7 +17,7 @@ from gtr_batch.domain.identifiers import AETitle
 from gtr_batch.errors import ConfigError, TransientError
 from gtr_batch.logs import get_logger
 from gtr_batch.pacs.arrivals import OUT_OF_RESOURCES, SUCCESS, Arrivals
-from gtr_batch.pacs.association import cut_socket
+from gtr_batch.pacs.association import cut_socket, hasten
 from gtr_batch.pacs.contexts import STORAGE_CLASSES, accepted_syntaxes
 
 log = get_logger("pacs")
@@ -34,9 +34,7 @@ class Listener:
 
     def __init__(self, config: PacsConfig, port: int, ae_title: str, tls: ssl.SSLContext | None = None) -> None:
         if config.move_host in _EVERYWHERE:
-            raise ConfigError(
-                f"pacs.move_host is {config.move_host!r}; name the interface that the PACS reaches us on, not all of them"
-            )
+            raise ConfigError(f"pacs.move_host is {config.move_host!r}; name the interface that the PACS reaches us on")
         self._config, self._port, self._tls = config, port, tls
         self.ae_title = AETitle(ae_title)
         self._retrieves: list[tuple[Arrivals, Callable[[], None]]] = []
@@ -68,6 +66,8 @@ class Listener:
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_N_EVENT_REPORT, self.on_event_report),
             (evt.EVT_REJECTED, self._on_rejected),
+            (evt.EVT_CONN_OPEN, hasten),
+            (evt.EVT_DATA_RECV, hasten),
         ]
         deadline = time.monotonic() + config.acse_timeout_s
         while True:
@@ -118,7 +118,7 @@ class Listener:
                 del self._commitments[transaction_uid]
 
     def on_event_report(self, event: evt.Event) -> tuple[int, None]:
-        """Handler of ``evt.EVT_N_EVENT_REPORT``. A report for nobody is acknowledged, so that it is not sent for ever."""
+        """Handler of ``evt.EVT_N_EVENT_REPORT``; a report for nobody is acknowledged too, lest it be sent for ever."""
         transaction = str(event.event_information.get("TransactionUID", ""))
         with self._lock:
             verdict = self._commitments.get(transaction)

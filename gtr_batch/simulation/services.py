@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import configparser
+import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from pydicom import dcmread
 from pynetdicom import AE
+from pynetdicom.apps.qrscp.db import add_instance, create
 from pynetdicom.sop_class import Verification
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
 from gtr_batch.config import PacsConfig
 from gtr_batch.errors import ConfigError, TransientError
@@ -62,9 +69,37 @@ class EmbeddedQrscp:
         """Process id while it runs."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
+    def preload(self, folder: Path, progress: Callable[[int, int], None] | None = None) -> int:
+        """Put every DICOM file under a folder into its store while it does not run.
+
+        About twenty times faster than C-STORE, since qrscp commits (and syncs) each instance by itself.
+
+        Returns
+        -------
+        int
+            Files put there.
+        """
+        if self.pid is not None:
+            raise ConfigError("qrscp runs: use load_files, or preload before it starts")
+        self._prepare()
+        files = _dicom_files(folder)
+        engine = create_engine(f"sqlite:///{self._database}")
+        with Session(engine) as session:
+            commit, session.commit = session.commit, session.flush  # type: ignore[method-assign]
+            for number, source in enumerate(files, 1):
+                ds = dcmread(source, stop_before_pixels=True)
+                target = self._instances / str(ds.SOPInstanceUID)
+                shutil.copyfile(source, target)
+                add_instance(ds, session, str(target))
+                if progress is not None:
+                    progress(number, len(files))
+            commit()
+        engine.dispose()
+        return len(files)
+
     def start(self, timeout_s: float = 30.0) -> None:
         """Start it; returns when it answers C-ECHO."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._prepare()
         command = [sys.executable, "-m", "pynetdicom", "qrscp", "-c", str(self._configuration()), "--log-level", "warn"]
         with (self.folder / "qrscp.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -88,6 +123,21 @@ class EmbeddedQrscp:
             self._process.wait()
         self._process = None
 
+    @property
+    def _instances(self) -> Path:
+        return self.folder / "instances"
+
+    @property
+    def _database(self) -> Path:
+        return self.folder / "instances.sqlite"
+
+    def _prepare(self) -> None:
+        self._instances.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.chmod(0o700)
+        create(f"sqlite:///{self._database}").dispose()
+        with closing(sqlite3.connect(self._database)) as database:
+            database.execute("pragma journal_mode=wal")  # stays with the file: readers and the writer do not wait
+
     def _configuration(self) -> Path:
         ini = configparser.ConfigParser()
         ini["DEFAULT"] = {
@@ -98,8 +148,8 @@ class EmbeddedQrscp:
             "acse_timeout": "30",
             "dimse_timeout": "60",
             "network_timeout": "60",
-            "instance_location": str(self.folder / "instances"),
-            "database_location": str(self.folder / "instances.sqlite"),
+            "instance_location": str(self._instances),
+            "database_location": str(self._database),
             "log_identifier": "False",
         }
         for title, (host, port) in self._destinations.items():
@@ -140,7 +190,7 @@ def wait_for_echo(
     TransientError
         Not within `timeout_s`, or its process ended.
     """
-    ae = AE(ae_title=caller)
+    ae = AE(ae_title="GTRBATCH")
     ae.add_requested_context(Verification)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = 5
     deadline = time.monotonic() + timeout_s
@@ -157,7 +207,7 @@ def wait_for_echo(
 
 
 def load_files(
-    config: PacsConfig, folder: Path, progress: Callable[[int, int], None] | None = None, batch: int = 100
+    config: PacsConfig, folder: Path, progress: Callable[[int, int], None] | None = None, batch: int = 25
 ) -> int:
     """C-STORE every DICOM file under a folder.
 
@@ -177,21 +227,28 @@ def load_files(
     int
         Files sent.
     """
-    files = sorted(folder.rglob("*.dcm")) or sorted(p for p in folder.rglob("*") if _is_dicom(p))
-    if not files:
-        raise ConfigError(f"no DICOM files under {folder}")
+    files = _dicom_files(folder)
     pacs = Pacs(config)
-    for begin in range(0, len(files), batch):
-        part: Sequence[Path] = files[begin : begin + batch]
-        pacs.store(part)
-        if progress is not None:
-            progress(begin + len(part), len(files))
-    return len(files)
+    batches = [files[begin : begin + batch] for begin in range(0, len(files), batch)]
+    sent = 0
+    with ThreadPoolExecutor(max(1, config.associations)) as pool:
+        for receipts in pool.map(pacs.store, batches):
+            sent += len(receipts)
+            if progress is not None:
+                progress(sent, len(files))
+    return sent
 
 
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _dicom_files(folder: Path) -> list[Path]:
+    files = sorted(folder.rglob("*.dcm")) or sorted(p for p in folder.rglob("*") if _is_dicom(p))
+    if not files:
+        raise ConfigError(f"no DICOM files under {folder}")
+    return files
 
 
 def _is_dicom(path: Path) -> bool:
