@@ -15,13 +15,12 @@ from attrs import frozen
 from gtr_batch.domain.case import Case
 from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
 from gtr_batch.domain.staging import Flag
-from gtr_batch.errors import DeliveryRefused, PacsBusy, TransientError
+from gtr_batch.errors import CommitmentPending, DeliveryRefused, TransientError
 from gtr_batch.logs import get_logger
 from gtr_batch.ports import ImageArchive
 
 log = get_logger("deliver")
 
-# DIMSE statuses of C-STORE (PS3.4, B.2.3): warnings mean stored, 0xA7xx out of resources, the rest is refused.
 _SUCCESS = 0x0000
 
 
@@ -81,83 +80,111 @@ def deliver_case(
     """
     if not objects:
         return DeliveryOutcome(stored=True, committed=True)
+    desk = _Desk(archive, case, folder, save_receipts)
     missing = [o for o in objects if o.sop_instance_uid not in already_stored]
-    if missing:
-        listed = _listed(archive, case, missing)
-        missing = [o for o in missing if o.sop_instance_uid not in listed]
-    _store(archive, missing, folder, save_receipts)
-    sent = len(missing)
+    listed = desk.listed(missing)
+    if listed:
+        save_receipts([StoreReceipt(uid, _SUCCESS, "listed by the PACS, not sent again") for uid in sorted(listed)])
+    desk.store([o for o in missing if o.sop_instance_uid not in listed])
     if on_stored is not None:
         on_stored()
     if commitment == "auto":
-        answer = _commit(archive, objects, timeout_s)
+        try:
+            answer = archive.commit(_pairs(objects), timeout_s)
+        except CommitmentPending:
+            save_commitment(Commitment(offered=True), desk.read_back(objects))
+            raise
         if answer.offered:
-            if lost := _uncommitted(answer, objects):
-                # Once more, once: an archive may lose what it accepted (PS3.4, J.3.3 lets it say so).
-                log.warning("deliver.not_committed", case_id=case.case_id, failed=_reasons(answer))
-                save_commitment(answer, frozenset())
-                _store(archive, lost, folder, save_receipts)
-                sent += len(lost)
-                answer = _commit(archive, objects, timeout_s)
-            save_commitment(answer, frozenset())
-            if lost := _uncommitted(answer, objects):
-                raise TransientError(
-                    f"storage commitment of {len(lost)} of {len(objects)} objects failed twice: {_reasons(answer)}; "
-                    "retried later"
-                )
-            return DeliveryOutcome(stored=True, committed=True, sent=sent)
-        save = answer
-    else:
-        save = Commitment(offered=False)
-    listed = _listed(archive, case, objects)
-    if lost := [o for o in objects if o.sop_instance_uid not in listed]:
-        # Also what was sent in an earlier run and has gone since.
-        _store(archive, lost, folder, save_receipts)
-        sent += len(lost)
-        listed = _listed(archive, case, objects)
-    save_commitment(save, listed)
-    if absent := [o.sop_instance_uid for o in objects if o.sop_instance_uid not in listed]:
+            _have_committed(desk, objects, answer, timeout_s=timeout_s, save_commitment=save_commitment)
+            return DeliveryOutcome(stored=True, committed=True, sent=desk.sent)
+    listed = desk.read_back(objects)
+    save_commitment(Commitment(offered=False), listed)
+    absent = [o.sop_instance_uid for o in objects if o.sop_instance_uid not in listed]
+    if absent:
         raise TransientError(
-            f"C-FIND lists {len(listed)} of {len(objects)} objects that the PACS accepted; missing {absent[0]}; "
-            "retried later"
+            f"C-FIND lists {len(listed)} of {len(objects)} objects that the PACS accepted, "
+            f"not {absent[0]}; retried later"
         )
-    return DeliveryOutcome(stored=True, committed=True, sent=sent, flags=(Flag.NO_STORAGE_COMMITMENT,))
+    return DeliveryOutcome(stored=True, committed=True, sent=desk.sent, flags=(Flag.NO_STORAGE_COMMITMENT,))
 
 
-def _listed(archive: ImageArchive, case: Case, objects: Sequence[ReportObject]) -> frozenset[str]:
-    found: set[str] = set()
-    for series in dict.fromkeys(o.series_uid for o in objects):
-        uids = [o.sop_instance_uid for o in objects if o.series_uid == series]
-        found |= archive.present(case.study_uid, series, uids)
-    return frozenset(found)
-
-
-def _store(
-    archive: ImageArchive,
+def _have_committed(
+    desk: _Desk,
     objects: Sequence[ReportObject],
-    folder: Path,
-    save_receipts: Callable[[Sequence[StoreReceipt]], None],
+    answer: Commitment,
+    *,
+    timeout_s: float,
+    save_commitment: Callable[[Commitment, frozenset[str]], None],
 ) -> None:
-    for one in objects:
-        # One by one, so that what was taken is noted before the next can fail.
-        receipts = archive.store([folder / one.file])
-        save_receipts(receipts)
-        for receipt in receipts:
-            _judge(one, receipt)
-
-
-def _judge(one: ReportObject, receipt: StoreReceipt) -> None:
-    status = receipt.status
-    if status == _SUCCESS or 0xB000 <= status <= 0xBFFF:
+    save_commitment(answer, frozenset())
+    lost = _uncommitted(answer, objects)
+    if not lost:
         return
-    what = f"C-STORE of {one.kind} {one.sop_instance_uid}: status 0x{status:04X}"
-    if 0xA700 <= status <= 0xA7FF:
-        raise PacsBusy(f"{what} (out of resources); retried later")
-    raise DeliveryRefused(f"{what} {receipt.warning}".rstrip() + "; not retried", status)
+    # Once more, once: what is not committed we must still have, and may send again (PS3.4, J.3.3).
+    log.warning("deliver.not_committed", case_id=desk.case.case_id, objects=len(lost), reasons=_reasons(answer))
+    desk.store(lost)
+    answer = desk.archive.commit(_pairs(objects), timeout_s)
+    save_commitment(answer, frozenset())
+    if lost := _uncommitted(answer, objects):
+        raise TransientError(
+            f"storage commitment of {len(lost)} of {len(objects)} objects failed twice, "
+            f"failure reason {_reasons(answer)}; retried later"
+        )
 
 
-def _commit(archive: ImageArchive, objects: Sequence[ReportObject], timeout_s: float) -> Commitment:
-    return archive.commit([(o.sop_class_uid, o.sop_instance_uid) for o in objects], timeout_s)
+class _Desk:
+    """Stores and looks up one case's objects, and counts what it sent."""
+
+    def __init__(
+        self,
+        archive: ImageArchive,
+        case: Case,
+        folder: Path,
+        save_receipts: Callable[[Sequence[StoreReceipt]], None],
+    ) -> None:
+        self.archive, self.case, self.folder, self.save_receipts = archive, case, folder, save_receipts
+        self.sent = 0
+
+    def store(self, objects: Sequence[ReportObject]) -> None:
+        """C-STORE one by one, so that what was taken is noted before the next can fail.
+
+        An object that is refused for good (a PACS without parametric maps) does not keep the others from the PACS; the
+        refusal is raised after them.
+        """
+        refused: DeliveryRefused | None = None
+        for one in objects:
+            try:
+                receipts = self.archive.store([self.folder / one.file])
+            except DeliveryRefused as err:
+                log.error("deliver.refused", case_id=self.case.case_id, kind=str(one.kind), status=err.status)
+                refused = refused or err
+                continue
+            self.save_receipts(receipts)
+            self.sent += len(receipts)
+        if refused is not None:
+            raise refused
+
+    def listed(self, objects: Sequence[ReportObject]) -> frozenset[str]:
+        """Which of these the PACS lists now."""
+        found: set[str] = set()
+        for series in dict.fromkeys(o.series_uid for o in objects):
+            uids = [o.sop_instance_uid for o in objects if o.series_uid == series]
+            found |= self.archive.present(self.case.study_uid, series, uids)
+        return frozenset(found)
+
+    def read_back(self, objects: Sequence[ReportObject]) -> frozenset[str]:
+        """Which of these the PACS lists, after one more C-STORE of those it does not."""
+        listed = self.listed(objects)
+        absent = [o for o in objects if o.sop_instance_uid not in listed]
+        if not absent:
+            return listed
+        log.warning("deliver.not_listed", case_id=self.case.case_id, objects=len(absent))
+        self.store(absent)
+        return self.listed(objects)
+
+
+def _pairs(objects: Sequence[ReportObject]) -> list[tuple[str, str]]:
+    return [(o.sop_class_uid, o.sop_instance_uid) for o in objects]
 
 
 def _uncommitted(answer: Commitment, objects: Sequence[ReportObject]) -> list[ReportObject]:

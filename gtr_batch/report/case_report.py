@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.errors import InvalidDicomError
 
 from gtr_batch.config import ReportConfig
 from gtr_batch.domain.case import Case
@@ -19,16 +20,22 @@ from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging
+from gtr_batch.errors import CaseRejected
+from gtr_batch.logs import get_logger
 from gtr_batch.report.context import Context
 from gtr_batch.report.identity import write_object
 from gtr_batch.report.key_objects import build_selection
 from gtr_batch.report.measurement_report import Answer, build_report
 from gtr_batch.report.parametric_map import build_map
+from gtr_batch.report.quiet import quiet
 from gtr_batch.report.refusal_report import build_refusal
 from gtr_batch.report.secondary_capture import build_capture
 from gtr_batch.report.sources import read_source
 
+log = get_logger("report")
 
+
+@quiet()
 def write_case(
     folder: Path,
     *,
@@ -115,6 +122,7 @@ def write_case(
     return [*objects, report]
 
 
+@quiet()
 def write_refusal(
     folder: Path,
     *,
@@ -135,10 +143,19 @@ def write_refusal(
         Any instance of the refused series, for patient and study.
     model_version : str
         SHA-256 digest of the artefact; where it is not given, that of its weights.
+
+    Returns
+    -------
+    list of ReportObject
+        Empty also where the refused instance is so broken that there is no study to file a report under.
     """
     if not config.refusal_sr:
         return []
-    sources = [read_source(source_file)]
+    try:
+        sources = [read_source(source_file)]
+    except (CaseRejected, InvalidDicomError) as err:
+        log.warning("report.no_refusal", case_id=case.case_id, error=type(err).__name__)
+        return []
     context = Context.of(
         case,
         manifest=manifest,

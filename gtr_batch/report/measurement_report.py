@@ -69,14 +69,19 @@ def document(
     groups: Sequence[MeasurementsAndQualitativeEvaluations],
     sop_instance_uid: str,
     predecessors: Sequence[ReportObject],
+    *,
+    library: bool = True,
 ) -> Dataset:
-    """A TID 1500 document around measurement groups: COMPLETE, UNVERIFIED, evidence-based."""
+    """A TID 1500 document around measurement groups: COMPLETE, UNVERIFIED, evidence-based.
+
+    The Image Library takes geometry from the source headers: none for a refusal, whose headers may lack it.
+    """
     content = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=observer(context.author)),
         procedure_reported=concept(codes.CT_PROCEDURE),
         imaging_measurements=groups,
         title=codes.REPORT_TITLE,
-        referenced_images=context.evidence,
+        referenced_images=context.evidence if library else None,
     )
     ds = Comprehensive3DSR(
         evidence=context.evidence,
@@ -90,6 +95,7 @@ def document(
         **context.attributes(ObjectKind.STRUCTURED_REPORT, sop_instance_uid),
     )
     settle_dates(ds, context.when)
+    _separate(ds)
     return ds
 
 
@@ -131,6 +137,14 @@ def evaluation(name: Code, value: Code) -> QualitativeEvaluation:
     return QualitativeEvaluation(concept(name), concept(value))
 
 
+def _separate(item: Dataset) -> None:
+    """Mark every container as a list: in running text, highdicom's default, viewers leave the values' names out."""
+    if "ContinuityOfContent" in item:
+        item.ContinuityOfContent = "SEPARATE"
+    for child in item.get("ContentSequence") or []:
+        _separate(child)
+
+
 def _case(context: Context, answer: Answer) -> MeasurementsAndQualitativeEvaluations:
     staging, score = answer.staging, answer.score
     evaluations = [
@@ -149,9 +163,10 @@ def _probabilities(context: Context, staging: CaseStaging) -> MeasurementsAndQua
 
 
 def _nomogram(context: Context, score: NomogramScore, covariates: Covariates) -> MeasurementsAndQualitativeEvaluations:
+    points = codes.NOMOGRAM_POINTS.items()
     measurements = [
         _number(codes.RAD_SCORE, score.rad_score, codes.STANDARD_DEVIATIONS),
-        *(_number(codes.NOMOGRAM_POINTS[name], value, codes.POINTS) for name, value in sorted(score.points.items())),
+        *(_number(code, score.points[name], codes.POINTS) for name, code in points if name in score.points),
         _number(codes.LINEAR_PREDICTOR, score.linear_predictor, codes.NO_UNITS),
     ]
     for i, stage in enumerate(STAGES):
@@ -172,7 +187,7 @@ def _slice(context: Context, answer: Answer, index: int) -> MeasurementsAndQuali
     source = next(ds for ds in context.sources if ds.SOPInstanceUID == one.sop_instance_uid)
     return _group(
         context,
-        f"Slice {one.role}",
+        codes.ROLES[one.role].meaning,
         evaluations=[
             evaluation(codes.CT_CATEGORY, codes.T_STAGE[one.t_stage]),
             evaluation(codes.SLICE_ROLE, codes.ROLES[one.role]),
@@ -210,7 +225,10 @@ def _group(
 
 
 def _number(name: Code, value: float, unit: Code) -> Measurement:
-    return Measurement(name=concept(name), value=float(value), unit=concept(unit))
+    measurement = Measurement(name=concept(name), value=float(value), unit=concept(unit))
+    # Six digits are for people; Floating Point Value (0040,A161) beside it is exact (PS3.3, C.18.1).
+    measurement[0].MeasuredValueSequence[0].NumericValue = f"{value:.6g}"
+    return measurement
 
 
 def _of_stage(name: Code, value: float, stage: TStage) -> Measurement:

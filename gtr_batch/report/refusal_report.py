@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from highdicom.sr import (
     MeasurementsAndQualitativeEvaluations,
     RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
     TextContentItem,
 )
 from pydicom import Dataset
@@ -31,9 +32,10 @@ def build_refusal(
             evaluation(codes.REASON, codes.REFUSALS.get(refusal.code) or codes.own("other", "Another reason")),
             evaluation(codes.RESULT_STATUS, codes.AI_NOT_VERIFIED),
         ],
+        source_images=[SourceImageForMeasurementGroup.from_source_image(ds) for ds in context.evidence],
     )
     sentence = TextContentItem(
         name=concept(codes.COMMENT), value=refusal.sentence, relationship_type=RelationshipTypeValues.CONTAINS
     )
     group[0].ContentSequence.append(sentence)
-    return document(context, [group], sop_instance_uid, predecessors)
+    return document(context, [group], sop_instance_uid, predecessors, library=False)

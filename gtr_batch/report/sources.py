@@ -10,9 +10,11 @@ import numpy as np
 import pydicom
 from pydicom import Dataset
 from pydicom.sr.coding import Code
+from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
 
 from gtr_batch.domain.identifiers import Uid
+from gtr_batch.errors import CaseRejected
 from gtr_batch.report.codes import COMPUTED_TOMOGRAPHY, CT_OF_ABDOMEN
 
 # Type 2 elements of the Patient and General Study Modules: ours must carry them, although a source may lack them.
@@ -38,9 +40,13 @@ def read_source(path: Path) -> Dataset:
     Raises
     ------
     CaseRejected
-        ``unlawful_uid``.
+        ``unlawful_uid``, or ``wrong_modality`` for a SOP class that is no standard image.
+    InvalidDicomError
+        Not a DICOM file.
     """
     ds = pydicom.dcmread(path, stop_before_pixels=True)
+    if not UID(str(ds.get("SOPClassUID", ""))).keyword.endswith("ImageStorage"):
+        raise CaseRejected("wrong_modality", f"SOP class {str(ds.get('SOPClassUID', ''))[:64]!r} is no image")
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         Uid(str(ds.get(keyword, "")))
     for keyword in _TYPE_2:
