@@ -107,8 +107,8 @@ class Stomach:
         self.gap = u(5.0, 8.5)  # of fat between wall and neighbour, mm
         self.normal_wall = u(0.42, 0.58)  # thickness away from the site, against the oedematous wall at it
         self.oedema_radius = u(26, 46)
-        self.layer_mm = np.array([u(2.6, 3.4), u(2.8, 3.8), u(2.8, 3.6)])
-        self.fluid = u(0, 20) if u() < 0.8 else u(60, 160)  # water, or a thin positive oral contrast
+        self.layer_mm = np.array([u(2.6, 3.4), u(3.2, 4.2), u(3.0, 3.8)])
+        self.fluid = u(0, 20) if u() < 0.88 else u(170, 250)  # water, or a thin positive oral contrast
         self.gas_level = u(0.15, 0.75)  # share of the front-to-back extent that is gas
         self.fold = SmoothField(rng, 24, 20)
         self.content = SmoothField(rng, 9, 24)

@@ -16,7 +16,7 @@ from gtr_batch.simulation.fields import Grid, SmoothField, blend
 from gtr_batch.simulation.scanner import Phase
 from gtr_batch.simulation.stomach import Layers, Stomach, WallPoint
 
-MIN_RADIUS_MM, MAX_RADIUS_MM = 9.0, 42.0
+MIN_RADIUS_MM, MAX_RADIUS_MM = 12.0, 42.0
 
 
 @frozen(eq=False)
@@ -37,7 +37,7 @@ class Tumour:
     stage : TStage
         Its depth.
     size_cm : float
-        Largest diameter along the wall, cm (imaged within 1.8 to 8.4 cm, the wall's curvature being what it is).
+        Largest diameter along the wall, cm (imaged within 2.4 to 8.4 cm, the wall's curvature being what it is).
     stomach : Stomach
         What it grows in.
     """
@@ -48,10 +48,10 @@ class Tumour:
         self.radius = float(np.clip(size_cm * 5, MIN_RADIUS_MM, MAX_RADIUS_MM))
         self.bulge = u(1.5, 6.0)  # into the lumen, mm; the same for all stages
         # Share of the layer in which the tumour ends, and what it reaches beyond the wall.
-        self.end = u(0.15, 0.40) if stage is TStage.T1 else u(0.45, 0.85)
-        self.beyond = u(2.0, 4.0)
+        self.end = u(0.05, 0.35) if stage is TStage.T1 else u(0.55, 0.90)
+        self.beyond = u(2.5, 4.5)
         self.infiltration = u(7.0, 15.0)
-        self.strand_reach, self.strand_strength = u(9, 15), u(0.75, 1.0)
+        self.strand_reach, self.strand_strength = u(10, 16), u(0.8, 1.0)
         self.irregular = SmoothField(rng, 13, 24)
         self.margin = SmoothField(rng, 40, 12)
         self.heterogeneous = SmoothField(rng, 10, 24)
