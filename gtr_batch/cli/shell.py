@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gtr_batch.domain.case import Step
-from gtr_batch.errors import GtrError, NightFailed, TransientError
+from gtr_batch.errors import GtrError, InputRefused, NightFailed, TransientError
 
+WRONG_INPUT = 2
 RED, MUST_MEND, TRY_LATER = 1, 3, 4
 
 out = Console(soft_wrap=True)
@@ -37,6 +38,9 @@ def speaks_plainly(command: F) -> F:
         except TransientError as error:
             err.print(f"[bold yellow]{type(error).__name__}:[/] {error}", highlight=False)
             raise typer.Exit(TRY_LATER) from error
+        except InputRefused as error:
+            err.print(f"[bold red]{error}[/]", highlight=False)
+            raise typer.Exit(WRONG_INPUT) from error
         except GtrError as error:
             err.print(f"[bold red]{type(error).__name__}:[/] {error}", highlight=False)
             raise typer.Exit(MUST_MEND) from error

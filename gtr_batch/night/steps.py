@@ -133,6 +133,7 @@ def stage(house: House, night: date, shard: Sequence[str]) -> list[str]:
         outcome = staged[case.case_id]
         if isinstance(outcome, CaseRejected):
             raise outcome
+        assert outcome.heat is not None  # GradCamForward explains every case it stages
         heat = to_source_pixels(outcome.heat, geometries[case.case_id])
         at = (case.night, case.case_id)
         house.files.write_arrays(*at, Step.STAGE, "features", {"features": outcome.features, "logits": outcome.logits})

@@ -168,7 +168,9 @@ class AirflowStack:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
                 return json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
-            raise PermanentError(f"{method} {url}: {error.code} {error.read()[:500].decode(errors='replace')}") from error
+            raise PermanentError(
+                f"{method} {url}: {error.code} {error.read()[:500].decode(errors='replace')}"
+            ) from error
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any]) -> str:
         """Unpause a DAG and start a run; returns the run id."""

@@ -52,9 +52,12 @@ class Demo:
         """
         if running(self.folder):
             raise ConfigError(f"a demo is up in {self.folder}: `make down` first, or look at it with `gtr demo where`")
-        stop(self.folder)  # what a killed demo may have left: its database
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(mode=0o700, parents=True)
+        from gtr_batch.simulation.services import EmbeddedPostgres
+
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        EmbeddedPostgres(self.folder / "postgres").delete()  # also what a killed demo has left
+        shutil.rmtree(self.folder)
+        self.folder.mkdir(mode=0o700)
 
     def start_database(self) -> None:
         """Embedded PostgreSQL with our schema, a login for each role, and Airflow's own database."""
@@ -113,7 +116,7 @@ device = "auto"
 
 [night]
 shard_size = 4
-retry_minutes = 0.05
+retry_delay_s = 5
 """
         )
         self.environ = {"GTR_CONFIG": str(path)}
@@ -124,18 +127,18 @@ retry_minutes = 0.05
 
         self.patients = list(demo_night(self.folder / "dicom", self.folder / "ehr", self.night))
         if ct is not None:
-            adopted = adopt_series(
-                ct, self.folder / "dicom" / "adopted", self.folder / "ehr", self.night, key_slice=key_slice
-            )
+            adopted = adopt_series(ct, self.folder / "dicom" / "adopted", self.folder / "ehr", self.night, key_slice)
             self.patients.append(adopted)
 
     def start_pacs(self, progress: Callable[[int, int], None]) -> None:
         """Embedded PACS, filled with the night's studies."""
         from gtr_batch.config import PacsConfig
-        from gtr_batch.simulation.services import load_files, start_qrscp
+        from gtr_batch.simulation.services import EmbeddedQrscp, load_files
 
-        process = start_qrscp(self.folder / "pacs", self.pacs_port, ae_title=AE_PACS, our_ae=AE_OURS)
-        self._remember(process.pid)
+        server = EmbeddedQrscp(self.folder / "pacs", self.pacs_port, AE_PACS)
+        server.start()
+        assert server.pid is not None  # start returns when it answers
+        self._remember(server.pid)
         config = PacsConfig(port=self.pacs_port, called_ae_title=AE_PACS, calling_ae_title=AE_OURS)
         load_files(config, self.folder / "dicom", progress=progress)
 

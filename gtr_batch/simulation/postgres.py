@@ -68,6 +68,9 @@ class EmbeddedPostgres:
 
     def start(self) -> None:
         """Make the cluster where there is none and start it; returns when it accepts connections."""
+        if not (self.folder / "password").exists():
+            self.stop("immediate")  # its folder was removed by hand: nobody can log into what is left of it
+            shutil.rmtree(self.data, ignore_errors=True)
         if not (self.data / "PG_VERSION").exists():
             self._init()
         if self.running():
