@@ -4,11 +4,19 @@ The target layer is the last block of layer4, and Grad-CAM needs the gradient of
 block's output only. So that output is made the leaf of the graph: everything up to it runs without autograd, and
 "backward" is the average pool and the linear head. The class is chosen after the forward pass, by the vote, from the
 logits of that same pass.
+
+Where the heat lies. Every stride-2 step of a ResNet is centred on the even pixels, so cell k of layer4 is centred on
+network pixel 32 k: for 224 pixels the seven cells sit at 0, 32, ..., 192. pytorch-grad-cam enlarges the map as if
+they sat at 15.5, 47.5, ..., which moves everything by half a cell (15.5 of 224 pixels, about 2 cm in the patient)
+down and to the right. So we take its map at the cells' own resolution and enlarge it here from where the cells are.
+GTRNet's crop stream sees the centre at twice the scale, and no method that looks at layer4 can tell the streams
+apart: what the crop alone contributed is drawn up to twice as far from the centre as it lies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +25,8 @@ from gtr_batch.domain.prepared import PreparedGeometry
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+STRIDE = 32  # network pixels from one cell of layer4 to the next
 
 
 class GradCamForward:
@@ -31,9 +41,7 @@ class GradCamForward:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        from pytorch_grad_cam import GradCAM  # 8 s
-
-        self._method = GradCAM
+        self._method = _grad_cam_at_the_cells()
         self._network: Any = network.eval().requires_grad_(False)
 
     def __call__(
@@ -51,8 +59,8 @@ class GradCamForward:
         Returns
         -------
         features (n, D), logits (n, 4), heat (n, size, size) : float32
-            Heat is 0 to 1, scaled for each slice to its own minimum and maximum as pytorch-grad-cam does; all 0 where
-            nothing in the slice speaks for the class. It says where, not how strongly.
+            Heat is 0 to 1, scaled for each slice to its own minimum and maximum over the cells as pytorch-grad-cam
+            does; all 0 where nothing in the slice speaks for the class. It says where, not how strongly.
         """
         block, kept = self._network.layer4[-1], []
         hooks = [  # the first before GradCAM's own on this block, so that they see the leaf
@@ -62,13 +70,37 @@ class GradCamForward:
         cam = self._method(model=self._network, target_layers=[block])
         targets = _DecidedLater(cam, choose)
         try:
-            heat = cam(input_tensor=slices, targets=[targets.row(k) for k in range(len(slices))])
+            cells = cam(input_tensor=slices, targets=[targets.row(k) for k in range(len(slices))])
             logits = cam.outputs.detach().float().cpu().numpy()
         finally:  # the network is as it was: other passes run without hooks
             cam.activations_and_grads.release()
             for hook in hooks:
                 hook.remove()
-        return kept[-1].float().cpu().numpy(), logits, np.clip(heat, 0.0, 1.0).astype(np.float32)
+        return kept[-1].float().cpu().numpy(), logits, enlarge(np.clip(cells, 0.0, 1.0), slices.shape[-1])
+
+
+def enlarge(cells: np.ndarray, size: int) -> np.ndarray:
+    """Heat of layer4's cells (n, k, k) on the network's pixels (n, size, size), bilinear, float32.
+
+    Cell i is centred on pixel 32 i; beyond the outermost cells their heat goes on.
+    """
+    at = np.arange(size) / STRIDE
+    weights = _linear(np.clip(at, 0, cells.shape[-1] - 1), cells.shape[-1])
+    return np.einsum("hi,kij,wj->khw", weights, cells, weights, optimize=True).astype(np.float32)
+
+
+@cache
+def _grad_cam_at_the_cells() -> Any:
+    from pytorch_grad_cam import GradCAM  # 8 s
+
+    class GradCamAtTheCells(GradCAM):
+        """pytorch-grad-cam's map before it is enlarged to the input's size."""
+
+        def get_target_width_height(self, input_tensor: Tensor) -> tuple[int, int]:
+            rows, columns = self.activations_and_grads.activations[0].shape[-2:]
+            return columns, rows
+
+    return GradCamAtTheCells
 
 
 class _DecidedLater:
@@ -115,11 +147,9 @@ def _bilinear(source: int, origin: float, step: float, size: int) -> np.ndarray:
     """Weights (source, size) of one axis: linear interpolation at each source centre, zero outside the grid."""
     at = (np.arange(source) - origin) / step
     inside = (at >= -0.5) & (at <= size - 0.5)
-    at = np.clip(at, 0, size - 1)
-    low = np.minimum(np.floor(at).astype(int), size - 2)
-    weights = np.zeros((source, size))
-    index = np.arange(source)
-    weights[index, low] = 1 - (at - low)
-    weights[index, low + 1] = at - low
-    weights[~inside] = 0
-    return weights
+    return _linear(np.clip(at, 0, size - 1), size) * inside[:, None]
+
+
+def _linear(at: np.ndarray, size: int) -> np.ndarray:
+    """Weights (n, size) of linear interpolation at the n positions 0 <= at <= size - 1."""
+    return np.clip(1 - np.abs(at[:, None] - np.arange(size)), 0, 1)
