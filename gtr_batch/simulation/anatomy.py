@@ -1,12 +1,13 @@
-"""A body without a tumour: organs, their places and their HU per phase. Nothing in here knows a T stage."""
+"""A body without a tumour: where its organs are, and their HU per phase. Nothing in here knows a T stage."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 import numpy as np
+from attrs import frozen
 
-from gtr_batch.simulation.fields import Grid, SmoothField, blend, ellipsoid, smooth_curve, tube
+from gtr_batch.simulation.fields import Grid, SmoothField, smooth_curve
 from gtr_batch.simulation.scanner import Phase
 
 # Mean HU per tissue: unenhanced, arterial, portal venous.
@@ -54,6 +55,18 @@ def hu(tissue: str, phase: Phase) -> float:
     return HU[tissue][list(Phase).index(phase)]
 
 
+@frozen(eq=False)
+class Ground:
+    """What every organ's painting needs of a slice, computed once: signed distances, mm, and smooth fields."""
+
+    skin: np.ndarray
+    wall: np.ndarray  # to the outside of the abdominal wall's muscle
+    cavity: np.ndarray  # to its inside
+    lobulation: np.ndarray
+    texture: np.ndarray
+    warp: np.ndarray
+
+
 class Anatomy:
     """One body.
 
@@ -95,8 +108,14 @@ class Anatomy:
         self.splenic = self.pancreas + np.array([0, 9.0 * s, 4.0])
         self.colon = smooth_curve(
             np.array(
-                [at(-95, -10, -90, 8), at(-88, -40, -55, 8), at(-30, -72, -70, 8), at(40, -74, -66, 8)]
-                + [at(96, -18, -30, 8), at(104, 10, -60, 6)]
+                [
+                    at(-95, -10, -90, 8),
+                    at(-88, -40, -55, 8),
+                    at(-30, -72, -70, 8),
+                    at(40, -74, -66, 8),
+                    at(96, -18, -30, 8),
+                    at(104, 10, -60, 6),
+                ]
             ),
             7.0,
         )
@@ -111,149 +130,19 @@ class Anatomy:
         self.vessel_a, self.vessel_b = SmoothField(rng, 46, 14), SmoothField(rng, 46, 14)
         self.mesentery_a, self.mesentery_b = SmoothField(rng, 30, 16), SmoothField(rng, 30, 16)
 
-    def body_distance(self, grid: Grid, side: float = 0.0, front: float = 0.0) -> np.ndarray:
-        """Signed distance to the skin, or to a surface `side` and `front` mm below it."""
-        a, b = self.half_width - side, self.half_depth - front
-        r = (np.abs(grid.x / a) ** 2.4 + np.abs(grid.y / b) ** 2.4) ** (1 / 2.4)
-        return (r - 1) * min(a, b) + 1.5 * self.warp(grid)
+    def ground(self, grid: Grid) -> Ground:
+        """Skin, abdominal wall and the fields that all organs share, on a slice."""
+        a, b = self.half_width, self.half_depth
+        across, along = np.abs(grid.x / a) ** 2.4, np.abs(grid.y / b) ** 2.4
+        total = across + along
+        warp = self.warp(grid)
+        skin = (total ** (1 / 2.4) - 1) * b + 1.5 * warp
+        side_share = across / np.maximum(total, 1e-6)
+        side, front = self.subcutaneous
+        wall = skin + front + (side * b / a - front) * side_share
+        lobulation, texture = self.lobulation(grid), self.texture(grid)
+        return Ground(skin, wall, wall + 11.0, lobulation, texture, warp)
 
     def cavity(self, grid: Grid) -> np.ndarray:
         """Signed distance to the inside of the abdominal wall."""
-        side, front = self.subcutaneous
-        return self.body_distance(grid, side + 13, front + 12)
-
-    def paint_body(self, image: np.ndarray, grid: Grid, phase: Phase) -> None:
-        """Air, table, skin, fat, muscle wall, ribs, lungs."""
-        px = grid.pixel_mm * 1.3
-        image[...] = hu("air", phase)
-        top = self.half_depth + 2 + 14 * (grid.x / 200) ** 2 * -1
-        blend(image, np.maximum(np.abs(grid.y - top - 6) - 4, np.abs(grid.x) - 210), hu("table", phase), px)
-        blend(image, self.body_distance(grid), hu("muscle", phase) - 20, px)  # skin
-        blend(image, self.body_distance(grid, 2, 2), hu("fat", phase) + self.fat_hu, px)
-        wall = self.body_distance(grid, *self.subcutaneous)
-        blend(image, wall, hu("muscle", phase), px)
-        inner = self.cavity(grid) - 2
-        fat = hu("fat", phase) + self.fat_hu + 5 * self.texture(grid)
-        blend(image, inner, fat, px)
-        vessels = self.mesentery_a(grid) ** 2 + self.mesentery_b(grid) ** 2
-        blend(image, np.maximum(np.sqrt(vessels) * 12 - 1.7, inner + 4), hu("vessel", phase), 1.6)
-        self._paint_ribs(image, grid, phase, px)
-
-    def _paint_ribs(self, image: np.ndarray, grid: Grid, phase: Phase, px: float) -> None:
-        a, b = self.half_width - self.subcutaneous[0] - 5, self.half_depth - self.subcutaneous[1] - 5
-        for side in (-1, 1):
-            for rib in range(9):
-                # Ribs run forward and down: on one slice they cut the wall at angles that move with z.
-                angle = np.radians(-38 + rib * 24) + (grid.z / 26 % 1) * np.radians(24)
-                if np.sin(angle) < -0.62:
-                    continue
-                cx, cy = side * a * np.cos(angle), b * np.sin(angle)
-                part, where = grid.window(cx - 16, cx + 16, cy - 16, cy + 16)
-                dx, dy = part.x - cx, part.y - cy
-                along, across = (
-                    -dx * np.sin(angle) * side + dy * np.cos(angle),
-                    dx * np.cos(angle) * side + dy * np.sin(angle),
-                )
-                r = np.sqrt((along / 8.5) ** 2 + (across / 4.0) ** 2)
-                blend(image[where], (r - 1) * 4, hu("bone", phase), px)
-                blend(image[where], (r - 0.6) * 4, hu("marrow", phase), px)
-
-    def paint_organs(
-        self, image: np.ndarray, grid: Grid, phase: Phase, clear: np.ndarray, lobule: tuple | None
-    ) -> np.ndarray:
-        """Spine, vessels and organs; `clear` is a signed distance inside which no soft organ grows (the stomach's fat).
-
-        Returns
-        -------
-        numpy.ndarray
-            Signed distance to the solid organs about the stomach (liver, pancreas, spleen and `lobule`).
-        """
-        px, e = grid.pixel_mm * 1.3, self.enhancement
-        inner = self.cavity(grid) + 1
-        edge = 2.5 * self.lobulation(grid)
-
-        def enhanced(tissue: str) -> float:
-            plain = hu(tissue, Phase.UNENHANCED)
-            return plain + (hu(tissue, phase) - plain) * e
-
-        self._paint_bowel(image, grid, phase, clear)
-        liver = np.minimum(ellipsoid(grid, *self.liver), ellipsoid(grid, *self.left_lobe)) + edge
-        liver = np.maximum(np.maximum(liver, inner), -clear)
-        spleen = np.maximum(np.maximum(ellipsoid(grid, *self.spleen) + edge, inner), -clear)
-        pancreas = np.maximum(tube(grid, self.pancreas, self.pancreas_r) + 0.8 * edge, -clear)
-        organs: dict[str, np.ndarray] = {"pancreas": pancreas, "spleen": spleen, "liver": liver}
-        if lobule is not None:
-            name, centre, axes = lobule
-            extra = np.maximum(ellipsoid(grid, centre, axes) + 0.6 * edge, -clear)
-            organs[name] = np.minimum(organs[name], np.maximum(extra, inner))
-        blend(image, tube(grid, self.splenic, np.full(len(self.splenic), 3.8)), enhanced("portal"), px)
-        mottle = 3.0 * self.texture(grid)
-        for name, distance in organs.items():
-            rough = 2.2 if name == "pancreas" else 1.0
-            blend(image, distance, enhanced(name) + rough * mottle, px)
-        vessel = np.sqrt(self.vessel_a(grid) ** 2 + self.vessel_b(grid) ** 2) * 16 - 2.6
-        blend(image, np.maximum(vessel, liver + 7), enhanced("liver_vessel"), 2.0)
-        gall = np.maximum(ellipsoid(grid, *self.gallbladder), -clear)
-        blend(image, gall, hu("bowel_wall", phase), px)
-        blend(image, gall + 2.2, hu("water", phase), px)
-        for centre, axes in self.kidneys:
-            self._paint_kidney(image, grid, phase, centre, axes, px)
-        self._paint_spine(image, grid, phase, px)
-        wobble = 4 * np.sin(grid.z / 55)
-        for (cx, cy), r, name in ((self.aorta, self.aorta_r, "aorta"), (self.cava, self.cava_r, "cava")):
-            part, where = grid.window(cx - 30, cx + 30, cy - 30, cy + 30)
-            flat = 0.8 if name == "cava" else 1.0
-            blend(image[where], np.hypot(part.x - cx - wobble, (part.y - cy) / flat) - r, enhanced(name), px)
-        # The lungs' bases: everything inside the chest wall and above the diaphragm's dome.
-        if grid.z > 20:
-            lung = np.maximum(-(ellipsoid(grid, *self.dome) + edge), inner)
-            mediastinum = ellipsoid(grid, (5, 18, grid.z), (46, 46, 1.0))
-            blend(image, np.maximum(lung, -mediastinum), hu("lung", phase) + 25 * self.texture(grid), 2.5)
-        return np.minimum(np.minimum(organs["liver"], organs["spleen"]), organs["pancreas"])
-
-    def _paint_bowel(self, image: np.ndarray, grid: Grid, phase: Phase, clear: np.ndarray) -> None:
-        px = grid.pixel_mm * 1.3
-        colon = np.maximum(tube(grid, self.colon, self.colon_r), -clear)
-        blend(image, colon, hu("bowel_wall", phase), px)
-        blend(image, np.maximum(colon + 2.5, 0 * colon - 50), hu("bowel", phase) + 30 * self.texture(grid), px)
-        blend(image, np.maximum(colon + 3.0, grid.y + 52 + 8 * self.warp(grid)), hu("gas", phase), px)
-        for centre, axes in self.loops:
-            if abs(grid.z - centre[2]) < axes[2]:
-                part, where = grid.window(centre[0] - 24, centre[0] + 24, centre[1] - 24, centre[1] + 24)
-                loop = np.maximum(ellipsoid(part, centre, axes) + 1.5 * self.lobulation(part), -clear[where])
-                blend(image[where], loop, hu("bowel_wall", phase), px)
-                blend(image[where], loop + 2.6, hu("bowel", phase), px)
-
-    def _paint_kidney(self, image: np.ndarray, grid: Grid, phase: Phase, centre: tuple, axes: tuple, px: float) -> None:
-        part, where = grid.window(centre[0] - 50, centre[0] + 50, centre[1] - 50, centre[1] + 50)
-        kidney = ellipsoid(part, centre, axes) + 1.2 * self.lobulation(part)
-        blend(image[where], kidney, hu("kidney_cortex", phase), px)
-        blend(image[where], kidney + 7 + 2 * self.texture(part), hu("kidney_medulla", phase), 2.0)
-        hilum = (centre[0] * 0.82, centre[1] - 4, centre[2])
-        blend(image[where], ellipsoid(part, hilum, (13, 9, 24)), hu("fat", phase), 2.0)
-
-    def _paint_spine(self, image: np.ndarray, grid: Grid, phase: Phase, px: float) -> None:
-        y0, s = self.spine_y, self.scale
-        part, where = grid.window(-85, 85, y0 - 40, y0 + 90)
-        spot = image[where]
-        for side in (-1, 1):
-            blend(
-                spot,
-                ellipsoid(part, (side * 32 * s, y0 + 30 * s, grid.z), (24 * s, 20 * s, 1)),
-                hu("muscle", phase),
-                px,
-            )
-            blend(spot, ellipsoid(part, (side * 30 * s, y0 - 2, grid.z), (11 * s, 16 * s, 1)), hu("muscle", phase), px)
-        body = ellipsoid(part, (0, y0, grid.z), (23 * s, 18 * s, 1)) + 0.6 * self.lobulation(part)
-        disc = ((grid.z + self.vertebra_phase) % 33) < 7
-        for side in (-1, 1):
-            blend(
-                spot, ellipsoid(part, (side * 26 * s, y0 + 21 * s, grid.z), (17 * s, 4 * s, 1)), hu("bone", phase), px
-            )
-        blend(spot, ellipsoid(part, (0, y0 + 42 * s, grid.z), (4 * s, 17 * s, 1)), hu("bone", phase), px)
-        ring = ellipsoid(part, (0, y0 + 24 * s, grid.z), (15 * s, 13 * s, 1))
-        blend(spot, ring, hu("bone", phase), px)
-        blend(spot, ring + 4.5, hu("canal", phase), px)
-        blend(spot, body, hu("disc", phase) if disc else hu("bone", phase), px)
-        if not disc:
-            blend(spot, body + 2.2, hu("marrow", phase) + 25 * self.texture(part), px)
+        return self.ground(grid).cavity

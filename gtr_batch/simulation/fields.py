@@ -57,8 +57,10 @@ class SmoothField:
         b = np.outer(grid.y[:, 0], self._k[:, 1])
         # cos(a + b) = cos a cos b - sin a sin b: two thin matrix products instead of a cosine for every pixel and wave
         left = np.concatenate([np.cos(b), -np.sin(b)], axis=1).astype(np.float32)
-        right = np.concatenate([np.cos(a), np.sin(a)], axis=1).astype(np.float32)
-        return np.asarray(left @ right.T * np.float32(np.sqrt(2 / len(self._phase))))
+        right = np.concatenate([np.cos(a), np.sin(a)], axis=1).astype(np.float32) * np.float32(
+            np.sqrt(2 / len(self._phase))
+        )
+        return np.asarray(left @ right.T)
 
 
 def ellipsoid(grid: Grid, centre: tuple[float, float, float], axes: tuple[float, float, float]) -> np.ndarray:

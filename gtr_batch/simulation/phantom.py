@@ -7,8 +7,9 @@ from attrs import field, frozen
 from scipy.ndimage import gaussian_filter
 
 from gtr_batch.domain.staging import TStage
-from gtr_batch.simulation.anatomy import Anatomy
+from gtr_batch.simulation.anatomy import Anatomy, hu
 from gtr_batch.simulation.fields import Grid
+from gtr_batch.simulation.organs import paint_body, paint_organs, paint_table
 from gtr_batch.simulation.scanner import Phase, Scanner, quantum_noise
 from gtr_batch.simulation.stomach import Stomach, Third
 from gtr_batch.simulation.tumour import Tumour
@@ -168,18 +169,23 @@ class Phantom:
         return grid.window(x0, x1, y0, y1)
 
     def _paint(self, grid: Grid, phase: Phase) -> np.ndarray:
-        image = np.empty((grid.y.shape[0], grid.x.shape[1]), np.float32)
-        self.anatomy.paint_body(image, grid, phase)
-        part, where = self._about_stomach(grid)
-        depth = self.stomach.lumen(part)
-        point = self.stomach.wall_point(part, depth)
-        layers = self.stomach.layers(point.lateral)
+        anatomy, stomach = self.anatomy, self.stomach
+        whole = np.full((grid.y.shape[0], grid.x.shape[1]), hu("air", phase), np.float32)
+        paint_table(whole, grid, anatomy, phase)
+        a, b = anatomy.half_width + 8, anatomy.half_depth + 8
+        body, spot = grid.window(-a, a, -b, b)
+        image = whole[spot]
+        ground = anatomy.ground(body)
+        paint_body(image, body, anatomy, ground, phase)
+        part, where = self._about_stomach(body)
+        depth = stomach.lumen(part)
+        point = stomach.wall_point(part, depth)
+        layers = stomach.layers(point.lateral)
         clear = np.full(image.shape, 200.0, np.float32)
-        clear[where] = self.stomach.clearance(part, depth, layers)
-        self.anatomy.paint_organs(image, grid, phase, clear, self.stomach.lobule())
-        e = self.anatomy.enhancement
-        self.stomach.paint(image[where], part, phase, depth, layers, e)
+        clear[where] = stomach.clearance(part, depth, layers)
+        paint_organs(image, body, anatomy, ground, phase, clear, stomach.lobule())
+        stomach.paint(image[where], part, phase, depth, layers, anatomy.enhancement)
         if self.tumour is not None:
-            invasion = self.tumour.invade(part, point, layers, self.anatomy.cavity(part))
-            self.tumour.paint(image[where], part, phase, invasion, e)
-        return image
+            invasion = self.tumour.invade(part, point, layers, ground.cavity[where])
+            self.tumour.paint(image[where], part, phase, invasion, anatomy.enhancement)
+        return whole

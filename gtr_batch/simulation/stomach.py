@@ -119,8 +119,8 @@ class Stomach:
     @property
     def reach(self) -> tuple[float, float, float, float, float, float]:
         """Bounds (x0, x1, y0, y1, z0, z1) of stomach and surroundings, mm."""
-        low = (self.curve[:, :3] - self.curve[:, 3:]).min(0) - 45
-        high = (self.curve[:, :3] + self.curve[:, 3:]).max(0) + 45
+        low = (self.curve[:, :3] - self.curve[:, 3:]).min(0) - 34
+        high = (self.curve[:, :3] + self.curve[:, 3:]).max(0) + 34
         return (low[0], high[0], low[1], high[1], low[2], high[2])
 
     def lumen(self, grid: Grid) -> np.ndarray:

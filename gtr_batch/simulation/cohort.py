@@ -1,0 +1,116 @@
+"""Phantom patients as the network sees them: three slices prepared by the contract, without a detour over DICOM."""
+
+from __future__ import annotations
+
+import numpy as np
+from attrs import frozen
+
+from gtr_batch.domain.model import PreprocessingContract
+from gtr_batch.domain.prepared import PreparedGeometry
+from gtr_batch.domain.staging import STAGES, TStage
+from gtr_batch.preprocess import Volume, prepare_volume
+from gtr_batch.simulation.ehr import Clinical, draw_clinical
+from gtr_batch.simulation.phantom import Phantom
+from gtr_batch.simulation.scanner import SCANNERS, quantum_noise
+
+SKETCH = 2  # how much coarser the slices are painted that only N4 sees
+SKETCH_STEP_MM = 6.0  # and how far apart; the field's splines span 20 mm
+BOX_MARGIN_MM = 25.0  # reaches past every strand and infiltration of a tumour
+
+
+@frozen(eq=False)
+class PreparedPatient:
+    """One phantom patient, ready for the network.
+
+    `slices` (3, size, size) in the order below, key, above; `box` the network's rows and columns (first row, last row,
+    first column, last column) that hold the stomach with a margin; `areas` the tumour's cross-section per slice, mm^2.
+    """
+
+    index: int
+    stage: TStage
+    scanner: str
+    clinical: Clinical
+    slices: np.ndarray
+    box: tuple[int, int, int, int]
+    areas: np.ndarray
+    key_index: int
+
+
+def draw_phantom(seed: int, index: int) -> tuple[Phantom, Clinical, TStage]:
+    """Patient `index` of a cohort with as many of each stage: stages take turns, all else is drawn."""
+    stage = STAGES[index % len(STAGES)]
+    rng = np.random.default_rng([seed, index, 4711])
+    clinical = draw_clinical(rng, stage)
+    scanner = SCANNERS[int(rng.integers(len(SCANNERS)))]
+    return Phantom(seed, index, stage, clinical.third, clinical.size_cm, scanner), clinical, stage
+
+
+def prepare_patient(seed: int, index: int, contract: PreprocessingContract, *, sketch: bool = True) -> PreparedPatient:
+    """A phantom patient through the contract.
+
+    Parameters
+    ----------
+    seed, index : int
+        Which patient.
+    contract : PreprocessingContract
+    sketch : bool
+        Paint the slices that only N4 sees at half the resolution and fewer of them: N4 looks at every fourth
+        millimetre. The answer differs from the full computation's by less than the noise does
+        (`tests/unit/simulation/test_cohort.py`).
+    """
+    phantom, clinical, stage = draw_phantom(seed, index)
+    areas = phantom.tumour_areas()
+    key = int(np.argmax(areas))
+    hu = sketched_volume(phantom, key) if sketch else phantom.volume()
+    step = phantom.scanner.thickness_mm
+    volume = Volume.from_hu(hu, (step, phantom.pixel_mm, phantom.pixel_mm))
+    slices, geometry = prepare_volume(volume, key, contract)
+    chosen = [max(key - 1, 0), key, min(key + 1, len(areas) - 1)]
+    box = stomach_box(phantom, geometry, [float(phantom.positions_mm()[k]) for k in chosen])
+    return PreparedPatient(index, stage, phantom.scanner.name, clinical, slices, box, areas, key)
+
+
+def sketched_volume(phantom: Phantom, key: int) -> np.ndarray:
+    """The volume with its key slice and neighbours as they are and the others coarse; HU, float32."""
+    positions = phantom.positions_mm()
+    count, matrix = len(positions), phantom.matrix
+    hu = np.empty((count, matrix, matrix), np.float32)
+    rng = np.random.default_rng([phantom.seed, phantom.index, 99])
+    scanner = phantom.scanner
+    bank = [
+        quantum_noise(
+            rng, (matrix, matrix), phantom.pixel_mm, scanner.noise_hu * phantom.noise_factor, scanner.noise_peak
+        )
+        for _ in range(2)
+    ]
+    stride = max(1, int(SKETCH_STEP_MM / scanner.thickness_mm))
+    exact = {k for k in (key - 1, key, key + 1) if 0 <= k < count}
+    coarse = np.empty((0, 0), np.float32)
+    for k, z in enumerate(positions):
+        if k % stride == 0 or not coarse.size:
+            coarse = phantom.noiseless(float(z), matrix=matrix // SKETCH)
+        if k in exact:
+            hu[k] = phantom.slice_hu(float(z))
+            continue
+        noise = np.roll(bank[k % 2], tuple(rng.integers(0, matrix, 2)), (0, 1))
+        hu[k] = np.repeat(np.repeat(coarse, SKETCH, 0), SKETCH, 1)
+        hu[k] += noise * np.clip(hu[k] / 1000 + 1.25, 0.25, 1.0)
+    return hu
+
+
+def stomach_box(phantom: Phantom, geometry: PreparedGeometry, heights: list[float]) -> tuple[int, int, int, int]:
+    """Rows and columns of the network's grid about the stomach on these slices, `BOX_MARGIN_MM` wider all around."""
+    matrix = 128
+    mask = np.any([phantom.truth(z, matrix).stomach for z in heights], axis=0)
+    scale = phantom.matrix / matrix
+    pad = BOX_MARGIN_MM / phantom.pixel_mm
+    ends = []
+    for axis, origin, step in (
+        (1, geometry.row_origin, geometry.row_step),
+        (0, geometry.column_origin, geometry.column_step),
+    ):
+        hit = np.flatnonzero(mask.any(axis=axis))
+        low, high = hit[0] * scale - pad, (hit[-1] + 1) * scale + pad
+        first, last = (low - origin) / step, (high - origin) / step
+        ends += [int(np.clip(np.floor(first), 0, geometry.size)), int(np.clip(np.ceil(last), 0, geometry.size))]
+    return ends[0], ends[1], ends[2], ends[3]
