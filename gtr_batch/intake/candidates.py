@@ -14,7 +14,8 @@ FEWEST_INSTANCES = 20
 # Words that name something else than an axial soft-tissue series of the abdomen; folded text.
 _OTHER = re.compile(
     r"localiz|localis|scout|topogram|surview|scanogram|\bdose\b|dosi[sm]|protocol page|patient protocol"
-    r"|screen ?(save|shot)|secondary capt|summary|\bmpr\b|\bcor(onal)?\b|\bsag(ittal)?\b|\bmip\b|minip|\b3d\b|\bvrt?\b|volume rend|reformat"
+    r"|screen ?(save|shot)|secondary capt|summary|\bmpr\b|\bcor(onal)?\b|\bsag(ittal)?\b|\bmip\b|minip|\b3d\b|\bvrt?\b"
+    r"|volume rend|reformat"
     r"|curved|\bcpr\b|lung|pulmo|poumon|lunge|\bbone\b|knochen|\bhrct\b|premonitor|monitoring|smart ?prep|bolus ?track"
     r"|test ?bolus|tracker|perfusion|\bkey im|iodine|virtual|\bvnc\b|spectral|fusion|\bpet\b|calcium"
     r"|定位|肺|骨窗|冠状|矢状"

@@ -8,30 +8,15 @@ portal venous. The weights and their sources are in ``docs/series-selection.md``
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
 from attrs import field, frozen
 
 from gtr_batch.config import ValidateConfig
 from gtr_batch.domain.contrast import Phase
-from gtr_batch.domain.reconstruction import KernelKind, image_type_problem, kernel_kind
 from gtr_batch.domain.series import SeriesEvidence
 from gtr_batch.domain.staging import Flag
-from gtr_batch.intake.words import Said, read
-
-_CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2",)  # CT Image Storage; Enhanced CT is not read by this service
-_WORST = -100.0
-
-
-@frozen
-class Reason:
-    """One piece of evidence: which rule, what it saw (never free text of a header), and its weight."""
-
-    rule: str
-    evidence: str
-    weight: float = 0.0
-    refuses: bool = False
+from gtr_batch.intake.evidence import Reason, judge, number_of, text_of
 
 
 @frozen
@@ -95,7 +80,7 @@ def select_portal_venous(evidence: Sequence[SeriesEvidence], limits: ValidateCon
     the larger series number; at last the UID, so that the answer is the same every time.
     """
     limits = limits or ValidateConfig()
-    judged = [(e, tuple(_judge(e, limits))) for e in evidence]
+    judged = [(e, tuple(judge(e, limits))) for e in evidence]
     able, rejected = [], {}
     for item, reasons in judged:
         refusing = tuple(r for r in reasons if r.refuses)
@@ -123,190 +108,19 @@ def select_portal_venous(evidence: Sequence[SeriesEvidence], limits: ValidateCon
     by_pixels = any(r.rule == "pixels" and r.weight >= 2 for r in reasons)
     by_delay = any(r.rule == "delay" and r.weight >= 2 for r in reasons)
     flags = []
-    if not _text(best.headers, "ContrastBolusAgent"):
+    if not text_of(best.headers, "ContrastBolusAgent"):
         flags.append(Flag.CONTRAST_TAGS_ABSENT)
     phase = Phase.PORTAL_VENOUS if by_pixels or by_delay else Phase.UNKNOWN
     return Selection(best.record.series_uid, phase, reasons, rejected, tuple(flags))
 
 
-def _judge(item: SeriesEvidence, limits: ValidateConfig) -> list[Reason]:
-    return [
-        *_kind(item, limits),
-        *_kernel(item.headers, limits),
-        *_thickness(item.headers, limits),
-        *_coverage(item, limits),
-        *_pixels(item.contrast),
-        *_words(item),
-        *_contrast_tags(item.headers),
-        *_delay(item.headers),
-    ]
-
-
-def _kind(item: SeriesEvidence, limits: ValidateConfig) -> list[Reason]:
-    h = item.headers
-    found = []
-    modality = _text(h, "Modality") or item.record.modality
-    if modality.upper() != "CT":
-        found.append(Reason("modality", "not CT", _WORST, True))
-    sop_class = _text(h, "SOPClassUID")
-    if sop_class and sop_class not in _CT_CLASSES:
-        found.append(Reason("kind", "not a CT image (secondary capture or another class)", _WORST, True))
-    problem = image_type_problem(h.get("ImageType"))
-    if problem:
-        found.append(Reason("kind", f"Image Type says {problem}", _WORST, True))
-    elif h.get("ImageType"):
-        found.append(Reason("kind", "primary axial Image Type", 1.0))
-    orientation = h.get("ImageOrientationPatient")
-    if isinstance(orientation, list) and len(orientation) == 6:
-        off = max(abs(abs(float(orientation[0])) - 1), abs(abs(float(orientation[4])) - 1))
-        if off > 0.05:
-            found.append(Reason("kind", "slices are not axial", _WORST, True))
-    rows, columns = h.get("Rows"), h.get("Columns")
-    if rows is not None and columns is not None and (rows, columns) != (limits.matrix, limits.matrix):
-        found.append(
-            Reason("matrix", f"matrix {rows} x {columns}, not {limits.matrix} x {limits.matrix}", _WORST, True)
-        )
-    return found
-
-
-def _kernel(h: Mapping[str, Any], limits: ValidateConfig) -> list[Reason]:
-    kind = kernel_kind(h.get("ConvolutionKernel"), _text(h, "Manufacturer"), limits.kernels)
-    if kind is KernelKind.SHARP:
-        return [Reason("kernel", "lung or bone kernel", _WORST, True)]
-    return [Reason("kernel", "soft-tissue kernel", 1.0)] if kind is KernelKind.SOFT else []
-
-
-def _thickness(h: Mapping[str, Any], limits: ValidateConfig) -> list[Reason]:
-    thickness = _number(h, "SliceThickness")
-    if thickness is None:
-        return []
-    if not limits.min_thickness_mm - 0.01 <= thickness <= limits.max_thickness_mm + 0.01:
-        text = f"slices of {thickness:g} mm, outside {limits.min_thickness_mm:g}-{limits.max_thickness_mm:g} mm"
-        return [Reason("thickness", text, _WORST, True)]
-    return [Reason("thickness", f"slices of {thickness:g} mm", 0.5)]
-
-
-def _coverage(item: SeriesEvidence, limits: ValidateConfig) -> list[Reason]:
-    if item.coverage_mm is None:
-        return []
-    if item.coverage_mm < limits.min_coverage_mm:
-        text = f"covers {item.coverage_mm:g} mm, less than {limits.min_coverage_mm:g} mm"
-        return [Reason("coverage", text, _WORST, True)]
-    return [Reason("coverage", f"covers {item.coverage_mm:g} mm", 0.5)]
-
-
-def _pixels(contrast: Mapping[str, float]) -> list[Reason]:
-    scores = {phase: contrast.get(f"score_{phase}", 0.0) for phase in Phase if phase is not Phase.UNKNOWN}
-    measured = ", ".join(
-        f"{what} {contrast[key]:.0f} HU"
-        for what, key in (("aorta", "aorta_hu"), ("liver", "liver_hu"))
-        if key in contrast
-    )
-    best = max(scores, key=lambda p: scores[p])
-    if scores[best] < 0.6:
-        return []
-    text = f"pixels look {best.value.replace('_', ' ')} ({measured})"
-    if best in (Phase.UNENHANCED, Phase.ARTERIAL):
-        return [Reason("pixels", text, _WORST, True)]
-    return [Reason("pixels", text, 5.0 if best is Phase.PORTAL_VENOUS else -3.0)]
-
-
-_SAID_WEIGHT = {
-    Said.PORTAL_VENOUS: 4.0,
-    Said.ENHANCED: 1.0,
-    Said.ARTERIAL: -6.0,
-    Said.DELAYED: -4.0,
-    Said.UNENHANCED: -6.0,
-}
-
-
-def _words(item: SeriesEvidence) -> list[Reason]:
-    """The series' own description first; its protocol, and then the study's description, only where that is silent."""
-    h = item.headers
-    sources = (
-        ("series description", _text(h, "SeriesDescription") or item.record.description),
-        ("protocol", _text(h, "ProtocolName") or item.record.protocol),
-        ("study description", _text(h, "StudyDescription")),
-    )
-    for source, text in sources:
-        said = {w.says: w.word for w in read(text)}
-        if Said.PORTAL_VENOUS in said and said.keys() & {Said.ARTERIAL, Said.DELAYED, Said.UNENHANCED}:
-            said = {}  # names several phases: says nothing of this series
-        if source == "study description":  # a study has several phases: its words only speak of contrast at all
-            said = {k: v for k, v in said.items() if k is Said.ENHANCED}
-        if said:
-            return [Reason("words", f"{source} says {word!r}", _SAID_WEIGHT[says]) for says, word in said.items()]
-    return []
-
-
-def _contrast_tags(h: Mapping[str, Any]) -> list[Reason]:
-    """Absence is no proof: real enhanced series lack the tags."""
-    agent = _text(h, "ContrastBolusAgent").lower()
-    if agent in ("none", "no", "without", "ohne", "0", "not applied"):
-        return [Reason("contrast tags", "contrast agent: none", -2.0)]
-    if agent:
-        oral_only = "oral" in _text(h, "ContrastBolusRoute").lower() or agent.startswith("oral")
-        return [] if oral_only else [Reason("contrast tags", "a contrast agent is named", 1.0)]
-    if (_number(h, "ContrastBolusVolume") or 0) > 0 or (_number(h, "ContrastFlowRate") or 0) > 0:
-        return [Reason("contrast tags", "a contrast volume or flow is given", 1.0)]
-    return []
-
-
-def _delay(h: Mapping[str, Any]) -> list[Reason]:
-    """Seconds from the start of the injection to the acquisition (0018,1042 to 0008,0032)."""
-    start, taken = _time(_text(h, "ContrastBolusStartTime")), _time(_text(h, "AcquisitionTime"))
-    if taken is None:
-        taken = _time(_text(h, "AcquisitionDateTime")[8:])
-    if start is None or taken is None:
-        return []
-    delay = (taken - start).total_seconds()
-    if delay < -12 * 3600:
-        delay += 24 * 3600  # over midnight
-    if not 0 < delay < 1800:
-        return []  # clocks that disagree, or a default value
-    if 45 <= delay <= 90:
-        return [Reason("delay", f"taken {delay:.0f} s after injection", 3.0)]
-    if delay < 40:
-        return [Reason("delay", f"taken {delay:.0f} s after injection: arterial", -4.0)]
-    if delay > 150:
-        return [Reason("delay", f"taken {delay:.0f} s after injection: delayed", -3.0)]
-    return [Reason("delay", f"taken {delay:.0f} s after injection: between phases", 0.0)]
-
-
 def _tie(item: SeriesEvidence) -> tuple[float, str, int, int, str]:
     h = item.headers
-    thickness = _number(h, "SliceThickness")
+    thickness = number_of(h, "SliceThickness")
     return (
         -abs((thickness if thickness is not None else 5.0) - 3.0),
-        _text(h, "AcquisitionDate") + _text(h, "AcquisitionTime"),
-        int(_number(h, "AcquisitionNumber") or 0),
+        text_of(h, "AcquisitionDate") + text_of(h, "AcquisitionTime"),
+        int(number_of(h, "AcquisitionNumber") or 0),
         item.record.series_number or 0,
         item.record.series_uid,
     )
-
-
-def _text(h: Mapping[str, Any], keyword: str) -> str:
-    value = h.get(keyword, "")
-    if isinstance(value, list | tuple):
-        value = value[0] if value else ""
-    return str(value).strip()
-
-
-def _number(h: Mapping[str, Any], keyword: str) -> float | None:
-    try:
-        return float(_text(h, keyword))
-    except ValueError:
-        return None
-
-
-def _time(text: str) -> datetime | None:
-    """A DICOM TM as a time on one day; None where it is none (PS3.5, 6.2)."""
-    digits, _, fraction = text.replace(":", "").partition(".")
-    digits = digits[:6]
-    if len(digits) < 4 or not digits.isdigit():
-        return None
-    hours, minutes, seconds = int(digits[:2]), int(digits[2:4]), int(digits[4:6] or 0)
-    if hours > 23 or minutes > 59 or seconds > 60:
-        return None
-    part = float(f"0.{fraction[:6]}") if fraction[:6].isdigit() else 0.0
-    return datetime(2000, 1, 1) + timedelta(hours=hours, minutes=minutes, seconds=seconds + part)  # noqa: DTZ001 - a wall clock

@@ -1,0 +1,238 @@
+"""A series on disk as plain facts: one row per instance, and the geometry of the stack; nothing names a person."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from attrs import define, field
+from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
+
+from gtr_batch.config import ValidateConfig
+from gtr_batch.domain.identifiers import Uid
+from gtr_batch.domain.reconstruction import image_type_problem, kernel_kind
+from gtr_batch.errors import CaseRejected
+
+# Everything that is read of a file; what decoding needs, and no more of the patient than PatientID and its issuer.
+_KEYWORDS = (
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID",
+    "IssuerOfPatientID", "Modality", "ImageType", "Manufacturer", "ManufacturerModelName", "KVP",
+    "SliceThickness", "GantryDetectorTilt", "ConvolutionKernel", "ContrastBolusAgent", "BurnedInAnnotation",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SamplesPerPixel",
+    "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "BitsAllocated",
+    "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept",
+    "RescaleType", "LossyImageCompression", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData",
+    "SmallestImagePixelValue", "LargestImagePixelValue",
+)  # fmt: skip
+_TAGS = [Tag(k) for k in _KEYWORDS]
+_UNSAFE = re.compile(r"[^A-Za-z0-9 ._+/^-]")
+
+
+@define
+class Series:
+    """What was read of one case: rows for the header suite, placed slices, and the identities only as counts."""
+
+    rows: list[dict[str, Any]] = field(factory=list)
+    placed: list[tuple[float, float, float]] = field(factory=list)  # along the normal, and off it in two directions
+    sop_uids: list[str] = field(factory=list)
+    patients: set[tuple[str, str]] = field(factory=set, repr=False)
+    studies: set[str] = field(factory=set)
+    series: set[str] = field(factory=set)
+    frames: set[str] = field(factory=set)
+    orientations: set[tuple[float, ...]] = field(factory=set)
+
+
+def read_series(
+    folder: Path, limits: ValidateConfig, look: Callable[[pydicom.Dataset, dict[str, Any]], dict[str, Any]]
+) -> Series:
+    """Read every ``*.dcm`` of a folder, in the order of their names.
+
+    Parameters
+    ----------
+    folder : Path
+        The case's ``retrieve`` folder.
+    limits : ValidateConfig
+        Names this site's further soft-tissue kernels.
+    look : callable
+        Called with each readable dataset and its row; returns the pixel columns of the row.
+
+    Returns
+    -------
+    Series
+        `rows` in file order. A file that is no DICOM has the column ``readable`` False and no other.
+    """
+    found = Series()
+    for path in sorted(folder.glob("*.dcm")):
+        try:
+            ds = pydicom.dcmread(path, specific_tags=_TAGS)
+            row = _row(ds, limits)
+            found.rows.append(row | {"readable": True} | look(ds, row))
+            _note(found, ds)
+        # A broken file breaks pydicom in many ways; each is the same to us: the file cannot be read.
+        except (InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError):
+            found.rows.append({"readable": False})
+    return found
+
+
+def _row(ds: pydicom.Dataset, limits: ValidateConfig) -> dict[str, Any]:
+    orientation = numbers(ds, "ImageOrientationPatient", 6)
+    spacing = numbers(ds, "PixelSpacing", 2)
+    slope, intercept = number(ds, "RescaleSlope"), number(ds, "RescaleIntercept")
+    thickness = number(ds, "SliceThickness")
+    kernel = ds.get("ConvolutionKernel")
+    kernel_name = safe(kernel[0] if isinstance(kernel, pydicom.multival.MultiValue) and kernel else kernel)
+    manufacturer = safe(ds.get("Manufacturer"))
+    return {
+        "uids_lawful": all(_lawful(ds.get(k)) for k in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")),
+        "frame_lawful": _lawful(ds.get("FrameOfReferenceUID")),
+        "modality": safe(ds.get("Modality")),
+        "sop_class": _class_name(ds),
+        "image_type_problem": safe(image_type_problem(_texts(ds, "ImageType"))),
+        "grey_single_frame": int(ds.get("SamplesPerPixel") or 1) == 1 and int(ds.get("NumberOfFrames") or 1) == 1,
+        "photometric": safe(ds.get("PhotometricInterpretation")),
+        "rows": int(ds.get("Rows") or 0),
+        "columns": int(ds.get("Columns") or 0),
+        "placed": orientation is not None and numbers(ds, "ImagePositionPatient", 3) is not None,
+        "off_axis_degrees": None if orientation is None else round(_off_axis(orientation), 2),
+        "turned_degrees": None if orientation is None else round(_turned(orientation), 2),
+        "header_tilt_degrees": abs(number(ds, "GantryDetectorTilt") or 0.0),
+        "thickness_mm": 0.0 if thickness is None else round(thickness, 4),
+        "pixel_spacing_mm": 0.0 if spacing is None else round(spacing[0], 4),
+        "pixel_aspect": 0.0 if spacing is None or not spacing[1] else round(spacing[0] / spacing[1], 4),
+        "kernel": kernel_name,
+        "kernel_kind": str(kernel_kind(kernel_name, manufacturer, limits.kernels)),
+        "rescale_known": slope is not None and intercept is not None and slope != 0,
+        "rescale_type": safe(ds.get("RescaleType")) or "HU",
+        "burned_in": safe(ds.get("BurnedInAnnotation")) or "NO",
+        "manufacturer": manufacturer,
+        "model": safe(ds.get("ManufacturerModelName")),
+        "kvp": number(ds, "KVP"),
+        "contrast_agent": bool(str(ds.get("ContrastBolusAgent") or "").strip()),
+        "transfer_syntax": str(ds.file_meta.get("TransferSyntaxUID", "")),
+    }
+
+
+def _note(found: Series, ds: pydicom.Dataset) -> None:
+    found.sop_uids.append(str(ds.get("SOPInstanceUID") or ""))
+    found.patients.add((str(ds.get("PatientID") or "").strip(), str(ds.get("IssuerOfPatientID") or "").strip()))
+    found.studies.add(str(ds.get("StudyInstanceUID") or ""))
+    found.series.add(str(ds.get("SeriesInstanceUID") or ""))
+    found.frames.add(str(ds.get("FrameOfReferenceUID") or ""))
+    orientation, position = numbers(ds, "ImageOrientationPatient", 6), numbers(ds, "ImagePositionPatient", 3)
+    if orientation is None or position is None:
+        return
+    found.orientations.add(tuple(round(v, 3) + 0.0 for v in orientation))
+    row, column = np.asarray(orientation[:3]), np.asarray(orientation[3:])
+    place = [float(np.dot(axis, position)) for axis in (np.cross(row, column), row, column)]
+    found.placed.append((place[0], place[1], place[2]))
+
+
+def geometry(series: Series) -> dict[str, Any]:
+    """The stack as one row: spacing, gaps, duplicates and shear, along the slice normal; mm and degrees.
+
+    The order of the files does not matter. Two slices nearer than 0.01 mm are one position, counted in
+    ``duplicate_positions``; gaps are judged between positions that differ.
+
+    References
+    ----------
+    DICOM PS3.3, C.7.6.2.1.1 (position and orientation).
+    """
+    facts: dict[str, Any] = {
+        "slices": len(series.placed),
+        "duplicate_uids": len(series.sop_uids) - len(set(series.sop_uids)),
+        "duplicate_positions": 0,
+        "spacing_mm": 0.0,
+        "smallest_step_mm": 0.0,
+        "largest_step_mm": 0.0,
+        "gap_share": 0.0,
+        "missing_positions": 0,
+        "shear_degrees": 0.0,
+        "coverage_mm": 0.0,
+    }
+    if len(series.placed) < 2:
+        return facts
+    placed = np.asarray(sorted(series.placed))
+    steps = np.diff(placed[:, 0])
+    distinct = steps > 0.01
+    facts["duplicate_positions"] = int((~distinct).sum())
+    if not distinct.any():
+        return facts
+    real = steps[distinct]
+    median = float(np.median(real))
+    drift = np.linalg.norm(placed[-1, 1:] - placed[0, 1:])
+    facts |= {
+        "spacing_mm": round(median, 4),
+        "smallest_step_mm": round(float(real.min()), 4),
+        "largest_step_mm": round(float(real.max()), 4),
+        "gap_share": round(float(np.abs(real - median).max() / median), 4),
+        "missing_positions": int(np.maximum(np.round(real / median) - 1, 0).sum()),
+        "shear_degrees": round(float(np.degrees(np.arctan2(drift, placed[-1, 0] - placed[0, 0]))), 3),
+        "coverage_mm": round(float(placed[-1, 0] - placed[0, 0]), 2),
+    }
+    return facts
+
+
+def number(ds: pydicom.Dataset, keyword: str) -> float | None:
+    """A finite number, or None."""
+    try:
+        value = float(ds.get(keyword))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return value if np.isfinite(value) else None
+
+
+def numbers(ds: pydicom.Dataset, keyword: str, count: int) -> list[float] | None:
+    """That many finite numbers, or None."""
+    value = ds.get(keyword)
+    if value is None or isinstance(value, str) or not isinstance(value, Sequence | pydicom.multival.MultiValue):
+        return None
+    try:
+        values = [float(v) for v in value]
+    except (TypeError, ValueError):
+        return None
+    return values if len(values) == count and bool(np.isfinite(values).all()) else None
+
+
+def safe(value: Any) -> str:
+    """A short code-like text: at most 24 harmless characters, so that a misused field cannot carry a sentence."""
+    return _UNSAFE.sub("", str(value if value is not None else "")).strip()[:24]
+
+
+def _texts(ds: pydicom.Dataset, keyword: str) -> list[str]:
+    value = ds.get(keyword)
+    if value is None:
+        return []
+    return [str(value)] if isinstance(value, str) else [str(v) for v in value]
+
+
+def _class_name(ds: pydicom.Dataset) -> str:
+    value = ds.get("SOPClassUID")
+    return safe(pydicom.uid.UID(str(value)).name if value else "")
+
+
+def _lawful(value: Any) -> bool:
+    try:
+        Uid(str(value or ""))
+    except CaseRejected:
+        return False
+    return True
+
+
+def _off_axis(orientation: Sequence[float]) -> float:
+    """Angle between the slice normal and the patient's head-feet axis, degrees."""
+    normal = np.cross(orientation[:3], orientation[3:])
+    length = float(np.linalg.norm(normal))
+    return 90.0 if length < 0.5 else float(np.degrees(np.arccos(np.clip(abs(normal[2]) / length, 0, 1))))
+
+
+def _turned(orientation: Sequence[float]) -> float:
+    """Angle of the rows from the patient's left, and of the columns from posterior, degrees; 180 for a prone stack."""
+    x = np.clip(orientation[0] / max(float(np.linalg.norm(orientation[:3])), 1e-6), -1, 1)
+    in_plane = np.hypot(orientation[3], orientation[4])
+    y = np.clip(orientation[4] / max(float(in_plane), 1e-6), -1, 1)
+    return float(np.degrees(max(np.arccos(x), np.arccos(y))))

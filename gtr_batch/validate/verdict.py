@@ -1,0 +1,215 @@
+"""The verdict on each case of a shard: one Great Expectations run decides, one refusal says why."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import field, frozen
+
+from gtr_batch.config import ValidateConfig
+from gtr_batch.domain.contrast import Phase, PhaseEvidence
+from gtr_batch.domain.refusal import Refusal
+from gtr_batch.logs import get_logger
+from gtr_batch.validate.docs import write_docs
+from gtr_batch.validate.expectations import Rule, SuiteRun, rules, run_suites
+from gtr_batch.validate.headers import Series, geometry, read_series
+from gtr_batch.validate.pixels import PixelLook
+
+_CONTRADICTS = (Phase.UNENHANCED, Phase.ARTERIAL)
+
+
+@frozen
+class CaseFiles:
+    """A case's series on disk: every ``*.dcm`` directly in `folder`.
+
+    `expected_sop_uids` are what C-FIND promised (empty: not judged); `expected_phase` what intake chose (empty: not
+    judged).
+    """
+
+    case_id: str
+    folder: Path
+    expected_sop_uids: tuple[str, ...] = field(default=(), converter=tuple)
+    expected_phase: str = "portal_venous"
+
+
+@frozen
+class Verdict:
+    """What validation says of a case. `facts` are for the drift monitor: plain values, nothing of the patient."""
+
+    refusal: Refusal | None
+    facts: Mapping[str, Any] = field(factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the case may be staged."""
+        return self.refusal is None
+
+
+def validate_shard(
+    cases: Sequence[CaseFiles], config: ValidateConfig, docs_folder: Path | None = None
+) -> dict[str, Verdict]:
+    """Judge the series of a shard in one Great Expectations run.
+
+    Parameters
+    ----------
+    cases : sequence of CaseFiles
+        Read one after the other; the answer does not depend on the order of files or cases.
+    config : ValidateConfig
+        Limits, mm and degrees.
+    docs_folder : Path, optional
+        Where the night's Data Docs lie: ``index.html`` and a page a suite for this shard. None: none are written.
+
+    Returns
+    -------
+    dict
+        Verdict by case id. Where several rules fail, the first in the order of
+        `gtr_batch.validate.expectations.rules` names the refusal and ``numbers["also"]`` lists the other codes.
+
+    Raises
+    ------
+    PermanentError
+        A rule could not be evaluated.
+    """
+    import pandas as pd
+
+    if not cases:
+        return {}
+    all_rules = rules(config)
+    instance_rows: dict[str, dict[str, Any]] = {}
+    case_rows: dict[str, dict[str, Any]] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    for case in cases:
+        look = PixelLook()
+        series = read_series(case.folder, config, look)
+        evidence = look.phase()
+        instance_rows |= {f"{case.case_id}#{n:05d}": row for n, row in enumerate(series.rows)}
+        case_rows[case.case_id] = _case_row(case, series, look, evidence)
+        facts[case.case_id] = _facts(series, case_rows[case.case_id], evidence)
+    frames = {"instances": _frame(pd, instance_rows, all_rules), "cases": _frame(pd, case_rows, all_rules)}
+    run = run_suites(frames, all_rules, _shard_name(cases))
+    verdicts = {
+        case.case_id: Verdict(_refusal(case.case_id, all_rules, run, instance_rows, case_rows), facts[case.case_id])
+        for case in cases
+    }
+    if docs_folder is not None:
+        write_docs(docs_folder, _shard_name(cases), run, {case_id: v.refusal for case_id, v in verdicts.items()})
+    log = get_logger("validate")
+    for case_id, verdict in verdicts.items():
+        log.info(
+            "case.judged", case_id=case_id, ok=verdict.ok, code=str(verdict.refusal.code) if verdict.refusal else ""
+        )
+    return verdicts
+
+
+def _shard_name(cases: Sequence[CaseFiles]) -> str:
+    """A name that the same cases always give, so that a run again replaces its own page."""
+    return "shard-" + hashlib.sha256("|".join(sorted(c.case_id for c in cases)).encode()).hexdigest()[:12]
+
+
+def _frame(pd: Any, rows: Mapping[str, Mapping[str, Any]], all_rules: Sequence[Rule]) -> Any:
+    """Rows as a frame that has every column a rule asks for; what a row does not have is missing, and not judged."""
+    frame_name = "cases" if rows and all("files" in row for row in rows.values()) else "instances"
+    columns = list(dict.fromkeys(r.column for r in all_rules if r.frame == frame_name))
+    data = {c: pd.Series([row.get(c) for row in rows.values()], index=list(rows), dtype=object) for c in columns}
+    return pd.DataFrame(data, index=list(rows))
+
+
+def _case_row(case: CaseFiles, series: Series, look: PixelLook, evidence: PhaseEvidence) -> dict[str, Any]:
+    promised, there = set(case.expected_sop_uids), set(series.sop_uids)
+    readable = [r for r in series.rows if r["readable"]]
+    numbers = evidence.numbers()
+    measured = ", ".join(
+        f"{what} {numbers[key]:.0f} HU"
+        for what, key in (("aorta", "aorta_hu"), ("liver", "liver_hu"))
+        if key in numbers
+    )
+    return {
+        "files": len(series.rows),
+        "expected": len(promised) or len(series.rows),
+        "missing": len(promised - there) if promised else 0,
+        "unexpected": len(there - promised) if promised else 0,
+        "patients": max(1, len(series.patients)),
+        "studies": max(1, len(series.studies)),
+        "series": max(1, len(series.series)),
+        "frames": max(1, len(series.frames)),
+        "orientations": max(1, len(series.orientations)),
+        "thicknesses": max(1, len({r["thickness_mm"] for r in readable})),
+        "pixel_spacings": max(1, len({r["pixel_spacing_mm"] for r in readable})),
+        **geometry(series),
+        **look.facts(),
+        "phase": str(evidence.phase).replace("_", " "),
+        "expected_phase": case.expected_phase.replace("_", " "),
+        "phase_contradicts": bool(case.expected_phase)
+        and evidence.phase in _CONTRADICTS
+        and str(evidence.phase) != case.expected_phase,
+        "measured": measured,
+        "aorta_hu": numbers.get("aorta_hu"),
+        "liver_hu": numbers.get("liver_hu"),
+    }
+
+
+def _refusal(
+    case_id: str,
+    all_rules: Sequence[Rule],
+    run: SuiteRun,
+    instance_rows: Mapping[str, Mapping[str, Any]],
+    case_rows: Mapping[str, Mapping[str, Any]],
+) -> Refusal | None:
+    """The refusal that GX's failures of this case are, or None."""
+    failed: list[tuple[Rule, dict[str, Any]]] = []
+    for rule in all_rules:
+        labels = [label for label in run.failing.get(rule.name, ()) if label.split("#")[0] == case_id]
+        if not labels:
+            continue
+        numbers: dict[str, Any] = {"rule": rule.name, "low": rule.low, "high": rule.high}
+        if rule.frame == "cases":
+            numbers |= {name: case_rows[case_id].get(name) for name in (rule.column, *rule.says)}
+        else:
+            bad = [instance_rows[label] for label in labels]
+            numbers |= {"failing": len(bad), "of": case_rows[case_id]["files"], "values": _distinct(bad, rule.column)}
+            if rule.name == "kernel":
+                numbers["kernel"] = _distinct(bad, "kernel")
+        failed.append((rule, {k: v for k, v in numbers.items() if v is not None}))
+    if not failed:
+        return None
+    rule, numbers = failed[0]
+    also = list(dict.fromkeys(str(r.code) for r, _ in failed[1:] if r.code is not rule.code))
+    numbers["also"] = also
+    return Refusal(rule.code, rule.sentence.format(**numbers), numbers)
+
+
+def _distinct(rows: Sequence[Mapping[str, Any]], column: str) -> str:
+    """The differing values of a column as a short text, at most four of them."""
+    values = sorted({f"{v:g}" if isinstance(v, float) else (str(v) or "none") for v in (r[column] for r in rows)})
+    return ", ".join(values[:4]) + (", …" if len(values) > 4 else "")
+
+
+def _facts(series: Series, case_row: Mapping[str, Any], evidence: PhaseEvidence) -> dict[str, Any]:
+    """What the drift monitor wants to know of a series, from its middle readable instance and the stack."""
+    readable = [r for r in series.rows if r["readable"]]
+    facts: dict[str, Any] = {
+        name: case_row[name]
+        for name in ("slices", "spacing_mm", "coverage_mm", "shear_degrees", "air_hu", "air_share", "tissue_share")
+    }
+    facts |= {"phase": str(evidence.phase), "phase_scores": dict(evidence.scores), **evidence.numbers()}
+    if readable:
+        header = readable[len(readable) // 2]
+        facts |= {
+            name: header[name]
+            for name in (
+                "manufacturer",
+                "model",
+                "kernel",
+                "kernel_kind",
+                "kvp",
+                "thickness_mm",
+                "pixel_spacing_mm",
+                "contrast_agent",
+                "transfer_syntax",
+            )
+        }
+    return {k: (v.item() if isinstance(v, np.generic) else v) for k, v in facts.items()}
