@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import psycopg2
 import psycopg2.extensions
 import psycopg2.extras
+from psycopg2.sql import Composable
 
 from gtr_batch.config import DatabaseConfig
 from gtr_batch.db import queries
@@ -28,35 +29,56 @@ _KEEPALIVE = {
 
 
 class Transaction:
-    """The open transaction of `Database.transaction`: runs named queries."""
+    """The open transaction of `Database.transaction`: runs named queries.
 
-    def __init__(self, connection: psycopg2.extensions.connection) -> None:
-        self.cursor = connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor)
+    psycopg2's errors become ours at each statement and not further out: an error on its way through a ``with`` block
+    stays attached to whatever replaces it, and PostgreSQL's own text may quote a row.
+    """
+
+    def __init__(self, connection: psycopg2.extensions.connection, doing: str) -> None:
+        self._cursor = connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor)
+        self._doing = doing
 
     def run(self, query: Query, **parameters: Any) -> int:
         """Run a statement; returns the number of rows it touched."""
         self._execute(query, parameters)
-        return self.cursor.rowcount
+        return self._cursor.rowcount
 
     def one(self, query: Query, **parameters: Any) -> dict[str, Any] | None:
         """The first row, or None."""
         self._execute(query, parameters)
-        row = self.cursor.fetchone()
+        row = self._cursor.fetchone()
         return None if row is None else dict(row)
 
     def all(self, query: Query, **parameters: Any) -> list[dict[str, Any]]:
         """All rows."""
         self._execute(query, parameters)
-        return [dict(row) for row in self.cursor.fetchall()]
+        return [dict(row) for row in self._cursor.fetchall()]
 
-    def many(self, query: Query, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Run a statement once for each row of parameters."""
-        for row in rows:
-            self._execute(query, row)
+    def copy(self, statement: Composable, rows: IO[str]) -> None:
+        """COPY FROM STDIN."""
+        self._guard("copy", lambda: self._cursor.copy_expert(statement, rows))
+
+    def script(self, text: str) -> None:
+        """Run a file of statements without parameters."""
+        self._guard("script", lambda: self._cursor.execute(text))
+
+    def close(self) -> None:
+        """Close the cursor."""
+        self._cursor.close()
 
     def _execute(self, query: Query, parameters: Mapping[str, Any]) -> None:
         assert query.parameters == parameters.keys(), f"{query.name} wants {sorted(query.parameters)}"
-        self.cursor.execute(query.sql, parameters)
+        self._guard(query.name, lambda: self._cursor.execute(query.sql, parameters))
+
+    def _guard(self, name: str, work: Callable[[], object]) -> None:
+        refused: GtrError | None = None
+        try:
+            work()
+        except psycopg2.Error as err:
+            refused = translate(err, f"{self._doing} ({name})")
+        if refused is not None:
+            raise refused
 
 
 class Database:
@@ -88,26 +110,23 @@ class Database:
         """
         if getattr(self._local, "busy", False):
             raise RuntimeError("a transaction is open already in this thread; they do not nest")
-        refused: GtrError | None = None
         self._local.busy = True
         try:
             connection = self._ready(doing)
             with connection:
-                transaction = Transaction(connection)
+                transaction = Transaction(connection, doing)
                 try:
                     yield transaction
                 finally:
-                    transaction.cursor.close()
-        except psycopg2.Error as err:
-            refused = translate(err, doing)
-            # Whatever state it is in, the next transaction gets a new one.
-            if isinstance(refused, DatabaseBusy):
-                self.close()
+                    transaction.close()
+        except DatabaseBusy:
+            self.close()  # whatever state it is in, the next transaction gets a new one
+            raise
+        except psycopg2.Error as err:  # the commit, or the rollback of a connection that is gone
+            self.close()
+            raise translate(err, doing) from None
         finally:
             self._local.busy = False
-        if refused is not None:
-            # Outside of the except block, so that no traceback carries PostgreSQL's own text, which may quote a row.
-            raise refused
 
     def close(self) -> None:
         """Close this thread's connection, where there is one."""

@@ -115,7 +115,7 @@ def _copy(tx: Transaction, file: ExtractFile) -> None:
     columns = sql.SQL(", ").join(map(sql.Identifier, file.extract.header))
     table = sql.Identifier(f"ehr_staging_{file.extract.name}")
     statement = sql.SQL("copy {table} ({columns}) from stdin with (format csv, force_null ({columns}))")
-    tx.cursor.copy_expert(statement.format(table=table, columns=columns), io.StringIO(file.body))
+    tx.copy(statement.format(table=table, columns=columns), io.StringIO(file.body))
 
 
 def _check(tx: Transaction, extract: Extract, today: date) -> list[Problem]:

@@ -15,7 +15,7 @@ from gtr_batch.config import DatabaseConfig
 from gtr_batch.db import queries
 from gtr_batch.db.connection import Transaction, connect
 from gtr_batch.db.faults import translate
-from gtr_batch.errors import ConfigError, DatabaseRefused, GtrError
+from gtr_batch.errors import ConfigError, DatabaseRefused
 from gtr_batch.ports import Progress
 
 _FILE = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
@@ -75,32 +75,26 @@ def migrate(dsn: str, progress: Progress | None = None) -> list[str]:
     DatabaseBusy
         The server does not answer, or not now.
     """
-    refused: GtrError | None = None
-    known = migrations()
+    known, done = migrations(), []
     connection = connect(DatabaseConfig(statement_timeout_s=_TIMEOUT_S), dsn, "migrate")
-    doing, done = "migrate", []
-    book = queries.load("migration")
     try:
         with connection:
-            Transaction(connection).run(book["lock"])
+            Transaction(connection, "migrate").run(_book()["lock"])
         with connection:
-            transaction = Transaction(connection)
-            if not (transaction.one(book["book_exists"]) or {})["found"]:
-                transaction.run(book["make_book"])
-            applied = transaction.all(book["applied"])
+            transaction = Transaction(connection, "migrate")
+            if not (transaction.one(_book()["book_exists"]) or {})["found"]:
+                transaction.run(_book()["make_book"])
+            applied = transaction.all(_book()["applied"])
         waiting = _waiting(known, applied)
         for migration in waiting:
-            doing = f"migration {migration.name}"
             _apply(connection, migration)
             done.append(migration.name)
             if progress is not None:
                 progress(len(done), len(waiting))
-    except psycopg2.Error as err:
-        refused = translate(err, doing)
+    except psycopg2.Error as err:  # a commit, or a connection that is gone
+        raise translate(err, "migrate") from None
     finally:
         connection.close()
-    if refused is not None:
-        raise refused
     return done
 
 
@@ -112,22 +106,15 @@ def pending(dsn: str) -> list[str]:
     DatabaseRefused
         As `migrate`.
     """
-    refused: GtrError | None = None
     applied: Sequence[dict] = []
     known = migrations()
     connection = connect(DatabaseConfig(), dsn, "pending migrations")
-    book = queries.load("migration")
     try:
-        with connection:
-            transaction = Transaction(connection)
-            if (transaction.one(book["book_exists"]) or {})["found"]:
-                applied = transaction.all(book["applied"])
-    except psycopg2.Error as err:
-        refused = translate(err, "pending migrations")
+        transaction = Transaction(connection, "pending migrations")
+        if (transaction.one(_book()["book_exists"]) or {})["found"]:
+            applied = transaction.all(_book()["applied"])
     finally:
         connection.close()
-    if refused is not None:
-        raise refused
     return [m.name for m in _waiting(known, applied)]
 
 
@@ -151,10 +138,13 @@ def _waiting(known: Sequence[Migration], applied: Sequence[dict]) -> list[Migrat
 
 
 def _apply(connection: psycopg2.extensions.connection, migration: Migration) -> None:
-    book = queries.load("migration")
     with connection:
-        transaction = Transaction(connection)
+        transaction = Transaction(connection, f"migration {migration.name}")
         if migration.number > 1:  # the first makes the role
-            transaction.run(book["become_owner"])
-        transaction.cursor.execute(migration.sql)
-        transaction.run(book["note"], number=migration.number, name=migration.name, sha256=migration.sha256)
+            transaction.run(_book()["become_owner"])
+        transaction.script(migration.sql)
+        transaction.run(_book()["note"], number=migration.number, name=migration.name, sha256=migration.sha256)
+
+
+def _book() -> dict[str, queries.Query]:
+    return queries.load("migration")

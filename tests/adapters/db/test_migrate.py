@@ -1,0 +1,138 @@
+"""Migrations: forward only, never edited, safe when two run at once."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from gtr_batch.db import migrate, pending
+from gtr_batch.db.migrate import migrations
+from gtr_batch.db.queries import sql_folder
+from gtr_batch.errors import ConfigError, DatabaseRefused
+
+
+@pytest.fixture
+def own_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of sql/ that a test may spoil."""
+    folder = tmp_path / "sql"
+    shutil.copytree(sql_folder(), folder)
+    monkeypatch.setenv("GTR_SQL_DIR", str(folder))
+    return folder
+
+
+def rows(dsn: str, statement: str) -> list[tuple]:
+    connection = psycopg2.connect(dsn)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
+    finally:
+        connection.close()
+
+
+def test_migrating_twice_applies_each_migration_once(empty_dsn):
+    names = [m.name for m in migrations()]
+    told = []
+
+    assert pending(empty_dsn) == names
+    assert migrate(empty_dsn, progress=lambda done, total: told.append((done, total))) == names
+    assert migrate(empty_dsn) == []
+    assert pending(empty_dsn) == []
+    assert told == [(i, len(names)) for i in range(1, len(names) + 1)]
+
+
+def test_two_migrations_at_once_apply_each_migration_once(empty_dsn):
+    applied: list[list[str]] = []
+
+    threads = [threading.Thread(target=lambda: applied.append(migrate(empty_dsn))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(map(len, applied)) == [0, len(migrations())]
+
+
+def test_refuses_to_go_on_where_an_applied_migration_was_edited(empty_dsn, own_sql):
+    migrate(empty_dsn)
+    edited = own_sql / "migrations" / "0002_night.sql"
+    edited.write_text(edited.read_text() + "\n-- one more thought\n")
+
+    with pytest.raises(DatabaseRefused, match="0002_night was edited"):
+        migrate(empty_dsn)
+    with pytest.raises(DatabaseRefused, match="0002_night was edited"):
+        pending(empty_dsn)
+
+
+def test_line_endings_of_a_checkout_are_no_edit(empty_dsn, own_sql):
+    migrate(empty_dsn)
+    path = own_sql / "migrations" / "0002_night.sql"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+
+    assert migrate(empty_dsn) == []
+
+
+def test_refuses_a_database_that_is_newer_than_the_checkout(empty_dsn, own_sql):
+    migrate(empty_dsn)
+    sorted((own_sql / "migrations").glob("*.sql"))[-1].unlink()
+
+    with pytest.raises(DatabaseRefused, match="install the newer version"):
+        migrate(empty_dsn)
+
+
+def test_a_migration_that_fails_leaves_those_before_it_and_nothing_of_itself(empty_dsn, own_sql):
+    number = len(migrations()) + 1
+    bad = own_sql / "migrations" / f"{number:04d}_half.sql"
+    bad.write_text("create table half (id integer);\nselect 1 / 0;\n")
+
+    with pytest.raises(DatabaseRefused, match=f"migration {bad.stem}.*22012"):
+        migrate(empty_dsn)
+
+    assert pending(empty_dsn) == [bad.stem]
+    assert rows(empty_dsn, "select to_regclass('half')") == [(None,)]
+
+
+@pytest.mark.parametrize("name", ["0099_gap.sql", "0002_double.sql", "12_short.sql", "0012-Dash.sql"])
+def test_refuses_migrations_with_gaps_doubles_or_odd_names(own_sql, name):
+    (own_sql / "migrations" / name).write_text("select 1;")
+
+    with pytest.raises(ConfigError, match="migration"):
+        migrations()
+
+
+def test_every_table_says_who_writes_it(dsn):
+    silent = rows(
+        dsn,
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v') "
+        "and coalesce(obj_description(oid), '') !~* '(written|wrote) by'",
+    )
+
+    assert silent == []
+
+
+def test_every_table_belongs_to_the_owner_role(dsn):
+    others = rows(
+        dsn,
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v') "
+        "and pg_get_userbyid(relowner) <> 'gtr_owner'",
+    )
+
+    assert others == []
+
+
+def test_the_reader_sees_views_and_no_table(dsn):
+    seen = rows(
+        dsn,
+        "select relname, relkind from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v') "
+        "and has_table_privilege('gtr_reader', oid, 'select') order by relname",
+    )
+
+    assert seen == [("schema_migration", "r"), ("worklist_annotation", "v")]
+
+
+def test_the_group_roles_cannot_log_in(dsn):
+    assert rows(dsn, "select count(*) from pg_roles where rolname ~ '^gtr_' and rolcanlogin") == [(0,)]
