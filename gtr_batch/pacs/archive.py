@@ -62,8 +62,7 @@ class Pacs:
 
     def find_studies(self, start: datetime, end: datetime, modality: str = "CT") -> list[StudyRecord]:
         """Studies with ``start <= study date and time < end``, oldest first; see `gtr_batch.pacs.find.StudyQuery`."""
-        with self._caller.associate([build_context(FIND)]) as line:
-            return find.StudyQuery(line, start, end, modality, self.config.answer_cap).run()
+        return find.StudyQuery(self._caller, start, end, modality, self.config.answer_cap).run()
 
     def find_series(self, study_uid: str) -> list[SeriesRecord]:
         """All series of a study, by series number."""

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 from pynetdicom import evt
@@ -141,26 +141,17 @@ class Arrivals:
 
 
 def is_whole(path: Path, uid: Uid) -> bool:
-    """Whether a file is a DICOM file of this instance that can be read to its end.
-
-    Values are skipped, not read: the file's length is compared with what its last element needs.
-    """
+    """Whether a file is a DICOM file of this instance that can be read to its end; values are not decoded."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            ds = dcmread(file, defer_size=256)
-            if ds.file_meta.get("MediaStorageSOPInstanceUID") != uid or not len(ds):
-                return False
-            return _end(ds) <= size
+        ds = dcmread(path)
+        if ds.file_meta.get("MediaStorageSOPInstanceUID") != uid or not len(ds):
+            return False
+        last = ds.get_item(max(ds.keys()))
     except (OSError, EOFError, InvalidDicomError, ValueError, AttributeError, KeyError, NotImplementedError):
         return False
-
-
-def _end(ds: Dataset) -> int:
-    last = ds.get_item(max(ds.keys()))
-    if isinstance(last, RawDataElement) and last.length != 0xFFFFFFFF:
-        return int(last.value_tell + last.length)
-    return 0  # undefined length: the reader has already found its end
+    # The reader takes what is left of a file for the last value; an undefined length it has followed to its end.
+    short = isinstance(last, RawDataElement) and last.length != 0xFFFFFFFF and len(last.value or b"") != last.length
+    return not short
 
 
 def _disk_error(err: OSError, uid: Uid) -> GtrError:

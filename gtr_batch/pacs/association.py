@@ -129,6 +129,7 @@ class OpenAssociation:
         self.watch = watch
         self.caller = caller
         self.peer = caller.peer
+        self.spent = False  # an answer ended in something else than Success: more of it may follow
 
     def accepted(self, sop_class: str) -> bool:
         """Whether the PACS accepted a presentation context for a SOP class."""

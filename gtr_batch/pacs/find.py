@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from pydicom import Dataset
 from pydicom.multival import MultiValue
+from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
 
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.errors import CaseRejected, PermanentError
 from gtr_batch.logs import get_logger
-from gtr_batch.pacs.association import OpenAssociation, refusal
+from gtr_batch.pacs.association import Caller, OpenAssociation, refusal
 
 log = get_logger("pacs")
 
@@ -34,12 +36,13 @@ class Capped(PermanentError):
 
 
 class StudyQuery:
-    """One search for studies over one association.
+    """One search for studies.
 
     Parameters
     ----------
-    line : OpenAssociation
-        With an accepted context for Study Root C-FIND.
+    caller : Caller
+        Opens the associations: one, and another after each answer that did not end in Success. Some PACS send Success
+        after a warning; on the same association it would be taken for the end of the next answer.
     start, end : datetime
         Naive, the PACS's own wall clock; ``start <= study < end``.
     modality : str
@@ -48,9 +51,11 @@ class StudyQuery:
         Answers after which this PACS is known to stop; 0 where it says so by its status.
     """
 
-    def __init__(self, line: OpenAssociation, start: datetime, end: datetime, modality: str, answer_cap: int) -> None:
-        self._line, self._start, self._end = line, start, end
+    def __init__(self, caller: Caller, start: datetime, end: datetime, modality: str, answer_cap: int) -> None:
+        self._caller, self._start, self._end = caller, start, end
         self._modality, self._cap = modality, answer_cap
+        self._stack = ExitStack()
+        self._open: OpenAssociation | None = None
         self._found: dict[tuple[str, str], Dataset] = {}
 
     def run(self) -> list[StudyRecord]:
@@ -61,9 +66,16 @@ class StudyQuery:
         """
         if self._end <= self._start:
             return []
-        self._days(self._start.date(), (self._end - timedelta(microseconds=1)).date())
-        inside = [ds for ds in self._found.values() if self._in_window(ds) and self._of_modality(ds)]
+        with self._stack:
+            self._days(self._start.date(), (self._end - timedelta(microseconds=1)).date())
+            inside = [ds for ds in self._found.values() if self._in_window(ds) and self._of_modality(ds)]
         return sorted(map(_study_record, inside), key=lambda r: (r.study_at or self._start, r.study_uid))
+
+    def _line(self) -> OpenAssociation:
+        if self._open is None or self._open.spent:
+            self._stack.close()
+            self._open = self._stack.enter_context(self._caller.associate([build_context(FIND)]))
+        return self._open
 
     def _days(self, first: date, last: date) -> None:
         dates = f"{first:%Y%m%d}" if first == last else f"{first:%Y%m%d}-{last:%Y%m%d}"
@@ -77,7 +89,7 @@ class StudyQuery:
         timeless = sum(1 for ds in self._found.values() if _text(ds, "StudyDate") == dates and _time(ds) is None)
         if timeless:
             # A range of StudyTime cannot find these; the ones seen are kept, others of the day may stay unseen.
-            log.warning("pacs.find.studies_without_time", date=dates, seen=timeless, peer=self._line.peer)
+            log.warning("pacs.find.studies_without_time", date=dates, seen=timeless, peer=self._caller.peer)
         low, high = 0, _DAY
         if first == self._start.date():
             low = self._start.hour * 60 + self._start.minute
@@ -100,8 +112,8 @@ class StudyQuery:
             return
         if high - low <= 1:
             raise Capped(
-                f"C-FIND of studies at {self._line.peer} on {day}, times {span}: the PACS caps its answers even within "
-                "one minute; nothing of this night was taken. Raise the limit of answers in the PACS"
+                f"C-FIND of studies at {self._caller.peer} on {day}, times {span}: the PACS caps its answers "
+                "even within one minute; nothing of this night was taken. Raise the limit of answers in the PACS"
             )
         middle = (low + high) // 2
         self._minutes(day, low, middle)
@@ -113,7 +125,7 @@ class StudyQuery:
             "STUDY", StudyDate=dates, StudyTime=times, StudyInstanceUID="", PatientID="", AccessionNumber="",
             StudyDescription="", ModalitiesInStudy="",
         )  # fmt: skip
-        answers, capped = find(self._line, query, "C-FIND of studies", self._cap)
+        answers, capped = find(self._line(), query, "C-FIND of studies", self._cap)
         for ds in answers:
             self._found.setdefault((_text(ds, "StudyInstanceUID"), _text(ds, "PatientID")), ds)
         log.debug("pacs.find.asked", dates=dates, times=times, answers=len(answers), capped=capped)
@@ -133,7 +145,7 @@ class StudyQuery:
         listed = _texts(ds, "ModalitiesInStudy")
         if not listed:  # an optional key that this PACS does not know: look at the series
             try:
-                series = find_series(self._line, _text(ds, "StudyInstanceUID"))
+                series = find_series(self._line(), _text(ds, "StudyInstanceUID"))
             except CaseRejected:
                 return True  # an unlawful UID is refused where the study becomes a case, with its reason
             listed = tuple(sorted({record.modality for record in series if record.modality}))
@@ -229,12 +241,13 @@ def find(line: OpenAssociation, query: Dataset, tried: str, answer_cap: int = 0)
                     f"{tried} at {line.peer}: answer {len(answers) + 1} cannot be decoded; not retried"
                 )
             answers.append(identifier)
-        elif status == 0x0000:
+            continue
+        line.spent = status != 0x0000
+        if status == 0x0000:
             return answers, 0 < answer_cap <= len(answers)
-        elif status & 0xFF00 == 0xA700 or answers:
+        if status & 0xFF00 == 0xA700 or answers:
             return answers, True
-        else:
-            raise refusal(tried, line.peer, status)
+        raise refusal(tried, line.peer, status)
     raise line.lost(tried)
 
 
