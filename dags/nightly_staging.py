@@ -19,10 +19,10 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from airflow.sdk import (
+    AsyncCallback,
     DeadlineAlert,
     DeadlineReference,
     Param,
-    SyncCallback,
     chain,
     dag,
     get_current_context,
@@ -166,7 +166,7 @@ def work_through(shard: list[str]) -> None:
         name="worklist ready",
         reference=DeadlineReference.DAGRUN_LOGICAL_DATE,
         interval=until_ready(CONFIG),
-        callback=SyncCallback(deadline_missed),
+        callback=AsyncCallback(deadline_missed),
     ),
     on_failure_callback=run_failed,
     doc_md=__doc__,

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from airflow.sdk import BaseNotifier
+from asgiref.sync import sync_to_async
 
 from gtr_airflow.connections import connection_or_none
 from gtr_batch.errors import GtrError
@@ -46,8 +47,11 @@ def run_failed(context: Any) -> None:
         tell(f"{run.dag_id} timed out", f"Run {run.run_id} was ended; its unfinished cases wait for a re-run.")
 
 
-def deadline_missed(context: Any) -> None:
-    """Deadline callback: the worklist is not ready by the morning.
+async def deadline_missed(context: Any) -> None:
+    """Deadline callback, run by the triggerer: the worklist is not ready by the morning.
+
+    Not by the executor: that would wait behind the very tasks that are late, and Airflow 3.3 refuses connections to
+    callbacks there (its workload token is not let into ``/execution/connections``).
 
     A night that is run again by hand was late before it began; its deadline is no news.
     """
@@ -55,7 +59,7 @@ def deadline_missed(context: Any) -> None:
     if run["run_type"] != "scheduled":
         log.info("night.deadline_of_a_rerun", run_id=run["dag_run_id"])
         return
-    tell(
+    await sync_to_async(tell)(
         f"{run['dag_id']}: the worklist is not ready",
         f"Run {run['dag_run_id']} is {run['state']} and was due at {due}. "
         "Finished cases are in the PACS already; `gtr status` shows the others.",

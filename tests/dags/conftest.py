@@ -62,3 +62,9 @@ def in_airflow(airflow_environ: dict[str, str]):
 def described(in_airflow) -> dict[str, Any]:
     """What Airflow made of each DAG file, by the file's name; see describe.py."""
     return {path.stem: in_airflow("describe.py", str(path)) for path in DAG_FILES}
+
+
+@pytest.fixture(scope="session")
+def nights(in_airflow) -> dict[str, Any]:
+    """How some whole nights (and days) ended, by what was special about them; see run_nights.py."""
+    return in_airflow("run_nights.py")

@@ -6,6 +6,7 @@ Prints, as JSON, how each night ended: the run's state, its task instances, the 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -16,9 +17,9 @@ from pathlib import Path
 from gtr_airflow import callbacks
 from gtr_batch import night as steps
 from gtr_batch import wiring
-from gtr_batch.config import load
+from gtr_batch.config import Config, load
 from gtr_batch.domain.case import Case, CaseState, Step
-from gtr_batch.errors import CaseRejected, ConfigError, PacsBusy, PacsUnreachable
+from gtr_batch.errors import CaseRejected, ConfigError, ExtractRefused, PacsBusy, PacsUnreachable
 from gtr_batch.night.runner import Shard
 from tests.fakes import FakeCaseBook
 
@@ -114,6 +115,22 @@ def run(shards: list[list[str]] | Exception, **when: object) -> dict:
     }
 
 
+def run_daily(dag_id: str, **fakes: object) -> dict:
+    """Run one of the small DAGs with this in the place of its one step; tell how it ended and who heard of it."""
+    told: list[str] = []
+    callbacks.tell = lambda subject, text: told.append(f"{subject}: {text}")
+    for name, fake in fakes.items():
+        setattr(wiring if name == "refresh_ehr" else steps, name, fake)
+    module = importlib.import_module(dag_id)
+    dag = next(made() for name, made in vars(module).items() if name in ("ehr_refresh", "keep_house"))
+    ended = dag.test(run_after=datetime(2026, 3, 2, 11, tzinfo=UTC), logical_date=None)
+    return {"state": str(ended.state), "told": told, "tries": [ti.try_number for ti in ended.get_task_instances()]}
+
+
+def refuse_extract(config: Config) -> dict:
+    raise ExtractRefused("biopsy.csv: column 'lauren' is missing; nothing was loaded")
+
+
 def deadline_of(logical_date: datetime) -> str:
     """Until when a run of this logical date must have ended, as Airflow notes it when the run is made."""
     from airflow.api.common.trigger_dag import trigger_dag
@@ -141,6 +158,14 @@ def main() -> None:
             "intake fails": run(ConfigError("settings are wrong"), **by_hand),
             "no PACS": run(PacsUnreachable("no answer from AE 'PACS'"), **by_hand),
         }
+        wiring.open_house = lambda config: contextlib.nullcontext("house")
+        days: list[str] = []
+        ended["bad extract"] = run_daily("ehr_refresh", refresh_ehr=refuse_extract)
+        ended["good extract"] = run_daily("ehr_refresh", refresh_ehr=lambda config: {"biopsy": 3})
+        ended["housekeeping"] = run_daily(
+            "housekeeping", housekeeping=lambda house, today: days.append(str(today)) or {}
+        )
+        ended["housekeeping"]["days"] = days
         ended["deadline"] = deadline_of(datetime(2026, 3, 4, 12, 30, tzinfo=UTC))
     print(json.dumps(ended))
 

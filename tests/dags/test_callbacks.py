@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -109,7 +110,7 @@ def test_of_other_errors_only_the_class_is_told_since_they_may_quote_a_patient(t
 
 
 def test_a_scheduled_night_that_is_late_is_told(told):
-    callbacks.deadline_missed(context=_deadline("scheduled"))
+    asyncio.run(callbacks.deadline_missed(context=_deadline("scheduled")))
 
     assert told[0][0] == "nightly_staging: the worklist is not ready"
     assert "was due at 2026-03-02T06:30" in told[0][1]
@@ -117,7 +118,7 @@ def test_a_scheduled_night_that_is_late_is_told(told):
 
 @pytest.mark.parametrize("run_type", ["manual", "backfill"])
 def test_a_night_that_is_run_again_is_not_told_to_be_late(told, run_type):
-    callbacks.deadline_missed(context=_deadline(run_type))
+    asyncio.run(callbacks.deadline_missed(context=_deadline(run_type)))
 
     assert told == []
 

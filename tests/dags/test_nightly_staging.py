@@ -8,17 +8,14 @@ import pytest
 
 from tests.dags.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow  # whole nights
+
 ROOMS = ["retrieve", "validate", "preprocess", "stage", "nomogram", "report", "deliver"]
 
 
 @pytest.fixture(scope="module")
 def dag(described):
     return described["nightly_staging"]["dags"]["nightly_staging"]
-
-
-@pytest.fixture(scope="module")
-def nights(in_airflow):
-    return in_airflow("run_nights.py")
 
 
 def _of(night: dict, task: str) -> dict[str, str]:
@@ -68,7 +65,6 @@ def test_a_night_is_due_by_the_morning(dag, nights):
     assert nights["deadline"] == "2026-03-05T06:30:00+00:00"  # of the night of 4 March
 
 
-@pytest.mark.slow
 def test_one_failed_case_turns_its_task_and_the_run_red_and_is_named(nights):
     night = nights["mixed"]
 
@@ -131,7 +127,7 @@ def test_a_night_whose_cases_cannot_be_found_out_is_red_although_no_case_failed(
 
 
 def test_the_night_is_the_parameter_or_the_evening_of_the_logical_date(nights):
-    asked = {what: night["calls"][0] for what, night in nights.items() if what != "deadline"}
+    asked = {what: nights[what]["calls"][0] for what in ("mixed", "refused only")}
 
     assert asked["mixed"] == ["query_pacs", "2026-03-01"]
     assert asked["refused only"] == ["query_pacs", "2026-03-02"]
