@@ -365,6 +365,17 @@ def test_a_file_cut_anywhere_is_not_whole(series, tmp_path, keep):
     assert not is_whole(path, uid)
 
 
+def test_a_compressed_file_without_its_end_is_not_whole(series, tmp_path):
+    path, ds = tmp_path / "x.dcm", series[0]
+    ds.compress(RLELossless, generate_instance_uid=False)
+    ds.save_as(path, enforce_file_format=True)
+    assert is_whole(path, ds.SOPInstanceUID)
+
+    path.write_bytes(path.read_bytes()[:-8])
+
+    assert not is_whole(path, ds.SOPInstanceUID)
+
+
 def test_a_file_of_another_instance_is_not_whole(series, tmp_path):
     path = tmp_path / "x.dcm"
     series[0].save_as(path, enforce_file_format=True)
