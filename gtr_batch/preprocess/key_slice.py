@@ -15,7 +15,6 @@ import pydicom
 from attrs import field, frozen
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
-from gtr_batch.config import ReportConfig
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.staging import KeySliceSource
 from gtr_batch.errors import CaseRejected
@@ -27,6 +26,7 @@ _NOT_KEY_TITLES = frozenset(
     {"113001", "113010", "113037", "113038", "113039"}
     | {"113030", "113031", "113032", "113033", "113034", "113035", "113018"}
 )
+_OBSERVER_TYPE, _DEVICE = "121005", "121007"  # TID 1002
 
 
 @frozen
@@ -45,7 +45,6 @@ def find_key_slice(
     ehr_sop_uid: str | None = None,
     segmentations: Sequence[Path] = (),
     locator: Callable[[], np.ndarray] | None = None,
-    own_manufacturer: str = ReportConfig().manufacturer,
 ) -> KeySlice:
     """Choose the key slice.
 
@@ -56,15 +55,13 @@ def find_key_slice(
         instance are placed by position.
     key_objects : sequence of Path
         Key Object Selection documents of the study. The newest that belongs to this series counts; what rejects or
-        merely lists images does not, nor what this service wrote itself.
+        merely lists images does not, nor what a device observed: this service writes such a document every night.
     ehr_sop_uid : str, optional
         The EHR's referenced SOP Instance UID.
     segmentations : sequence of Path
         Segmentations and RT structure sets of the study.
     locator : callable, optional
         Returns a score per slice, in the order of `series`; called only when all else fails.
-    own_manufacturer : str
-        *Manufacturer* of our own objects.
 
     Raises
     ------
@@ -73,7 +70,7 @@ def find_key_slice(
     """
     sop_uids = tuple(series.sop_instance_uids) if isinstance(series, Volume) else tuple(str(u) for u in series)
     notes: list[str] = []
-    marked = _from_key_objects(key_objects, sop_uids, own_manufacturer, notes)
+    marked = _from_key_objects(key_objects, sop_uids, notes)
     if marked is not None:
         return KeySlice(marked, KeySliceSource.KEY_OBJECT, tuple(notes))
     if ehr_sop_uid:
@@ -116,7 +113,7 @@ def _read(paths: Sequence[Path], notes: list[str]) -> list[pydicom.Dataset]:
     return read
 
 
-def _from_key_objects(paths: Sequence[Path], sop_uids: tuple[str, ...], own: str, notes: list[str]) -> str | None:
+def _from_key_objects(paths: Sequence[Path], sop_uids: tuple[str, ...], notes: list[str]) -> str | None:
     found = []
     for ds in _read(paths, notes):
         if ds.get("SOPClassUID") != KeyObjectSelectionDocumentStorage:
@@ -124,8 +121,8 @@ def _from_key_objects(paths: Sequence[Path], sop_uids: tuple[str, ...], own: str
         title = ds.get("ConceptNameCodeSequence")
         if title and title[0].get("CodeValue") in _NOT_KEY_TITLES:
             notes.append(f"a key object selection titled {title[0].CodeValue} was passed over")
-        elif ds.get("Manufacturer") == own:
-            notes.append("a key object selection by this service was passed over")
+        elif _observers(ds) == {_DEVICE}:
+            notes.append("a key object selection by a device was passed over")
         else:
             written = f"{ds.get('ContentDate') or ''}{ds.get('ContentTime') or ''}"
             found.append((written, str(ds.get("SOPInstanceUID")), list(_referenced(ds))))
@@ -137,6 +134,15 @@ def _from_key_objects(paths: Sequence[Path], sop_uids: tuple[str, ...], own: str
             return inside[0]
         notes.append("a key object selection points to no instance of this series")
     return None
+
+
+def _observers(ds: pydicom.Dataset) -> set[str]:
+    """Code values of the document's observer types, none where it names no observer."""
+    return {
+        str(item.ConceptCodeSequence[0].CodeValue)
+        for item in ds.get("ContentSequence", [])
+        if item.get("ValueType") == "CODE" and item.ConceptNameCodeSequence[0].CodeValue == _OBSERVER_TYPE
+    }
 
 
 def _referenced(item: pydicom.Dataset) -> Iterator[str]:

@@ -6,6 +6,8 @@ import torch
 
 from gtr_batch.domain.model import PreprocessingContract
 
+FLAT = 1e-3
+
 
 def clip(hu: torch.Tensor, contract: PreprocessingContract) -> torch.Tensor:
     """HU within the contract's limits; in place."""
@@ -29,8 +31,8 @@ def z_score(slices: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     slices : torch.Tensor
-        Shape ``(slices, rows, columns)``.
+        Shape ``(slices, rows, columns)``, in units of the window's output, where less than `FLAT` is rounding.
     """
     centred = slices - slices.mean(dim=(1, 2), keepdim=True)
     deviation = centred.square().mean(dim=(1, 2), keepdim=True).sqrt()
-    return torch.where(deviation > 1e-6, centred / deviation.clamp_min(1e-6), torch.zeros_like(centred))
+    return torch.where(deviation > FLAT, centred / deviation.clamp_min(FLAT), torch.zeros_like(centred))

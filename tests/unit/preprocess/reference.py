@@ -117,9 +117,9 @@ def _slice(image, volume, corrected, field, index, contract) -> np.ndarray:
             clamped, size, sitk.Transform(), sitk.sitkLinear, position, volume.GetSpacing(), image.GetDirection(), -1024
         )
         one = sitk.GetArrayFromImage(sitk.IntensityWindowing(one, *contract.window_hu, *contract.window_out))[0]
-        lower = min(max(math.floor(along), 0), field.shape[0] - 2)
-        share = min(max(along - lower, 0.0), 1.0)
-        plane = one / np.exp((1 - share) * field[lower] + share * field[lower + 1])
+        planes = np.clip(math.floor(along) - 1, 0, len(field) - 4) + np.arange(4)
+        weights = [np.prod([(along - q) / (p - q) for q in planes if q != p]) for p in planes]  # Lagrange
+        plane = one / np.exp(np.tensordot(weights, field[planes], 1))
     resized = torch.nn.functional.interpolate(
         torch.from_numpy(plane)[None, None],
         (contract.size, contract.size),
