@@ -78,9 +78,9 @@ def validate(shard: list[str]) -> list[str]:
     return _in_the_night("validate", shard)
 
 
-@task(**SHARD, execution_timeout=timedelta(hours=2))
+@task(**SHARD, pool="gpu", execution_timeout=timedelta(hours=2))
 def preprocess(shard: list[str]) -> list[str]:
-    """Key slice and neighbours, as the model's contract says."""
+    """Key slice and neighbours, as the model's contract says; the key slice locator runs the network too."""
     return _in_the_night("preprocess", shard)
 
 

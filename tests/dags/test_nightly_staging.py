@@ -48,7 +48,7 @@ def test_associations_and_gpu_are_rationed_by_pools(dag):
     pools = {name: task["pool"] for name, task in dag["tasks"].items()}
 
     assert {name for name, pool in pools.items() if pool == "pacs"} == {"query_pacs", "intake", "retrieve", "deliver"}
-    assert {name for name, pool in pools.items() if pool == "gpu"} == {"stage"}
+    assert {name for name, pool in pools.items() if pool == "gpu"} == {"preprocess", "stage"}
 
 
 def test_the_pools_that_are_used_are_the_pools_that_are_shipped(dag):
