@@ -13,7 +13,7 @@ import typer
 from rich.progress import Progress
 
 from gtr_batch.cli.shell import RED, bars, err, out, speaks_plainly
-from gtr_batch.cli.table import night_table
+from gtr_batch.cli.table import show_night
 
 app = typer.Typer(help="A night of the synthetic hospital through the real Airflow.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Option(help="Where the demo lives.")]
@@ -90,7 +90,7 @@ def _night(folder: Path, ct: Path | None, key_slice: str | None, stay: bool = Fa
     demo.clear()
     with _step("PostgreSQL and its schema"):
         demo.start_database()
-    with _step("Airflow's own database and pools"):
+    with _step("Airflow's own database"):
         demo.prepare_airflow()
     with _step("Airflow: API server, scheduler, DAG processor, triggerer"):
         demo.start_airflow()  # it comes up while the patients are made
@@ -110,7 +110,7 @@ def _night(folder: Path, ct: Path | None, key_slice: str | None, stay: bool = Fa
             return False
     os.environ.update(demo.environ)
     rows, wrong = _rows(demo)
-    out.print(night_table(demo.night, rows))
+    show_night(out, demo.night, rows)
     for line in show_results(demo, rows):
         out.print(line, highlight=False)
     for sentence in wrong:

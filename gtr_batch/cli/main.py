@@ -11,7 +11,7 @@ import typer
 from gtr_batch import __version__, logs
 from gtr_batch.cli import demo, doctor, model, pacs
 from gtr_batch.cli.shell import bars, err, out, parse_night, print_json, speaks_plainly, step_bars
-from gtr_batch.cli.table import night_table
+from gtr_batch.cli.table import show_night
 
 app = typer.Typer(
     help="Gastric cancer T staging, every night, from PACS to PACS.",
@@ -72,7 +72,7 @@ def night(
     if as_json:
         print_json({**summary, "cases": cases})
     else:
-        out.print(night_table(when, cases))
+        show_night(out, when, cases)
 
 
 @app.command()
@@ -91,7 +91,7 @@ def status(night: Night = None, as_json: Json = False) -> None:
     if as_json:
         print_json({"night": str(when), "summary": summary, "cases": rows})
     else:
-        out.print(night_table(when, rows))
+        show_night(out, when, rows)
         if summary is None:
             out.print("[yellow]The night is not closed yet.[/]")
 
@@ -179,5 +179,6 @@ def ehr_load(
     if as_json:
         print_json(found)
         return
-    for name, counts in found.items():
-        out.print(f"{name}: {counts}")
+    for file in found["files"]:
+        counts = ", ".join(f"{file[what]} {what}" for what in ("inserted", "updated", "unchanged"))
+        out.print(f"{file['file']:<16} {file['rows']} rows: {counts}", highlight=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -19,8 +20,9 @@ from gtr_batch.errors import GtrError, InputRefused, NightFailed, TransientError
 WRONG_INPUT = 2
 RED, MUST_MEND, TRY_LATER = 1, 3, 4
 
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
+# Where there is no terminal to ask, a table may be as wide as a log page.
+out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 150)
+err = Console(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else 150)
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -1,4 +1,4 @@
-"""A night's cases as a table."""
+"""A night's cases as a table, and what is to say of single ones below it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,39 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
+from gtr_batch.domain.staging import Flag
+
+_SOURCE = {"key_object_selection": "KOS", "ehr_reference": "EHR", "segmentation": "outline", "automatic": "automatic"}
 _COLOUR = {"committed": "green", "refused": "yellow", "failed": "bold red"}
 
 
-def night_table(night: date, rows: Sequence[dict[str, Any]]) -> Table:
-    """State, T stage, probabilities, flags and reason of each case; no PHI."""
-    table = Table(title=f"Night {night}: {len(rows)} cases", show_lines=False, pad_edge=False)
-    for heading in ("case", "state", "cT", "P(T1 T2 T3 T4)", "nomogram", "key slice", "flags, reason"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("case", "state"))
+def show_night(console: Console, night: date, rows: Sequence[dict[str, Any]]) -> None:
+    """State, T stage, probabilities and flags of each case; reasons of refusals and failures in full below. No PHI."""
+    table = Table(title=f"Night {night}: {len(rows)} cases", pad_edge=False)
+    for heading in ("case", "state", "cT", "P(T1 T2 T3 T4)", "nomogram", "key slice"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("flags", overflow="fold")
     for row in rows:
         colour = _COLOUR.get(row["state"], "cyan")
+        flags = [flag for flag in row["flags"] if flag != Flag.DEMO_MODEL]
         table.add_row(
             row["case_id"][:8],
             f"[{colour}]{row['state']}[/]",
-            row.get("t_stage") or "",
-            _shares(row.get("probabilities")),
-            _shares(row.get("nomogram")),
-            row.get("key_slice_source") or "",
-            "; ".join([*row.get("flags", []), *([row["reason"]] if row.get("reason") else [])]),
+            row["t_stage"] or "",
+            _shares(row["probabilities"]),
+            _shares(row["nomogram"]),
+            _SOURCE.get(row["key_slice_source"], ""),
+            ", ".join(flag.replace("_", " ") for flag in flags),
         )
-    return table
+    console.print(table)
+    for row in rows:
+        if row["reason"]:
+            console.print(f"{row['case_id'][:8]} {row['state']}: {row['reason']}", highlight=False)
+    if any(Flag.DEMO_MODEL in row["flags"] for row in rows):
+        console.print("[yellow]Demo model, not for patients.[/] AI results, not verified.")
 
 
 def _shares(values: Sequence[float] | None) -> str:

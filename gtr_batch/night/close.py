@@ -111,6 +111,9 @@ def case_rows(house: House, night: date) -> list[dict[str, Any]]:
     rows = []
     for case in house.book.of_night(night):
         staging, score = house.book.staging(case.case_id), house.book.score(case.case_id)
+        delivered = [e for e in house.book.events(case.case_id) if e["state"] == CaseState.COMMITTED]
+        flags = [str(f) for f in staging.flags] if staging else []
+        flags += [flag for e in delivered for flag in e["detail"].get("flags", []) if flag not in flags]
         reason = ""
         if case.refusal is not None:
             reason = f"{case.refusal.code}: {case.refusal.sentence}"
@@ -128,7 +131,7 @@ def case_rows(house: House, night: date) -> list[dict[str, Any]]:
                 "nomogram": list(score.probabilities.values) if score else None,
                 "points": dict(score.points) if score else None,
                 "key_slice_source": str(staging.key_slice_source) if staging else None,
-                "flags": [str(f) for f in staging.flags] if staging else [],
+                "flags": flags,
                 "model_version": staging.model_version if staging else None,
                 "refusal": str(case.refusal.code) if case.refusal else None,
                 "reason": reason,

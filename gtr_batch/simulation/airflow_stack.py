@@ -18,7 +18,14 @@ from typing import Any
 
 from gtr_batch.errors import ConfigError, PermanentError
 
-COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+# Airflow's log servers listen on all interfaces and cannot be told otherwise, so they are not started: on one machine
+# the API server reads the log files itself.
+COMPONENTS = {
+    "api-server": (),
+    "scheduler": ("--skip-serve-logs",),
+    "dag-processor": (),
+    "triggerer": ("--skip-serve-logs",),
+}
 USER = "admin"
 
 
@@ -83,10 +90,6 @@ class AirflowStack:
             "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "3600",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_HOST": "127.0.0.1",
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
-            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "GX_ANALYTICS_ENABLED": "False",
         }
 
@@ -114,10 +117,10 @@ class AirflowStack:
         """Start the components, each in a session of its own so that they outlive us where that is wanted."""
         logs = self.home / "components"
         logs.mkdir(exist_ok=True, mode=0o700)
-        for name in COMPONENTS:
+        for name, options in COMPONENTS.items():
             with (logs / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", "airflow", name],
+                    [sys.executable, "-m", "airflow", name, *options],
                     env=self.environ,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -143,10 +143,9 @@ retry_delay_s = 5
         load_files(config, self.folder / "dicom", progress=progress)
 
     def prepare_airflow(self) -> None:
-        """Airflow's database and pools."""
+        """Airflow's own database."""
         assert self.stack is not None  # start_database makes it
         self.stack.airflow("db", "migrate")
-        self.stack.airflow("pools", "import", str(REPOSITORY / "plugins" / "gtr_airflow" / "pools.json"))
 
     def start_airflow(self) -> None:
         """Start the four components."""
@@ -155,9 +154,12 @@ retry_delay_s = 5
         self._remember(*(p.pid for p in self.stack.processes.values()))
 
     def wait_for_airflow(self) -> None:
-        """Wait until the components answer and the DAGs are known."""
+        """Wait until all answer and the DAGs are known; make the pools, without which nothing is scheduled."""
         assert self.stack is not None  # start_database makes it
         self.stack.wait_until_ready(DAGS)
+        pools = json.loads((REPOSITORY / "plugins" / "gtr_airflow" / "pools.json").read_text())
+        for name, pool in pools.items():
+            self.stack.api("POST", "pools", {"name": name, **pool})
 
     def run(
         self, dag_id: str, conf: dict[str, Any], tell: Callable[[list[dict[str, Any]]], None], timeout_s: float
