@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any, TextIO
 
 import psycopg2
 import psycopg2.extensions
@@ -55,7 +55,7 @@ class Transaction:
         self._execute(query, parameters)
         return [dict(row) for row in self._cursor.fetchall()]
 
-    def copy(self, statement: Composable, rows: IO[str]) -> None:
+    def copy(self, statement: Composable, rows: TextIO) -> None:
         """COPY FROM STDIN."""
         self._guard("copy", lambda: self._cursor.copy_expert(statement, rows))
 

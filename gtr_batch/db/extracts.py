@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from attrs import field, frozen
+from attrs import frozen
 
 from gtr_batch.domain.clinical import Differentiation, Lauren
 
@@ -48,7 +48,7 @@ class Extract:
 
     name: str
     columns: tuple[Column, ...]
-    key: tuple[str, ...] = field(converter=tuple)
+    key: tuple[str, ...]
 
     @property
     def file(self) -> str:

@@ -27,4 +27,4 @@ grant usage, create on schema public to gtr_owner;
 grant usage on schema public to gtr_app, gtr_reader;
 
 alter table schema_migration owner to gtr_owner;
-grant select on schema_migration to gtr_app, gtr_reader;
+grant select on schema_migration to gtr_app;

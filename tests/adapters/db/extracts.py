@@ -24,10 +24,11 @@ EXTRACTS: dict[str, str] = {
 }
 
 
-def write(folder: Path, **changed: str | bytes | None) -> Path:
-    """Write the extracts; `changed` replaces the content of a file, or leaves it out where None."""
+def write(folder: Path, *only: str, **changed: str | bytes) -> Path:
+    """Write the extracts, or `only` these and the `changed` ones; `changed` gives other content."""
     folder.mkdir(exist_ok=True)
+    names = {*only, *changed} if only else {*EXTRACTS}
     for name, content in {**EXTRACTS, **changed}.items():
-        if content is not None:
+        if name in names:
             (folder / f"{name}.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     return folder

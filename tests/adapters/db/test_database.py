@@ -129,7 +129,7 @@ def test_a_wrong_password_or_database_is_a_wrong_setting(dsn):
 
     for given in (wrong, absent):
         with (
-            pytest.raises(ConfigError, match="database[.]dsn") as caught,
+            pytest.raises(ConfigError, match=r"database\.dsn") as caught,
             Database(DatabaseConfig(dsn=given)).transaction("test"),
         ):
             pass

@@ -131,7 +131,7 @@ def test_the_reader_sees_views_and_no_table(dsn):
         "and has_table_privilege('gtr_reader', oid, 'select') order by relname",
     )
 
-    assert seen == [("schema_migration", "r"), ("worklist_annotation", "v")]
+    assert seen == [("worklist_annotation", "v")]
 
 
 def test_the_group_roles_cannot_log_in(dsn):

@@ -1,0 +1,145 @@
+"""The view `worklist_annotation`, as the reader sees it."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import attrs
+import pytest
+
+from gtr_batch.config import DatabaseConfig
+from gtr_batch.db import Database, PostgresCaseBook
+from gtr_batch.db.queries import Query
+from gtr_batch.domain.case import Case, CaseState, Failure, Step
+from gtr_batch.domain.clinical import Covariates
+from gtr_batch.domain.delivery import Commitment
+from gtr_batch.domain.identifiers import case_id
+from gtr_batch.domain.refusal import Refusal, RefusalCode
+from gtr_batch.errors import DatabaseRefused
+from tests.adapters.db.test_case_book import a_case, a_score, a_staging
+from tests.fixtures_db import as_role
+
+ALL = Query("all", frozenset(), "select * from worklist_annotation order by study_uid")
+
+
+@pytest.fixture
+def book(database):
+    return PostgresCaseBook(database)
+
+
+@pytest.fixture
+def worklist(dsn):
+    """A function that reads the view with the rights of gtr_reader."""
+    reader = Database(DatabaseConfig(dsn=as_role(dsn, "gtr_reader")))
+
+    def read() -> list[dict]:
+        with reader.transaction("worklist") as tx:
+            return tx.all(ALL)
+
+    yield read
+    reader.close()
+
+
+def bring(book, case: Case, to: CaseState, version: str = "v1") -> None:
+    book.record([case])
+    book.save_staging(case.case_id, a_staging(version, flags=()))
+    book.save_score(case.case_id, a_score(), Covariates())
+    book.advance(case.case_id, to)
+
+
+def test_shows_the_result_of_a_study(book, worklist):
+    case = a_case()
+    bring(book, case, CaseState.COMMITTED)
+
+    [row] = worklist()
+
+    assert (row["accession_number"], row["study_uid"], row["case_id"]) == ("ACC1", "1.2.1", case.case_id)
+    assert (row["state"], row["ct"], row["label"]) == ("committed", "cT3", "AI result - not verified")
+    assert [row[f"p_t{i}"] for i in range(1, 5)] == [0.1, 0.2, 0.6, 0.1]
+    assert [row[f"nomogram_p_t{i}"] for i in range(1, 5)] == [0.1, 0.2, 0.6, 0.1]
+    assert (row["nomogram_low"], row["nomogram_high"]) == ([0.05, 0.1, 0.4, 0.05], [0.2, 0.3, 0.7, 0.2])
+    assert (row["nomogram_points_total"], row["key_slice_source"], row["model_version"]) == (
+        120.5,
+        "ehr_reference",
+        "v1",
+    )
+    assert row["delivered_at"] is not None
+
+
+def test_holds_no_patient(book, worklist):
+    bring(book, a_case(patient_id="SECRET"), CaseState.COMMITTED)
+
+    [row] = worklist()
+
+    assert "SECRET" not in str(row)
+    assert not [column for column in row if "name" in column or "patient" in column or "birth" in column]
+
+
+def test_is_not_delivered_before_the_pacs_has_committed(book, worklist):
+    bring(book, a_case(), CaseState.STORED)
+
+    [row] = worklist()
+
+    assert (row["state"], row["ct"], row["delivered_at"]) == ("stored", "cT3", None)
+
+
+def test_says_where_the_pacs_offers_no_commitment(book, worklist):
+    case = a_case()
+    bring(book, case, CaseState.COMMITTED)
+    book.save_commitment(case.case_id, Commitment(False), frozenset({"2.25.1"}))
+
+    [row] = worklist()
+
+    assert row["flags"] == ["no_storage_commitment"]
+
+
+def test_shows_a_refusal_with_its_reason_and_no_result(book, worklist):
+    case = a_case()
+    bring(book, case, CaseState.STAGED)
+    book.refuse(case.case_id, Step.STAGE, Refusal(RefusalCode.NON_FINITE_OUTPUT, "not finite"))
+
+    [row] = worklist()
+
+    assert (row["refusal_code"], row["refusal_sentence"]) == ("non_finite_output", "not finite")
+    assert (row["ct"], row["p_t1"], row["nomogram_p_t1"], row["model_version"]) == (None, None, None, None)
+
+
+def test_shows_no_result_that_was_written_but_not_reached(book, worklist):
+    case = a_case()
+    book.record([case])
+    book.save_staging(case.case_id, a_staging())
+    book.fail(case.case_id, Failure(Step.STAGE, "GpuOutOfMemory: …", True))
+
+    [row] = worklist()
+
+    assert (row["state"], row["ct"]) == ("failed", None)
+
+
+def test_shows_the_latest_result_of_a_study_once(book, worklist):
+    older, newer, refused = (
+        attrs.evolve(a_case(), case_id=case_id("1.2.1", series), series_uid=series, night=night)
+        for series, night in (("1.1", date(2026, 3, 1)), ("1.2", date(2026, 3, 2)), ("1.3", date(2026, 3, 3)))
+    )
+    bring(book, newer, CaseState.COMMITTED, "v2")
+    bring(book, older, CaseState.COMMITTED, "v1")
+    book.record([refused])
+    book.refuse(refused.case_id, Step.INTAKE, Refusal(RefusalCode.NO_PORTAL_VENOUS_SERIES, "none"))
+
+    [row] = worklist()
+
+    assert (row["case_id"], row["model_version"], row["ct"]) == (newer.case_id, "v2", "cT3")
+
+
+def test_the_reader_reads_no_table_and_writes_nothing(book, dsn):
+    bring(book, a_case(study_at=datetime(2026, 3, 1)), CaseState.COMMITTED)
+    reader = Database(DatabaseConfig(dsn=as_role(dsn, "gtr_reader")))
+
+    for sql in (
+        "select * from staging_case",
+        "select * from ehr_patient",
+        "update worklist_annotation set state = 'found'",
+        "insert into night (night) values ('2026-03-01')",
+    ):
+        with pytest.raises(DatabaseRefused, match=r"42501|55000"), reader.transaction("reader") as tx:
+            tx.script(sql)
+    reader.close()
