@@ -1,8 +1,8 @@
 """Presentation contexts: what we offer, so that the PACS can send every object as it stores it.
 
-One context carries one accepted transfer syntax, chosen by the acceptor. A context that lists uncompressed and
-compressed syntaxes together therefore lets a PACS choose uncompressed and transcode (or fail) where it holds JPEG 2000.
-So each compressed syntax has a context of its own, and uncompressed little endian is the first.
+One context carries one accepted transfer syntax, chosen by the acceptor. A context that lists several therefore lets a
+PACS choose uncompressed and transcode (or fail) where it holds JPEG 2000, or choose Implicit VR, which loses the VR of
+private elements. So for retrieving each syntax has a context of its own.
 """
 
 from __future__ import annotations
@@ -53,13 +53,8 @@ MAX_CONTEXTS = 128  # context ids are odd and one byte long (PS3.8, 9.3.2.2)
 def retrieve_contexts() -> list[PresentationContext]:
     """Storage contexts for C-GET, one a transfer syntax; below 100 of the 128 that an association may have."""
     return [
-        build_context(sop_class, syntaxes) for sop_class in STORAGE_CLASSES for syntaxes in _alternatives(sop_class)
+        build_context(sop_class, syntax) for sop_class in STORAGE_CLASSES for syntax in accepted_syntaxes(sop_class)
     ]
-
-
-def accepted_syntaxes(sop_class: str) -> list[str]:
-    """Transfer syntaxes that our Storage SCP takes for a SOP class, uncompressed first."""
-    return [syntax for group in _alternatives(sop_class) for syntax in group]
 
 
 def store_contexts(kinds: Iterable[tuple[str, str]]) -> list[PresentationContext]:
@@ -71,9 +66,10 @@ def store_contexts(kinds: Iterable[tuple[str, str]]) -> list[PresentationContext
     return [build_context(sop_class, list(group)) for sop_class, group in wanted]
 
 
-def _alternatives(sop_class: str) -> list[list[str]]:
+def accepted_syntaxes(sop_class: str) -> list[str]:
+    """Transfer syntaxes that we take for a SOP class, uncompressed first, explicit before implicit."""
     if sop_class in IMAGES:
-        return [UNCOMPRESSED, *([s] for s in COMPRESSED_IMAGE)]
+        return [*UNCOMPRESSED, *COMPRESSED_IMAGE]
     if sop_class in DERIVED:
-        return [UNCOMPRESSED, *([s] for s in LOSSLESS_DERIVED)]
-    return [UNCOMPRESSED, [uid.DeflatedExplicitVRLittleEndian]]
+        return [*UNCOMPRESSED, *LOSSLESS_DERIVED]
+    return [*UNCOMPRESSED, uid.DeflatedExplicitVRLittleEndian]

@@ -269,7 +269,7 @@ def test_finds_a_night_in_qrscp(pacs_at, night, tmp_path, free_port):
 def test_finds_a_night_in_orthanc_capped_or_not(pacs_at, need_program, night, tmp_path, free_port, limit):
     program = need_program("Orthanc", "orthanc")
     with orthanc(program, tmp_path / "orthanc", free_port, LimitFindResults=limit):
-        pacs = pacs_at(free_port, called_ae_title="ORTHANC", answer_cap=limit)
+        pacs = pacs_at(free_port, called_ae_title="ORTHANC")
         pacs.store(night)
         found = pacs.find_studies(datetime(2026, 3, 1, 18), datetime(2026, 3, 2, 18))
         series = pacs.find_series(found[0].study_uid)

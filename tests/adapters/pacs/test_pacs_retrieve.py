@@ -10,13 +10,14 @@ from copy import deepcopy
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 from pynetdicom import evt
 
 from gtr_batch.errors import (
     AssociationLost,
     CaseRejected,
     ConfigError,
+    GtrError,
     PacsBusy,
     PermanentError,
     RetrieveIncomplete,
@@ -50,6 +51,7 @@ def test_retrieves_from_qrscp_what_was_stored(pacs_at, series, series_folder, tm
     assert [p.name for p in paths] == [f"{uid}.dcm" for uid in uids]
     assert names(tmp_path / "out") == sorted(p.name for p in paths)
     assert [dcmread(p).PixelData for p in paths] == [ds.PixelData for ds in series]
+    assert {dcmread(p).file_meta.TransferSyntaxUID for p in paths} == {ExplicitVRLittleEndian}
     assert seen[0] == (0, 12) and seen[-1] == (12, 12)
     assert {oct(p.stat().st_mode & 0o777) for p in paths} == {"0o600"}
 
@@ -417,6 +419,23 @@ def test_two_retrieves_share_our_storage_scp(pacs_at, series, tmp_path):
             thread.join(30)
 
     assert [len(names(tmp_path / str(i))) for i in range(2)] == [6, 6]
+
+
+def test_what_arrives_under_another_ae_title_is_not_taken(pacs_at, series, tmp_path):
+    peer, our_port = HostilePacs(series, ae_title="STRANGER"), a_free_port()
+    peer.move_to = ("127.0.0.1", our_port)
+    with peer.running(), pytest.raises(GtrError, match="0xA801"):
+        pacs_at(peer, retrieve_mode="move", move_port=our_port).retrieve(*wanted(series), tmp_path)
+
+    assert names(tmp_path) == []
+
+
+def test_a_port_that_somebody_else_holds_is_tried_again_later(pacs_at, series, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken, HostilePacs(series).running() as peer:
+        port = taken.getsockname()[1]
+        pacs = pacs_at(peer, retrieve_mode="move", move_port=port, acse_timeout_s=0.3)
+        with pytest.raises(TransientError, match=f"127.0.0.1:{port}"):
+            pacs.retrieve(*wanted(series), tmp_path)
 
 
 def test_our_storage_scp_never_listens_on_all_interfaces(pacs_at, series, tmp_path):
