@@ -13,7 +13,7 @@ from pathlib import Path
 from attrs import frozen
 
 from gtr_batch.domain.case import Case
-from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
+from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
 from gtr_batch.domain.staging import Flag
 from gtr_batch.errors import CommitmentPending, DeliveryRefused, TransientError
 from gtr_batch.logs import get_logger
@@ -22,6 +22,12 @@ from gtr_batch.ports import ImageArchive
 log = get_logger("deliver")
 
 _SUCCESS = 0x0000
+_ORDER = (  # what others point at comes first
+    ObjectKind.PARAMETRIC_MAP,
+    ObjectKind.SECONDARY_CAPTURE,
+    ObjectKind.KEY_OBJECTS,
+    ObjectKind.STRUCTURED_REPORT,
+)
 
 
 @frozen
@@ -56,7 +62,7 @@ def deliver_case(
     Parameters
     ----------
     objects : sequence of ReportObject
-        Stored in this order; what others point at comes first.
+        What `report` wrote; images are stored before the documents that point at them.
     folder : Path
         Where their files lie.
     already_stored : frozenset of str
@@ -80,6 +86,7 @@ def deliver_case(
     """
     if not objects:
         return DeliveryOutcome(stored=True, committed=True)
+    objects = sorted(objects, key=lambda o: _ORDER.index(o.kind))
     desk = _Desk(archive, case, folder, save_receipts)
     missing = [o for o in objects if o.sop_instance_uid not in already_stored]
     listed = desk.listed(missing)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -100,25 +99,18 @@ def write_case(
     objects: list[ReportObject] = []
     selected: list[Dataset] = [key]
     if config.parametric_map:
-        written_map, _ = write_object(
-            folder, partial(build_map, context, heat), kind=ObjectKind.PARAMETRIC_MAP, previous=previous
-        )
-        objects.append(written_map)
+        heat_map, _ = write_object(folder, build_map(context, heat), ObjectKind.PARAMETRIC_MAP, previous)
+        objects.append(heat_map)
     if config.secondary_capture:
-        capture, ds = write_object(
-            folder, partial(build_capture, context, overlay, key), kind=ObjectKind.SECONDARY_CAPTURE, previous=previous
-        )
-        objects.append(capture)
-        selected.append(ds)
+        capture = build_capture(context, overlay, key)
+        picture, capture = write_object(folder, capture, ObjectKind.SECONDARY_CAPTURE, previous)
+        objects.append(picture)
+        selected.append(capture)
     if config.key_objects:
-        selection, _ = write_object(
-            folder, partial(build_selection, context, selected), kind=ObjectKind.KEY_OBJECTS, previous=previous
-        )
+        selection, _ = write_object(folder, build_selection(context, selected), ObjectKind.KEY_OBJECTS, previous)
         objects.append(selection)
-    answer = Answer(staging, score, covariates)
-    report, _ = write_object(
-        folder, partial(build_report, context, answer), kind=ObjectKind.STRUCTURED_REPORT, previous=previous
-    )
+    document = build_report(context, Answer(staging, score, covariates))
+    report, _ = write_object(folder, document, ObjectKind.STRUCTURED_REPORT, previous)
     return [*objects, report]
 
 
@@ -164,7 +156,6 @@ def write_refusal(
         config=config,
         written=written,
     )
-    report, _ = write_object(
-        folder, partial(build_refusal, context, refusal), kind=ObjectKind.STRUCTURED_REPORT, previous=previous
-    )
+    document = build_refusal(context, refusal)
+    report, _ = write_object(folder, document, ObjectKind.STRUCTURED_REPORT, previous)
     return [report]

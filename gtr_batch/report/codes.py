@@ -137,6 +137,7 @@ REFUSALS: Mapping[RefusalCode, Code] = MappingProxyType(
         RefusalCode.NO_PORTAL_VENOUS_SERIES: own("no_portal_venous", "No portal venous series"),
         RefusalCode.ALREADY_STAGED: own("already_staged", "Already staged with this model"),
         RefusalCode.SERIES_INCOMPLETE: own("incomplete", "Series incomplete"),
+        RefusalCode.SERIES_TOO_LARGE: own("too_large", "Series larger than the settings allow"),
         RefusalCode.UNLAWFUL_UID: own("unlawful_uid", "Unlawful DICOM UID"),
         RefusalCode.WRONG_MODALITY: own("wrong_modality", "Wrong modality"),
         RefusalCode.NOT_PRIMARY_AXIAL: own("not_axial", "Not an original primary axial image"),
@@ -169,6 +170,8 @@ _NOT_QUALITY = frozenset(
         RefusalCode.DISTANT_METASTASIS,
         RefusalCode.AMBIGUOUS_PATIENT,
         RefusalCode.ALREADY_STAGED,
+        RefusalCode.SERIES_TOO_LARGE,
+        RefusalCode.UNLAWFUL_UID,
         RefusalCode.NON_FINITE_OUTPUT,
     }
 )

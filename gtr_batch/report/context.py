@@ -13,7 +13,7 @@ from gtr_batch.config import ReportConfig
 from gtr_batch.domain.case import Case
 from gtr_batch.domain.delivery import ObjectKind
 from gtr_batch.domain.model import ModelManifest
-from gtr_batch.report.identity import Author, series_description, series_number, series_uid, written_at
+from gtr_batch.report.identity import NO_UID, Author, series_description, series_number, series_uid, written_at
 from gtr_batch.report.sources import character_set
 
 
@@ -47,10 +47,9 @@ class Context:
         """The source headers, each instance once (a neighbour is used twice at the end of a series)."""
         return list({ds.SOPInstanceUID: ds for ds in self.sources}.values())
 
-    def attributes(self, kind: ObjectKind, sop_instance_uid: str) -> dict[str, Any]:
+    def attributes(self, kind: ObjectKind) -> dict[str, Any]:
         """What highdicom's constructors take for all kinds alike."""
         source, author = self.sources[0], self.author
-        own_text = (author.manufacturer, author.name, author.institution)
         day, clock = self.when.strftime("%Y%m%d"), self.when.strftime("%H%M%S")
         optional = {"institution_name": author.institution} if author.institution else {}
         return {
@@ -61,12 +60,36 @@ class Context:
             "series_time": clock,
             "content_date": day,
             "content_time": clock,
-            "sop_instance_uid": sop_instance_uid,
+            "sop_instance_uid": NO_UID,
             "instance_number": 1,
             "manufacturer": author.manufacturer,
             "manufacturer_model_name": author.name,
             "device_serial_number": author.serial_number,
             "software_versions": list(author.software_versions),
-            "specific_character_set": character_set(source, own_text),
+            "specific_character_set": None,  # see `settle`: highdicom knows only some of those that are lawful
             **optional,
         }
+
+    def settle(self, ds: Dataset) -> Dataset:
+        """Replace what the libraries took from the clock, and set the character set; returns `ds`."""
+        day, clock = self.when.strftime("%Y%m%d"), self.when.strftime("%H%M%S")
+        ds.InstanceCreationDate, ds.InstanceCreationTime = day, clock
+        for keyword, value in (("DateOfSecondaryCapture", day), ("TimeOfSecondaryCapture", clock)):
+            if keyword in ds:
+                setattr(ds, keyword, value)
+        for item in ds.get("ContributingEquipmentSequence") or []:
+            if item.get("ManufacturerModelName") == "highdicom":
+                del item.ContributionDateTime
+        author = self.author
+        own_text = (author.manufacturer, author.name, author.institution, *_texts(ds))
+        characters = character_set(self.sources[0], own_text)
+        if characters:
+            ds.SpecificCharacterSet = characters
+        elif "SpecificCharacterSet" in ds:
+            del ds.SpecificCharacterSet
+        return ds
+
+
+def _texts(item: Dataset) -> list[str]:
+    children = item.get("ContentSequence") or []
+    return [str(item.get("TextValue", "")), *(text for child in children for text in _texts(child))]

@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, time
 from io import BytesIO
 from pathlib import Path
 
 from attrs import frozen
 from pydicom import Dataset
+from pydicom.uid import UID
 
 from gtr_batch import __version__
 from gtr_batch.domain.case import Case
@@ -26,7 +27,7 @@ from gtr_batch.domain.identifiers import Uid, derived_uid
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.report.codes import NOT_VERIFIED
 
-_NO_UID = "2.25.1"  # stands in for the SOP Instance UID while the content digest is taken
+NO_UID = "2.25.1"  # stands in for the SOP Instance UID while the content digest is taken
 
 _SERIES: dict[ObjectKind, tuple[int, str]] = {
     ObjectKind.STRUCTURED_REPORT: (1, "gastric T stage"),
@@ -94,54 +95,37 @@ def written_at(case: Case, sources: Sequence[Dataset]) -> datetime:
     return max(moments)
 
 
-def settle_dates(ds: Dataset, when: datetime) -> None:
-    """Replace every date that the libraries took from the clock."""
-    day, clock = when.strftime("%Y%m%d"), when.strftime("%H%M%S")
-    ds.InstanceCreationDate, ds.InstanceCreationTime = day, clock
-    for keyword, value in (("DateOfSecondaryCapture", day), ("TimeOfSecondaryCapture", clock)):
-        if keyword in ds:
-            setattr(ds, keyword, value)
-    for item in ds.get("ContributingEquipmentSequence") or []:
-        if item.get("ManufacturerModelName") == "highdicom":
-            del item.ContributionDateTime
-
-
 def write_object(
-    folder: Path,
-    build: Callable[[str, Sequence[ReportObject]], Dataset],
-    *,
-    kind: ObjectKind,
-    previous: Sequence[ReportObject] = (),
+    folder: Path, ds: Dataset, kind: ObjectKind, previous: Sequence[ReportObject] = ()
 ) -> tuple[ReportObject, Dataset]:
-    """Build an object, give it its UIDs and write it, unless the same answer is there already.
+    """Give an object its UIDs and write it, unless the same answer is there already.
 
     Parameters
     ----------
     folder : Path
         Where the file goes, as ``<kind>-<SOP Instance UID>.dcm``; it appears under its name only when it is whole.
-    build : callable
-        ``build(sop_instance_uid, predecessors)`` makes the whole dataset, always the same for the same arguments.
-    kind : ObjectKind
-        What is built.
+    ds : Dataset
+        The object, with `NO_UID` for its own; changed in place.
     previous : sequence of ReportObject
         What was written for this case before. An unchanged answer keeps its file and UID; a changed one names those of
-        its own kind as predecessors, where the object is a document (PS3.3, C.17.2).
+        its own kind as predecessors, where the object is a document that can (PS3.3, C.17.2).
 
     Returns
     -------
     ReportObject and its dataset
     """
-    draft = build(_NO_UID, ())
-    digest = hashlib.sha256(_encoded(draft)).hexdigest()
+    digest = hashlib.sha256(_encoded(ds)).hexdigest()
     before = [p for p in previous if p.kind is kind]
     for old in before:
-        kept = folder / old.file
-        if old.content_digest == digest and old.series_uid == draft.SeriesInstanceUID and kept.is_file():
-            return old, _as(draft, old.sop_instance_uid)
+        if old.content_digest == digest and old.series_uid == ds.SeriesInstanceUID and (folder / old.file).is_file():
+            _name(ds, old.sop_instance_uid)
+            return old, ds
     predecessors = [p for p in before if p.content_digest != digest] if kind is ObjectKind.STRUCTURED_REPORT else []
-    parts = [draft.SeriesInstanceUID, digest, *sorted(p.sop_instance_uid for p in predecessors)]
+    if predecessors:
+        ds.PredecessorDocumentsSequence = [_reference(str(ds.StudyInstanceUID), p) for p in predecessors]
+    parts = [ds.SeriesInstanceUID, digest, *sorted(p.sop_instance_uid for p in predecessors)]
     uid = derived_uid("instance", *parts)
-    ds = build(uid, predecessors)
+    _name(ds, uid)
     written = ReportObject(kind, str(ds.SOPClassUID), uid, str(ds.SeriesInstanceUID), f"{kind}-{uid}.dcm", digest)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{written.file}.{os.getpid()}"
@@ -153,9 +137,17 @@ def write_object(
     return written, ds
 
 
-def _as(draft: Dataset, uid: str) -> Dataset:
-    draft.SOPInstanceUID = uid
-    return draft
+def _name(ds: Dataset, uid: str) -> None:
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID(uid)
+
+
+def _reference(study_uid: str, previous: ReportObject) -> Dataset:
+    instance, series, study = Dataset(), Dataset(), Dataset()
+    instance.ReferencedSOPClassUID = previous.sop_class_uid
+    instance.ReferencedSOPInstanceUID = previous.sop_instance_uid
+    series.SeriesInstanceUID, series.ReferencedSOPSequence = previous.series_uid, [instance]
+    study.StudyInstanceUID, study.ReferencedSeriesSequence = study_uid, [series]
+    return study
 
 
 def _encoded(ds: Dataset) -> bytes:

@@ -7,18 +7,14 @@ from collections.abc import Sequence
 from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
 from pydicom import Dataset
 
-from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.domain.delivery import ObjectKind
 from gtr_batch.report import codes
 from gtr_batch.report.context import Context
-from gtr_batch.report.identity import settle_dates
 from gtr_batch.report.measurement_report import observer
 
 
-def build_selection(
-    context: Context, objects: Sequence[Dataset], sop_instance_uid: str, predecessors: Sequence[ReportObject]
-) -> Dataset:
+def build_selection(context: Context, objects: Sequence[Dataset]) -> Dataset:
     """A selection "Of Interest" that points at `objects` (headers of the key slice and of what we made of it)."""
-    del predecessors  # the Key Object Document Module has none (PS3.3, C.17.6.2)
     ds = KeyObjectSelectionDocument(
         evidence=list(objects),
         content=KeyObjectSelection(
@@ -27,11 +23,10 @@ def build_selection(
             observer_device_context=observer(context.author),
             description=f"{codes.NOT_VERIFIED}: key slice of the gastric T stage",
         ),
-        **context.attributes(ObjectKind.KEY_OBJECTS, sop_instance_uid),
+        **context.attributes(ObjectKind.KEY_OBJECTS),
     )
     for item in ds.ContentSequence:
         if item.ValueType == "IMAGE" and "ConceptNameCodeSequence" in item:
             del item.ConceptNameCodeSequence  # TID 2010, row 8 forbids the purpose that highdicom writes
     ds.copy_patient_and_study_information(context.sources[0])
-    settle_dates(ds, context.when)
-    return ds
+    return context.settle(ds)

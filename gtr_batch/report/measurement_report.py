@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import highdicom as hd
 from attrs import frozen
 from highdicom.sr import (
     AlgorithmIdentification,
@@ -29,14 +28,14 @@ from pydicom.sr.coding import Code
 
 from gtr_batch import __version__
 from gtr_batch.domain.clinical import Covariates
-from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.domain.delivery import ObjectKind
 from gtr_batch.domain.identifiers import derived_uid
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import STAGES, CaseStaging, TStage
 from gtr_batch.report import codes
 from gtr_batch.report.codes import concept
 from gtr_batch.report.context import Context
-from gtr_batch.report.identity import Author, settle_dates
+from gtr_batch.report.identity import Author
 from gtr_batch.report.sources import performed_procedures
 
 
@@ -49,9 +48,7 @@ class Answer:
     covariates: Covariates | None
 
 
-def build_report(
-    context: Context, answer: Answer, sop_instance_uid: str, predecessors: Sequence[ReportObject]
-) -> Dataset:
+def build_report(context: Context, answer: Answer) -> Dataset:
     """The report of a staged case.
 
     Groups (TID 1501): the case (category, status, flags), its probabilities, the nomogram, and one a slice.
@@ -61,16 +58,11 @@ def build_report(
     if answer.score is not None:
         groups.append(_nomogram(context, answer.score, answer.covariates or Covariates()))
     groups += [_slice(context, answer, role) for role in range(len(answer.staging.slices))]
-    return document(context, groups, sop_instance_uid, predecessors)
+    return document(context, groups)
 
 
 def document(
-    context: Context,
-    groups: Sequence[MeasurementsAndQualitativeEvaluations],
-    sop_instance_uid: str,
-    predecessors: Sequence[ReportObject],
-    *,
-    library: bool = True,
+    context: Context, groups: Sequence[MeasurementsAndQualitativeEvaluations], *, library: bool = True
 ) -> Dataset:
     """A TID 1500 document around measurement groups: COMPLETE, UNVERIFIED, evidence-based.
 
@@ -91,12 +83,10 @@ def document(
         is_verified=False,
         coding_schemes=codes.coding_schemes(context.config.institution),
         performed_procedure_codes=[concept(c) for c in performed_procedures(context.sources[0])],
-        previous_versions=[_reference(context, p) for p in predecessors] or None,
-        **context.attributes(ObjectKind.STRUCTURED_REPORT, sop_instance_uid),
+        **context.attributes(ObjectKind.STRUCTURED_REPORT),
     )
-    settle_dates(ds, context.when)
     _separate(ds)
-    return ds
+    return context.settle(ds)
 
 
 def observer(author: Author) -> ObserverContext:
@@ -255,10 +245,3 @@ def _known(covariates: Covariates) -> list[tuple[str, str]]:
 
 def _covariate(name: str) -> Code:
     return codes.COVARIATES.get(name) or codes.own("cov_other", "Another covariate")
-
-
-def _reference(context: Context, previous: ReportObject) -> Dataset:
-    ds = Dataset()
-    ds.SOPClassUID, ds.SOPInstanceUID = hd.UID(previous.sop_class_uid), hd.UID(previous.sop_instance_uid)
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = context.sources[0].StudyInstanceUID, hd.UID(previous.series_uid)
-    return ds

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import highdicom as hd
 import numpy as np
 from highdicom.pm import ParametricMap, RealWorldValueMapping
 from pydicom import Dataset
 
-from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.domain.delivery import ObjectKind
 from gtr_batch.domain.identifiers import derived_uid
 from gtr_batch.report import codes
 from gtr_batch.report.codes import BODY_PART, concept
 from gtr_batch.report.context import Context
-from gtr_batch.report.identity import settle_dates
 
 
-def build_map(
-    context: Context, heat: np.ndarray, sop_instance_uid: str, predecessors: Sequence[ReportObject]
-) -> Dataset:
+def build_map(context: Context, heat: np.ndarray) -> Dataset:
     """Grad-CAM of the voted stage, one frame a slice.
 
     Parameters
@@ -27,7 +22,6 @@ def build_map(
     heat : numpy.ndarray
         Shape ``(slices, rows, columns)``, float32 from 0 to 1, in the pixels of `context.sources`, in their order.
     """
-    del predecessors  # an image has none (PS3.3, C.17.2 is for documents)
     first = {ds.SOPInstanceUID: i for i, ds in reversed(list(enumerate(context.sources)))}
     frames = [first[ds.SOPInstanceUID] for ds in context.evidence]
     ds = ParametricMap(
@@ -49,11 +43,10 @@ def build_map(
         content_label="GRADCAM",
         content_description=f"{codes.NOT_VERIFIED}: heat map",
         content_qualification="RESEARCH",
-        **context.attributes(ObjectKind.PARAMETRIC_MAP, sop_instance_uid),
+        **context.attributes(ObjectKind.PARAMETRIC_MAP),
     )
     organisation = derived_uid("dimensions", ds.SeriesInstanceUID)  # highdicom draws one at random
     for item in (*ds.DimensionOrganizationSequence, *ds.DimensionIndexSequence):
         item.DimensionOrganizationUID = organisation
     ds.BodyPartExamined = BODY_PART
-    settle_dates(ds, context.when)
-    return ds
+    return context.settle(ds)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from highdicom.sr import (
     MeasurementsAndQualitativeEvaluations,
     RelationshipTypeValues,
@@ -12,7 +10,6 @@ from highdicom.sr import (
 )
 from pydicom import Dataset
 
-from gtr_batch.domain.delivery import ReportObject
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.report import codes
 from gtr_batch.report.codes import concept
@@ -20,9 +17,7 @@ from gtr_batch.report.context import Context
 from gtr_batch.report.measurement_report import algorithm, document, evaluation, tracking
 
 
-def build_refusal(
-    context: Context, refusal: Refusal, sop_instance_uid: str, predecessors: Sequence[ReportObject]
-) -> Dataset:
+def build_refusal(context: Context, refusal: Refusal) -> Dataset:
     """The report of a refused case: the standard reason, ours under ``99GTR``, and its sentence."""
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking(context, "Case not staged"),
@@ -38,4 +33,4 @@ def build_refusal(
         name=concept(codes.COMMENT), value=refusal.sentence, relationship_type=RelationshipTypeValues.CONTAINS
     )
     group[0].ContentSequence.append(sentence)
-    return document(context, [group], sop_instance_uid, predecessors, library=False)
+    return document(context, [group], library=False)

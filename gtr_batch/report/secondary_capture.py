@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from highdicom.sc import SCImage
 from pydicom import Dataset
 
-from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.domain.delivery import ObjectKind
 from gtr_batch.report.codes import BODY_PART, NOT_VERIFIED
 from gtr_batch.report.context import Context
-from gtr_batch.report.identity import settle_dates
 from gtr_batch.report.sources import patient_orientation
 
 
-def build_capture(
-    context: Context, overlay: np.ndarray, key: Dataset, sop_instance_uid: str, predecessors: Sequence[ReportObject]
-) -> Dataset:
+def build_capture(context: Context, overlay: np.ndarray, key: Dataset) -> Dataset:
     """The key slice with its heat map as a picture.
 
     Parameters
@@ -27,7 +22,6 @@ def build_capture(
     key : Dataset
         Header of the key slice.
     """
-    del predecessors  # an image has none
     study = context.sources[0]
     ds = SCImage(
         pixel_array=np.ascontiguousarray(overlay),
@@ -45,7 +39,7 @@ def build_capture(
         study_date=study.StudyDate or None,
         study_time=study.StudyTime or None,
         referring_physician_name=study.ReferringPhysicianName,
-        **context.attributes(ObjectKind.SECONDARY_CAPTURE, sop_instance_uid),
+        **context.attributes(ObjectKind.SECONDARY_CAPTURE),
     )
     ds.copy_patient_and_study_information(study)
     ds.BodyPartExamined = BODY_PART
@@ -56,5 +50,4 @@ def build_capture(
     reference = Dataset()
     reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = key.SOPClassUID, key.SOPInstanceUID
     ds.SourceImageSequence = [reference]
-    settle_dates(ds, context.when)
-    return ds
+    return context.settle(ds)

@@ -1,0 +1,162 @@
+"""Every object before other people's eyes: dciodvfy, PixelMed's SR validator and DCMTK."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+
+from gtr_batch.config import ReportConfig
+from gtr_batch.domain.clinical import Covariates, Differentiation
+from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.domain.refusal import Refusal, RefusalCode
+from gtr_batch.domain.staging import Flag
+from gtr_batch.report import write_case, write_refusal
+from tests.builders import (
+    MODEL_VERSION,
+    a_case,
+    a_geometry,
+    a_heat,
+    a_manifest,
+    a_score,
+    a_series,
+    a_staging,
+    an_overlay,
+)
+
+SIZE = 32
+A_TIE = [(0.7, 0.1, 0.1, 0.1), (0.1, 0.7, 0.1, 0.1), (0.1, 0.1, 0.7, 0.1)]
+REFUSED = (RefusalCode.SLICE_GAP, RefusalCode.SCRUBBED_PIXELS, RefusalCode.NOT_IN_EHR)
+DOCUMENTS = (ObjectKind.STRUCTURED_REPORT, ObjectKind.KEY_OBJECTS)
+
+
+@pytest.fixture(scope="module")
+def dciodvfy() -> str:
+    """David Clunie's dciodvfy, a wheel of our test requirements."""
+    found = shutil.which("dciodvfy") or shutil.which("dciodvfy", path=str(Path(sys.executable).parent))
+    assert found, "dciodvfy (dicom3tools) is among our test requirements"
+    return found
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Objects of a plain case, of one with everything that may be said, its successor and refusals; by name."""
+    folder = tmp_path_factory.mktemp("report")
+    series = a_series(tmp_path_factory.mktemp("series"), size=SIZE)
+    geometry = a_geometry(series)
+    common = {
+        "case": a_case(series),
+        "source_files": series,
+        "geometry": geometry,
+        "heat": a_heat(SIZE),
+        "overlay": an_overlay(SIZE),
+        "manifest": a_manifest(demo=True),
+    }
+    plain = write_case(folder, staging=a_staging(geometry), config=ReportConfig(), **common)
+    full = write_case(
+        folder,
+        staging=a_staging(
+            geometry, [(0.7, 0.1, 0.1, 0.1), (0.1, 0.7, 0.1, 0.1), (0.1, 0.1, 0.7, 0.1)], flags=tuple(Flag)
+        ),
+        score=a_score(missing=("tumour_size", "lauren")),
+        covariates=Covariates(differentiation=Differentiation.POOR),
+        config=ReportConfig(institution="Universitätsklinikum"),
+        previous=plain,
+        **common,
+    )
+    scanned = write_case(
+        folder,
+        case=common["case"],
+        source_files=a_series(tmp_path_factory.mktemp("odd"), size=SIZE, change=_as_some_scanners_do),
+        staging=a_staging(geometry),
+        geometry=geometry,
+        heat=a_heat(SIZE),
+        overlay=an_overlay(SIZE),
+        manifest=a_manifest(),
+        config=ReportConfig(),
+        score=a_score(),
+    )
+    refusals = [_refuse(folder, series, code) for code in REFUSED]
+    named = {"plain": plain, "full": full, "scanned": scanned, "refused": refusals}
+    return {f"{n} {o.kind} {i}": folder / o.file for n, found in named.items() for i, o in enumerate(found)}
+
+
+def _as_some_scanners_do(index: int, ds: Dataset) -> None:
+    for keyword in ("BodyPartExamined", "StudyID", "ReferringPhysicianName", "StudyDescription", "ContrastBolusAgent"):
+        if keyword in ds:
+            delattr(ds, keyword)
+    ds.PatientAge, ds.PatientWeight, ds.InstitutionName = "066Y", "71.5", "Another hospital"
+
+
+def _refuse(folder: Path, series: list[Path], code: RefusalCode) -> ReportObject:
+    [written] = write_refusal(
+        folder,
+        case=a_case(series),
+        refusal=Refusal(code, "What is wrong, with its numbers: 9.0 mm."),
+        source_file=series[0],
+        manifest=a_manifest(),
+        config=ReportConfig(refusal_sr=True),
+        model_version=MODEL_VERSION,
+    )
+    return written
+
+
+def test_dciodvfy_finds_no_error_in_any_object(objects, dciodvfy):
+    for name, path in objects.items():
+        said = _run(dciodvfy, str(path))
+
+        assert [line for line in said.splitlines() if line.startswith("Error")] == [], name
+        warnings = {line for line in said.splitlines() if line.startswith("Warning")}
+        # The scheme is declared; dciodvfy knows registered designators only. Study ID is the source's to give.
+        expected = ("Unrecognized defined term <99GTR>", "needed to build DICOMDIR - Study ID")
+        assert [w for w in warnings if not any(e in w for e in expected)] == [], name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["full structured_report 3", "full key_objects 2", "refused structured_report 0"])
+def test_pixelmed_finds_no_error_in_any_kind_of_document(objects, pixelmed, name):
+    # It compiles its templates anew on every start: the light compiler halves the time.
+    java, *rest = pixelmed
+
+    said = _run(java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *rest, str(objects[name]))
+
+    assert [line for line in said.splitlines() if line.startswith("Error")] == []
+    assert "Root Template Validation Complete" in said
+
+
+def test_dcmtk_reads_every_document_and_shows_the_answer(objects, need_program):
+    dsrdump = need_program("dsrdump", "dcmtk")
+    documents = {n: p for n, p in objects.items() if any(kind in n for kind in DOCUMENTS)}
+
+    for name, path in documents.items():
+        said = _run(dsrdump, str(path))
+
+        assert "AI result - not verified" in said, name
+        assert "E: " not in said, said
+    staged = _run(dsrdump, str(objects["full structured_report 3"]))
+    assert '"cT category")=(1228889001,SCT,"cT1")' in staged
+    assert "Verification Flag   : UNVERIFIED" in staged
+    assert "Completion Flag     : COMPLETE" in staged
+
+
+def test_dcmtk_renders_a_report_with_the_names_beside_the_values(objects, need_program, tmp_path):
+    page = tmp_path / "report.html"
+
+    _run(
+        need_program("dsr2html", "dcmtk"),
+        str(objects["full structured_report 3"]),
+        str(page),
+    )
+
+    shown = page.read_text(errors="replace")
+    for name in ("cT category:", "Flag:", "Probability:", "Nomogram points, total:", "Source of the key slice:"):
+        assert name in shown
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    return done.stdout + done.stderr

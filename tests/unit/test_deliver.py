@@ -1,0 +1,278 @@
+"""Delivery against an archive of our own, whose faults a test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from gtr_batch.deliver import DeliveryOutcome, deliver_case
+from gtr_batch.domain.case import Case
+from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
+from gtr_batch.domain.staging import Flag
+from gtr_batch.errors import AssociationLost, CommitmentPending, DeliveryRefused, TransientError
+
+CASE = Case("case", date(2026, 3, 1), "2.25.10", "2.25.11")
+OBJECTS = [
+    ReportObject(kind, f"1.2.840.{i}", f"2.25.{100 + i}", f"2.25.{200 + i}", f"{kind}.dcm", "digest")
+    for i, kind in enumerate(ObjectKind, start=1)
+]
+UIDS = frozenset(o.sop_instance_uid for o in OBJECTS)
+
+
+class Archive:
+    """An archive in memory: `held` is what it lists; `sent` the order in which it was given objects."""
+
+    def __init__(self, *, offers_commitment: bool = True) -> None:
+        self.held: set[str] = set()
+        self.sent: list[str] = []
+        self.asked = 0
+        self.refuses: dict[str, int] = {}
+        self.loses: list[str] = []  # accepted, and not there afterwards; each entry once
+        self.breaks_before: str | None = None
+        self.offers_commitment = offers_commitment
+        self.on_commit: Callable[[frozenset[str]], Commitment] | None = None
+
+    def store(self, files: Sequence[Path]) -> list[StoreReceipt]:
+        receipts = []
+        for file in files:
+            uid = next(o.sop_instance_uid for o in OBJECTS if o.file == file.name)
+            if uid == self.breaks_before:
+                self.breaks_before = None
+                raise AssociationLost("C-STORE cut")
+            if uid in self.refuses:
+                status = self.refuses[uid]
+                raise DeliveryRefused(f"C-STORE of {uid} refused: status 0x{status:04X}", status)
+            self.sent.append(uid)
+            if uid in self.loses:
+                self.loses.remove(uid)
+            else:
+                self.held.add(uid)
+            receipts.append(StoreReceipt(uid, 0x0000))
+        return receipts
+
+    def present(self, study_uid: str, series_uid: str, sop_uids: Sequence[str]) -> frozenset[str]:
+        assert study_uid == CASE.study_uid
+        mine = {o.sop_instance_uid for o in OBJECTS if o.series_uid == series_uid}
+        return frozenset(self.held & mine & set(sop_uids))
+
+    def commit(self, objects: Sequence[tuple[str, str]], timeout_s: float) -> Commitment:
+        self.asked += 1
+        asked = frozenset(uid for _, uid in objects)
+        if not self.offers_commitment:
+            return Commitment(offered=False)
+        if self.on_commit is not None:
+            return self.on_commit(asked)
+        failed = tuple((uid, 0x0112) for uid in sorted(asked - self.held))
+        return Commitment(offered=True, committed=asked & self.held, failed=failed, transaction_uid="2.25.9")
+
+
+class Notes:
+    """What the case book would have been told."""
+
+    def __init__(self) -> None:
+        self.stored: set[str] = set()
+        self.commitments: list[tuple[Commitment, frozenset[str]]] = []
+        self.stored_state = 0
+
+    def receipts(self, receipts: Sequence[StoreReceipt]) -> None:
+        self.stored |= {r.sop_instance_uid for r in receipts}
+
+    def commitment(self, commitment: Commitment, read_back: frozenset[str]) -> None:
+        self.commitments.append((commitment, read_back))
+
+    def all_stored(self) -> None:
+        self.stored_state += 1
+
+
+def deliver(archive: Archive, notes: Notes, commitment: str = "auto") -> DeliveryOutcome:
+    return deliver_case(
+        archive,
+        CASE,
+        OBJECTS,
+        Path("report"),
+        already_stored=frozenset(notes.stored),
+        commitment=commitment,
+        timeout_s=1.0,
+        save_receipts=notes.receipts,
+        save_commitment=notes.commitment,
+        on_stored=notes.all_stored,
+    )
+
+
+def test_sends_every_object_and_has_it_committed():
+    archive, notes = Archive(), Notes()
+
+    outcome = deliver(archive, notes)
+
+    assert outcome == DeliveryOutcome(stored=True, committed=True, sent=4)
+    assert notes.stored == UIDS
+    assert notes.commitments[-1][0].committed == UIDS
+    assert notes.stored_state == 1
+
+
+def test_images_are_stored_before_the_documents_that_point_at_them():
+    archive = Archive()
+
+    deliver(archive, Notes())
+
+    kinds = [next(o.kind for o in OBJECTS if o.sop_instance_uid == uid) for uid in archive.sent]
+    assert kinds.index(ObjectKind.SECONDARY_CAPTURE) < kinds.index(ObjectKind.KEY_OBJECTS)
+    assert kinds[-1] is ObjectKind.STRUCTURED_REPORT
+
+
+def test_a_second_run_sends_nothing_new():
+    archive, notes = Archive(), Notes()
+    deliver(archive, notes)
+
+    again = deliver(archive, notes)
+
+    assert again.sent == 0
+    assert again.committed
+    assert len(archive.sent) == 4
+
+
+def test_what_the_pacs_lists_is_not_sent_again_although_no_receipt_was_noted():
+    archive, notes = Archive(), Notes()
+    archive.held = {OBJECTS[0].sop_instance_uid, OBJECTS[1].sop_instance_uid}
+
+    outcome = deliver(archive, notes)
+
+    assert outcome.sent == 2
+    assert archive.held == UIDS
+    assert notes.stored == UIDS
+
+
+def test_a_cut_between_two_objects_resumes_with_the_second():
+    archive, notes = Archive(), Notes()
+    archive.breaks_before = OBJECTS[0].sop_instance_uid  # the report, which is sent last
+
+    with pytest.raises(AssociationLost):
+        deliver(archive, notes)
+    assert notes.stored == UIDS - {OBJECTS[0].sop_instance_uid}
+    assert notes.stored_state == 0
+    again = deliver(archive, notes)
+
+    assert again.sent == 1
+    assert sorted(archive.sent) == sorted(UIDS)
+
+
+def test_a_pacs_without_storage_commitment_is_read_back_and_the_case_says_so():
+    archive, notes = Archive(offers_commitment=False), Notes()
+
+    outcome = deliver(archive, notes)
+
+    assert outcome.committed
+    assert outcome.flags == (Flag.NO_STORAGE_COMMITMENT,)
+    assert notes.commitments == [(Commitment(offered=False), UIDS)]
+
+
+def test_commitment_that_is_switched_off_is_never_asked_for():
+    archive, notes = Archive(), Notes()
+
+    outcome = deliver(archive, notes, commitment="off")
+
+    assert archive.asked == 0
+    assert outcome.flags == (Flag.NO_STORAGE_COMMITMENT,)
+    assert notes.commitments[-1][1] == UIDS
+
+
+def test_what_the_pacs_accepted_but_does_not_list_is_sent_once_more():
+    archive, notes = Archive(offers_commitment=False), Notes()
+    lost = OBJECTS[2].sop_instance_uid
+    archive.loses = [lost]
+
+    outcome = deliver(archive, notes)
+
+    assert outcome.committed
+    assert archive.sent.count(lost) == 2
+
+
+def test_what_is_still_not_listed_is_retried_later():
+    archive, notes = Archive(offers_commitment=False), Notes()
+    lost = OBJECTS[2].sop_instance_uid
+    archive.loses = [lost, lost]
+
+    with pytest.raises(TransientError, match=lost):
+        deliver(archive, notes)
+
+    assert notes.commitments[-1][1] == UIDS - {lost}
+
+
+def test_an_object_that_was_not_committed_is_sent_once_more():
+    archive, notes = Archive(), Notes()
+    lost = OBJECTS[1].sop_instance_uid
+    archive.loses = [lost]
+
+    outcome = deliver(archive, notes)
+
+    assert outcome == DeliveryOutcome(stored=True, committed=True, sent=5)
+    assert [c.failed for c, _ in notes.commitments] == [((lost, 0x0112),), ()]
+
+
+def test_a_commitment_that_fails_twice_is_retried_later():
+    archive, notes = Archive(), Notes()
+    lost = OBJECTS[1].sop_instance_uid
+    archive.loses = [lost, lost]
+
+    with pytest.raises(TransientError, match="0x0112"):
+        deliver(archive, notes)
+
+    assert archive.sent.count(lost) == 2
+
+
+def test_an_object_that_the_answer_does_not_mention_is_not_committed():
+    archive, notes = Archive(), Notes()
+    archive.on_commit = lambda asked: Commitment(offered=True, committed=asked - {OBJECTS[0].sop_instance_uid})
+
+    with pytest.raises(TransientError, match="1 of 4"):
+        deliver(archive, notes)
+
+
+def test_a_commitment_that_does_not_come_in_time_leaves_the_case_stored_and_is_asked_for_again():
+    archive, notes = Archive(), Notes()
+
+    def silent(asked: frozenset[str]) -> Commitment:
+        raise CommitmentPending("no N-EVENT-REPORT in 1 s")
+
+    archive.on_commit = silent
+    with pytest.raises(CommitmentPending):
+        deliver(archive, notes)
+    assert notes.stored_state == 1
+    assert notes.commitments == [(Commitment(offered=True), UIDS)]
+    archive.on_commit = None
+    again = deliver(archive, notes)
+
+    assert again == DeliveryOutcome(stored=True, committed=True, sent=0)
+
+
+def test_a_refused_object_goes_to_the_dead_letters_with_its_status_and_the_others_to_the_pacs():
+    archive, notes = Archive(), Notes()
+    refused = next(o for o in OBJECTS if o.kind is ObjectKind.PARAMETRIC_MAP)
+    archive.refuses = {refused.sop_instance_uid: 0x0122}
+
+    with pytest.raises(DeliveryRefused) as caught:
+        deliver(archive, notes)
+
+    assert caught.value.status == 0x0122
+    assert archive.held == UIDS - {refused.sop_instance_uid}
+    assert notes.stored_state == 0
+
+
+def test_a_case_without_objects_has_nothing_to_deliver():
+    archive, notes = Archive(), Notes()
+
+    outcome = deliver_case(
+        archive,
+        CASE,
+        [],
+        Path("report"),
+        already_stored=frozenset(),
+        save_receipts=notes.receipts,
+        save_commitment=notes.commitment,
+    )
+
+    assert outcome.sent == 0
+    assert archive.asked == 0
