@@ -14,13 +14,12 @@ S. Lee, G. Wolberg, S. Y. Shin, Scattered data interpolation with multilevel B-s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from attrs import field, frozen
 
 from gtr_batch.domain.model import N4Settings
+from gtr_batch.preprocess.device import exact_products
 
 _FLOOR = 1e-6  # smallest intensity whose logarithm is taken
 
@@ -57,7 +56,7 @@ class BiasField:
             _basis(position, control - 3).to(self.control)
             for position, control in zip((z, y, x), self.control.shape, strict=True)
         ]
-        with _exact_products():
+        with exact_products():
             return _expand(self.control, bases)
 
 
@@ -85,7 +84,7 @@ def fit_bias_field(volume: torch.Tensor, mask: torch.Tensor, settings: N4Setting
     control = volume.new_zeros((4, 4, 4))
     field_inside = torch.zeros_like(log_volume)
     iterations = []
-    with _exact_products():
+    with exact_products():
         for level in range(settings.levels):
             spans = 2**level
             if level:
@@ -210,14 +209,3 @@ def _expected(histogram: torch.Tensor, low: float, slope: float, settings: N4Set
     denominator = torch.fft.ifft(torch.fft.fft(true) * blur).real
     expected = torch.where(denominator != 0, numerator / denominator, torch.zeros_like(numerator))
     return expected[offset : offset + bins].float()
-
-
-@contextmanager
-def _exact_products() -> Iterator[None]:
-    """Matrix products in full float32, also where training has allowed TF32 or bfloat16 for its own."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -20,37 +20,17 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
-from attrs import frozen
 
 from gtr_batch.domain.model import N4Settings, PreprocessingContract
 from gtr_batch.domain.prepared import PreparedGeometry
 from gtr_batch.domain.staging import KeySliceSource
+from gtr_batch.preprocess.device import gpu_memory
+from gtr_batch.preprocess.grid import Grid, acquired_slices, shrunk_volume
 from gtr_batch.preprocess.n4 import BiasField, fit_bias_field
-from gtr_batch.preprocess.resample import Axis, Neighbours, interpolate, resize
+from gtr_batch.preprocess.resample import resize
 from gtr_batch.preprocess.series import read_series
 from gtr_batch.preprocess.volume import Volume
-from gtr_batch.preprocess.window import clip, window, z_score
-
-
-@frozen
-class Grid:
-    """The contract's isotropic grid over a volume, axes in the order slice, row, column."""
-
-    z: Axis
-    y: Axis
-    x: Axis
-
-    @classmethod
-    def anchored(cls, volume: Volume, key_index: int, spacing_mm: float) -> Grid:
-        """The grid that passes through the key slice."""
-        _, rows, columns = volume.shape
-        along = volume.positions_mm - volume.positions_mm[0]
-        row_mm, column_mm = volume.pixel_spacing_mm
-        return cls(
-            Axis.spanning(float(along[-1]), spacing_mm, through=float(along[key_index])),
-            Axis.spanning((rows - 1) * row_mm, spacing_mm),
-            Axis.spanning((columns - 1) * column_mm, spacing_mm),
-        )
+from gtr_batch.preprocess.window import z_score
 
 
 def prepare_case(
@@ -113,16 +93,12 @@ def prepare_volume(
         "grid": [grid.z.count, grid.y.count, grid.x.count],
         "key_index": key_index,
     }
-    bias = None
-    if contract.n4 is not None:
-        small = shrunk_volume(volume, grid, contract, contract.n4).to(device)
-        mask = otsu_mask(small, contract.n4)
-        bias = fit_bias_field(small, mask, contract.n4)
-        facts |= _bias_facts(bias, small, mask)
-    slices = _slices(volume, chosen, grid, bias, contract=contract, device=device)
-    facts["mean"] = slices.mean(dim=(1, 2)).tolist()
-    facts["std"] = slices.std(dim=(1, 2), correction=0).tolist()
-    network = z_score(resize(slices, contract.size))
+    with gpu_memory():
+        bias = _bias_field(volume, grid, contract, device, facts)
+        slices = acquired_slices(volume, chosen, grid, bias, contract=contract, device=device)
+        facts["mean"] = slices.mean(dim=(1, 2)).tolist()
+        facts["std"] = slices.std(dim=(1, 2), correction=0).tolist()
+        network = z_score(resize(slices, contract.size)).cpu().numpy()
     row_mm, column_mm = volume.pixel_spacing_mm
     row_scale, column_scale = grid.y.count / contract.size, grid.x.count / contract.size
     geometry = PreparedGeometry(
@@ -133,12 +109,12 @@ def prepare_volume(
         column_origin=(0.5 * column_scale - 0.5) * contract.spacing_mm / column_mm,
         column_step=column_scale * contract.spacing_mm / column_mm,
         size=contract.size,
-        sop_instance_uids=[volume.sop_instance_uids[i] for i in chosen],  # type: ignore[misc]  # the converter's type is generic
+        sop_instance_uids=[volume.sop_instance_uids[i] for i in chosen],  # type: ignore[misc]  # the converter is generic
         positions_mm=[float(volume.positions_mm[i]) for i in chosen],  # type: ignore[misc]
         key_slice_source=source,
         facts=facts,
     )
-    return network.cpu().numpy(), geometry
+    return network, geometry
 
 
 def prepare_all_for_locator(volume: Volume, contract: PreprocessingContract, *, device: str = "cpu") -> np.ndarray:
@@ -154,35 +130,14 @@ def prepare_all_for_locator(volume: Volume, contract: PreprocessingContract, *, 
     """
     n = volume.shape[0]
     grid = Grid.anchored(volume, n // 2, contract.spacing_mm)
-    bias = None
-    if contract.n4 is not None:
-        small = shrunk_volume(volume, grid, contract, contract.n4).to(device)
-        bias = fit_bias_field(small, otsu_mask(small, contract.n4), contract.n4)
     prepared = np.empty((n, contract.size, contract.size), np.float32)
-    for first in range(0, n, 8):
-        chosen = list(range(first, min(first + 8, n)))
-        slices = _slices(volume, chosen, grid, bias, contract=contract, device=device)
-        prepared[chosen] = z_score(resize(slices, contract.size)).cpu().numpy()
+    with gpu_memory():
+        bias = _bias_field(volume, grid, contract, device, {})
+        for first in range(0, n, 8):
+            chosen = list(range(first, min(first + 8, n)))
+            slices = acquired_slices(volume, chosen, grid, bias, contract=contract, device=device)
+            prepared[chosen] = z_score(resize(slices, contract.size)).cpu().numpy()
     return prepared
-
-
-def shrunk_volume(volume: Volume, grid: Grid, contract: PreprocessingContract, n4: N4Settings) -> torch.Tensor:
-    """The windowed voxels that shrinking the full isotropic volume would keep, without building it.
-
-    Returns
-    -------
-    torch.Tensor
-        float32 on the CPU, shape of the grid over `n4.shrink`.
-    """
-    row_mm, column_mm = volume.pixel_spacing_mm
-    _, rows, columns = volume.shape
-    along = volume.positions_mm - volume.positions_mm[0]
-    z = Neighbours.of(grid.z.at(grid.z.shrunk(n4.shrink)), along)
-    need_y, y = Neighbours.of(grid.y.at(grid.y.shrunk(n4.shrink)), np.arange(rows) * row_mm).compact()
-    need_x, x = Neighbours.of(grid.x.at(grid.x.shrunk(n4.shrink)), np.arange(columns) * column_mm).compact()
-    hu = clip(torch.from_numpy(volume.hu(rows=need_y, columns=need_x, padding_hu=contract.padding_hu)), contract)
-    hu = interpolate(interpolate(interpolate(hu, x, 2), y, 1), z, 0)
-    return window(hu, contract)
 
 
 def otsu_mask(small: torch.Tensor, n4: N4Settings) -> torch.Tensor:
@@ -192,38 +147,20 @@ def otsu_mask(small: torch.Tensor, n4: N4Settings) -> torch.Tensor:
     return torch.from_numpy(mask).to(small.device).bool()
 
 
-def _slices(
-    volume: Volume,
-    chosen: list[int],
-    grid: Grid,
-    bias: BiasField | None,
-    *,
-    contract: PreprocessingContract,
-    device: str,
-) -> torch.Tensor:
-    """Acquired slices, resampled in their plane, windowed and corrected; shape (chosen, rows, columns) of the grid."""
-    _, rows, columns = volume.shape
-    row_mm, column_mm = volume.pixel_spacing_mm
-    y = Neighbours.of(grid.y.at(np.arange(grid.y.count)), np.arange(rows) * row_mm)
-    x = Neighbours.of(grid.x.at(np.arange(grid.x.count)), np.arange(columns) * column_mm)
-    hu = torch.from_numpy(volume.hu(chosen, padding_hu=contract.padding_hu)).to(device)
-    slices = window(interpolate(interpolate(clip(hu, contract), y, 1), x, 2), contract)
-    if bias is not None:
-        along = volume.positions_mm[chosen] - volume.positions_mm[0]
-        log_field = bias.log_at(
-            torch.from_numpy(grid.z.fraction(along)),
-            torch.linspace(0, 1, grid.y.count, dtype=torch.float64),
-            torch.linspace(0, 1, grid.x.count, dtype=torch.float64),
-        )
-        slices /= log_field.exp_()
-    return slices
-
-
-def _bias_facts(bias: BiasField, small: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
+def _bias_field(
+    volume: Volume, grid: Grid, contract: PreprocessingContract, device: str, facts: dict[str, Any]
+) -> BiasField | None:
+    """The field of the whole volume, None where the contract asks for none; adds what it did to `facts`."""
+    if contract.n4 is None:
+        return None
+    small = shrunk_volume(volume, grid, contract, contract.n4).to(device)
+    mask = otsu_mask(small, contract.n4)
+    bias = fit_bias_field(small, mask, contract.n4)
     ends = [torch.linspace(0, 1, n, dtype=torch.float64) for n in small.shape]
     inside = bias.log_at(ends[0], ends[1], ends[2])[mask]
-    return {
+    facts |= {
         "n4_iterations": list(bias.iterations),
         "n4_log_field_std": float(inside.std()) if len(inside) > 1 else 0.0,
         "n4_mask_share": float(mask.float().mean()),
     }
+    return bias

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from attrs import frozen
 
+from gtr_batch.preprocess.device import exact_products
+
 _ROUNDING = 1e-4  # of a sample: a spacing of 5.0000001 mm must not lose the last plane
 
 
@@ -106,4 +108,5 @@ def resize(slices: torch.Tensor, size: int) -> torch.Tensor:
     """Resize slices, shape ``(slices, rows, columns)``, to ``(slices, size, size)``; see `resize_matrix`."""
     rows = resize_matrix(slices.shape[1], size).to(slices.device)
     columns = resize_matrix(slices.shape[2], size).to(slices.device)
-    return rows @ slices @ columns.T
+    with exact_products():
+        return rows @ slices @ columns.T

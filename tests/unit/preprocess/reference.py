@@ -92,12 +92,13 @@ def plain(
 ) -> np.ndarray:
     """The network's input by the plain computation, float64, shape ``(3, size, size)``."""
     volume = windowed(image, key_index, contract)
-    values = sitk.GetArrayFromImage(volume).astype(np.float64)
+    values = sitk.GetArrayFromImage(volume)
     field = np.zeros_like(values)
     if contract.n4 is not None:
         small, mask = shrink_and_mask(volume, contract.n4)
-        field = log_field(volume, small, mask, contract.n4).astype(np.float64)
-    corrected = values / np.exp(field)
+        field = log_field(volume, small, mask, contract.n4)
+    corrected = np.exp(field)
+    np.divide(values, corrected, out=corrected)
     last = image.GetSize()[2] - 1
     below = key_index - 1 if key_index > 0 else 1
     above = key_index + 1 if key_index < last else last - 1
@@ -121,7 +122,7 @@ def _slice(image, volume, corrected, field, index, contract) -> np.ndarray:
         weights = [np.prod([(along - q) / (p - q) for q in planes if q != p]) for p in planes]  # Lagrange
         plane = one / np.exp(np.tensordot(weights, field[planes], 1))
     resized = torch.nn.functional.interpolate(
-        torch.from_numpy(plane)[None, None],
+        torch.from_numpy(plane.astype(np.float64))[None, None],
         (contract.size, contract.size),
         mode="bilinear",
         antialias=True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pydicom
 import pytest
@@ -12,7 +14,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.errors import CaseRejected
 from gtr_batch.preprocess import Volume, read_series
-from gtr_batch.preprocess.prepare import Grid, shrunk_volume
+from gtr_batch.preprocess.grid import Grid, shrunk_volume
 from tests.phantoms import abdomen_hu, write_series
 
 
@@ -204,6 +206,19 @@ def test_real_jpeg_2000_slices_without_identity_are_refused(shared_data):
         read_series(shared_data / "ct" / "totalsegmentator" / "example_ct_dicom")
 
     assert refused.value.code == "unlawful_uid"
+
+
+@pytest.mark.parametrize("slice_name", ["CT1", "CT2"])
+def test_real_slices_are_the_same_in_every_lossless_syntax(shared_data, tmp_path, slice_name):
+    read = []
+    for syntax in ("JPLL", "JLSL", "J2KR", "RLE"):
+        folder = tmp_path / syntax
+        folder.mkdir()
+        shutil.copy(shared_data / "quirks" / "wg04_syntaxes" / f"{slice_name}_{syntax}", folder)
+        read.append(read_series(folder).hu())
+
+    assert np.ptp(read[0]) > 2000
+    assert all(np.array_equal(read[0], other) for other in read[1:])
 
 
 def test_real_series_is_read_as_another_library_reads_it(shared_data):
