@@ -58,12 +58,12 @@ def retrieve_contexts() -> list[PresentationContext]:
 
 
 def store_contexts(kinds: Iterable[tuple[str, str]]) -> list[PresentationContext]:
-    """Contexts for C-STORE of (SOP Class UID, Transfer Syntax UID): uncompressed either way, compressed as it is."""
-    wanted: dict[tuple[str, tuple[str, ...]], None] = {}
+    """Contexts for C-STORE of (SOP Class UID, Transfer Syntax UID) pairs; uncompressed objects may be converted."""
+    wanted: dict[tuple[str, str], None] = {}
     for sop_class, syntax in kinds:
-        group = [syntax] if uid.UID(syntax).is_compressed else [syntax, *(s for s in UNCOMPRESSED if s != syntax)]
-        wanted[(sop_class, tuple(group))] = None
-    return [build_context(sop_class, list(group)) for sop_class, group in wanted]
+        for offered in [syntax] if uid.UID(syntax).is_compressed else [syntax, *UNCOMPRESSED]:
+            wanted[(sop_class, str(offered))] = None
+    return [build_context(sop_class, syntax) for sop_class, syntax in wanted]
 
 
 def accepted_syntaxes(sop_class: str) -> list[str]:
