@@ -79,7 +79,7 @@ def by_stage(group: hd.sr.MeasurementsAndQualitativeEvaluations, name: object) -
 probabilities = st.lists(st.floats(0.01, 1), min_size=4, max_size=4).map(lambda v: [x / sum(v) for x in v])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     slices=st.lists(probabilities, min_size=3, max_size=3),
     nomogram=probabilities,
