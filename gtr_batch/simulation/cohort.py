@@ -59,42 +59,55 @@ def prepare_patient(seed: int, index: int, contract: PreprocessingContract, *, s
         (`tests/unit/simulation/test_cohort.py`).
     """
     phantom, clinical, stage = draw_phantom(seed, index)
-    areas = phantom.tumour_areas()
+    hu = sketched_volume(phantom) if sketch else phantom.volume()
+    return _prepared(phantom, clinical, stage, hu, contract)
+
+
+def prepare_family(seed: int, index: int, contract: PreprocessingContract) -> list[PreparedPatient]:
+    """Four patients for training, one a stage, who are alike in everything but the depth of the tumour.
+
+    What is alike cannot be learnt as a sign of the stage, so that a small cohort teaches more; and the slices that
+    only N4 sees are painted once. No family is ever used for evaluation.
+    """
+    first, clinical, _ = draw_phantom(seed, index)
+    sketch = sketched_volume(first)
+    family = []
+    for stage in STAGES:
+        phantom = Phantom(seed, index, stage, clinical.third, clinical.size_cm, first.scanner)
+        family.append(_prepared(phantom, clinical, stage, sketch.copy(), contract))
+    return family
+
+
+def _prepared(
+    phantom: Phantom, clinical: Clinical, stage: TStage, hu: np.ndarray, contract: PreprocessingContract
+) -> PreparedPatient:
+    areas, heights = phantom.tumour_areas(), phantom.positions_mm()
     key = int(np.argmax(areas))
-    hu = sketched_volume(phantom, key) if sketch else phantom.volume()
-    step = phantom.scanner.thickness_mm
-    volume = Volume.from_hu(hu, (step, phantom.pixel_mm, phantom.pixel_mm))
-    slices, geometry = prepare_volume(volume, key, contract)
     chosen = [max(key - 1, 0), key, min(key + 1, len(areas) - 1)]
-    box = stomach_box(phantom, geometry, [float(phantom.positions_mm()[k]) for k in chosen])
-    return PreparedPatient(index, stage, phantom.scanner.name, clinical, slices, box, areas, key)
+    for k in set(chosen):
+        hu[k] = phantom.slice_hu(float(heights[k]))
+    volume = Volume.from_hu(hu, (phantom.scanner.thickness_mm, phantom.pixel_mm, phantom.pixel_mm))
+    slices, geometry = prepare_volume(volume, key, contract)
+    box = stomach_box(phantom, geometry, [float(heights[k]) for k in chosen])
+    return PreparedPatient(phantom.index, stage, phantom.scanner.name, clinical, slices, box, areas, key)
 
 
-def sketched_volume(phantom: Phantom, key: int) -> np.ndarray:
-    """The volume with its key slice and neighbours as they are and the others coarse; HU, float32."""
+def sketched_volume(phantom: Phantom) -> np.ndarray:
+    """The volume painted coarsely, with the scanner's noise; HU, float32."""
     positions = phantom.positions_mm()
-    count, matrix = len(positions), phantom.matrix
+    count, matrix, scanner = len(positions), phantom.matrix, phantom.scanner
     hu = np.empty((count, matrix, matrix), np.float32)
     rng = np.random.default_rng([phantom.seed, phantom.index, 99])
-    scanner = phantom.scanner
-    bank = [
-        quantum_noise(
-            rng, (matrix, matrix), phantom.pixel_mm, scanner.noise_hu * phantom.noise_factor, scanner.noise_peak
-        )
-        for _ in range(2)
-    ]
+    deviation = scanner.noise_hu * phantom.noise_factor
+    bank = [quantum_noise(rng, (matrix, matrix), phantom.pixel_mm, deviation, scanner.noise_peak) for _ in range(2)]
     stride = max(1, int(SKETCH_STEP_MM / scanner.thickness_mm))
-    exact = {k for k in (key - 1, key, key + 1) if 0 <= k < count}
     coarse = np.empty((0, 0), np.float32)
     for k, z in enumerate(positions):
-        if k % stride == 0 or not coarse.size:
+        if k % stride == 0:
             coarse = phantom.noiseless(float(z), matrix=matrix // SKETCH)
-        if k in exact:
-            hu[k] = phantom.slice_hu(float(z))
-            continue
+            coarse = np.repeat(np.repeat(coarse, SKETCH, 0), SKETCH, 1)
         noise = np.roll(bank[k % 2], tuple(rng.integers(0, matrix, 2)), (0, 1))
-        hu[k] = np.repeat(np.repeat(coarse, SKETCH, 0), SKETCH, 1)
-        hu[k] += noise * np.clip(hu[k] / 1000 + 1.25, 0.25, 1.0)
+        hu[k] = coarse + noise * np.clip(coarse / 1000 + 1.25, 0.25, 1.0)
     return hu
 
 
@@ -105,10 +118,8 @@ def stomach_box(phantom: Phantom, geometry: PreparedGeometry, heights: list[floa
     scale = phantom.matrix / matrix
     pad = BOX_MARGIN_MM / phantom.pixel_mm
     ends = []
-    for axis, origin, step in (
-        (1, geometry.row_origin, geometry.row_step),
-        (0, geometry.column_origin, geometry.column_step),
-    ):
+    axes = ((1, geometry.row_origin, geometry.row_step), (0, geometry.column_origin, geometry.column_step))
+    for axis, origin, step in axes:
         hit = np.flatnonzero(mask.any(axis=axis))
         low, high = hit[0] * scale - pad, (hit[-1] + 1) * scale + pad
         first, last = (low - origin) / step, (high - origin) / step

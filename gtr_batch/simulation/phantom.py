@@ -140,7 +140,7 @@ class Phantom:
             tumour[where] = self.tumour.invade(part, point, layers, self.anatomy.cavity(part)).tumour < 0
         return SliceTruth(stomach, tumour)
 
-    def tumour_areas(self, matrix: int = 256) -> np.ndarray:
+    def tumour_areas(self, matrix: int = 128) -> np.ndarray:
         """Tumour cross-section of each slice, mm^2."""
         cell = (self.pixel_mm * self.matrix / matrix) ** 2
         near = np.abs(self.positions_mm() - self.stomach.site[2])

@@ -92,18 +92,9 @@ class Stomach:
         points[:, 3] *= u(0.82, 1.12) * scale
         self.curve = smooth_curve(points, 3.5)
         self.third = third
-        low, high = _REACH[third]
-        self.site_index = int(u(low, high) * (len(self.curve) - 1))
         facing = _FACING[third]
         self.neighbour, direction = facing[int(rng.integers(len(facing)))]
-        normal = np.asarray(direction) + np.array([*rng.uniform(-0.2, 0.2, 2), 0.0])
-        ahead = self.curve[min(self.site_index + 3, len(self.curve) - 1), :3]
-        tangent = ahead - self.curve[self.site_index - 3, :3]
-        tangent /= np.linalg.norm(tangent)
-        normal -= normal @ tangent * tangent  # outward is across the centreline
-        self.normal = normal / np.linalg.norm(normal)
-        centre, radius = self.curve[self.site_index, :3], self.curve[self.site_index, 3]
-        self.site = centre + self.normal * radius
+        self.site_index, self.normal, self.site = self._site(rng, third, np.asarray(direction))
         self.gap = u(5.0, 8.5)  # of fat between wall and neighbour, mm
         self.normal_wall = u(0.42, 0.58)  # thickness away from the site, against the oedematous wall at it
         self.oedema_radius = u(26, 46)
@@ -116,16 +107,43 @@ class Stomach:
         self.vessel_a, self.vessel_b = SmoothField(rng, 26, 16), SmoothField(rng, 26, 16)
         self.mucosa_texture = SmoothField(rng, 12, 16)
 
+    def _site(
+        self, rng: np.random.Generator, third: Third, direction: np.ndarray
+    ) -> tuple[int, np.ndarray, np.ndarray]:
+        """Index on the centreline, outward direction and place of the tumour's middle.
+
+        The wall must bulge outward there: in a fold between two parts of the stomach "deeper" would mean "nearer to the
+        other part". Of twelve places the first that does is taken, else the one that comes nearest.
+        """
+        low, high = _REACH[third]
+        points, best = self.curve[:, :3], None
+        for _ in range(12):
+            index = int(rng.uniform(low, high) * (len(points) - 1))
+            normal = direction + np.array([*rng.uniform(-0.2, 0.2, 2), 0.0])
+            tangent = points[min(index + 3, len(points) - 1)] - points[index - 3]
+            tangent /= np.linalg.norm(tangent)
+            normal -= normal @ tangent * tangent  # outward is across the centreline
+            normal /= np.linalg.norm(normal)
+            site = points[index] + normal * self.curve[index, 3]
+            outside = site + 24.0 * normal
+            rises = float((np.linalg.norm(points - outside, axis=1) - self.curve[:, 3]).min())
+            if best is None or rises > best[0]:
+                best = (rises, index, normal, site)
+            if rises > 21.0 and abs(normal[2]) < 0.35:  # seen in an axial slice
+                return index, normal, site
+        assert best is not None  # twelve were tried
+        return best[1], best[2], best[3]
+
     @property
     def reach(self) -> tuple[float, float, float, float, float, float]:
         """Bounds (x0, x1, y0, y1, z0, z1) of stomach and surroundings, mm."""
-        low = (self.curve[:, :3] - self.curve[:, 3:]).min(0) - 34
-        high = (self.curve[:, :3] + self.curve[:, 3:]).max(0) + 34
+        low = (self.curve[:, :3] - self.curve[:, 3:]).min(0) - 38
+        high = (self.curve[:, :3] + self.curve[:, 3:]).max(0) + 38
         return (low[0], high[0], low[1], high[1], low[2], high[2])
 
     def lumen(self, grid: Grid) -> np.ndarray:
         """Signed distance to the lumen's smooth surface, mm."""
-        return tube(grid, self.curve[:, :3], self.curve[:, 3])
+        return tube(grid, self.curve[:, :3], self.curve[:, 3], margin_mm=40.0)
 
     def wall_point(self, grid: Grid, depth: np.ndarray) -> WallPoint:
         """Where pixels lie about the tumour's site."""

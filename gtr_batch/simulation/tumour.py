@@ -50,7 +50,7 @@ class Tumour:
         # Share of the layer in which the tumour ends, and what it reaches beyond the wall.
         self.end = u(0.05, 0.35) if stage is TStage.T1 else u(0.55, 0.90)
         self.beyond = u(2.5, 4.5)
-        self.infiltration = u(7.0, 15.0)
+        self.infiltration = u(6.5, 10.0)
         self.strand_reach, self.strand_strength = u(10, 16), u(0.8, 1.0)
         self.irregular = SmoothField(rng, 13, 24)
         self.margin = SmoothField(rng, 40, 12)
@@ -85,8 +85,9 @@ class Tumour:
 
     def _bridge(self, grid: Grid, point: WallPoint, layers: Layers, radius: np.ndarray) -> np.ndarray:
         """Across the fat into the organ that the site faces: no fat plane is left."""
-        reach = layers.muscularis + self.stomach.gap * 1.3 + self.infiltration * (1 + 0.35 * self.irregular(grid))
-        width = np.clip(0.8 * radius, 9, 24) * (1 + 0.2 * self.irregular(grid))
+        rough = np.clip(self.irregular(grid), -1, 1)
+        reach = layers.muscularis + self.stomach.gap * 1.3 + self.infiltration * (1 + 0.35 * rough)
+        width = np.clip(0.8 * radius, 9, 24) * (1 + 0.2 * rough)
         into = np.maximum(point.depth - reach, (point.lateral - width) * 0.8)
         return np.maximum(np.maximum(into, -point.depth), -point.outward - 4)
 

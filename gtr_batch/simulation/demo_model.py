@@ -1,0 +1,312 @@
+"""Make the demo's model from nothing: ``python -m gtr_batch.simulation.demo_model --out DIR``.
+
+Phantom patients are drawn, prepared by the contract and cached; GTRNet (ResNet-10) is trained first on windows about
+the stomach, where an image costs a quarter, then on whole slices; temperature, rad-score, nomogram and locator are
+fitted; everything is measured on patients never seen; a twin is trained on slices whose stomach is blanked. "Demo, not
+for patients": it has never seen one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from attrs import frozen
+
+from gtr_batch.domain.clinical import Covariates
+from gtr_batch.domain.model import ModelManifest, NomogramModel, PreprocessingContract
+from gtr_batch.domain.staging import STAGES
+from gtr_batch.nomogram.rad_score import rad_score
+from gtr_batch.preprocess import Volume, prepare_all_for_locator
+from gtr_batch.simulation.cohort import PreparedPatient, draw_phantom, prepare_family, prepare_patient
+from gtr_batch.simulation.ehr import draw_clinical
+from gtr_batch.stage.artefact import load_artefact, write_artefact
+from gtr_batch.stage.network import GTRNet
+from gtr_batch.training.fit import SIZE_AT_LEAST_CM, fit_locator, fit_nomogram, fit_rad_score, fit_temperature
+from gtr_batch.training.loop import Cohort, Epoch, Settings, predict, train, voted
+
+BACKBONE = "resnet10"
+TRAINING_SEED, VALIDATION_SEED, UNSEEN_SEED, LOCATOR_SEED = 100, 300, 200, 400
+WINDOW = (96, 128)  # rows and columns of the network's grid: the stomach and its neighbours
+
+
+@frozen
+class Plan:
+    """How much of everything; the defaults made the committed artefact."""
+
+    families: int = 120
+    validation: int = 80
+    unseen: int = 120
+    locator: int = 36
+    window_epochs: int = 40
+    whole_epochs: int = 8
+    seed: int = 0
+
+
+class Say:
+    """Progress on stderr: one line that rewrites itself on a terminal, one line every tenth elsewhere."""
+
+    def __call__(self, text: str) -> None:
+        """A line that stays."""
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def bar(self, what: str, items: list[Any]) -> Iterable[Any]:
+        """The items, told as they go by."""
+        terminal = sys.stderr.isatty()
+        for done, item in enumerate(items):
+            if terminal:
+                sys.stderr.write(f"\r{what} {done}/{len(items)} ")
+            elif done % max(1, len(items) // 10) == 0:
+                sys.stderr.write(f"{what} {done}/{len(items)}\n")
+            sys.stderr.flush()
+            yield item
+        sys.stderr.write(f"{chr(13) if terminal else ''}{what} {len(items)}/{len(items)}\n")
+
+
+@frozen(eq=False)
+class Drawn:
+    """A prepared cohort, and where each patient's stomach lies: first and last row, first and last column."""
+
+    cohort: Cohort
+    boxes: np.ndarray
+    indices: np.ndarray
+
+
+def gather(kind: str, seed: int, count: int, cache: Path, say: Say) -> Drawn:
+    """Draw and prepare patients, or read them from `cache`; `kind` is "family" (four patients each) or "one"."""
+    cache.mkdir(parents=True, exist_ok=True)
+    contract = PreprocessingContract()
+    slices, stages, boxes, indices = [], [], [], []
+    for index in say.bar(f"phantoms ({kind}, seed {seed})", list(range(count))):
+        path = cache / f"{kind}_{seed}_{index}.npz"
+        if not path.exists():
+            draw = prepare_family if kind == "family" else prepare_patient
+            made = draw(seed, index, contract)
+            _keep(path, made if isinstance(made, list) else [made])
+        with np.load(path) as kept:
+            slices.append(kept["slices"])
+            stages.append(kept["stage"])
+            boxes.append(kept["box"])
+            indices += [index] * len(kept["stage"])
+    box = np.concatenate(boxes)
+    centres = np.stack([box[:, :2].mean(axis=1), box[:, 2:].mean(axis=1)], axis=1)
+    return Drawn(Cohort(np.concatenate(slices), np.concatenate(stages), centres), box, np.array(indices))
+
+
+def _keep(path: Path, made: list[PreparedPatient]) -> None:
+    fresh = path.with_suffix(".new.npz")
+    np.savez(
+        fresh,
+        slices=np.stack([p.slices for p in made]).astype(np.float16),
+        stage=[p.stage.position for p in made],
+        box=[p.box for p in made],
+    )
+    fresh.replace(path)
+
+
+def blanked(drawn: Drawn) -> Cohort:
+    """The same slices with a box about the stomach at zero, z-scored again over what is left."""
+    slices = drawn.cohort.slices.astype(np.float32)
+    for k, (top, bottom, left, right) in enumerate(drawn.boxes):
+        seen = np.ones(slices.shape[2:], bool)
+        seen[top:bottom, left:right] = False
+        outside = slices[k][:, seen]
+        slices[k] = (slices[k] - outside.mean(axis=1)[:, None, None]) / outside.std(axis=1)[:, None, None]
+        slices[k][:, ~seen] = 0
+    return Cohort(slices.astype(np.float16), drawn.cohort.stages, drawn.cohort.centres)
+
+
+def trained(training: Cohort, validation: Cohort, plan: Plan, say: Say, what: str) -> GTRNet:
+    """A GTRNet trained from random weights: on windows about the stomach, then on whole slices."""
+    torch.manual_seed(plan.seed)
+    network = GTRNet(BACKBONE, dropout=0.3)
+    near = Settings(epochs=plan.window_epochs, batch=16, learning_rate=2e-3, patience=plan.window_epochs, window=WINDOW)
+    whole = Settings(epochs=plan.whole_epochs, batch=16, learning_rate=6e-4, patience=4)
+    for name, settings in (("windows", near), ("whole slices", whole)):
+        train(network, training, validation, settings, partial(_tell, say, f"{what}, {name}", settings.epochs))
+    return network
+
+
+def _tell(say: Say, what: str, epochs: int, epoch: Epoch) -> None:
+    say(
+        f"{what}: epoch {epoch.number}/{epochs}, loss {epoch.train_loss:.3f}, validation {epoch.validation_loss:.3f}, "
+        f"accuracy {epoch.validation_accuracy:.3f}{' *' if epoch.best else ''}"
+    )
+
+
+@torch.inference_mode()
+def penultimate(network: GTRNet, slices: np.ndarray, batch: int = 48) -> np.ndarray:
+    """Features (n, D) of slices (n, size, size)."""
+    network.eval()
+    parts = []
+    for start in range(0, len(slices), batch):
+        images = torch.from_numpy(slices[start : start + batch].astype(np.float32))[:, None].expand(-1, 3, -1, -1)
+        parts.append(network.forward_features(images).numpy())
+    return np.concatenate(parts)
+
+
+@frozen(eq=False)
+class WholeSeries:
+    """Features of all axial slices of one phantom, and its tumour's cross-section on each, mm^2."""
+
+    features: np.ndarray
+    areas: np.ndarray
+
+
+def whole_series(network: GTRNet, plan: Plan, say: Say) -> list[WholeSeries]:
+    """What the locator sees of phantoms that the network was not trained on."""
+    series = []
+    for index in say.bar("whole series for the locator", list(range(plan.locator))):
+        phantom, _, _ = draw_phantom(LOCATOR_SEED, index)
+        mm = phantom.pixel_mm
+        volume = Volume.from_hu(phantom.volume(), (phantom.scanner.thickness_mm, mm, mm))
+        prepared = prepare_all_for_locator(volume, PreprocessingContract())
+        series.append(WholeSeries(penultimate(network, prepared), phantom.tumour_areas()))
+    return series
+
+
+def demo_nomogram(rad_scores: np.ndarray, stages: np.ndarray, covariates: list[Covariates], seed: int) -> NomogramModel:
+    """Proportional odds on a simulated cohort of 4000.
+
+    Images of 4000 patients would take hours. Each simulated EHR therefore borrows the rad-score of an imaged patient
+    of the same stage and, where there is one, the same class of size, whom the network was not trained on.
+    """
+    rng = np.random.default_rng([seed, 77])
+    large = np.array([(c.tumour_size_cm or 0) >= SIZE_AT_LEAST_CM for c in covariates])
+    scores, drawn, truth = [], [], []
+    for k in range(4000):
+        stage = STAGES[k % 4]
+        who = draw_clinical(rng, stage)
+        alike = (stages == stage.position) & (large == (who.size_cm >= SIZE_AT_LEAST_CM))
+        pool = np.flatnonzero(alike if alike.any() else stages == stage.position)
+        scores.append(rad_scores[rng.choice(pool)])
+        drawn.append(Covariates(who.size_cm, who.differentiation, who.lauren))
+        truth.append(stage.position)
+    note = (
+        "Demo cohort, simulated; not for patients. 4000 records of the synthetic hospital, each with the rad-score of "
+        f"one of {len(stages)} phantom patients of the same stage whom the network was not trained on."
+    )
+    return fit_nomogram("demo cohort", np.array(scores), drawn, np.array(truth), note)
+
+
+def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
+    """Make the artefact under `out`; returns its metrics."""
+    training = gather("family", TRAINING_SEED, plan.families, cache, say)
+    validation = gather("one", VALIDATION_SEED, plan.validation, cache, say)
+    unseen = gather("one", UNSEEN_SEED, plan.unseen, cache, say)
+
+    network = trained(training.cohort, validation.cohort, plan, say, "GTRNet")
+    logits = predict(network, validation.cohort)
+    temperature = fit_temperature(logits.reshape(-1, 4), np.repeat(validation.cohort.stages, 3))
+    rad_model = fit_rad_score(
+        penultimate(network, training.cohort.slices[:, 1]), training.cohort.stages, training.indices, plan.seed
+    )
+    key_features = penultimate(network, validation.cohort.slices[:, 1])
+    rad_scores = np.array([rad_score(rad_model, f) for f in key_features])
+    covariates = [_covariates(VALIDATION_SEED, k) for k in validation.indices]
+    nomogram = demo_nomogram(rad_scores, validation.cohort.stages, covariates, plan.seed)
+
+    series = whole_series(network, plan, say)
+    half = len(series) * 2 // 3
+    locator = fit_locator(
+        np.concatenate([s.features for s in series[:half]]),
+        np.concatenate([s.areas > 0.7 * s.areas.max() for s in series[:half]]),
+        plan.seed,
+    )
+    weights, mean, scale = (np.array(v) for v in (locator.coefficients, locator.feature_mean, locator.feature_scale))
+    found = [s.areas[int(np.argmax((s.features - mean) / scale @ weights))] > 0 for s in series[half:]]
+
+    manifest = ModelManifest(
+        name="gtrnet-demo",
+        architecture="gtrnet",
+        backbone=BACKBONE,
+        feature_count=network.feature_count,
+        weights_sha256="",
+        contract=PreprocessingContract(),
+        temperature=temperature,
+        rad_score=rad_model,
+        nomogram=nomogram,
+        key_slice_locator=locator,
+        cohort_digest=_digest(training.cohort),
+        intended_use="Demo of the service on simulated phantoms. Not for patients.",
+        demo=True,
+    )
+    metrics: dict[str, Any] = {
+        "cohort": "phantoms of gtr_batch.simulation",
+        "n_training": len(training.cohort),
+        "n_validation": len(validation.cohort),
+        "locator_share_in_tumour": float(np.mean(found)),
+        "n_locator": len(found),
+    }
+    write_artefact(out, network, manifest, dtype=torch.float16)
+    # What is measured is what was written: float16 weights, read back.
+    metrics |= measure(load_artefact(out).network, unseen.cohort, temperature)
+    blind = trained(blanked(training), blanked(validation), plan, say, "blind twin")
+    answers = voted(predict(blind, blanked(unseen)))
+    metrics["accuracy_box_without_stomach"] = float((answers == unseen.cohort.stages).mean())
+    return _finish(out, manifest, metrics)
+
+
+def measure(network: GTRNet, unseen: Cohort, temperature: float) -> dict[str, Any]:
+    """Accuracy of patients never seen, after the vote of the three slices, and the confusion behind it."""
+    answers = voted(predict(network, unseen), temperature)
+    confusion = np.zeros((4, 4), int)
+    np.add.at(confusion, (unseen.stages, answers), 1)
+    return {
+        "accuracy_unseen": float((answers == unseen.stages).mean()),
+        "n_unseen": len(unseen),
+        "confusion_unseen": confusion.tolist(),
+    }
+
+
+def _covariates(seed: int, index: int) -> Covariates:
+    _, clinical, _ = draw_phantom(seed, int(index))
+    return Covariates(clinical.size_cm, clinical.differentiation, clinical.lauren)
+
+
+def _digest(cohort: Cohort) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(cohort.slices).tobytes())
+    digest.update(np.ascontiguousarray(cohort.stages).tobytes())
+    return digest.hexdigest()
+
+
+def _finish(out: Path, manifest: ModelManifest, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Write the artefact once more, with what was measured."""
+    network = load_artefact(out).network
+    whole = attrs.evolve(manifest, metrics=metrics, created=f"{datetime.now(tz=UTC):%Y-%m-%d}")
+    write_artefact(out, network, whole, dtype=torch.float16)
+    return metrics
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; 0 when the model is good enough for the demo, 1 when it is not."""
+    plan = Plan()
+    parser = argparse.ArgumentParser(description="Make the demo's model on simulated phantoms. Not for patients.")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the artefact; replaced where it is there")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/demo-model"), help="prepared phantoms are kept here")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: torch's choice")
+    for name in ("families", "validation", "unseen", "locator", "window_epochs", "whole_epochs", "seed"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(plan, name))
+    given = vars(parser.parse_args(arguments))
+    out, cache, threads = given.pop("out"), given.pop("cache"), given.pop("threads")
+    if threads:
+        torch.set_num_threads(threads)
+    metrics = make(out, cache, Plan(**given), Say())
+    sys.stdout.write(json.dumps(metrics, indent=1) + "\n")
+    good = metrics["accuracy_unseen"] >= 0.80 and metrics["accuracy_box_without_stomach"] <= 0.40
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
