@@ -109,6 +109,8 @@ def _pixels(contrast: Mapping[str, float]) -> list[Reason]:
     if scores[best] < 0.6:
         return []
     text = f"pixels look {best.value.replace('_', ' ')} ({measured})"
+    if best in (Phase.UNENHANCED, Phase.ARTERIAL) and "liver_hu" not in contrast:
+        return [Reason("pixels", text, -3.0)]  # probes that missed the liver do not refuse alone
     if best in (Phase.UNENHANCED, Phase.ARTERIAL):
         return [Reason("pixels", text, _WORST, True)]
     return [Reason("pixels", text, 5.0 if best is Phase.PORTAL_VENOUS else -3.0)]

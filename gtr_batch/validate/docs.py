@@ -86,8 +86,6 @@ def _built_pages(run: SuiteRun) -> dict[str, str]:
     """GX's own page of each suite, by suite name."""
     with tempfile.TemporaryDirectory() as scratch:
         context: Any = run.context
-        for name in list(context.get_site_names()):
-            context.delete_data_docs_site(name)
         context.add_data_docs_site(
             site_name="night",
             site_config={

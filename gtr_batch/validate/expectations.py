@@ -65,7 +65,7 @@ def rules(limits: ValidateConfig) -> tuple[Rule, ...]:
         Rule("placed", "instances", "placed", c.NOT_PRIMARY_AXIAL,
              "{failing} of {of} instances do not say where in the patient they lie.", among=yes),
         Rule("readable", "instances", "readable", c.UNREADABLE_PIXELS,
-             "{failing} of {of} files are truncated or no DICOM at all.", among=yes),
+             "{failing} of {of} files are cut off before their pixels or no DICOM images at all.", among=yes),
         Rule("files", "cases", "files", c.SERIES_INCOMPLETE, "The series has no files on disk.", low=1),
         Rule("patients", "cases", "patients", c.INCONSISTENT_HEADERS,
              "The series holds instances of {patients} different patients.", high=1),
@@ -114,7 +114,8 @@ def rules(limits: ValidateConfig) -> tuple[Rule, ...]:
              "{failing} of {of} slices were reconstructed with a lung or bone kernel ({kernel}).",
              among=("soft", "unknown")),
         Rule("slices", "cases", "slices", c.TOO_FEW_SLICES,
-             "The series has {slices} slices, fewer than {low:g}.", low=limits.min_slices, says=("coverage_mm",)),
+             "The series has {slices} placed slice(s); at least {low:g} are needed.",
+             low=limits.min_slices, says=("coverage_mm",)),
         Rule("coverage", "cases", "coverage_mm", c.TOO_FEW_SLICES,
              "The series covers {coverage_mm:g} mm, less than {low:g} mm.", low=limits.min_coverage_mm,
              says=("slices",)),
@@ -138,7 +139,7 @@ def rules(limits: ValidateConfig) -> tuple[Rule, ...]:
         Rule("constant", "instances", "constant", c.SCRUBBED_PIXELS,
              "{failing} of {of} images have one single value throughout.", among=(False,)),
         Rule("air_share", "cases", "air_share", c.NOT_HOUNSFIELD,
-             "Only {air_share:.1%} of the pixels are as dark as air: these are not Hounsfield units.", low=0.01),
+             "Only {air_share:.1%} of the pixels are as dark as air: these are not Hounsfield units.", low=0.0005),
         Rule("air", "cases", "air_hu", c.NOT_HOUNSFIELD,
              "Air lies at {air_hu:g} HU, not near -1000: these are not Hounsfield units.", low=-1060, high=-930),
         Rule("tissue", "cases", "tissue_share", c.NOT_HOUNSFIELD,
@@ -185,10 +186,19 @@ def run_suites(frames: Mapping[str, pd.DataFrame], all_rules: Sequence[Rule], ru
     os.environ["GX_ANALYTICS_ENABLED"] = "False"  # before the import: no usage statistics leave the house
     import great_expectations as gx
     from great_expectations.core.run_identifier import RunIdentifier
-    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
 
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    context = gx.get_context(
+        mode="ephemeral",
+        project_config=DataContextConfig(  # without the site that GX would make in a folder nobody deletes
+            store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+            progress_bars=ProgressBarsConfig(globally=False),
+        ),
+    )
     source = context.data_sources.add_pandas("shard")
     failing: dict[str, tuple[str, ...]] = {}
     results = {}

@@ -64,12 +64,15 @@ def read_series(
     Returns
     -------
     Series
-        `rows` in file order. A file that is no DICOM has the column ``readable`` False and no other.
+        `rows` in file order. A file that is no DICOM image has the column ``readable`` False and no other.
     """
     found = Series()
     for path in sorted(folder.glob("*.dcm")):
         try:
             ds = pydicom.dcmread(path, specific_tags=_TAGS)
+            if "PixelData" not in ds:  # cut off before its pixels, or never an image: its other headers mean nothing
+                found.rows.append({"readable": False})
+                continue
             row = _row(ds, limits)
             found.rows.append(row | {"readable": True} | look(ds, row))
             _note(found, ds)
@@ -198,9 +201,9 @@ def numbers(ds: pydicom.Dataset, keyword: str, count: int) -> list[float] | None
     return values if len(values) == count and bool(np.isfinite(values).all()) else None
 
 
-def safe(value: Any) -> str:
+def safe(value: Any, longest: int = 24) -> str:
     """A short code-like text: at most 24 harmless characters, so that a misused field cannot carry a sentence."""
-    return _UNSAFE.sub("", str(value if value is not None else "")).strip()[:24]
+    return _UNSAFE.sub("", str(value if value is not None else "")).strip()[:longest]
 
 
 def _texts(ds: pydicom.Dataset, keyword: str) -> list[str]:
@@ -212,7 +215,7 @@ def _texts(ds: pydicom.Dataset, keyword: str) -> list[str]:
 
 def _class_name(ds: pydicom.Dataset) -> str:
     value = ds.get("SOPClassUID")
-    return safe(pydicom.uid.UID(str(value)).name if value else "")
+    return safe(pydicom.uid.UID(str(value)).name if value else "", 48)
 
 
 def _lawful(value: Any) -> bool:

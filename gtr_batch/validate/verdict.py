@@ -145,6 +145,7 @@ def _case_row(case: CaseFiles, series: Series, look: PixelLook, evidence: PhaseE
         "expected_phase": case.expected_phase.replace("_", " "),
         "phase_contradicts": bool(case.expected_phase)
         and evidence.phase in _CONTRADICTS
+        and evidence.liver_slices > 0  # without a liver this is no abdomen, and the vessel may be none
         and str(evidence.phase) != case.expected_phase,
         "measured": measured,
         "aorta_hu": numbers.get("aorta_hu"),
