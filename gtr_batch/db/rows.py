@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
+from uuid import UUID
 
 from psycopg2.extras import Json
 
@@ -50,6 +51,20 @@ def plain(value: Any) -> Any:
     if not isinstance(value, str) and hasattr(value, "tolist"):  # numpy scalars and arrays
         return plain(value.tolist())
     return text(value)
+
+
+def key(case_id: str) -> str:
+    """A case id that PostgreSQL takes for a uuid; anything else names no case."""
+    try:
+        return str(UUID(case_id))
+    except ValueError:
+        raise KeyError(case_id) from None
+
+
+def found(row: dict[str, Any] | None, case_id: str) -> dict[str, Any]:
+    if row is None:
+        raise KeyError(case_id)
+    return row
 
 
 def case_of(row: Mapping[str, Any]) -> Case:

@@ -77,11 +77,3 @@ insert into case_event (case_id, step, state, detail) values (%(case_id)s, %(ste
 -- name: events(case_id)
 -- A case's events, oldest first.
 select at, step, state, detail from case_event where case_id = %(case_id)s order by case_event_id;
-
--- name: staged_before(series_uids, model_version)
--- Which of these series have a result of this model version.
-select distinct c.series_uid
-from staging_case as c
-join staging_result as r using (case_id)
-where c.series_uid = any (%(series_uids)s) and r.model_version = %(model_version)s
-    and c.reached >= 'staged' and c.state <> 'refused';

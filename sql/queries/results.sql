@@ -1,3 +1,15 @@
+-- name: lock(case_id)
+-- One case, held against every other session until the transaction ends.
+select case_id from staging_case where case_id = %(case_id)s for update;
+
+-- name: staged_before(series_uids, model_version)
+-- Which of these series have a result of this model version.
+select distinct c.series_uid
+from staging_case as c
+join staging_result as r using (case_id)
+where c.series_uid = any (%(series_uids)s) and r.model_version = %(model_version)s
+    and c.reached >= 'staged' and c.state <> 'refused';
+
 -- name: save_staging(case_id, model_version, t_stage, p_t1, p_t2, p_t3, p_t4, key_slice_source, flags)
 -- A case's vote and probabilities by this model version.
 insert into staging_result (case_id, model_version, t_stage, p_t1, p_t2, p_t3, p_t4, key_slice_source, flags)

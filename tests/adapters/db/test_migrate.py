@@ -34,6 +34,15 @@ def rows(dsn: str, statement: str) -> list[tuple]:
         connection.close()
 
 
+def run(dsn: str, statements: str) -> None:
+    connection = psycopg2.connect(dsn)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statements)
+    finally:
+        connection.close()
+
+
 def test_migrating_twice_applies_each_migration_once(empty_dsn):
     names = [m.name for m in migrations()]
     told = []
@@ -66,6 +75,19 @@ def test_refuses_to_go_on_where_an_applied_migration_was_edited(empty_dsn, own_s
         migrate(empty_dsn)
     with pytest.raises(DatabaseRefused, match="0002_night was edited"):
         pending(empty_dsn)
+
+
+def test_a_login_in_the_owner_role_may_migrate_where_the_roles_are_there(migrated_template, empty_dsn):
+    """A hospital's administrator makes roles and database; whoever runs `gtr migrate` is no superuser."""
+    name = psycopg2.extensions.parse_dsn(empty_dsn)["dbname"]
+    run(empty_dsn, "create role migrator login password 'm' in role gtr_owner")
+    run(empty_dsn, f"grant create on schema public to gtr_owner; grant create on database {name} to gtr_owner")
+    migrator = psycopg2.extensions.make_dsn(empty_dsn, user="migrator", password="m")
+
+    try:
+        assert len(migrate(migrator)) == len(migrations())
+    finally:
+        run(empty_dsn, "drop owned by migrator; drop role migrator")
 
 
 def test_line_endings_of_a_checkout_are_no_edit(empty_dsn, own_sql):
