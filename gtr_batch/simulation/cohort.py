@@ -23,7 +23,8 @@ class PreparedPatient:
     """One phantom patient, ready for the network.
 
     `slices` (3, size, size) in the order below, key, above; `box` the network's rows and columns (first row, last row,
-    first column, last column) that hold the stomach with a margin; `areas` the tumour's cross-section per slice, mm^2.
+    first column, last column) that hold the stomach with a margin; `site` the row and column where the tumour begins;
+    `areas` its cross-section per slice, mm^2.
     """
 
     index: int
@@ -32,6 +33,7 @@ class PreparedPatient:
     clinical: Clinical
     slices: np.ndarray
     box: tuple[int, int, int, int]
+    site: tuple[float, float]
     areas: np.ndarray
     key_index: int
 
@@ -89,7 +91,15 @@ def _prepared(
     volume = Volume.from_hu(hu, (phantom.scanner.thickness_mm, phantom.pixel_mm, phantom.pixel_mm))
     slices, geometry = prepare_volume(volume, key, contract)
     box = stomach_box(phantom, geometry, [float(heights[k]) for k in chosen])
-    return PreparedPatient(phantom.index, stage, phantom.scanner.name, clinical, slices, box, areas, key)
+    site = _site(phantom, geometry)
+    return PreparedPatient(phantom.index, stage, phantom.scanner.name, clinical, slices, box, site, areas, key)
+
+
+def _site(phantom: Phantom, geometry: PreparedGeometry) -> tuple[float, float]:
+    """Row and column of the tumour's site on the network's grid."""
+    (x, y, _), (dx, dy) = phantom.stomach.site.tolist(), phantom.anatomy.offset
+    row, column = ((v / phantom.pixel_mm) + (phantom.matrix - 1) / 2 for v in (y + dy, x + dx))
+    return (row - geometry.row_origin) / geometry.row_step, (column - geometry.column_origin) / geometry.column_step
 
 
 def sketched_volume(phantom: Phantom) -> np.ndarray:

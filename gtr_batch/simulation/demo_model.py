@@ -1,9 +1,9 @@
 """Make the demo's model from nothing: ``python -m gtr_batch.simulation.demo_model --out DIR``.
 
 Phantom patients are drawn, prepared by the contract and cached; GTRNet (ResNet-10) is trained first on windows about
-the stomach, where an image costs a quarter, then on whole slices; temperature, rad-score, nomogram and locator are
-fitted; everything is measured on patients never seen; a twin is trained on slices whose stomach is blanked. "Demo, not
-for patients": it has never seen one.
+the tumour, where an image costs a twelfth and there is little else to look at, then on wider ones, then on whole
+slices; temperature, rad-score, nomogram and locator are fitted; everything is measured on whole slices of patients
+never seen; a twin is trained alike on slices whose stomach is blanked. "Demo, not for patients": it has never seen one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from gtr_batch.training.loop import Cohort, Epoch, Settings, predict, train, vot
 
 BACKBONE = "resnet10"
 TRAINING_SEED, VALIDATION_SEED, UNSEEN_SEED, LOCATOR_SEED = 100, 300, 200, 400
-WINDOW = (96, 128)  # rows and columns of the network's grid: the stomach and its neighbours
+NEAR, WIDE = (64, 64), (128, 128)  # rows and columns of the network's grid, about 100 and 200 mm
 
 
 @frozen
@@ -48,7 +48,8 @@ class Plan:
     validation: int = 80
     unseen: int = 120
     locator: int = 36
-    window_epochs: int = 40
+    near_epochs: int = 40
+    wide_epochs: int = 8
     whole_epochs: int = 8
     seed: int = 0
 
@@ -87,7 +88,7 @@ def gather(kind: str, seed: int, count: int, cache: Path, say: Say) -> Drawn:
     """Draw and prepare patients, or read them from `cache`; `kind` is "family" (four patients each) or "one"."""
     cache.mkdir(parents=True, exist_ok=True)
     contract = PreprocessingContract()
-    slices, stages, boxes, indices = [], [], [], []
+    slices, stages, boxes, sites, indices = [], [], [], [], []
     for index in say.bar(f"phantoms ({kind}, seed {seed})", list(range(count))):
         path = cache / f"{kind}_{seed}_{index}.npz"
         if not path.exists():
@@ -98,10 +99,10 @@ def gather(kind: str, seed: int, count: int, cache: Path, say: Say) -> Drawn:
             slices.append(kept["slices"])
             stages.append(kept["stage"])
             boxes.append(kept["box"])
+            sites.append(kept["site"])
             indices += [index] * len(kept["stage"])
-    box = np.concatenate(boxes)
-    centres = np.stack([box[:, :2].mean(axis=1), box[:, 2:].mean(axis=1)], axis=1)
-    return Drawn(Cohort(np.concatenate(slices), np.concatenate(stages), centres), box, np.array(indices))
+    cohort = Cohort(np.concatenate(slices), np.concatenate(stages), np.concatenate(sites))
+    return Drawn(cohort, np.concatenate(boxes), np.array(indices))
 
 
 def _keep(path: Path, made: list[PreparedPatient]) -> None:
@@ -111,6 +112,7 @@ def _keep(path: Path, made: list[PreparedPatient]) -> None:
         slices=np.stack([p.slices for p in made]).astype(np.float16),
         stage=[p.stage.position for p in made],
         box=[p.box for p in made],
+        site=[p.site for p in made],
     )
     fresh.replace(path)
 
@@ -128,12 +130,15 @@ def blanked(drawn: Drawn) -> Cohort:
 
 
 def trained(training: Cohort, validation: Cohort, plan: Plan, say: Say, what: str) -> GTRNet:
-    """A GTRNet trained from random weights: on windows about the stomach, then on whole slices."""
+    """A GTRNet trained from random weights: on windows about the tumour, on wider ones, on whole slices."""
     torch.manual_seed(plan.seed)
     network = GTRNet(BACKBONE, dropout=0.3)
-    near = Settings(epochs=plan.window_epochs, batch=16, learning_rate=2e-3, patience=plan.window_epochs, window=WINDOW)
-    whole = Settings(epochs=plan.whole_epochs, batch=16, learning_rate=6e-4, patience=4)
-    for name, settings in (("windows", near), ("whole slices", whole)):
+    lessons = {
+        "near": Settings(epochs=plan.near_epochs, batch=16, learning_rate=2e-3, patience=15, window=NEAR),
+        "wide": Settings(epochs=plan.wide_epochs, batch=16, learning_rate=1e-3, patience=4, window=WIDE),
+        "whole": Settings(epochs=plan.whole_epochs, batch=16, learning_rate=6e-4, patience=4),
+    }
+    for name, settings in lessons.items():
         train(network, training, validation, settings, partial(_tell, say, f"{what}, {name}", settings.epochs))
     return network
 
@@ -296,7 +301,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the artefact; replaced where it is there")
     parser.add_argument("--cache", type=Path, default=Path(".cache/demo-model"), help="prepared phantoms are kept here")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: torch's choice")
-    for name in ("families", "validation", "unseen", "locator", "window_epochs", "whole_epochs", "seed"):
+    for name in ("families", "validation", "unseen", "locator", "near_epochs", "wide_epochs", "whole_epochs", "seed"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(plan, name))
     given = vars(parser.parse_args(arguments))
     out, cache, threads = given.pop("out"), given.pop("cache"), given.pop("threads")
