@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ def need_program():
     """A function that returns the path of a program, or ends the test: a failure in CI, elsewhere a skip."""
 
     def need(name: str, package: str) -> str:
-        found = shutil.which(name) or (shutil.which(name, path="/usr/sbin:/sbin") if name == "Orthanc" else None)
+        beside_python = str(Path(sys.executable).parent)  # dciodvfy comes from a wheel
+        found = shutil.which(name) or shutil.which(name, path=os.pathsep.join([beside_python, "/usr/sbin", "/sbin"]))
         if not found:
             _absent(f"{name} is not installed (Debian: {package})")
         return str(found)

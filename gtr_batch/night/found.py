@@ -84,6 +84,8 @@ def _one_study(house: House, night: date, study: StudyRecord, ambiguous: Refusal
     if refusal is not None:
         _refuse(house, _study_case(night, study), refusal)
         return ""
+    if any(c.series_uid and c.study_uid == study.study_uid for c in house.book.of_night(night)):
+        return ""  # chosen in an earlier run of this night: its case goes on, and no second one is made beside it
     selection, expected = _select(house, night, study)
     if selection.series_uid is None:
         refusal = Refusal(RefusalCode.NO_PORTAL_VENOUS_SERIES, selection.sentence(), selection.numbers())
@@ -95,7 +97,7 @@ def _one_study(house: House, night: date, study: StudyRecord, ambiguous: Refusal
         series_uid=selection.series_uid,
         expected_sop_uids=expected,
     )
-    if house.book.staged_before([case.series_uid], house.model_version) and not _is_tonights(house, case):
+    if house.book.staged_before([case.series_uid], house.model_version):
         return "already_staged"
     house.book.record([case])
     house.files.write_json(night, case.case_id, Step.INTAKE, "selection", _as_json(selection))
@@ -135,13 +137,6 @@ def _as_json(selection: room.Selection) -> dict[str, Any]:
         "flags": [str(flag) for flag in selection.flags],
         **selection.numbers(),
     }
-
-
-def _is_tonights(house: House, case: Case) -> bool:
-    try:
-        return house.book.get(case.case_id).night == case.night
-    except KeyError:
-        return False
 
 
 def _refuse(house: House, case: Case, refusal: Refusal) -> None:

@@ -91,7 +91,7 @@ def _preprocess(house: House, case: Case) -> Detail:
     facts = house.clinical.facts(case.patient_id, case.study_uid, _on(case))
 
     def locate() -> Any:
-        return slice_scores(artefact, prepare_all_for_locator(volume, contract))
+        return slice_scores(artefact, prepare_all_for_locator(volume, contract, device=artefact.device))
 
     key = find_key_slice(
         volume,
@@ -99,7 +99,6 @@ def _preprocess(house: House, case: Case) -> Detail:
         ehr_sop_uid=facts.key_slice_sop_uid if facts else None,
         segmentations=sorted([*(folder / "SEG").glob("*.dcm"), *(folder / "RTSTRUCT").glob("*.dcm")]),
         locator=locate if artefact.manifest.key_slice_locator else None,
-        own_manufacturer=house.config.report.manufacturer,
     )
     index = volume.sop_instance_uids.index(key.sop_instance_uid)
     slices, geometry = prepare_volume(volume, index, contract, key.source, device=artefact.device)

@@ -1,0 +1,155 @@
+"""A small hospital for whole nights: real PACS (qrscp), real Postgres, a network with random weights, tiny patients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import attrs
+import numpy as np
+import psycopg2
+import pytest
+import torch
+from pydicom import Dataset
+
+from gtr_batch.config import (
+    Config,
+    DatabaseConfig,
+    FilesConfig,
+    IntakeConfig,
+    NightConfig,
+    PacsConfig,
+    ReportConfig,
+    StageConfig,
+)
+from gtr_batch.domain.model import KeySliceLocator, ModelManifest, N4Settings, PreprocessingContract, RadScoreModel
+from gtr_batch.nomogram import paper_table_3
+from gtr_batch.simulation.services import EmbeddedQrscp, load_files
+from gtr_batch.stage import write_artefact
+from gtr_batch.stage.network import GTRNet
+from gtr_batch.wiring import open_house
+from tests.adapters.pacs.peers import a_free_port
+from tests.fixtures_db import *  # noqa: F403
+from tests.fixtures_db import as_role
+from tests.phantoms import abdomen_hu, write_series
+
+NIGHT = date(2026, 3, 1)  # the study date of tests/phantoms.py
+SLICES = 22  # at 5 mm: enough to be accepted
+PHI = ("Phantom^", "PHANTOM-", "19600101", "1960-01-01")
+
+
+@pytest.fixture(scope="session")
+def artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artefact of the smallest network with random weights; N4 at shrink 8 for speed."""
+    torch.manual_seed(7)
+    features = 512
+    manifest = ModelManifest(
+        name="random",
+        architecture="gtrnet",
+        backbone="resnet10",
+        feature_count=features,
+        weights_sha256="",
+        contract=PreprocessingContract(n4=N4Settings(shrink=8)),
+        temperature=1.0,
+        rad_score=RadScoreModel((1, 5), (0.0, 0.0), (1.0, 1.0), (0.5, 0.2)),
+        nomogram=paper_table_3(),
+        key_slice_locator=KeySliceLocator(
+            (0.0,) * features, (1.0,) * features, tuple(np.random.default_rng(7).normal(size=features))
+        ),
+    )
+    folder = tmp_path_factory.mktemp("artefact")
+    write_artefact(folder, GTRNet(backbone="resnet10").eval(), manifest)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def volume() -> np.ndarray:
+    """An enhanced abdomen."""
+    return abdomen_hu(SLICES)
+
+
+@pytest.fixture
+def admit(tmp_path: Path, volume: np.ndarray) -> Callable[..., Path]:
+    """A function that writes one patient's study; `skip` leaves slices out, `change` spoils instances."""
+
+    def write(name: str, *, skip: tuple[int, ...] = (), change: Callable[[int, Dataset], None] | None = None) -> Path:
+        def become(index: int, ds: Dataset) -> None:
+            ds.PatientID, ds.AccessionNumber = f"PHANTOM-{name}", f"ACC-{name}"
+            ds.SeriesDescription = "Abdomen portal venous 5.0"
+            if change is not None:
+                change(index, ds)
+
+        folder = tmp_path / "dicom" / name
+        paths = write_series(folder, volume, change=become, name=name, thickness_mm=5.0)
+        for index in skip:
+            paths[index].unlink()
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def pacs(tmp_path: Path) -> Iterator[EmbeddedQrscp]:
+    """A running PACS."""
+    server = EmbeddedQrscp(tmp_path / "pacs", a_free_port())
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def config(tmp_path: Path, dsn: str, artefact: Path, pacs: EmbeddedQrscp) -> Config:
+    """Settings of the small hospital."""
+    return Config(
+        pacs=PacsConfig(port=pacs.port, called_ae_title=pacs.ae_title, commitment_timeout_s=2, connect_timeout_s=3),
+        database=DatabaseConfig(dsn=as_role(dsn, "gtr_app")),
+        files=FilesConfig(root=tmp_path / "store"),
+        intake=IntakeConfig(probes=2),
+        stage=StageConfig(artefact=artefact, device="cpu"),
+        report=ReportConfig(refusal_sr=True),
+        night=NightConfig(shard_size=2),
+    )
+
+
+@pytest.fixture
+def house(config: Config) -> Iterator[object]:
+    """The open house."""
+    with open_house(config) as opened:
+        yield opened
+
+
+@pytest.fixture
+def enter_in_ehr(dsn: str) -> Callable[..., None]:
+    """A function that makes a patient known to the EHR with a proven gastric adenocarcinoma."""
+
+    def enter(name: str, *, chemotherapy_on: date | None = None) -> None:
+        patient = f"PHANTOM-{name}"
+        with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "insert into ehr_patient (patient_id, sex, birth_date) values (%s, 'female', '1960-01-01')", [patient]
+            )
+            cursor.execute(
+                "insert into ehr_biopsy (patient_id, biopsy_date, site, adenocarcinoma, lauren, differentiation)"
+                " values (%s, '2026-02-01', 'stomach', true, 'diffuse', 'poor')",
+                [patient],
+            )
+            if chemotherapy_on is not None:
+                cursor.execute(
+                    "insert into ehr_treatment (patient_id, kind, started_on) values (%s, 'chemotherapy', %s)",
+                    [patient, chemotherapy_on],
+                )
+        connection.close()
+
+    return enter
+
+
+@pytest.fixture
+def fill(config: Config, tmp_path: Path) -> Callable[[], int]:
+    """A function that stores all written studies in the PACS."""
+    return lambda: load_files(config.pacs, tmp_path / "dicom")
+
+
+def with_model(config: Config, artefact: Path) -> Config:
+    """The same settings with another artefact."""
+    return attrs.evolve(config, stage=attrs.evolve(config.stage, artefact=artefact))
