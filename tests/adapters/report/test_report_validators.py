@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom import Dataset
 
@@ -155,6 +156,46 @@ def test_dcmtk_renders_a_report_with_the_names_beside_the_values(objects, need_p
     shown = page.read_text(errors="replace")
     for name in ("cT category:", "Flag:", "Probability:", "Nomogram points, total:", "Source of the key slice:"):
         assert name in shown
+
+
+def test_real_headers_are_inherited_without_an_error(shared_data, dciodvfy, tmp_path):
+    files = (shared_data / "ct/tcga_coad_siemens").glob("*.dcm")
+    headers = {p: pydicom.dcmread(p, stop_before_pixels=True) for p in files}
+    series = sorted(headers, key=lambda p: float(headers[p].ImagePositionPatient[2]))[40:43]
+    geometry = a_geometry(series)
+
+    written = write_case(
+        tmp_path,
+        case=a_case(series),
+        source_files=series,
+        staging=a_staging(geometry),
+        geometry=geometry,
+        heat=a_heat(512),
+        overlay=an_overlay(512),
+        manifest=a_manifest(),
+        config=ReportConfig(),
+    )
+
+    for one in written:
+        errors = [line for line in _run(dciodvfy, str(tmp_path / one.file)).splitlines() if line.startswith("Error")]
+        assert errors == [], one.kind
+
+
+@pytest.mark.parametrize("name", ["CT1_J2KI", "CT2_RLE"])
+def test_a_real_file_in_any_transfer_syntax_can_be_refused(shared_data, dciodvfy, tmp_path, name):
+    [source] = (shared_data / "quirks/wg04_syntaxes").rglob(name)
+
+    [written] = write_refusal(
+        tmp_path,
+        case=a_case([source]),
+        refusal=Refusal(RefusalCode.UNREADABLE_PIXELS, "Pixels cannot be decoded."),
+        source_file=source,
+        manifest=a_manifest(),
+        config=ReportConfig(refusal_sr=True),
+    )
+
+    said = _run(dciodvfy, str(tmp_path / written.file))
+    assert [line for line in said.splitlines() if line.startswith("Error")] == []
 
 
 def _run(*command: str) -> str:
