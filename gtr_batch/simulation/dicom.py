@@ -85,7 +85,7 @@ def write_phase(
     paths = []
     for index, z in enumerate(positions):
         ds = copy.deepcopy(template)
-        _place(ds, phantom, identity, phase, index, len(positions), float(z))
+        _place(ds, phantom, identity, phase, index=index, count=len(positions), z=float(z))
         _set_pixels(ds, phantom.slice_hu(float(z), phase, thickness), phantom.scanner)
         changed = ds if change is None else change(index, ds)
         if changed is not None:
@@ -218,7 +218,7 @@ def _series_header(phantom: Phantom, identity: StudyIdentity, phase: Phase, thic
 
 
 def _place(
-    ds: Dataset, phantom: Phantom, identity: StudyIdentity, phase: Phase, index: int, count: int, z: float
+    ds: Dataset, phantom: Phantom, identity: StudyIdentity, phase: Phase, *, index: int, count: int, z: float
 ) -> None:
     ds.SOPInstanceUID = sop_uid(identity, phase, index)
     ds.InstanceNumber = count - index  # scanned from head to feet

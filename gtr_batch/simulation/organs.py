@@ -37,7 +37,7 @@ def paint_table(image: np.ndarray, grid: Grid, anatomy: Anatomy, phase: Phase) -
 
 
 def paint_organs(
-    image: np.ndarray, grid: Grid, anatomy: Anatomy, ground: Ground, phase: Phase, clear: np.ndarray, lobule: Lobule
+    image: np.ndarray, grid: Grid, anatomy: Anatomy, ground: Ground, phase: Phase, *, clear: np.ndarray, lobule: Lobule
 ) -> None:
     """Bowel, solid organs, vessels, spine and lungs.
 
@@ -53,7 +53,7 @@ def paint_organs(
     px = grid.pixel_mm * 1.3
     inner, edge = ground.cavity + 2, 2.5 * ground.lobulation
     enhanced = Enhanced(anatomy.enhancement, phase)
-    _paint_bowel(image, grid, anatomy, ground, phase, clear)
+    _paint_bowel(image, grid, anatomy, ground, phase, clear=clear)
     liver = np.minimum(_solid(grid, anatomy.liver), _solid(grid, anatomy.left_lobe)) + edge
     organs = {
         "pancreas": np.maximum(tube(grid, anatomy.pancreas, anatomy.pancreas_r) + 0.8 * edge, -clear),
@@ -139,7 +139,7 @@ def _paint_great_vessels(image: np.ndarray, grid: Grid, anatomy: Anatomy, enhanc
 
 
 def _paint_bowel(
-    image: np.ndarray, grid: Grid, anatomy: Anatomy, ground: Ground, phase: Phase, clear: np.ndarray
+    image: np.ndarray, grid: Grid, anatomy: Anatomy, ground: Ground, phase: Phase, *, clear: np.ndarray
 ) -> None:
     px = grid.pixel_mm * 1.3
     colon = np.maximum(tube(grid, anatomy.colon, anatomy.colon_r, margin_mm=8.0), -clear)

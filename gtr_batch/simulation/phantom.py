@@ -183,8 +183,8 @@ class Phantom:
         layers = stomach.layers(point.lateral)
         clear = np.full(image.shape, 200.0, np.float32)
         clear[where] = stomach.clearance(part, depth, layers)
-        paint_organs(image, body, anatomy, ground, phase, clear, stomach.lobule())
-        stomach.paint(image[where], part, phase, depth, layers, anatomy.enhancement)
+        paint_organs(image, body, anatomy, ground, phase, clear=clear, lobule=stomach.lobule())
+        stomach.paint(image[where], part, phase, depth, layers=layers, e=anatomy.enhancement)
         if self.tumour is not None:
             invasion = self.tumour.invade(part, point, layers, ground.cavity[where])
             self.tumour.paint(image[where], part, phase, invasion, anatomy.enhancement)

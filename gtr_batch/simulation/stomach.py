@@ -173,7 +173,9 @@ class Stomach:
         axes = (along, across, tall) if abs(self.normal[0]) > abs(self.normal[1]) else (across, along, tall)
         return self.neighbour.value, (float(centre[0]), float(centre[1]), float(centre[2])), axes
 
-    def paint(self, image: np.ndarray, grid: Grid, phase: Phase, depth: np.ndarray, layers: Layers, e: float) -> None:
+    def paint(
+        self, image: np.ndarray, grid: Grid, phase: Phase, depth: np.ndarray, *, layers: Layers, e: float
+    ) -> None:
         """Wall, lumen and perigastric vessels; `e` is the body's enhancement."""
         px = grid.pixel_mm * 1.2
 
