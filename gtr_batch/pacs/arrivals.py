@@ -18,7 +18,7 @@ from pynetdicom.dsutils import encode_file_meta
 
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.errors import CaseRejected, GtrError, PermanentError, StorageFull
-from gtr_batch.pacs.association import cut_socket
+from gtr_batch.pacs.watch import cut_socket
 from gtr_batch.ports import Progress
 
 _PART = ".part"

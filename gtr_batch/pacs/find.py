@@ -8,14 +8,11 @@ split: at midnight first, then into ranges of StudyTime within one date, down to
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import date, datetime, time, timedelta
-from typing import Any
 
 from pydicom import Dataset
-from pydicom.multival import MultiValue
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
 
@@ -23,6 +20,7 @@ from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.errors import CaseRejected, PermanentError
 from gtr_batch.logs import get_logger
+from gtr_batch.pacs.answers import integer, study_date, study_record, study_time, text, texts
 from gtr_batch.pacs.association import Caller, OpenAssociation, refusal
 
 log = get_logger("pacs")
@@ -69,7 +67,7 @@ class StudyQuery:
         with self._stack:
             self._days(self._start.date(), (self._end - timedelta(microseconds=1)).date())
             inside = [ds for ds in self._found.values() if self._in_window(ds) and self._of_modality(ds)]
-        return sorted(map(_study_record, inside), key=lambda r: (r.study_at or self._start, r.study_uid))
+        return sorted(map(study_record, inside), key=lambda r: (r.study_at or self._start, r.study_uid))
 
     def _line(self) -> OpenAssociation:
         if self._open is None or self._open.spent:
@@ -86,7 +84,7 @@ class StudyQuery:
             self._days(first, middle)
             self._days(middle + timedelta(days=1), last)
             return
-        timeless = sum(1 for ds in self._found.values() if _text(ds, "StudyDate") == dates and _time(ds) is None)
+        timeless = sum(1 for ds in self._found.values() if text(ds, "StudyDate") == dates and study_time(ds) is None)
         if timeless:
             # A range of StudyTime cannot find these; the ones seen are kept, others of the day may stay unseen.
             log.warning("pacs.find.studies_without_time", date=dates, seen=timeless, peer=self._caller.peer)
@@ -127,12 +125,12 @@ class StudyQuery:
         )  # fmt: skip
         answers, capped = find(self._line(), query, "C-FIND of studies", self._cap)
         for ds in answers:
-            self._found.setdefault((_text(ds, "StudyInstanceUID"), _text(ds, "PatientID")), ds)
+            self._found.setdefault((text(ds, "StudyInstanceUID"), text(ds, "PatientID")), ds)
         log.debug("pacs.find.asked", dates=dates, times=times, answers=len(answers), capped=capped)
         return capped
 
     def _in_window(self, ds: Dataset) -> bool:
-        day, clock = _date(ds), _time(ds)
+        day, clock = study_date(ds), study_time(ds)
         if day is None:
             return True  # it matched the dates that we asked for, so the PACS says
         if clock is None:
@@ -142,10 +140,10 @@ class StudyQuery:
         return self._start <= datetime.combine(day, clock) < self._end
 
     def _of_modality(self, ds: Dataset) -> bool:
-        listed = _texts(ds, "ModalitiesInStudy")
+        listed = texts(ds, "ModalitiesInStudy")
         if not listed:  # an optional key that this PACS does not know: look at the series
             try:
-                series = find_series(self._line(), _text(ds, "StudyInstanceUID"))
+                series = find_series(self._line(), text(ds, "StudyInstanceUID"))
             except CaseRejected:
                 return True  # an unlawful UID is refused where the study becomes a case, with its reason
             listed = tuple(sorted({record.modality for record in series if record.modality}))
@@ -169,18 +167,18 @@ def find_series(line: OpenAssociation, study_uid: str, answer_cap: int = 0) -> l
     answers = _complete(line, query, tried, answer_cap)
     records: dict[str, SeriesRecord] = {}
     for ds in answers:
-        uid = _text(ds, "SeriesInstanceUID")
+        uid = text(ds, "SeriesInstanceUID")
         records.setdefault(
             uid,
             SeriesRecord(
                 study_uid=study_uid,
                 series_uid=uid,
-                modality=_text(ds, "Modality"),
-                description=_text(ds, "SeriesDescription"),
-                protocol=_text(ds, "ProtocolName"),
-                body_part=_text(ds, "BodyPartExamined"),
-                series_number=_integer(ds, "SeriesNumber"),
-                instances=_integer(ds, "NumberOfSeriesRelatedInstances"),
+                modality=text(ds, "Modality"),
+                description=text(ds, "SeriesDescription"),
+                protocol=text(ds, "ProtocolName"),
+                body_part=text(ds, "BodyPartExamined"),
+                series_number=integer(ds, "SeriesNumber"),
+                instances=integer(ds, "NumberOfSeriesRelatedInstances"),
             ),
         )
     return sorted(records.values(), key=lambda r: (r.series_number is None, r.series_number, r.series_uid))
@@ -200,9 +198,9 @@ def find_instances(line: OpenAssociation, study_uid: str, series_uid: str, answe
     )  # fmt: skip
     answers = _complete(line, query, f"C-FIND of the instances of series {series_uid}", answer_cap)
     records = {
-        uid: InstanceRecord(uid, _text(ds, "SOPClassUID"), _integer(ds, "InstanceNumber"))
+        uid: InstanceRecord(uid, text(ds, "SOPClassUID"), integer(ds, "InstanceNumber"))
         for ds in answers
-        for uid in [_text(ds, "SOPInstanceUID")]
+        for uid in [text(ds, "SOPInstanceUID")]
     }
     return sorted(records.values(), key=lambda r: (r.instance_number is None, r.instance_number, r.sop_instance_uid))
 
@@ -268,54 +266,6 @@ def _identifier(level: str, **keys: str) -> Dataset:
     for keyword, value in keys.items():
         setattr(ds, keyword, value)
     return ds
-
-
-def _texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
-    value: Any = ds.get(keyword)
-    values = value if isinstance(value, MultiValue | list) else [value]
-    return tuple(text for v in values if v is not None and (text := str(v).strip(" \0")))
-
-
-def _text(ds: Dataset, keyword: str) -> str:
-    return "\\".join(_texts(ds, keyword))
-
-
-def _integer(ds: Dataset, keyword: str) -> int | None:
-    text = _text(ds, keyword)
-    return int(text) if re.fullmatch(r"[+-]?\d+", text) else None
-
-
-def _date(ds: Dataset) -> date | None:
-    """StudyDate, also in the form of ACR-NEMA (``1999.12.31``)."""
-    digits = _text(ds, "StudyDate").replace(".", "")
-    try:
-        return datetime.strptime(digits, "%Y%m%d").date()  # noqa: DTZ007 - the PACS's own wall clock has no zone
-    except ValueError:
-        return None
-
-
-def _time(ds: Dataset) -> time | None:
-    """StudyTime: HH, HHMM, HHMMSS, with a fraction or with colons; None where absent or nonsense."""
-    match = re.fullmatch(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(?:\.(\d{1,6}))?)?)?", _text(ds, "StudyTime"))
-    if not match:
-        return None
-    hour, minute, second = (int(part or 0) for part in match.groups()[:3])
-    try:
-        return time(hour, minute, min(second, 59), int((match[4] or "0").ljust(6, "0")))  # :60 is a leap second
-    except ValueError:
-        return None
-
-
-def _study_record(ds: Dataset) -> StudyRecord:
-    day = _date(ds)
-    return StudyRecord(
-        study_uid=_text(ds, "StudyInstanceUID"),
-        patient_id=_text(ds, "PatientID"),
-        accession_number=_text(ds, "AccessionNumber"),
-        study_at=None if day is None else datetime.combine(day, _time(ds) or time()),
-        description=_text(ds, "StudyDescription"),
-        modalities=_texts(ds, "ModalitiesInStudy"),
-    )
 
 
 def series_identifier(study_uid: Uid, series_uid: Uid) -> Dataset:

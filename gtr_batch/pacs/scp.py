@@ -17,8 +17,8 @@ from gtr_batch.domain.identifiers import AETitle
 from gtr_batch.errors import ConfigError, TransientError
 from gtr_batch.logs import get_logger
 from gtr_batch.pacs.arrivals import OUT_OF_RESOURCES, SUCCESS, Arrivals
-from gtr_batch.pacs.association import cut_socket, hasten
 from gtr_batch.pacs.contexts import STORAGE_CLASSES, accepted_syntaxes
+from gtr_batch.pacs.watch import cut_socket, hasten
 
 log = get_logger("pacs")
 

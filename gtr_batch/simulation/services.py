@@ -72,7 +72,7 @@ class EmbeddedQrscp:
     def preload(self, folder: Path, progress: Callable[[int, int], None] | None = None) -> int:
         """Put every DICOM file under a folder into its store while it does not run.
 
-        About twenty times faster than C-STORE, since qrscp commits (and syncs) each instance by itself.
+        About four times faster than C-STORE (measured 6 against 26 ms an instance): qrscp commits each by itself.
 
         Returns
         -------

@@ -129,6 +129,19 @@ def test_reads_study_times_as_they_are_stored_in_the_world(pacs_at, stored, expe
     assert [r.study_at for r in found] == [expected]
 
 
+def test_an_unlawful_study_uid_is_handed_on_without_a_warning(pacs_at, recwarn):
+    """It is refused, with its reason, where the study becomes a case; pydicom's warnings quote values."""
+    peer = HostilePacs([study(1)])
+    peer.instances[0].add_new("StudyInstanceUID", "LO", "1.2.03")
+    peer.on_find = lambda event: ((0xFF00, ds) for ds in peer.instances)
+
+    with peer.running():
+        found = pacs_at(peer).find_studies(*DAY)
+
+    assert [r.study_uid for r in found] == ["1.2.03"]
+    assert not [w for w in recwarn if "1.2.03" in str(w.message)]
+
+
 def test_a_study_without_time_is_found_in_every_window_of_its_date(pacs_at):
     peer = HostilePacs([study(1, clock=None)])
 

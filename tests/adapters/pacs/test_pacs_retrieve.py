@@ -26,7 +26,7 @@ from gtr_batch.errors import (
 )
 from gtr_batch.pacs import arrivals
 from gtr_batch.pacs.arrivals import is_whole
-from gtr_batch.pacs.association import cut_socket
+from gtr_batch.pacs.watch import cut_socket
 from tests.adapters.pacs.peers import HostilePacs, a_free_port, orthanc, qrscp
 
 

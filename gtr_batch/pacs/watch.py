@@ -1,0 +1,126 @@
+"""Watching an association, and ending it when a limit is passed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from pynetdicom import evt
+from pynetdicom.association import Association
+
+from gtr_batch.errors import AssociationLost, GtrError, PermanentError
+
+
+class Watch:
+    """Watches one association: cuts it after a silence, a total time or a number of bytes.
+
+    pynetdicom waits for ever for the rest of a PDU that began; a stalled peer would hang the night. Cutting the socket
+    wakes all its threads.
+
+    Parameters
+    ----------
+    idle_s : float
+        Longest silence, in seconds.
+    total_s : float
+        Longest life of the association, in seconds.
+    max_bytes : int
+        Most bytes received; 0 for no limit.
+    """
+
+    def __init__(self, idle_s: float, total_s: float, max_bytes: int = 0) -> None:
+        self.idle_s = idle_s
+        self.opened = False
+        self.received = 0
+        self.error: GtrError | None = None
+        self._total_s, self._max_bytes = total_s, max_bytes
+        self._began = self._last = time.monotonic()
+        self._assoc: Association | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="association-watch", daemon=True)
+
+    @property
+    def handlers(self) -> list[tuple[Any, ...]]:
+        """Event handlers to bind to the association."""
+        return [(evt.EVT_CONN_OPEN, self._on_open), (evt.EVT_DATA_RECV, self._on_data)]
+
+    def start(self) -> None:
+        """Start watching."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._done.set()
+
+    def touch(self) -> None:
+        """Something happened elsewhere (an instance arrived by C-MOVE): the peer is alive."""
+        self._last = time.monotonic()
+
+    def cut(self, error: GtrError) -> None:
+        """Close the connection for a reason of ours; the first reason stays."""
+        self.error = self.error or error
+        if self._assoc is not None:
+            cut_socket(self._assoc)
+
+    def _on_open(self, event: evt.Event) -> None:
+        self._assoc, self.opened = event.assoc, True
+        self.touch()
+        hasten(event)
+
+    def _on_data(self, event: evt.Event) -> None:
+        self.touch()
+        hasten(event)
+        self.received += len(event.data)
+        if self._max_bytes and self.received > self._max_bytes:
+            self.cut(PermanentError(f"more than {self._max_bytes} bytes in one association (pacs.max_bytes)"))
+
+    def _run(self) -> None:
+        while True:
+            now = time.monotonic()
+            left = min(self._last + self.idle_s, self._began + self._total_s) - now
+            if left <= 0:
+                silent = now - self._last >= self.idle_s
+                reason = f"silent for {self.idle_s:g} s" if silent else f"not done after {self._total_s:g} s"
+                self.cut(AssociationLost(f"{reason}; cut"))
+                return
+            if self._done.wait(left):
+                return
+
+
+def hasten(event: evt.Event) -> None:
+    """Handler that keeps TCP from waiting.
+
+    A DIMSE message is a short write (command) and another (data set); with Nagle's algorithm at one end and delayed
+    acknowledgement at the other, each message stands still for 40 ms. QUICKACK lasts for one answer only, so it is
+    asked for again at every PDU.
+    """
+    raw = getattr(getattr(event.assoc.dul, "socket", None), "socket", None)
+    if raw is not None:
+        with suppress(OSError, AttributeError):  # AttributeError: no QUICKACK but on Linux
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+def cut_socket(assoc: Association) -> None:
+    """Shut a connection down from any thread; pynetdicom then ends the association by itself."""
+    wrapper = getattr(assoc.dul, "socket", None)
+    raw = getattr(wrapper, "socket", None)
+    if raw is not None:
+        with suppress(OSError):
+            raw.shutdown(socket.SHUT_RDWR)
+
+
+def abort(assoc: Association) -> None:
+    """A-ABORT, and the connection cut soon after: `abort` alone waits for ever where the peer stalls in a PDU."""
+    if not assoc.is_established:
+        cut_socket(assoc)
+        return
+    timer = threading.Timer(1.0, cut_socket, args=(assoc,))
+    timer.daemon = True
+    timer.start()
+    try:
+        assoc.abort()
+    finally:
+        timer.cancel()
