@@ -189,7 +189,7 @@ def _spine(image: np.ndarray, body: np.ndarray, dy: float, dx: float) -> tuple[i
     """(row, column) of the middle of the vertebral body, or None.
 
     The spinal canal is found first, a soft disk that bone surrounds on all sides; the vertebral body lies in
-    front of it. Where there is no canal (a simple phantom) the densest bone stands for the body.
+    front of it. Where there is no canal (a simple phantom) a solid block of bone stands for it.
     """
     rows, columns = np.nonzero(body.any(axis=1))[0], np.nonzero(body.any(axis=0))[0]
     top, bottom = rows[0], rows[-1] + 1
@@ -211,8 +211,8 @@ def _spine(image: np.ndarray, body: np.ndarray, dy: float, dx: float) -> tuple[i
     row, column = np.unravel_index(int(enclosed.argmax()), enclosed.shape)
     if enclosed[row, column] > 100:
         return int(row + start - round(_CANAL_TO_BODY_MM / dy)), int(column + low)
-    bone = ndimage.gaussian_filter((area > 180).astype(np.float32), (9 / dy, 9 / dx))
-    if bone.max() < 0.15:
+    bone = ndimage.gaussian_filter((area > 350).astype(np.float32), (9 / dy, 9 / dx))
+    if bone.max() < 0.5:  # no block of bone either: this slice is not measured
         return None
     row, column = np.unravel_index(int(bone.argmax()), bone.shape)
     return int(row + start), int(column + low)

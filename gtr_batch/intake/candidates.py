@@ -13,11 +13,13 @@ FEWEST_INSTANCES = 20
 
 # Words that name something else than an axial soft-tissue series of the abdomen; folded text.
 _OTHER = re.compile(
-    r"localiz|localis|scout|topogram|surview|scanogram|\bdose\b|dosi[sm]|protocol page|patient protocol"
-    r"|screen ?(save|shot)|secondary capt|summary|\bmpr\b|\bcor(onal)?\b|\bsag(ittal)?\b|\bmip\b|minip|\b3d\b|\bvrt?\b"
+    r"localiz|localis|scout|topogram|surview|scanogram|\bdose (rep|info|sum|rec)\w*|^dose\b|dosis"
+    r"|protocol page|patient protocol|screen ?(save|shot)|secondary capt|summary|\bmpr\b|\bcor(onal)?\b|\bsag(ittal)?\b"
+    r"|\bmip\b|minip"
+    r"|\b3d\b|\bvrt?\b"
     r"|volume rend|reformat"
     r"|curved|\bcpr\b|lung|pulmo|poumon|lunge|\bbone\b|knochen|\bhrct\b|premonitor|monitoring|smart ?prep|bolus ?track"
-    r"|test ?bolus|tracker|perfusion|\bkey im|iodine|virtual|\bvnc\b|spectral|fusion|\bpet\b|calcium"
+    r"|test ?bolus|tracker|perfusion|\bkey im|iodine|virtual|\bvnc\b|fusion|calcium"
     r"|定位|肺|骨窗|冠状|矢状"
 )
 _OTHER_BODY = re.compile(r"^(head|brain|skull|neck|ear|sinus|jaw|hand|foot|knee|ankle|elbow|shoulder|extremity|leg)")

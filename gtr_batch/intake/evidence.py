@@ -54,7 +54,10 @@ def _kind(item: SeriesEvidence, limits: ValidateConfig) -> list[Reason]:
     sop_class = text_of(h, "SOPClassUID")
     if sop_class and sop_class not in _CT_CLASSES:
         found.append(Reason("kind", "not a CT image (secondary capture or another class)", _WORST, True))
-    problem = image_type_problem(h.get("ImageType"))
+    image_type = h.get("ImageType", "")
+    problem = image_type_problem(
+        [str(v) for v in image_type] if isinstance(image_type, list | tuple) else str(image_type)
+    )
     if problem:
         found.append(Reason("kind", f"Image Type says {problem}", _WORST, True))
     elif h.get("ImageType"):
@@ -73,7 +76,7 @@ def _kind(item: SeriesEvidence, limits: ValidateConfig) -> list[Reason]:
 
 
 def _kernel(h: Mapping[str, Any], limits: ValidateConfig) -> list[Reason]:
-    kind = kernel_kind(h.get("ConvolutionKernel"), text_of(h, "Manufacturer"), limits.kernels)
+    kind = kernel_kind(text_of(h, "ConvolutionKernel"), text_of(h, "Manufacturer"), limits.kernels)
     if kind is KernelKind.SHARP:
         return [Reason("kernel", "lung or bone kernel", _WORST, True)]
     return [Reason("kernel", "soft-tissue kernel", 1.0)] if kind is KernelKind.SOFT else []

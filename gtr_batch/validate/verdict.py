@@ -89,7 +89,10 @@ def validate_shard(
         instance_rows |= {f"{case.case_id}#{n:05d}": row for n, row in enumerate(series.rows)}
         case_rows[case.case_id] = _case_row(case, series, look, evidence)
         facts[case.case_id] = _facts(series, case_rows[case.case_id], evidence)
-    frames = {"instances": _frame(pd, instance_rows, all_rules), "cases": _frame(pd, case_rows, all_rules)}
+    frames = {
+        "instances": _frame(pd, "instances", instance_rows, all_rules),
+        "cases": _frame(pd, "cases", case_rows, all_rules),
+    }
     run = run_suites(frames, all_rules, _shard_name(cases))
     verdicts = {
         case.case_id: Verdict(_refusal(case.case_id, all_rules, run, instance_rows, case_rows), facts[case.case_id])
@@ -110,10 +113,9 @@ def _shard_name(cases: Sequence[CaseFiles]) -> str:
     return "shard-" + hashlib.sha256("|".join(sorted(c.case_id for c in cases)).encode()).hexdigest()[:12]
 
 
-def _frame(pd: Any, rows: Mapping[str, Mapping[str, Any]], all_rules: Sequence[Rule]) -> Any:
+def _frame(pd: Any, name: str, rows: Mapping[str, Mapping[str, Any]], all_rules: Sequence[Rule]) -> Any:
     """Rows as a frame that has every column a rule asks for; what a row does not have is missing, and not judged."""
-    frame_name = "cases" if rows and all("files" in row for row in rows.values()) else "instances"
-    columns = list(dict.fromkeys(r.column for r in all_rules if r.frame == frame_name))
+    columns = list(dict.fromkeys(r.column for r in all_rules if r.frame == name))
     data = {c: pd.Series([row.get(c) for row in rows.values()], index=list(rows), dtype=object) for c in columns}
     return pd.DataFrame(data, index=list(rows))
 
