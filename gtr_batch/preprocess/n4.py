@@ -19,7 +19,7 @@ import torch
 from attrs import field, frozen
 
 from gtr_batch.domain.model import N4Settings
-from gtr_batch.preprocess.device import exact_products
+from gtr_batch.preprocess.device import exact_products, one_thread
 
 _FLOOR = 1e-6  # smallest intensity whose logarithm is taken
 
@@ -84,7 +84,7 @@ def fit_bias_field(volume: torch.Tensor, mask: torch.Tensor, settings: N4Setting
     control = volume.new_zeros((4, 4, 4))
     field_inside = torch.zeros_like(log_volume)
     iterations = []
-    with exact_products():
+    with exact_products(), one_thread():
         for level in range(settings.levels):
             spans = 2**level
             if level:
@@ -99,10 +99,10 @@ def fit_bias_field(volume: torch.Tensor, mask: torch.Tensor, settings: N4Setting
             done = 0
             while done < settings.iterations:
                 uncorrected = log_volume - field_inside
-                dense.view(-1)[inside] = uncorrected - _sharpen(uncorrected, settings)
+                dense.view(-1).scatter_(0, inside, uncorrected - _sharpen(uncorrected, settings))
                 step = _contract(dense, cubes).mul_(shares)
                 control = control + step
-                change = _expand(step, bases).view(-1)[inside]
+                change = _expand(step, bases).view(-1).index_select(0, inside)
                 field_inside += change
                 done += 1
                 ratio = change.neg_().exp_()
@@ -178,12 +178,11 @@ def _sharpen(log_values: torch.Tensor, settings: N4Settings) -> torch.Tensor:
     share -= lower
     # float64 sums of float32 shares are exact, whatever order a GPU adds them in
     count = torch.bincount(lower, minlength=bins).double()
-    upper = torch.bincount(lower, share.double(), minlength=bins)
+    upper = torch.zeros_like(count).scatter_add_(0, lower, share.double())
     histogram = count - upper
     histogram[1:] += upper[:-1]
     expected = _expected(histogram, low, slope, settings)
-    table = torch.stack([expected[:-1], expected[1:] - expected[:-1]])
-    return table[0][lower].addcmul_(table[1][lower], share)
+    return expected.index_select(0, lower).addcmul_(expected.diff().index_select(0, lower), share)
 
 
 def _expected(histogram: torch.Tensor, low: float, slope: float, settings: N4Settings) -> torch.Tensor:

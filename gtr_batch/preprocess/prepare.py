@@ -24,7 +24,7 @@ import torch
 from gtr_batch.domain.model import N4Settings, PreprocessingContract
 from gtr_batch.domain.prepared import PreparedGeometry
 from gtr_batch.domain.staging import KeySliceSource
-from gtr_batch.preprocess.device import gpu_memory
+from gtr_batch.preprocess.device import gpu_memory, one_thread
 from gtr_batch.preprocess.grid import Grid, acquired_slices, shrunk_volume
 from gtr_batch.preprocess.n4 import BiasField, fit_bias_field
 from gtr_batch.preprocess.resample import resize
@@ -93,7 +93,7 @@ def prepare_volume(
         "grid": [grid.z.count, grid.y.count, grid.x.count],
         "key_index": key_index,
     }
-    with gpu_memory():
+    with gpu_memory(), one_thread():
         bias = _bias_field(volume, grid, contract, device, facts)
         slices = acquired_slices(volume, chosen, grid, bias, contract=contract, device=device)
         facts["mean"] = slices.mean(dim=(1, 2)).tolist()
@@ -131,7 +131,7 @@ def prepare_all_for_locator(volume: Volume, contract: PreprocessingContract, *, 
     n = volume.shape[0]
     grid = Grid.anchored(volume, n // 2, contract.spacing_mm)
     prepared = np.empty((n, contract.size, contract.size), np.float32)
-    with gpu_memory():
+    with gpu_memory(), one_thread():
         bias = _bias_field(volume, grid, contract, device, {})
         for first in range(0, n, 8):
             chosen = list(range(first, min(first + 8, n)))

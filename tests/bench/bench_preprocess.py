@@ -112,16 +112,16 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 
 def _peak_memory_mb(which: str, folder: Path) -> float:
-    """Peak resident memory of a fresh process that prepares one case."""
+    """Peak resident memory of a fresh process that prepares one case (VmHWM: ru_maxrss would remember its parent's)."""
     code = (
-        "import resource, sys; from pathlib import Path; from tests.bench import bench_preprocess as b;"
-        f"folder = Path(sys.argv[1]); b.{which}(folder, sys.argv[2]);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "import sys; from pathlib import Path; from tests.bench import bench_preprocess as b;"
+        f"b.{which}(Path(sys.argv[1]), sys.argv[2]);"
+        "print(next(x.split()[1] for x in open('/proc/self/status') if x.startswith('VmHWM')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder), _middle(folder)], cwd=ROOT, check=True, capture_output=True, text=True
     )
-    return float(done.stdout.split()[-1])
+    return float(done.stdout.split()[-1]) / 1024
 
 
 if __name__ == "__main__":

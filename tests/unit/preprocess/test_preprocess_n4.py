@@ -87,3 +87,11 @@ def test_field_of_an_empty_mask_or_a_constant_volume_is_zero():
 
     assert empty.log_at(at, at, at).abs().max() == 0
     assert constant.log_at(at, at, at).abs().max() < 1e-6
+
+
+def test_the_fit_leaves_threads_and_precision_of_others_as_they_were():
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+
+    fit_bias_field(torch.rand(12, 12, 12) + 1, torch.ones(12, 12, 12, dtype=torch.bool), N4Settings(levels=1))
+
+    assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == before
