@@ -19,17 +19,18 @@ app = typer.Typer(help="A night of the synthetic hospital through the real Airfl
 Folder = Annotated[Path, typer.Option(help="Where the demo lives.")]
 Ct = Annotated[Path | None, typer.Option(help="Folder of a real CT series: one more patient of the night.")]
 Key = Annotated[str | None, typer.Option(help="Its key slice: a SOP Instance UID or an instance number.")]
+Artefact = Annotated[Path | None, typer.Option(help="Another model artefact than the demo's own.")]
 HERE = Path(".demo")
 
 
 @app.command()
 @speaks_plainly
-def run(folder: Folder = HERE, ct: Ct = None, key_slice: Key = None) -> None:
+def run(folder: Folder = HERE, ct: Ct = None, key_slice: Key = None, artefact: Artefact = None) -> None:
     """Set everything up, run the night, print its cases, stop everything; 0 only if every case ended as it should."""
     from gtr_batch.simulation.demo import stop
 
     try:
-        right = _night(folder.resolve(), ct, key_slice)
+        right = _night(folder.resolve(), ct, key_slice, artefact)
     finally:
         stop(folder.resolve())
     raise typer.Exit(0 if right else RED)
@@ -37,14 +38,14 @@ def run(folder: Folder = HERE, ct: Ct = None, key_slice: Key = None) -> None:
 
 @app.command()
 @speaks_plainly
-def up(folder: Folder = HERE, ct: Ct = None, key_slice: Key = None) -> None:
+def up(folder: Folder = HERE, ct: Ct = None, key_slice: Key = None, artefact: Artefact = None) -> None:
     """The same, and stay up for a look around; `gtr demo down` ends it."""
     from gtr_batch.simulation.demo import stop
 
     folder = folder.resolve()
     done = False
     try:
-        right = _night(folder, ct, key_slice, stay=True)
+        right = _night(folder, ct, key_slice, artefact)
         done = True
     finally:
         if not done:
@@ -81,12 +82,12 @@ def where(folder: Folder = HERE) -> None:
     out.print("stop:     make down")
 
 
-def _night(folder: Path, ct: Path | None, key_slice: str | None, stay: bool = False) -> bool:
-    from gtr_batch.simulation.demo import Demo
+def _night(folder: Path, ct: Path | None, key_slice: str | None, artefact: Path | None) -> bool:
+    from gtr_batch.simulation.demo import ARTEFACT, Demo
     from gtr_batch.simulation.showcase import show_results
 
     began = time.monotonic()
-    demo = Demo(folder)
+    demo = Demo(folder, artefact=artefact or ARTEFACT)
     demo.clear()
     with _step("PostgreSQL and its schema"):
         demo.start_database()

@@ -91,6 +91,7 @@ class AirflowStack:
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "3600",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
             "GX_ANALYTICS_ENABLED": "False",
+            "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads that spin would cost the other tasks their cores
         }
 
     @property

@@ -35,6 +35,7 @@ class Demo:
 
     folder: Path
     night: date = NIGHT
+    artefact: Path = ARTEFACT
     patients: list[Any] = field(factory=list)
     pacs_port: int = field(factory=free_port)
     stack: AirflowStack | None = None
@@ -111,7 +112,7 @@ min_free_gb = 1
 folder = "{self.folder / "ehr"}"
 
 [stage]
-artefact = "{ARTEFACT}"
+artefact = "{self.artefact}"
 device = "auto"
 
 [night]
@@ -132,15 +133,13 @@ retry_delay_s = 5
 
     def start_pacs(self, progress: Callable[[int, int], None]) -> None:
         """Embedded PACS, filled with the night's studies."""
-        from gtr_batch.config import PacsConfig
-        from gtr_batch.simulation.services import EmbeddedQrscp, load_files
+        from gtr_batch.simulation.services import EmbeddedQrscp
 
         server = EmbeddedQrscp(self.folder / "pacs", self.pacs_port, AE_PACS)
+        server.preload(self.folder / "dicom", progress)
         server.start()
         assert server.pid is not None  # start returns when it answers
         self._remember(server.pid)
-        config = PacsConfig(port=self.pacs_port, called_ae_title=AE_PACS, calling_ae_title=AE_OURS)
-        load_files(config, self.folder / "dicom", progress=progress)
 
     def prepare_airflow(self) -> None:
         """Airflow's own database."""

@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 import pydicom
 from attrs import frozen
+from threadpoolctl import threadpool_limits
 
 from gtr_batch.domain.identifiers import derived_uid
 from gtr_batch.domain.staging import STAGES, KeySliceSource, TStage
@@ -96,6 +97,12 @@ def write_study(patient: Patient, folder: Path) -> list[Path]:
     return paths + portal
 
 
+def _write_alone(patient: Patient, folder: Path) -> list[Path]:
+    # The arrays are small: threads of the linear algebra cost five times the work that they save.
+    with threadpool_limits(1):
+        return write_study(patient, folder)
+
+
 def write_night(patients: list[Patient], dicom_folder: Path, ehr_folder: Path, processes: int = 2) -> list[Path]:
     """Write all studies and the EHR's extracts; several studies at once."""
     dicom_folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +110,7 @@ def write_night(patients: list[Patient], dicom_folder: Path, ehr_folder: Path, p
     if processes <= 1:
         return [path for p in patients for path in write_study(p, dicom_folder)]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        written = pool.map(write_study, patients, [dicom_folder] * len(patients))
+        written = pool.map(_write_alone, patients, [dicom_folder] * len(patients))
         return [path for paths in written for path in paths]
 
 
