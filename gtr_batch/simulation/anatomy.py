@@ -36,8 +36,8 @@ HU: dict[str, tuple[float, float, float]] = {
     "water": (8, 8, 8),
     "gas": (-960, -960, -960),
     "mucosa": (42, 88, 112),
-    "submucosa": (26, 28, 34),
-    "muscularis": (42, 52, 72),
+    "submucosa": (16, 17, 20),
+    "muscularis": (44, 55, 76),
     "tumour": (44, 92, 112),
 }
 

@@ -15,7 +15,7 @@ from gtr_batch.simulation.scanner import SCANNERS, quantum_noise
 
 SKETCH = 2  # how much coarser the slices are painted that only N4 sees
 SKETCH_STEP_MM = 6.0  # and how far apart; the field's splines span 20 mm
-BOX_MARGIN_MM = 25.0  # reaches past every strand and infiltration of a tumour
+BOX_MARGIN_MM = 30.0  # reaches past every strand and infiltration of a tumour
 
 
 @frozen(eq=False)

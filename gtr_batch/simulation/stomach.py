@@ -95,10 +95,10 @@ class Stomach:
         facing = _FACING[third]
         self.neighbour, direction = facing[int(rng.integers(len(facing)))]
         self.site_index, self.normal, self.site = self._site(rng, third, np.asarray(direction))
-        self.gap = u(5.0, 8.5)  # of fat between wall and neighbour, mm
-        self.normal_wall = u(0.42, 0.58)  # thickness away from the site, against the oedematous wall at it
+        self.gap = u(8.0, 12.0)  # of fat between wall and neighbour, mm
+        self.normal_wall = u(0.36, 0.50)  # thickness away from the site, against the oedematous wall at it
         self.oedema_radius = u(26, 46)
-        self.layer_mm = np.array([u(2.6, 3.4), u(3.2, 4.2), u(3.0, 3.8)])
+        self.layer_mm = np.array([u(2.6, 3.4), u(4.2, 5.4), u(3.4, 4.2)])
         self.fluid = u(0, 20) if u() < 0.88 else u(170, 250)  # water, or a thin positive oral contrast
         self.gas_level = u(0.15, 0.75)  # share of the front-to-back extent that is gas
         self.fold = SmoothField(rng, 24, 20)
@@ -112,12 +112,13 @@ class Stomach:
     ) -> tuple[int, np.ndarray, np.ndarray]:
         """Index on the centreline, outward direction and place of the tumour's middle.
 
-        The wall must bulge outward there: in a fold between two parts of the stomach "deeper" would mean "nearer to the
-        other part". Of twelve places the first that does is taken, else the one that comes nearest.
+        The wall must bulge outward there, else "deeper" would mean "nearer to another part of the stomach"; and it must
+        face sideways, so that its layers are seen in an axial slice. Of forty places the first that does both is taken,
+        else the one that comes nearest.
         """
         low, high = _REACH[third]
         points, best = self.curve[:, :3], None
-        for _ in range(12):
+        for _ in range(40):
             index = int(rng.uniform(low, high) * (len(points) - 1))
             normal = direction + np.array([*rng.uniform(-0.2, 0.2, 2), 0.0])
             tangent = points[min(index + 3, len(points) - 1)] - points[index - 3]
@@ -127,11 +128,12 @@ class Stomach:
             site = points[index] + normal * self.curve[index, 3]
             outside = site + 24.0 * normal
             rises = float((np.linalg.norm(points - outside, axis=1) - self.curve[:, 3]).min())
-            if best is None or rises > best[0]:
-                best = (rises, index, normal, site)
-            if rises > 21.0 and abs(normal[2]) < 0.35:  # seen in an axial slice
-                return index, normal, site
-        assert best is not None  # twelve were tried
+            lacks = max(21.0 - rises, 0.0) + 40 * max(abs(float(normal[2])) - 0.35, 0.0)
+            if best is None or lacks < best[0]:
+                best = (lacks, index, normal, site)
+            if lacks == 0:
+                break
+        assert best is not None  # forty were tried
         return best[1], best[2], best[3]
 
     @property

@@ -16,7 +16,7 @@ from gtr_batch.simulation.fields import Grid, SmoothField, blend
 from gtr_batch.simulation.scanner import Phase
 from gtr_batch.simulation.stomach import Layers, Stomach, WallPoint
 
-MIN_RADIUS_MM, MAX_RADIUS_MM = 12.0, 42.0
+MIN_RADIUS_MM, MAX_RADIUS_MM = 14.0, 42.0
 
 
 @frozen(eq=False)
@@ -37,7 +37,7 @@ class Tumour:
     stage : TStage
         Its depth.
     size_cm : float
-        Largest diameter along the wall, cm (imaged within 2.4 to 8.4 cm, the wall's curvature being what it is).
+        Largest diameter along the wall, cm (imaged within 2.8 to 8.4 cm, the wall's curvature being what it is).
     stomach : Stomach
         What it grows in.
     """
@@ -48,9 +48,9 @@ class Tumour:
         self.radius = float(np.clip(size_cm * 5, MIN_RADIUS_MM, MAX_RADIUS_MM))
         self.bulge = u(1.5, 6.0)  # into the lumen, mm; the same for all stages
         # Share of the layer in which the tumour ends, and what it reaches beyond the wall.
-        self.end = u(0.05, 0.35) if stage is TStage.T1 else u(0.55, 0.90)
-        self.beyond = u(2.5, 4.5)
-        self.infiltration = u(6.5, 10.0)
+        self.end = u(0.0, 0.25) if stage is TStage.T1 else u(0.50, 0.90)
+        self.beyond = u(4.0, 6.0)
+        self.infiltration = u(6.0, 9.0)
         self.strand_reach, self.strand_strength = u(10, 16), u(0.8, 1.0)
         self.irregular = SmoothField(rng, 13, 24)
         self.margin = SmoothField(rng, 40, 12)
@@ -81,12 +81,12 @@ class Tumour:
         if self.stage is TStage.T2:
             return layers.submucosa + self.end * (layers.muscularis - layers.submucosa)
         # Through the serosa, with an irregular outer border.
-        return layers.muscularis + self.beyond * (0.9 + 0.55 * self.irregular(grid))
+        return layers.muscularis + self.beyond * (0.9 + 0.45 * np.clip(self.irregular(grid), -1.2, 1.2))
 
     def _bridge(self, grid: Grid, point: WallPoint, layers: Layers, radius: np.ndarray) -> np.ndarray:
         """Across the fat into the organ that the site faces: no fat plane is left."""
         rough = np.clip(self.irregular(grid), -1, 1)
-        reach = layers.muscularis + self.stomach.gap * 1.3 + self.infiltration * (1 + 0.35 * rough)
+        reach = layers.muscularis + self.stomach.gap * 1.15 + self.infiltration * (1 + 0.3 * rough)
         width = np.clip(0.8 * radius, 9, 24) * (1 + 0.2 * rough)
         into = np.maximum(point.depth - reach, (point.lateral - width) * 0.8)
         return np.maximum(np.maximum(into, -point.depth), -point.outward - 4)
@@ -101,7 +101,7 @@ class Tumour:
         lines = np.maximum(
             np.maximum(np.exp(-((a / 0.28) ** 2)), np.exp(-((b / 0.28) ** 2))), np.exp(-((c / 0.28) ** 2))
         )
-        haze = 0.35
+        haze = 0.5
         return (self.strand_strength * fade * (haze + (1 - haze) * lines)).astype(np.float32)
 
     def paint(self, image: np.ndarray, grid: Grid, phase: Phase, invasion: Invasion, e: float) -> None:
