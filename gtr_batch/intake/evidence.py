@@ -5,6 +5,7 @@ The weights and their sources are in ``docs/series-selection.md``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -192,9 +193,10 @@ def text_of(h: Mapping[str, Any], keyword: str) -> str:
 def number_of(h: Mapping[str, Any], keyword: str) -> float | None:
     """A header value as a number, or None."""
     try:
-        return float(text_of(h, keyword))
+        value = float(text_of(h, keyword))
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _time(text: str) -> datetime | None:

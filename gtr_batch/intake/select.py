@@ -18,6 +18,8 @@ from gtr_batch.domain.series import SeriesEvidence
 from gtr_batch.domain.staging import Flag
 from gtr_batch.intake.evidence import Reason, judge, number_of, text_of
 
+_QUALITY = frozenset({"thickness", "matrix", "kernel", "coverage"})  # what validation refuses with a code of its own
+
 
 @frozen
 class Selection:
@@ -42,7 +44,10 @@ class Selection:
     def sentence(self) -> str:
         """Why, in a sentence for the operator."""
         if self.series_uid is not None:
-            return "Chosen as portal venous: " + "; ".join(r.evidence for r in self.reasons if r.weight > 0) + "."
+            unfit = "".join(f"; but {r.evidence}" for r in self.reasons if r.refuses)
+            return (
+                "Chosen as portal venous: " + "; ".join(r.evidence for r in self.reasons if r.weight > 0) + unfit + "."
+            )
         if not self.rejected:
             return "The study has no CT series that could be portal venous."
         refusing = sorted(
@@ -76,28 +81,40 @@ def select_portal_venous(evidence: Sequence[SeriesEvidence], limits: ValidateCon
 
     Notes
     -----
+    Where the only series that speak for the portal venous phase fail on thickness, matrix, kernel or coverage, the best
+    of them is chosen all the same: validation then refuses it with that code and its numbers, which says more than
+    "no portal venous series".
+
     Of series that speak equally for themselves, the one nearest to 3 mm thick wins, then the later acquisition, then
     the larger series number; at last the UID, so that the answer is the same every time.
     """
     limits = limits or ValidateConfig()
     judged = [(e, tuple(judge(e, limits))) for e in evidence]
-    able, rejected = [], {}
+    able, unfit, rejected = [], [], {}
     for item, reasons in judged:
         refusing = tuple(r for r in reasons if r.refuses)
+        total = sum(r.weight for r in reasons)
+        portal = _speaks_for_portal(reasons)
         if refusing:
             rejected[item.record.series_uid] = refusing
-        elif not any(r.rule in ("words", "delay", "pixels") and r.weight >= 2 for r in reasons):
+            if portal and all(r.rule in _QUALITY for r in refusing):
+                unfit.append((total, item, reasons))
+        elif not portal:
             rejected[item.record.series_uid] = (
                 *(r for r in reasons if r.weight < 0),
                 Reason("no evidence", "nothing says portal venous: neither words, nor a delay, nor the pixels", -1.0),
             )
         else:
-            able.append((sum(r.weight for r in reasons), item, reasons))
+            able.append((total, item, reasons))
+    able = able or unfit
     if not able:
         return Selection(None, rejected=rejected)
     able.sort(key=lambda a: (a[0], *_tie(a[1])), reverse=True)
     _, best, reasons = able[0]
+    rejected.pop(best.record.series_uid, None)
     for total, item, _ in able[1:]:
+        if item.record.series_uid in rejected:
+            continue
         rejected[item.record.series_uid] = (
             Reason(
                 "not the best",
@@ -112,6 +129,12 @@ def select_portal_venous(evidence: Sequence[SeriesEvidence], limits: ValidateCon
         flags.append(Flag.CONTRAST_TAGS_ABSENT)
     phase = Phase.PORTAL_VENOUS if by_pixels or by_delay else Phase.UNKNOWN
     return Selection(best.record.series_uid, phase, reasons, rejected, tuple(flags))
+
+
+def _speaks_for_portal(reasons: Sequence[Reason]) -> bool:
+    """Whether words, delay or pixels say portal venous, and the others of them do not outweigh it."""
+    phase = [r.weight for r in reasons if r.rule in ("words", "delay", "pixels")]
+    return any(w >= 2 for w in phase) and sum(phase) > 0
 
 
 def _tie(item: SeriesEvidence) -> tuple[float, str, int, int, str]:

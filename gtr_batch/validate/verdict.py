@@ -173,7 +173,9 @@ def _refusal(
             numbers |= {name: case_rows[case_id].get(name) for name in (rule.column, *rule.says)}
         else:
             bad = [instance_rows[label] for label in labels]
-            numbers |= {"failing": len(bad), "of": case_rows[case_id]["files"], "values": _distinct(bad, rule.column)}
+            numbers |= {"failing": len(bad), "of": case_rows[case_id]["files"]}
+            if not (rule.among and isinstance(rule.among[0], bool)):
+                numbers["values"] = _distinct(bad, rule.column)
             if rule.name == "kernel":
                 numbers["kernel"] = _distinct(bad, "kernel")
         failed.append((rule, {k: v for k, v in numbers.items() if v is not None}))

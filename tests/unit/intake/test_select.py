@@ -104,6 +104,26 @@ def test_a_delay_over_midnight_counts() -> None:
 @pytest.mark.parametrize(
     ("headers", "rule"),
     [
+        ({"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, "kind"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "kind"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "VNC"]}, "kind"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "kind"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "kind"),
+        ({"Modality": "PT"}, "modality"),
+    ],
+)
+def test_what_is_no_axial_ct_is_never_chosen(headers: dict[str, object], rule: str) -> None:
+    series = _series("1.1", "portal venous", PORTAL, **headers)
+
+    selection = select_portal_venous([series])
+
+    assert selection.series_uid is None
+    assert rule in {r.rule for r in selection.rejected["1.1"]}
+
+
+@pytest.mark.parametrize(
+    ("headers", "rule"),
+    [
         ({"ConvolutionKernel": "B70f"}, "kernel"),
         ({"ConvolutionKernel": ["Bl57d", "3"]}, "kernel"),
         ({"Manufacturer": "GE MEDICAL SYSTEMS", "ConvolutionKernel": "LUNG"}, "kernel"),
@@ -111,22 +131,28 @@ def test_a_delay_over_midnight_counts() -> None:
         ({"Manufacturer": "Philips", "ConvolutionKernel": "L"}, "kernel"),
         ({"SliceThickness": 7.0}, "thickness"),
         ({"SliceThickness": 0.6}, "thickness"),
-        ({"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, "kind"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "kind"),
-        ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "VNC"]}, "kind"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "kind"),
-        ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "kind"),
         ({"Rows": 768, "Columns": 768}, "matrix"),
-        ({"Modality": "PT"}, "modality"),
     ],
 )
-def test_what_validation_would_refuse_is_not_chosen(headers: dict[str, object], rule: str) -> None:
-    series = _series("1.1", "portal venous", PORTAL, **headers)
+def test_a_portal_venous_series_of_the_wrong_quality_is_the_last_resort(headers: dict[str, object], rule: str) -> None:
+    """Alone it is chosen, so that validation refuses it by that name; beside a fit one, however weak, it is not."""
+    unfit = _series("1.1", "portal venous", PORTAL, **headers)
+    fit = _series("1.2", "PV")
+    other = _series("1.3", "portal venous", ARTERIAL)
 
-    selection = select_portal_venous([series])
+    assert select_portal_venous([unfit, other]).series_uid == "1.1"
+    assert select_portal_venous([unfit, fit]).series_uid == "1.2"
+    assert {r.rule for r in select_portal_venous([unfit, fit]).rejected["1.1"]} == {rule}
 
-    assert selection.series_uid is None
-    assert rule in {r.rule for r in selection.rejected["1.1"]}
+
+def test_an_unfit_series_without_evidence_is_not_chosen_even_then() -> None:
+    assert select_portal_venous([_series("1.1", "Abdomen", SliceThickness=7.0)]).series_uid is None
+
+
+def test_a_delay_does_not_overrule_words_that_name_another_phase() -> None:
+    series = _series("1.1", "Abdomen arterial", ContrastBolusStartTime="100000", AcquisitionTime="100050")
+
+    assert select_portal_venous([series]).series_uid is None
 
 
 @pytest.mark.parametrize(
@@ -140,18 +166,19 @@ def test_soft_and_unknown_kernels_are_taken(manufacturer: str, kernel: str) -> N
     assert select_portal_venous([series]).series_uid == "1.1"
 
 
-def test_a_short_series_is_not_chosen_and_unknown_coverage_is_no_reason() -> None:
-    short = SeriesEvidence(_series("1.1").record, _series("1.1", "PV").headers, PORTAL, 38.0)
-    unknown = SeriesEvidence(_series("1.2").record, _series("1.2", "PV").headers, PORTAL, None)
+def test_a_short_series_gives_way_and_unknown_coverage_is_no_reason() -> None:
+    short = SeriesEvidence(_series("1.2").record, _series("1.1", "PV").headers, PORTAL, 38.0)
+    unknown = SeriesEvidence(_series("1.1").record, _series("1.1", "PV").headers, PORTAL, None)
 
-    assert select_portal_venous([short]).series_uid is None
-    assert select_portal_venous([unknown]).series_uid == "1.2"
+    assert select_portal_venous([short, unknown]).series_uid == "1.1"
+    assert select_portal_venous([unknown]).series_uid == "1.1"
 
 
 def test_limits_come_from_the_settings() -> None:
-    thick = _series("1.1", "PV", PORTAL, SliceThickness=7.0)
+    thick, thin = _series("1.1", "PV", PORTAL, SliceThickness=7.0), _series("1.2", "PV", SliceThickness=3.0)
 
-    assert select_portal_venous([thick], ValidateConfig(max_thickness_mm=8.0)).series_uid == "1.1"
+    assert select_portal_venous([thick, thin]).series_uid == "1.2"
+    assert select_portal_venous([thick, thin], ValidateConfig(max_thickness_mm=8.0)).series_uid == "1.1"
 
 
 def test_of_equals_the_one_nearest_to_3_mm_wins_then_the_later_one() -> None:
