@@ -112,6 +112,7 @@ def _night(folder: Path, ct: Path | None, key_slice: str | None, artefact: Path 
     os.environ.update(demo.environ)
     rows, wrong = _rows(demo)
     show_night(out, demo.night, rows)
+    out.print(demo.agreement(rows), highlight=False)
     for line in show_results(demo, rows):
         out.print(line, highlight=False)
     for sentence in wrong:

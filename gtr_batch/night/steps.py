@@ -232,6 +232,7 @@ def _refusal_reports(house: House, shard: Sequence[str]) -> None:
                 source_file=sources[0],
                 manifest=house.artefact.manifest,
                 config=house.config.report,
+                model_version=house.model_version,
             )
             house.book.save_objects(case.case_id, objects)
 

@@ -195,6 +195,14 @@ retry_delay_s = 5
                 wrong.append(f"case {row['case_id'][:8]}: {got} ({row['reason']}), expected {want}")
         return wrong
 
+    def agreement(self, rows: Sequence[dict[str, Any]]) -> str:
+        """How the staged cases compare with what the phantoms were made as; a word, not a condition."""
+        truth = {p.study_uid: p.true_stage for p in self.patients if p.true_stage is not None}
+        staged = [(r, str(truth[r["study_uid"]])) for r in rows if r["t_stage"] and r["study_uid"] in truth]
+        right = sum(row["t_stage"] == true for row, true in staged)
+        others = [f"{row['case_id'][:8]} was made {true}" for row, true in staged if row["t_stage"] != true]
+        return "; ".join([f"{right} of {len(staged)} simulated patients staged as they were made", *others])
+
     def _remember(self, *pids: int) -> None:
         """Write down what was started, so that `stop` finds it and nothing else."""
         for pid in pids:
