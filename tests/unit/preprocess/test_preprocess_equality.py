@@ -75,6 +75,7 @@ def test_equal_through_files_written_and_read_by_another_library(tmp_path, phant
     assert np.abs(ours - reference.plain(reference.read(tmp_path), 12, contract)).max() < TOLERANCE
 
 
+@pytest.mark.slow
 def test_real_ct_equals_the_plain_full_volume_computation(shared_data):
     """Shrink 4, the contract's default; our N4 on both sides."""
     folder = shared_data / "ct" / "tcga_coad_siemens"
@@ -86,6 +87,7 @@ def test_real_ct_equals_the_plain_full_volume_computation(shared_data):
     assert np.abs(ours - reference.plain(reference.read(folder), 40, contract)).max() < TOLERANCE
 
 
+@pytest.mark.slow
 def test_real_ct_equals_with_the_field_that_simpleitk_evaluates(shared_data, monkeypatch):
     """N4 and its full-size field by SimpleITK on one side; its control points given to ours on the other."""
     folder = shared_data / "ct" / "tcga_coad_siemens"
