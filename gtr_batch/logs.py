@@ -11,8 +11,8 @@ import structlog
 
 
 def get_logger(step: str) -> Any:
-    """A structlog logger with the field `step` bound."""
-    return structlog.get_logger("gtr_batch").bind(step=step)
+    """A structlog logger with the field `step`; it takes its configuration when it first speaks, not now."""
+    return structlog.get_logger("gtr_batch", step=step)
 
 
 def configure(json: bool | None = None, level: str = "INFO") -> None:

@@ -44,6 +44,7 @@ class Flag(StrEnum):
     AUTOMATIC_KEY_SLICE = "automatic_key_slice"
     MISSING_COVARIATES = "missing_covariates"
     CONTRAST_TAGS_ABSENT = "contrast_tags_absent"
+    PHASE_FROM_WORDS = "phase_from_words_alone"
     NO_STORAGE_COMMITMENT = "no_storage_commitment"
     DEMO_MODEL = "demo_model_not_for_patients"
 

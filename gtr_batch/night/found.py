@@ -133,6 +133,8 @@ def _as_json(selection: room.Selection) -> dict[str, Any]:
     return {
         "series_uid": selection.series_uid,
         "phase": str(selection.phase),
+        "confirmed": selection.confirmed,
+        "reasons": [{"rule": r.rule, "evidence": r.evidence, "weight": r.weight} for r in selection.reasons],
         "sentence": selection.sentence(),
         "flags": [str(flag) for flag in selection.flags],
         **selection.numbers(),

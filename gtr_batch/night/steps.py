@@ -137,13 +137,22 @@ def stage(house: House, night: date, shard: Sequence[str]) -> list[str]:
         at = (case.night, case.case_id)
         house.files.write_arrays(*at, Step.STAGE, "features", {"features": outcome.features, "logits": outcome.logits})
         house.files.write_arrays(*at, Step.EXPLAIN, "heat", {"heat": heat})
-        selection = house.files.read_json(*at, Step.INTAKE, "selection")
-        known = (*outcome.staging.flags, *(Flag(flag) for flag in selection["flags"]))
-        staging = attrs.evolve(outcome.staging, flags=tuple(dict.fromkeys(known)))
+        flags = (*outcome.staging.flags, *_flags_of_selection(house, case))
+        staging = attrs.evolve(outcome.staging, flags=tuple(dict.fromkeys(flags)))
         house.book.save_staging(case.case_id, staging)
         return {"t_stage": str(staging.t_stage), "p": round(staging.probabilities[staging.t_stage], 3)}
 
     return work.each(CaseState.STAGED, keep)
+
+
+def _flags_of_selection(house: House, case: Case) -> list[Flag]:
+    """What a reader must know of how the series was chosen."""
+    selection = house.files.read_json(case.night, case.case_id, Step.INTAKE, "selection")
+    facts = house.files.read_json(case.night, case.case_id, Step.VALIDATE, "facts")
+    flags = [Flag(flag) for flag in selection["flags"]]
+    if not selection["confirmed"] and facts.get("phase") != "portal_venous":
+        flags.append(Flag.PHASE_FROM_WORDS)
+    return flags
 
 
 def nomogram(house: House, night: date, shard: Sequence[str]) -> list[str]:

@@ -115,6 +115,7 @@ FLAGS: Mapping[Flag, Code] = MappingProxyType(
         Flag.AUTOMATIC_KEY_SLICE: own("auto_key_slice", "Key slice found automatically"),
         Flag.MISSING_COVARIATES: own("no_covariates", "Clinical covariates missing"),
         Flag.CONTRAST_TAGS_ABSENT: own("no_contrast_tags", "Contrast phase not documented in the headers"),
+        Flag.PHASE_FROM_WORDS: own("phase_by_words", "Portal venous phase by description alone"),
         Flag.NO_STORAGE_COMMITMENT: own("no_commitment", "The PACS offers no storage commitment"),
         Flag.DEMO_MODEL: own("demo_model", "Demo model, not for patients"),
     }
