@@ -32,7 +32,7 @@ class CaseFiles:
 
     case_id: str
     folder: Path
-    expected_sop_uids: tuple[str, ...] = field(default=(), converter=tuple)
+    expected_sop_uids: tuple[str, ...] = ()
     expected_phase: str = "portal_venous"
 
 

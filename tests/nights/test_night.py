@@ -32,12 +32,10 @@ def run(house, night=NIGHT):
 
 def in_the_pacs(house, study_uid):
     """Instances of a study by modality, as the PACS lists them."""
-    return Counter(
-        {
-            s.modality: len(house.archive.find_instances(study_uid, s.series_uid))
-            for s in house.archive.find_series(study_uid)
-        }
-    )
+    found = Counter()
+    for series in house.archive.find_series(study_uid):
+        found[series.modality] += len(house.archive.find_instances(study_uid, series.series_uid))
+    return found
 
 
 @pytest.mark.slow
@@ -64,9 +62,8 @@ def test_a_night_stages_what_it_can_and_refuses_the_rest_with_reasons(
     assert good["key_slice_source"] == "automatic"
     assert {"automatic_key_slice", "no_storage_commitment", "missing_covariates"} <= set(good["flags"])
     assert sum(good["probabilities"]) == pytest.approx(1)
-    assert in_the_pacs(house, good["study_uid"]) == {"CT": 22, "SR": 1, "OT": 2, "KO": 1} or in_the_pacs(
-        house, good["study_uid"]
-    ) == {"CT": 22, "SR": 1, "OT": 1, "KO": 1}
+    held = in_the_pacs(house, good["study_uid"])
+    assert held == {"CT": 22, "SR": 1, "OT": 2, "KO": 1}
 
     # The worklist has the answer, and nothing says who the patients are.
     with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
@@ -95,7 +92,7 @@ def test_a_night_stages_what_it_can_and_refuses_the_rest_with_reasons(
     before = {case_id: house.book.events(case_id) for case_id in (r["case_id"] for r in case_rows(house, NIGHT))}
     assert run(house)["states"] == summary["states"]
     assert {case_id: house.book.events(case_id) for case_id in before} == before
-    assert sum(in_the_pacs(house, good["study_uid"]).values()) == sum({"CT": 22, "SR": 1, "OT": 2, "KO": 1}.values())
+    assert in_the_pacs(house, good["study_uid"]) == held
 
 
 @pytest.mark.slow
