@@ -60,7 +60,9 @@ def intake(house: House, night: date, studies: Sequence[str]) -> list[list[str]]
     if last is not None and len(report["errors"]) == len(records):
         raise last
     _write(house.files.night_folder(night, Step.INTAKE) / "intake.json", report)
-    ids = [c.case_id for c in house.book.of_night(night) if c.state not in (CaseState.COMMITTED, CaseState.REFUSED)]
+    cases = house.book.of_night(night)
+    _reopen(house, cases)
+    ids = [c.case_id for c in cases if c.state not in (CaseState.COMMITTED, CaseState.REFUSED)]
     size = house.config.night.shard_size
     log.info("intake.done", night=str(night), cases=len(ids), **{k: v for k, v in report.items() if k != "errors"})
     return [ids[i : i + size] for i in range(0, len(ids), size)]
@@ -127,6 +129,13 @@ def _probe(house: House, night: date, study: StudyRecord, series: SeriesRecord, 
         return SeriesEvidence(series)
     probe = room.read_probe(paths, instances=len(ordered))
     return SeriesEvidence(series, probe.headers, probe.contrast, probe.coverage_mm)
+
+
+def _reopen(house: House, cases: Sequence[Case]) -> None:
+    """Failures that a person had to mend: running the night again is that person saying that it is mended."""
+    for case in cases:
+        if case.state is CaseState.FAILED and case.failure is not None and not case.failure.retryable:
+            house.book.fail(case.case_id, attrs.evolve(case.failure, retryable=True))
 
 
 def _as_json(selection: room.Selection) -> dict[str, Any]:

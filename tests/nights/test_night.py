@@ -227,6 +227,10 @@ def test_an_unexpected_fault_fails_its_case_without_its_text(house, admit, enter
     with pytest.raises(NightFailed, match=failed.case_id):
         steps.close_night(house, NIGHT)
 
+    # Mended, and the night run again: the case resumes where it failed.
+    monkeypatch.undo()
+    assert run(house)["states"] == {"committed": 2}
+
 
 def test_housekeeping_deletes_old_pixels_and_keeps_results(house, tmp_path):
     from uuid import uuid4
