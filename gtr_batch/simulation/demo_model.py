@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import sys
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,16 +28,16 @@ from gtr_batch.domain.model import ModelManifest, NomogramModel, PreprocessingCo
 from gtr_batch.domain.staging import STAGES
 from gtr_batch.nomogram.rad_score import rad_score
 from gtr_batch.preprocess import Volume, prepare_all_for_locator
-from gtr_batch.simulation.cohort import PreparedPatient, draw_phantom, prepare_family, prepare_patient
+from gtr_batch.simulation.cohort import draw_phantom
+from gtr_batch.simulation.demo_cohort import Say, blanked, gather
 from gtr_batch.simulation.ehr import draw_clinical
 from gtr_batch.stage.artefact import load_artefact, write_artefact
 from gtr_batch.stage.network import GTRNet
 from gtr_batch.training.fit import SIZE_AT_LEAST_CM, fit_locator, fit_nomogram, fit_rad_score, fit_temperature
-from gtr_batch.training.loop import Cohort, Epoch, Settings, predict, train, voted
+from gtr_batch.training.loop import Cohort, Epoch, Settings, batches, predict, train, voted
 
 BACKBONE = "resnet10"
 TRAINING_SEED, VALIDATION_SEED, UNSEEN_SEED, LOCATOR_SEED = 100, 300, 200, 400
-NEAR, WIDE = (64, 64), (128, 128)  # rows and columns of the network's grid, about 100 and 200 mm
 
 
 @frozen
@@ -45,102 +45,46 @@ class Plan:
     """How much of everything; the defaults made the committed artefact."""
 
     families: int = 120
-    validation: int = 80
+    validation: int = 60
     unseen: int = 120
-    locator: int = 36
-    near_epochs: int = 40
+    locator: int = 30
+    near_epochs: int = 35
     wide_epochs: int = 8
-    whole_epochs: int = 8
+    whole_epochs: int = 14
     seed: int = 0
-
-
-class Say:
-    """Progress on stderr: one line that rewrites itself on a terminal, one line every tenth elsewhere."""
-
-    def __call__(self, text: str) -> None:
-        """A line that stays."""
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
-
-    def bar(self, what: str, items: list[Any]) -> Iterable[Any]:
-        """The items, told as they go by."""
-        terminal = sys.stderr.isatty()
-        for done, item in enumerate(items):
-            if terminal:
-                sys.stderr.write(f"\r{what} {done}/{len(items)} ")
-            elif done % max(1, len(items) // 10) == 0:
-                sys.stderr.write(f"{what} {done}/{len(items)}\n")
-            sys.stderr.flush()
-            yield item
-        sys.stderr.write(f"{chr(13) if terminal else ''}{what} {len(items)}/{len(items)}\n")
-
-
-@frozen(eq=False)
-class Drawn:
-    """A prepared cohort, and where each patient's stomach lies: first and last row, first and last column."""
-
-    cohort: Cohort
-    boxes: np.ndarray
-    indices: np.ndarray
-
-
-def gather(kind: str, seed: int, count: int, cache: Path, say: Say) -> Drawn:
-    """Draw and prepare patients, or read them from `cache`; `kind` is "family" (four patients each) or "one"."""
-    cache.mkdir(parents=True, exist_ok=True)
-    contract = PreprocessingContract()
-    slices, stages, boxes, sites, indices = [], [], [], [], []
-    for index in say.bar(f"phantoms ({kind}, seed {seed})", list(range(count))):
-        path = cache / f"{kind}_{seed}_{index}.npz"
-        if not path.exists():
-            draw = prepare_family if kind == "family" else prepare_patient
-            made = draw(seed, index, contract)
-            _keep(path, made if isinstance(made, list) else [made])
-        with np.load(path) as kept:
-            slices.append(kept["slices"])
-            stages.append(kept["stage"])
-            boxes.append(kept["box"])
-            sites.append(kept["site"])
-            indices += [index] * len(kept["stage"])
-    cohort = Cohort(np.concatenate(slices), np.concatenate(stages), np.concatenate(sites))
-    return Drawn(cohort, np.concatenate(boxes), np.array(indices))
-
-
-def _keep(path: Path, made: list[PreparedPatient]) -> None:
-    fresh = path.with_suffix(".new.npz")
-    np.savez(
-        fresh,
-        slices=np.stack([p.slices for p in made]).astype(np.float16),
-        stage=[p.stage.position for p in made],
-        box=[p.box for p in made],
-        site=[p.site for p in made],
-    )
-    fresh.replace(path)
-
-
-def blanked(drawn: Drawn) -> Cohort:
-    """The same slices with a box about the stomach at zero, z-scored again over what is left."""
-    slices = drawn.cohort.slices.astype(np.float32)
-    for k, (top, bottom, left, right) in enumerate(drawn.boxes):
-        seen = np.ones(slices.shape[2:], bool)
-        seen[top:bottom, left:right] = False
-        outside = slices[k][:, seen]
-        slices[k] = (slices[k] - outside.mean(axis=1)[:, None, None]) / outside.std(axis=1)[:, None, None]
-        slices[k][:, ~seen] = 0
-    return Cohort(slices.astype(np.float16), drawn.cohort.stages, drawn.cohort.centres)
 
 
 def trained(training: Cohort, validation: Cohort, plan: Plan, say: Say, what: str) -> GTRNet:
     """A GTRNet trained from random weights: on windows about the tumour, on wider ones, on whole slices."""
     torch.manual_seed(plan.seed)
-    network = GTRNet(BACKBONE, dropout=0.3)
-    lessons = {
-        "near": Settings(epochs=plan.near_epochs, batch=16, learning_rate=2e-3, patience=15, window=NEAR),
-        "wide": Settings(epochs=plan.wide_epochs, batch=16, learning_rate=1e-3, patience=4, window=WIDE),
-        "whole": Settings(epochs=plan.whole_epochs, batch=16, learning_rate=6e-4, patience=4),
-    }
-    for name, settings in lessons.items():
+    network = GTRNet(BACKBONE, dropout=0.2)
+    lessons = [
+        Settings(epochs=plan.near_epochs, batch=16, learning_rate=2e-3, patience=12, window=(64, 64), seed=plan.seed),
+        Settings(epochs=plan.wide_epochs, batch=16, learning_rate=1e-3, patience=5, window=(96, 96), seed=plan.seed),
+        Settings(epochs=plan.wide_epochs, batch=16, learning_rate=8e-4, patience=5, window=(144, 144), seed=plan.seed),
+        Settings(epochs=plan.whole_epochs, batch=16, learning_rate=6e-4, patience=5, seed=plan.seed),
+    ]
+    for before, settings in zip([None, *lessons[:-1]], lessons, strict=True):
+        if before is not None:
+            widen(network, training, before.window, settings)
+        name = "whole slices" if settings.window is None else f"window {settings.window[0]}"
         train(network, training, validation, settings, partial(_tell, say, f"{what}, {name}", settings.epochs))
     return network
+
+
+@torch.no_grad()
+def widen(network: GTRNet, cohort: Cohort, before: tuple[int, int] | None, settings: Settings) -> None:
+    """Make a network that knows windows of one size ready for larger ones, in place.
+
+    The head sees the mean over all cells of the last layer (32 pixels each), of which the tumour fills the fewer the
+    larger the window: weights grow by the ratio, and the bias moves so that no stage is preferred at the start.
+    """
+    size = cohort.slices.shape[2:]
+    old, new = (math.prod(math.ceil(n / 32) for n in window or size) for window in (before, settings.window))
+    network.fc.weight *= new / old
+    network.train()  # batch norms get to know the larger windows
+    shown = [network(images) for images, _ in batches(cohort, settings, np.random.default_rng(settings.seed))]
+    network.fc.bias -= torch.cat(shown).mean(dim=0)
 
 
 def _tell(say: Say, what: str, epochs: int, epoch: Epoch) -> None:

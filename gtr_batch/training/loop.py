@@ -157,12 +157,12 @@ def augment(
 ) -> Tensor:
     """Flip, rotate, scale and shift each image, perturb its intensities; shape (n, 1, rows, columns).
 
-    Flips are left-right and front-back, rotation up to 12 degrees, scale 0.9 to 1.12, shift up to 8 pixels.
+    Flips are left-right, rotation up to 12 degrees, scale 0.9 to 1.12, shift up to 8 pixels.
     """
     n = len(images)
     angle = np.radians(rng.uniform(-12, 12, n))
     scale = rng.uniform(0.9, 1.12, n)
-    flip = np.where(rng.uniform(size=(n, 2)) < 0.5, -1.0, 1.0)
+    flip = np.stack([np.ones(n), np.where(rng.uniform(size=n) < 0.5, -1.0, 1.0)], axis=1)
     shift = rng.uniform(-8, 8, (n, 2))
     moved = _sample(images, window, centres, angle=angle, scale=scale, flip=flip, shift=shift)
     gain = torch.from_numpy(rng.uniform(0.85, 1.15, (n, 1, 1, 1)).astype(np.float32))
