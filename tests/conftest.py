@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ def need_program():
     """A function that returns the path of a program, or ends the test: a failure in CI, elsewhere a skip."""
 
     def need(name: str, package: str) -> str:
-        beside_python = str(Path(sys.executable).parent)  # dciodvfy comes from a wheel
+        beside_python = str(Path(sys.executable).parent)  # where programs out of wheels lie
         found = shutil.which(name) or shutil.which(name, path=os.pathsep.join([beside_python, "/usr/sbin", "/sbin"]))
         if not found:
             _absent(f"{name} is not installed (Debian: {package})")
@@ -57,6 +59,18 @@ def pixelmed() -> list[str]:
         "/usr/share/java/*",
         "com.pixelmed.validate.DicomSRValidator",
     ]
+
+
+@pytest.fixture(scope="session")
+def dciodvfy(need_program) -> Callable[[Path], str]:
+    """A function that gives what dciodvfy, a wheel of our test requirements, says of a file."""
+    program = need_program("dciodvfy", "none; the package dicom3tools")
+
+    def say(path: Path) -> str:
+        done = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    return say
 
 
 @pytest.fixture
