@@ -12,6 +12,7 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 
 from gtr_batch.errors import AssociationLost, GtrError, PermanentError
+from gtr_batch.pacs.checkpoint import hold_firmly
 
 
 class Watch:
@@ -66,6 +67,7 @@ class Watch:
 
     def _on_open(self, event: evt.Event) -> None:
         self._assoc, self.opened = event.assoc, True
+        hold_firmly(event)
         self.touch()
         hasten(event)
 
