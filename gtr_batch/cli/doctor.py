@@ -102,10 +102,12 @@ def _store(house: Any) -> Finding:
 
 
 def _model(house: Any) -> Finding:
+    from gtr_batch.nomogram import check_model
     from gtr_batch.stage import read_manifest, verify
 
     folder = house.shelf.champion()
     version, (manifest, _) = verify(folder), read_manifest(folder)
+    check_model(manifest.nomogram)
     if manifest.demo:
         return Finding(
             "model", "warn", f"{manifest.name} {version[:12]} is a demo", "set stage.artefact to a clinical artefact"

@@ -54,11 +54,13 @@ def show(
 ) -> None:
     """Check an artefact's weights against its manifest and show what it says."""
     from gtr_batch.config import load
+    from gtr_batch.nomogram import check_model
     from gtr_batch.stage import read_manifest, verify
 
     folder = folder or load().stage.artefact
     version = verify(folder)
     manifest, _ = read_manifest(folder)
+    check_model(manifest.nomogram)
     if as_json:
         print_json({"version": version, **manifest.to_json()})
         return
