@@ -1,0 +1,101 @@
+"""The demo stops what it started and nothing else, and says when a case did not end as it should."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from gtr_batch.domain.staging import TStage
+from gtr_batch.errors import ConfigError
+from gtr_batch.simulation.airflow_stack import AirflowStack
+from gtr_batch.simulation.demo import REPOSITORY, Demo, running, stop
+
+
+@pytest.fixture
+def sleeper():
+    """A function that starts a process that does nothing for long."""
+    started = []
+
+    def start():
+        started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def note(folder, *entries):
+    (folder / "started.json").write_text(json.dumps({"processes": list(entries), "postgres": None}))
+
+
+def entry(process, shift=0.0):
+    return {"pid": process.pid, "created": psutil.Process(process.pid).create_time() + shift}
+
+
+def test_stops_what_it_started_and_not_who_has_the_number_now(sleeper, tmp_path):
+    ours, stranger = sleeper(), sleeper()
+    note(tmp_path, entry(ours), entry(stranger, shift=-1000))
+
+    assert running(tmp_path)
+    assert stop(tmp_path) == 1
+
+    assert ours.wait(10) is not None
+    assert stranger.poll() is None
+    assert not running(tmp_path)
+
+
+def test_stopping_what_never_ran_is_no_fault(tmp_path):
+    assert stop(tmp_path) == 0
+
+
+def test_does_not_begin_over_a_demo_that_is_up(sleeper, tmp_path):
+    note(tmp_path, entry(sleeper()))
+
+    with pytest.raises(ConfigError, match="make down"):
+        Demo(tmp_path).clear()
+
+
+def test_says_which_case_did_not_end_as_it_should(tmp_path):
+    demo = Demo(tmp_path)
+    demo.patients = [
+        SimpleNamespace(study_uid=uid, expected_state=state, expected_refusal=refusal, true_stage=TStage.T2)
+        for uid, state, refusal in (
+            ("1.1", "committed", None),
+            ("1.2", "refused", "slice_gap"),
+            ("1.3", "committed", None),
+            ("1.4", "refused", "slice_gap"),
+        )
+    ]
+    rows = [
+        {"case_id": "a" * 36, "study_uid": uid, "state": state, "refusal": refusal, "reason": "", "t_stage": "T2"}
+        for uid, state, refusal in (
+            ("1.1", "committed", None),
+            ("1.2", "refused", "matrix"),
+            ("1.4", "refused", "slice_gap"),
+        )
+    ]
+
+    wrong = demo.judge(rows)
+
+    assert len(wrong) == 2
+    assert "matrix" in wrong[0]
+    assert "expected slice_gap" in wrong[0]
+    assert "1.3: no case" in wrong[1]
+
+
+def test_airflow_gets_a_password_of_its_own_and_the_loopback_interface_only(tmp_path):
+    one, two = (
+        AirflowStack(tmp_path / name, REPOSITORY, "postgresql://u:p@127.0.0.1:1/airflow", {}) for name in ("a", "b")
+    )
+
+    assert one.password != two.password
+    assert one.password not in " ".join(one.environ.values())
+    assert one.environ["AIRFLOW__API__HOST"] == "127.0.0.1"
+    assert (tmp_path / "a" / "passwords.json").stat().st_mode & 0o777 == 0o600
