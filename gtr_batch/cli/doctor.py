@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,7 @@ PACKAGES = (
     "great-expectations",
     "grad-cam",
 )
+CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 
 
 @frozen
@@ -129,7 +131,24 @@ def _device(house: Any) -> Finding:
 
 def _versions(house: Any) -> Finding:
     found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    other = _unlike(CONSTRAINTS.read_text()) if CONSTRAINTS.is_file() else []
+    if other:
+        return Finding("versions", "warn", f"not as tested: {', '.join(other[:8])}", _MEND["versions"])
     return Finding("versions", "ok", found)
+
+
+def _unlike(constraints: str) -> list[str]:
+    """Packages that are installed in another version than the pinned one."""
+    other = []
+    for line in constraints.splitlines():
+        name, _, pinned = line.partition("==")
+        try:
+            installed = importlib.metadata.version(name)
+        except (importlib.metadata.PackageNotFoundError, ValueError):
+            continue
+        if pinned and installed != pinned:
+            other.append(f"{name} {installed}, pinned {pinned}")
+    return other
 
 
 _MEND = {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 
 import pytest
 from typer.testing import CliRunner
 
 from gtr_batch.cli import app
+from gtr_batch.cli.doctor import CONSTRAINTS, _unlike
 from tests.nights.conftest import NIGHT
 
 TABLE_3 = ["nomogram", "--coefficients", "paper-table-3", "--rad-score", "0"]
@@ -108,6 +110,11 @@ def test_doctor_finds_what_is_ill_and_says_how_to_mend_it(gtr, settings, pacs):
     assert ill.exit_code == 1
     assert {"PACS, C-ECHO", "PACS, C-FIND", "PACS, storage commitment", "model"} == set(red)
     assert all(f["mend"] for f in red.values())
+
+
+def test_doctor_names_a_package_that_is_not_as_tested():
+    assert _unlike("attrs==1.0\nno-such-package==2.0\n") == [f"attrs {version('attrs')}, pinned 1.0"]
+    assert _unlike(CONSTRAINTS.read_text()) == []
 
 
 def test_status_before_the_first_night_says_so(gtr, settings):
