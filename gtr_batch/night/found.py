@@ -62,7 +62,7 @@ def intake(house: House, night: date, studies: Sequence[str]) -> list[list[str]]
     _write(house.files.night_folder(night, Step.INTAKE) / "intake.json", report)
     cases = house.book.of_night(night)
     _reopen(house, cases)
-    ids = [c.case_id for c in cases if c.state not in (CaseState.COMMITTED, CaseState.REFUSED)]
+    ids = [c.case_id for c in cases if _has_work(house, c)]
     size = house.config.night.shard_size
     log.info("intake.done", night=str(night), cases=len(ids), **{k: v for k, v in report.items() if k != "errors"})
     return [ids[i : i + size] for i in range(0, len(ids), size)]
@@ -129,6 +129,16 @@ def _probe(house: House, night: date, study: StudyRecord, series: SeriesRecord, 
         return SeriesEvidence(series)
     probe = room.read_probe(paths, instances=len(ordered))
     return SeriesEvidence(series, probe.headers, probe.contrast, probe.coverage_mm)
+
+
+def _has_work(house: House, case: Case) -> bool:
+    """Whether a step may still have to do something: not committed, or refused and the refusal not written back yet."""
+    if case.state is not CaseState.REFUSED:
+        return case.state is not CaseState.COMMITTED
+    if not (house.config.report.refusal_sr and case.series_uid):
+        return False
+    written = {o.sop_instance_uid for o in house.book.objects(case.case_id)}
+    return not written or not written <= house.book.stored(case.case_id)
 
 
 def _reopen(house: House, cases: Sequence[Case]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Shard:
     def each(self, to: CaseState, work: Callable[[Case], Detail | None]) -> list[str]:
         """Do `work` for each ready case alone, moving it to `to`; returns the shard's ids."""
         for case in self.cases:
-            self.one(case, to, lambda case=case: work(case))  # type: ignore[misc]
+            self.one(case, to, partial(work, case))
         return self.finish()
 
     def one(self, case: Case, to: CaseState, work: Callable[[], Detail | None]) -> None:
@@ -72,6 +73,19 @@ class Shard:
         finally:
             self._done += 1
             self.house.tell(self.step, self._done, len(self.cases))
+
+    def beside(self, case: Case, work: Callable[[], object]) -> None:
+        """Do `work` for a case that has ended (a refusal's report): its state stays, its faults stop nobody."""
+        try:
+            work()
+        except OURS:
+            raise
+        except TransientError as err:
+            self.log.warning("refusal.delayed", case_id=case.case_id, error=f"{type(err).__name__}: {err}")
+            self._retry.append((case.case_id, f"{type(err).__name__}: {err}"))
+        except Exception as err:  # noqa: BLE001 - a refusal that cannot be written back must not hold back results
+            said = str(err) if isinstance(err, GtrError) else "unexpected"
+            self.log.error("refusal.not_written_back", case_id=case.case_id, error=f"{type(err).__name__}: {said}")
 
     def _fail(self, case: Case, error: str, retryable: bool) -> None:
         self.house.book.fail(case.case_id, Failure(step=self.step, error=error, retryable=retryable))

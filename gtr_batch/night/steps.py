@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,8 @@ def _retrieve(house: House, case: Case) -> Detail:
     try:
         paths = house.archive.retrieve(case.study_uid, case.series_uid, expected, folder)
     except RetrieveIncomplete as err:
-        tries = 1 + sum(
-            e["step"] == Step.RETRIEVE and e["state"] == CaseState.FAILED for e in house.book.events(case.case_id)
-        )
+        before = [e for e in house.book.events(case.case_id) if e["state"] == CaseState.FAILED]
+        tries = 1 + sum(e["detail"].get("error", "").startswith(RetrieveIncomplete.__name__) for e in before)
         if tries < house.config.night.retrieve_attempts:
             raise
         raise CaseRejected("series_incomplete", f"{err} (after {tries} attempts)", {"attempts": tries}) from err
@@ -188,8 +188,11 @@ def _flag(house: House, case: Case, answer: Any) -> None:
 
 def report(house: House, night: date, shard: Sequence[str]) -> list[str]:
     """Write SR, parametric map, secondary capture and key objects; a refusal SR where the site wants one."""
-    _refusal_reports(house, shard)
-    return Shard(house, Step.REPORT, shard).each(CaseState.REPORTED, lambda case: _report(house, case))
+    work = Shard(house, Step.REPORT, shard)
+    for case in _refused(house, shard):
+        if not house.book.objects(case.case_id):
+            work.beside(case, partial(_refusal_report, house, case))
+    return work.each(CaseState.REPORTED, lambda case: _report(house, case))
 
 
 def _report(house: House, case: Case) -> Detail:
@@ -224,34 +227,37 @@ def _report(house: House, case: Case) -> Detail:
     return {"objects": len(objects)}
 
 
-def _refusal_reports(house: House, shard: Sequence[str]) -> None:
+def _refused(house: House, shard: Sequence[str]) -> list[Case]:
     if not house.config.report.refusal_sr:
-        return
+        return []
+    return [case for case in house.book.select(shard) if case.state is CaseState.REFUSED]
+
+
+def _refusal_report(house: House, case: Case) -> None:
     from gtr_batch.report import write_refusal
 
-    for case in house.book.select(shard):
-        if case.state is not CaseState.REFUSED or case.refusal is None or house.book.objects(case.case_id):
-            continue
-        sources = sorted(house.files.folder(case.night, case.case_id, Step.RETRIEVE).glob("*.dcm"))
-        if sources:
-            objects = write_refusal(
-                house.files.folder(case.night, case.case_id, Step.REPORT),
-                case=case,
-                refusal=case.refusal,
-                source_file=sources[0],
-                manifest=house.artefact.manifest,
-                config=house.config.report,
-                model_version=house.model_version,
-            )
-            house.book.save_objects(case.case_id, objects)
+    sources = sorted(house.files.folder(case.night, case.case_id, Step.RETRIEVE).glob("*.dcm"))
+    if case.refusal is None or not sources:
+        return
+    objects = write_refusal(
+        house.files.folder(case.night, case.case_id, Step.REPORT),
+        case=case,
+        refusal=case.refusal,
+        source_file=sources[0],
+        manifest=house.artefact.manifest,
+        config=house.config.report,
+        model_version=house.model_version,
+    )
+    house.book.save_objects(case.case_id, objects)
 
 
 def deliver(house: House, night: date, shard: Sequence[str]) -> list[str]:
     """Store what the PACS has not got yet, then have it committed or read it back."""
-    for case in house.book.select(shard):
-        if case.state is CaseState.REFUSED and house.book.objects(case.case_id):
-            _deliver(house, case)
-    return Shard(house, Step.DELIVER, shard).each(CaseState.COMMITTED, lambda case: _deliver(house, case))
+    work = Shard(house, Step.DELIVER, shard)
+    for case in _refused(house, shard):
+        if house.book.objects(case.case_id):
+            work.beside(case, partial(_deliver, house, case))
+    return work.each(CaseState.COMMITTED, lambda case: _deliver(house, case))
 
 
 def _deliver(house: House, case: Case) -> Detail:

@@ -117,6 +117,26 @@ def test_a_night_resumes_where_a_dead_pacs_stopped_it(house, admit, enter_in_ehr
     assert steps.close_night(house, NIGHT)["states"] == {"committed": 1}
 
 
+@pytest.mark.slow
+def test_a_refusal_that_the_pacs_did_not_take_is_written_back_by_the_next_run(house, admit, enter_in_ehr, fill, pacs):
+    admit("gap", skip=(9,))
+    enter_in_ehr("gap")
+    fill()
+    shards = steps.intake(house, NIGHT, steps.query_pacs(house, NIGHT))
+    for step in steps.SHARD_STEPS[:-1]:
+        step(house, NIGHT, shards[0])
+    pacs.stop()
+
+    with pytest.raises(CasesToRetry, match="PacsUnreachable"):
+        steps.deliver(house, NIGHT, shards[0])
+    assert steps.close_night(house, NIGHT)["states"] == {"refused": 1}
+    pacs.start()
+    run(house)
+
+    assert in_the_pacs(house, house.book.of_night(NIGHT)[0].study_uid)["SR"] == 1
+    assert steps.intake(house, NIGHT, steps.query_pacs(house, NIGHT)) == []
+
+
 def test_query_says_that_the_pacs_does_not_answer(house, pacs):
     pacs.stop()
 
