@@ -51,6 +51,7 @@ class Plan:
     near_epochs: int = 35
     wide_epochs: int = 8
     whole_epochs: int = 14
+    last_epochs: int = 14
     seed: int = 0
 
 
@@ -63,9 +64,10 @@ def trained(training: Cohort, validation: Cohort, plan: Plan, say: Say, what: st
         Settings(epochs=plan.wide_epochs, batch=16, learning_rate=1e-3, patience=5, window=(96, 96), seed=plan.seed),
         Settings(epochs=plan.wide_epochs, batch=16, learning_rate=8e-4, patience=5, window=(144, 144), seed=plan.seed),
         Settings(epochs=plan.whole_epochs, batch=16, learning_rate=6e-4, patience=5, seed=plan.seed),
+        Settings(epochs=plan.last_epochs, batch=16, learning_rate=5e-4, patience=6, seed=plan.seed + 1),
     ]
     for before, settings in zip([None, *lessons[:-1]], lessons, strict=True):
-        if before is not None:
+        if before is not None and before.window != settings.window:
             widen(network, training, before.window, settings)
         name = "whole slices" if settings.window is None else f"window {settings.window[0]}"
         train(network, training, validation, settings, partial(_tell, say, f"{what}, {name}", settings.epochs))
@@ -245,7 +247,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the artefact; replaced where it is there")
     parser.add_argument("--cache", type=Path, default=Path(".cache/demo-model"), help="prepared phantoms are kept here")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: torch's choice")
-    for name in ("families", "validation", "unseen", "locator", "near_epochs", "wide_epochs", "whole_epochs", "seed"):
+    for name in (
+        "families",
+        "validation",
+        "unseen",
+        "locator",
+        "near_epochs",
+        "wide_epochs",
+        "whole_epochs",
+        "last_epochs",
+        "seed",
+    ):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(plan, name))
     given = vars(parser.parse_args(arguments))
     out, cache, threads = given.pop("out"), given.pop("cache"), given.pop("threads")
