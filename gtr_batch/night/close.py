@@ -10,7 +10,7 @@ from typing import Any
 from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.errors import NightFailed
 from gtr_batch.logs import get_logger
-from gtr_batch.night.house import House
+from gtr_batch.night.house import House, write_json
 
 GB = 1024**3
 
@@ -32,10 +32,7 @@ def close_night(house: House, night: date) -> dict[str, Any]:
     cases = house.book.of_night(night)
     summary = summarise(house, night, cases)
     house.book.close_night(night, summary)
-    folder = house.files.night_folder(night, "summary")
-    path = folder / "night.json"
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(summary, indent=1))
+    write_json(house.files.night_folder(night, "summary") / "night.json", summary)
     get_logger("close_night").info("night.closed", night=str(night), **summary["states"])
     failed = {**summary["failed"], **summary["intake"].get("errors", {})}
     if len(failed) > house.config.night.failure_tolerance:

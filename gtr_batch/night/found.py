@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -17,7 +16,7 @@ from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.series import SeriesEvidence, SeriesRecord, StudyRecord
 from gtr_batch.errors import CaseRejected, TransientError
 from gtr_batch.logs import get_logger
-from gtr_batch.night.house import House, night_window
+from gtr_batch.night.house import House, night_window, write_json
 
 
 def query_pacs(house: House, night: date) -> list[str]:
@@ -25,7 +24,7 @@ def query_pacs(house: House, night: date) -> list[str]:
     house.book.open_night(night, house.model_version)
     studies = house.archive.find_studies(*night_window(house.config, night))
     folder = house.files.night_folder(night, Step.PACS)
-    _write(folder / "studies.json", [_plain(study) for study in studies])
+    write_json(folder / "studies.json", [_plain(study) for study in studies])
     get_logger(Step.PACS).info("pacs.queried", night=str(night), studies=len(studies))
     return [study.study_uid for study in studies]
 
@@ -59,7 +58,7 @@ def intake(house: House, night: date, studies: Sequence[str]) -> list[list[str]]
         house.tell(Step.INTAKE, done, len(records))
     if last is not None and len(report["errors"]) == len(records):
         raise last
-    _write(house.files.night_folder(night, Step.INTAKE) / "intake.json", report)
+    write_json(house.files.night_folder(night, Step.INTAKE) / "intake.json", report)
     cases = house.book.of_night(night)
     _reopen(house, cases)
     ids = [c.case_id for c in cases if _has_work(house, c)]
@@ -191,10 +190,3 @@ def _read_studies(house: House, night: date) -> list[StudyRecord]:
         row["study_at"] = datetime.fromisoformat(row["study_at"]) if row["study_at"] else None
         row["modalities"] = tuple(row["modalities"])
     return [StudyRecord(**row) for row in rows]
-
-
-def _write(path: Path, value: Any) -> None:
-    partial = path.with_suffix(".partial")
-    partial.touch(mode=0o600)
-    partial.write_text(json.dumps(value, indent=1))
-    partial.replace(path)

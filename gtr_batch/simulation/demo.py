@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import time
@@ -281,8 +280,3 @@ def _signal(send: Callable[[], None]) -> None:
         send()
     except psutil.NoSuchProcess:
         return
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """The process environment in which `gtr` works on a demo's hospital."""
-    return {**os.environ, "GTR_CONFIG": str(folder / "gtr.toml")}
