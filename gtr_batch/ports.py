@@ -102,6 +102,18 @@ class CaseBook(Protocol):
     def staging(self, case_id: str) -> CaseStaging | None:
         """What `save_staging` wrote."""
 
+    def save_facts(self, case_id: str, facts: Mapping[str, Any]) -> None:
+        """Upsert what validation measured of the series (scanner, kVp, thickness, HU, …); nothing of the patient."""
+
+    def facts(self, case_id: str) -> Mapping[str, Any] | None:
+        """What `save_facts` wrote."""
+
+    def save_features(self, case_id: str, model_version: str, features: np.ndarray, logits: np.ndarray) -> None:
+        """Upsert the key slice's penultimate features (D,) and the three slices' logits (3, 4)."""
+
+    def features(self, case_id: str, model_version: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """What `save_features` wrote: (D,) and (3, 4), float32."""
+
     def save_score(self, case_id: str, score: NomogramScore, covariates: Covariates) -> None:
         """Upsert the nomogram's answer and what it was computed from."""
 

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import attrs
+import numpy as np
 
 from gtr_batch.domain import transitions
 from gtr_batch.domain.case import PATH, Case, CaseState, Failure, Step
@@ -27,6 +28,8 @@ class FakeCaseBook:
         self._events: dict[str, list[Mapping[str, Any]]] = {}
         self._stagings: dict[tuple[str, str], CaseStaging] = {}
         self._carried: dict[str, str] = {}
+        self._facts: dict[str, Any] = {}
+        self._features: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
         self._scores: dict[tuple[str, str], NomogramScore] = {}
         self._objects: dict[str, dict[ObjectKind, ReportObject]] = {}
         self._receipts: dict[str, list[StoreReceipt]] = {}
@@ -118,6 +121,21 @@ class FakeCaseBook:
 
     def staging(self, case_id: str) -> CaseStaging | None:
         return self._stagings.get((case_id, self._carried.get(case_id, "")))
+
+    def save_facts(self, case_id: str, facts: Mapping[str, Any]) -> None:
+        self._facts[self._cases[case_id].case_id] = _plain(facts)
+
+    def facts(self, case_id: str) -> Mapping[str, Any] | None:
+        return self._facts.get(case_id)
+
+    def save_features(self, case_id: str, model_version: str, features: np.ndarray, logits: np.ndarray) -> None:
+        if (self._cases[case_id].case_id, model_version) not in self._stagings:
+            raise ValueError(f"case {case_id} has no staging of this model that features could belong to")
+        kept = np.asarray(features, np.float32).ravel(), np.asarray(logits, np.float32).reshape(3, 4)
+        self._features[case_id, model_version] = kept
+
+    def features(self, case_id: str, model_version: str) -> tuple[np.ndarray, np.ndarray] | None:
+        return self._features.get((case_id, model_version))
 
     def save_score(self, case_id: str, score: NomogramScore, covariates: Covariates) -> None:
         self.get(case_id)

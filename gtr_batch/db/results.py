@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database
@@ -58,6 +61,40 @@ class CaseResults:
                 return None
             slices = tx.all(_results()["slices"], case_id=case_id, model_version=row["model_version"])
         return rows.staging_of(row, slices)
+
+    def save_facts(self, case_id: str, facts: Mapping[str, Any]) -> None:
+        """Upsert what validation measured of the series."""
+        with self._database.transaction(f"facts of case {case_id}") as tx:
+            rows.found(tx.one(_results()["lock"], case_id=rows.key(case_id)), case_id)
+            tx.run(_results()["save_facts"], case_id=case_id, facts=rows.as_json(dict(facts)))
+
+    def facts(self, case_id: str) -> Mapping[str, Any] | None:
+        """What `save_facts` wrote."""
+        with self._database.transaction("facts") as tx:
+            row = tx.one(_results()["facts"], case_id=rows.key(case_id))
+        return None if row is None else row["facts"]
+
+    def save_features(self, case_id: str, model_version: str, features: np.ndarray, logits: np.ndarray) -> None:
+        """Upsert the key slice's features and the three slices' logits; ValueError where nothing is staged."""
+        with self._database.transaction(f"features of case {case_id}") as tx:
+            rows.found(tx.one(_results()["lock"], case_id=rows.key(case_id)), case_id)
+            if tx.one(_results()["result_of"], case_id=case_id, model_version=model_version) is None:
+                raise ValueError(f"case {case_id} has no staging of this model that features could belong to")
+            tx.run(
+                _results()["save_features"],
+                case_id=case_id,
+                model_version=model_version,
+                features=np.asarray(features, np.float32).ravel().tolist(),
+                logits=np.asarray(logits, np.float32).reshape(12).tolist(),
+            )
+
+    def features(self, case_id: str, model_version: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """What `save_features` wrote."""
+        with self._database.transaction("features") as tx:
+            row = tx.one(_results()["features"], case_id=rows.key(case_id), model_version=model_version)
+        if row is None:
+            return None
+        return np.array(row["features"], np.float32), np.array(row["logits"], np.float32).reshape(3, 4)
 
     def save_score(self, case_id: str, score: NomogramScore, covariates: Covariates) -> None:
         """Upsert the nomogram's answer and what it was computed from; ValueError where nothing is staged."""

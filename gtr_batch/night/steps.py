@@ -68,6 +68,7 @@ def validate(house: House, night: date, shard: Sequence[str]) -> list[str]:
     def judge(case: Case) -> Detail:
         verdict = verdicts[case.case_id]
         house.files.write_json(case.night, case.case_id, Step.VALIDATE, "facts", dict(verdict.facts))
+        house.book.save_facts(case.case_id, verdict.facts)
         if verdict.refusal is not None:
             raise CaseRejected(verdict.refusal.code, verdict.refusal.sentence, verdict.refusal.numbers)
         return {}
@@ -140,6 +141,8 @@ def stage(house: House, night: date, shard: Sequence[str]) -> list[str]:
         flags = (*outcome.staging.flags, *_flags_of_selection(house, case))
         staging = attrs.evolve(outcome.staging, flags=tuple(dict.fromkeys(flags)))
         house.book.save_staging(case.case_id, staging)
+        key_features = outcome.features[ROLES.index("key")]
+        house.book.save_features(case.case_id, staging.model_version, key_features, outcome.logits)
         return {"t_stage": str(staging.t_stage), "p": round(staging.probabilities[staging.t_stage], 3)}
 
     return work.each(CaseState.STAGED, keep)

@@ -53,6 +53,29 @@ where c.case_id = %(case_id)s;
 -- Its slices, in the order below, key, above.
 select * from slice_result where case_id = %(case_id)s and model_version = %(model_version)s order by position;
 
+-- name: save_facts(case_id, facts)
+-- What validation measured of a series.
+insert into series_fact (case_id, facts) values (%(case_id)s, %(facts)s)
+on conflict (case_id) do update set facts = excluded.facts, noted_at = clock_timestamp();
+
+-- name: facts(case_id)
+-- What validation measured of a series.
+select facts from series_fact where case_id = %(case_id)s;
+
+-- name: result_of(case_id, model_version)
+-- Whether a model version has staged a case.
+select case_id from staging_result where case_id = %(case_id)s and model_version = %(model_version)s;
+
+-- name: save_features(case_id, model_version, features, logits)
+-- The key slice's features and the three slices' logits.
+insert into case_feature (case_id, model_version, features, logits)
+values (%(case_id)s, %(model_version)s, %(features)s::real[], %(logits)s::real[])
+on conflict (case_id, model_version) do update set features = excluded.features, logits = excluded.logits;
+
+-- name: features(case_id, model_version)
+-- What a model version saw of a case.
+select features, logits from case_feature where case_id = %(case_id)s and model_version = %(model_version)s;
+
 -- name: save_score(case_id, model_version, coefficients, rad_score_sd, rad_score_clipped, linear_predictor, points, p_t1, p_t2, p_t3, p_t4, low, high, missing, tumour_size_cm, differentiation, lauren)
 -- The nomogram's answer and the covariates it was computed from.
 insert into nomogram_result (

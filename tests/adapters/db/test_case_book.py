@@ -578,3 +578,36 @@ def test_what_a_session_was_doing_when_it_was_killed_leaves_no_trace(dsn, databa
     assert book.get(case.case_id).state is CaseState.FOUND
     book.advance(case.case_id, CaseState.RETRIEVED)
     assert states(book, case) == [CaseState.FOUND, CaseState.RETRIEVED]
+
+
+def test_keeps_the_facts_of_a_series_and_replaces_them(book):
+    case = a_case()
+    book.record([case])
+
+    book.save_facts(case.case_id, {"kvp": 120.0, "kernel": "FC08"})
+    book.save_facts(case.case_id, {"kvp": 100.0, "kernel": "FC08"})
+
+    assert book.facts(case.case_id) == {"kvp": 100.0, "kernel": "FC08"}
+
+
+def test_keeps_the_features_and_logits_of_each_model_version(book):
+    case = a_case()
+    book.record([case])
+    staged = a_staging()
+    book.save_staging(case.case_id, staged)
+    features, logits = np.arange(8, dtype=np.float32) / 7, np.arange(12, dtype=np.float32).reshape(3, 4) / 11
+
+    book.save_features(case.case_id, staged.model_version, features, logits)
+
+    found = book.features(case.case_id, staged.model_version)
+    np.testing.assert_array_equal(found[0], features)
+    np.testing.assert_array_equal(found[1], logits)
+    assert book.features(case.case_id, "another") is None
+
+
+def test_cannot_keep_features_of_a_case_that_is_not_staged(book):
+    case = a_case()
+    book.record([case])
+
+    with pytest.raises(ValueError, match="no staging"):
+        book.save_features(case.case_id, "a" * 64, np.zeros(8), np.zeros((3, 4)))

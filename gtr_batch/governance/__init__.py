@@ -1,0 +1,1 @@
+"""Which model stages tonight: gate, approval, promotion, rollback, shadow, withdrawal, restaging."""

@@ -1,0 +1,1 @@
+"""Metrics of staging on plain arrays: accuracy, calibration, agreement, utility, and their intervals; no files, no database."""

@@ -1,0 +1,2 @@
+-- Reserved; written by its owner.
+select 1;
