@@ -1,1 +1,1 @@
-"""Metrics of staging on plain arrays: accuracy, calibration, agreement, utility, and their intervals; no files, no database."""
+"""Metrics of staging on plain arrays, with their intervals: accuracy, calibration, agreement, utility."""
