@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gtr_batch import __version__, logs
-from gtr_batch.cli import demo, doctor, model, pacs
+from gtr_batch.cli import demo, doctor, leaks, model, pacs
 from gtr_batch.cli.shell import bars, err, out, parse_night, print_json, speaks_plainly, step_bars
 from gtr_batch.cli.table import show_night
 
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.add_typer(pacs.app, name="pacs")
 app.add_typer(model.app, name="model")
 app.add_typer(demo.app, name="demo")
+app.command("leak-check")(leaks.leak_check)
 app.command("doctor")(doctor.doctor)
 
 Night = Annotated[str | None, typer.Option(help="The evening the night began, YYYY-MM-DD.")]

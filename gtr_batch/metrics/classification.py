@@ -1,0 +1,132 @@
+"""How often the stage is right: accuracy, confusion, per-stage rates, weighted kappa, AUC with DeLong's error.
+
+Stages are positions 0 to 3 (T1 to T4); probabilities (n, 4). What cannot be computed is None, never NaN.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.stats import norm, rankdata
+
+from gtr_batch.metrics.intervals import Interval
+
+CLASSES = ("T1", "T2", "T3", "T4")
+
+
+def accuracy(labels: np.ndarray, predicted: np.ndarray) -> float | None:
+    """Share of right stages."""
+    return float((labels == predicted).mean()) if len(labels) else None
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Counts (4, 4): rows true, columns predicted."""
+    return np.bincount(labels.astype(int) * 4 + predicted.astype(int), minlength=16).reshape(4, 4)
+
+
+def rates(table: np.ndarray) -> dict[str, dict[str, float | None]]:
+    """Sensitivity, specificity, PPV and NPV of each stage against the others, from a confusion table (4, 4)."""
+    n = int(table.sum())
+    found: dict[str, dict[str, float | None]] = {k: {} for k in ("sensitivity", "specificity", "ppv", "npv")}
+    for k, stage in enumerate(CLASSES):
+        hit, true, called = int(table[k, k]), int(table[k].sum()), int(table[:, k].sum())
+        other_hit = n - true - called + hit
+        for name, part, whole in (
+            ("sensitivity", hit, true),
+            ("specificity", other_hit, n - true),
+            ("ppv", hit, called),
+            ("npv", other_hit, n - called),
+        ):
+            found[name][stage] = part / whole if whole else None
+    return found
+
+
+def quadratic_kappa(labels: np.ndarray, predicted: np.ndarray) -> float | None:
+    """Cohen's kappa with quadratic weights; None where label or answer never varies.
+
+    References
+    ----------
+    Cohen, Psychol Bull 1968
+    """
+    return kappa_of(confusion(labels, predicted))
+
+
+def kappa_of(table: np.ndarray) -> float | None:
+    """Quadratic weighted kappa of a confusion table (4, 4)."""
+    n = table.sum()
+    if n == 0:
+        return None
+    distance = (np.arange(4)[:, None] - np.arange(4)[None, :]) ** 2
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / n
+    disagreement = float((distance * expected).sum())
+    return None if disagreement == 0 else 1.0 - float((distance * table).sum()) / disagreement
+
+
+def auc_binary(positive: np.ndarray, score: np.ndarray) -> tuple[float, float] | None:
+    """Area under the ROC curve and DeLong's variance, in O(n log n); None where one side is empty.
+
+    Parameters
+    ----------
+    positive : numpy.ndarray
+        (n,), bool.
+    score : numpy.ndarray
+        (n,), larger is more positive; ties count half.
+
+    References
+    ----------
+    DeLong, DeLong, Clarke-Pearson, Biometrics 1988; Sun, Xu, IEEE Signal Proc Lett 2014
+    """
+    parts = placements(positive, score)
+    if parts is None:
+        return None
+    variance = sum(float(v.var(ddof=1)) / len(v) if len(v) > 1 else math.nan for v in parts)
+    return float(parts[0].mean()), variance
+
+
+def placements(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """DeLong's components: of each positive the share of negatives below, of each negative that of positives above."""
+    positive = positive.astype(bool)
+    m, k = int(positive.sum()), int((~positive).sum())
+    if m == 0 or k == 0:
+        return None
+    rank = rankdata(score)
+    of_positive = (rank[positive] - rankdata(score[positive])) / k
+    of_negative = 1.0 - (rank[~positive] - rankdata(score[~positive])) / m
+    return of_positive, of_negative
+
+
+def auc(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
+    """One-vs-rest AUC of each stage and their mean (``macro``, None where a stage is absent)."""
+    found: dict[str, float | None] = {}
+    for k, stage in enumerate(CLASSES):
+        one = auc_binary(labels == k, probabilities[:, k])
+        found[stage] = None if one is None else one[0]
+    known = [v for v in found.values() if v is not None]
+    found["macro"] = float(np.mean(known)) if len(known) == len(CLASSES) else None
+    return found
+
+
+def auc_intervals(labels: np.ndarray, probabilities: np.ndarray, level: float = 0.95) -> dict[str, Interval | None]:
+    """DeLong's interval of each stage's AUC, and of the macro AUC with the covariances between the stages."""
+    n = len(labels)
+    z = float(norm.ppf(0.5 + level / 2))
+    found: dict[str, Interval | None] = {}
+    influence = []  # of each row on each stage's AUC
+    for k, stage in enumerate(CLASSES):
+        parts = placements(labels == k, probabilities[:, k])
+        if parts is None or min(len(parts[0]), len(parts[1])) < 2:
+            found[stage] = None
+            continue
+        value = float(parts[0].mean())
+        half = z * math.sqrt(sum(float(v.var(ddof=1)) / len(v) for v in parts))
+        found[stage] = max(0.0, value - half), min(1.0, value + half)
+        row = np.empty(n)
+        row[labels == k] = (parts[0] - value) / len(parts[0])
+        row[labels != k] = (parts[1] - value) / len(parts[1])
+        influence.append(row)
+    if len(influence) < len(CLASSES):
+        return {**found, "macro": None}
+    value = float(np.mean([v for v in auc(labels, probabilities).values() if v is not None]))
+    half = z * math.sqrt(float((np.mean(influence, axis=0) ** 2).sum()) * n / max(n - 1, 1))
+    return {**found, "macro": (max(0.0, value - half), min(1.0, value + half))}
