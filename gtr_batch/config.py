@@ -152,6 +152,40 @@ class NightConfig:
 
 
 @frozen
+class TrainingConfig:
+    """How a candidate is made. The recipe's defaults are the paper's."""
+
+    folder: Path = field(default=Path("/var/lib/gtr/training"), converter=Path)  # slice cache, checkpoints, reports
+    models: Path = field(default=Path("/var/lib/gtr/models"), converter=Path)  # registered artefacts, by version
+    schedule: str = "0 3 1 1,4,7,10 *"  # cron: quarterly
+    minimum_per_class: int = 20  # patients of each stage in train; fewer: cannot tell
+    minimum_holdout_per_class: int = 5
+    holdout_share: float = 0.2
+    validation_share: float = 0.15
+    days_before_surgery: int = 120  # a CT older than this says little of what was resected
+    unreadable_share: float = 0.1  # of the cohort's series; above it the run stops
+    backbone: str = "resnet152"
+    start: str = "imagenet"  # "imagenet" | "random" | "champion"
+    imagenet: Path | None = field(default=None, converter=lambda p: Path(p) if p else None)  # torchvision state dict
+    epochs: int = 100
+    batch: int = 32
+    learning_rate: float = 1e-4
+    patience: int = 10
+    recipe: str = "paper"  # "paper" (whole slices) | "lessons" (first windows about the lesion, for small machines)
+    seed: int = 0
+    locator_series: int = 40  # series whose every slice is looked at for the key-slice locator; 0: no locator
+    tracking_uri: str = field(default="", repr=False)  # MLflow in its own Postgres database; empty: no tracking
+
+    def __attrs_post_init__(self) -> None:
+        if self.start not in ("imagenet", "random", "champion"):
+            raise ConfigError(f"training.start is {self.start!r}; 'imagenet', 'random' or 'champion'")
+        if self.recipe not in ("paper", "lessons"):
+            raise ConfigError(f"training.recipe is {self.recipe!r}; 'paper' or 'lessons'")
+        if not (0 < self.holdout_share < 0.5 and 0 < self.validation_share < 0.5):
+            raise ConfigError("training.holdout_share and training.validation_share lie between 0 and 0.5")
+
+
+@frozen
 class Config:
     """All settings."""
 
@@ -164,6 +198,7 @@ class Config:
     stage: StageConfig = field(factory=StageConfig)
     report: ReportConfig = field(factory=ReportConfig)
     night: NightConfig = field(factory=NightConfig)
+    training: TrainingConfig = field(factory=TrainingConfig)
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:

@@ -24,6 +24,8 @@ Three questions, three branches: may it work later, is it only this case, or is 
         ├── ExtractRefused          an EHR extract is wrong; nothing of it was loaded
         ├── DatabaseRefused         the database will refuse this again: schema, rights, a value that does not fit
         ├── InputRefused            a value given by a person is nonsense
+        ├── CannotTell              too few patients to train on, or to judge; nothing was spent
+        ├── LeakFound               a split that shares patients, labels or rows; nothing was trained
         └── NightFailed             close_night: cases failed beyond the night's tolerance
 
 Messages say what was tried, on what, what came back and what follows. They hold UIDs and AE titles,
@@ -142,6 +144,14 @@ class DatabaseRefused(PermanentError):
 
 class InputRefused(PermanentError):
     """A value given on the command line or in a form is not possible."""
+
+
+class CannotTell(PermanentError):
+    """Too few patients for an answer; said before anything expensive is done."""
+
+
+class LeakFound(PermanentError):
+    """Training and test would share patients, slices or rows; nothing was trained."""
 
 
 class NightFailed(PermanentError):

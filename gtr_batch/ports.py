@@ -11,6 +11,7 @@ import numpy as np
 
 from gtr_batch.domain.case import Case, CaseState, Failure, Step
 from gtr_batch.domain.clinical import Covariates, PatientFacts
+from gtr_batch.domain.cohort import Candidate, CohortManifest, Member
 from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.score import NomogramScore
@@ -188,6 +189,67 @@ class ModelShelf(Protocol):
 
     def all(self) -> list[Path]:
         """Folders of all artefacts, champion first."""
+
+
+class CohortSource(Protocol):
+    """Operated patients and their staged series; no PatientID leaves it."""
+
+    def candidates(self) -> list[Candidate]:
+        """Every operated patient, once for each staged series, or once without."""
+
+
+class CohortBook(Protocol):
+    """Frozen cohorts. The holdout goes in and comes out only by `open_holdout`."""
+
+    def freeze(self, manifest: CohortManifest, holdout: Sequence[Member]) -> None:
+        """Keep a cohort and seal its holdout; the same cohort again changes nothing."""
+
+    def cohort(self, digest: str) -> CohortManifest:
+        """A cohort; KeyError where there is none."""
+
+    def sealed_subjects(self) -> frozenset[str]:
+        """Who was ever in a holdout."""
+
+    def trained_subjects(self) -> frozenset[str]:
+        """Who was ever in a train or validation split."""
+
+    def open_holdout(self, digest: str, model_version: str, by: str, why: str) -> list[Member]:
+        """The sealed members, for a registered model; leaves a row that cannot be changed.
+
+        Raises
+        ------
+        DatabaseRefused
+            The model is not registered, or there is no such cohort.
+        """
+
+
+class ModelRegistry(Protocol):
+    """Every model version and its state, in Postgres."""
+
+    def register(
+        self,
+        version: str,
+        manifest: Mapping[str, Any],
+        folder: Path,
+        *,
+        by: str,
+        why: str,
+        cohort_digest: str | None = None,
+        training: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Register as ``candidate``; the same version again changes nothing."""
+
+    def state(self, version: str) -> str | None:
+        """candidate, shadow, champion, retired or withdrawn; None where it is not registered."""
+
+    def champion(self) -> str | None:
+        """Version of the champion."""
+
+    def all(self) -> Sequence[Mapping[str, Any]]:
+        """``version``, ``name``, ``state``, ``folder``, ``registered_at``, newest first."""
+
+    def history(self, version: str) -> Sequence[Mapping[str, Any]]:
+        """``at``, ``from_state``, ``to_state``, ``by_whom``, ``why``, oldest first."""
 
 
 class Clock(Protocol):

@@ -9,10 +9,11 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
-from gtr_batch.domain.clinical import Covariates
+from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
 from gtr_batch.domain.staging import KeySliceSource, TStage
+from gtr_batch.errors import InputRefused
 
 
 class Split(StrEnum):
@@ -35,13 +36,36 @@ class Member:
     case_id: str
     study_uid: str
     series_uid: str
-    slices: tuple[str, str, str] = field(converter=tuple)
+    slices: tuple[str, ...] = field(converter=tuple)
     key_slice_source: KeySliceSource
     label: TStage
     split: Split
     scanner: str
     study_on: date
     operated_on: date
+    covariates: Covariates = field(factory=Covariates)
+
+
+@frozen
+class Candidate:
+    """One operated patient and, where there is one, a staged series of theirs, before anybody judged them.
+
+    A patient comes once for each staged series, or once without. None: the EHR or the case book does not say.
+    """
+
+    subject: str
+    operated_on: date
+    reported_on: date | None = None
+    classification: str | None = None  # "pT" | "ypT"
+    t_category: str | None = None
+    case_id: str = ""
+    study_uid: str = ""
+    series_uid: str = ""
+    study_on: date | None = None
+    slices: tuple[str, ...] = field(default=(), converter=tuple)
+    key_slice_source: KeySliceSource | None = None
+    scanner: str = ""
+    treated_before_surgery: bool = False  # chemotherapy or radiotherapy between the CT and the operation
     covariates: Covariates = field(factory=Covariates)
 
 
@@ -75,6 +99,69 @@ class CohortManifest:
         if split is Split.HOLDOUT:
             raise ValueError("the holdout is sealed: it is opened for a registered candidate only")
         return [m for m in self.members if m.split is split]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able; `from_json` reads it."""
+        return {
+            "digest": self.digest,
+            "members": [member_json(m) for m in self.members],
+            "exclusions": [asdict(e) for e in self.exclusions],
+            "holdout_digest": self.holdout_digest,
+            "holdout_counts": dict(self.holdout_counts),
+            "flow": dict(self.flow),
+            "settings": dict(self.settings),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> CohortManifest:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        InputRefused
+            It is not what its digest says.
+        """
+        if value.get("digest") != digest_of({k: v for k, v in value.items() if k != "digest"}):
+            raise InputRefused(f"cohort {str(value.get('digest'))[:12]} is not what its digest says; it was changed")
+        return cls(
+            members=tuple(member_from_json(m) for m in value["members"]),
+            exclusions=tuple(Exclusion(**e) for e in value["exclusions"]),
+            holdout_digest=value["holdout_digest"],
+            holdout_counts=value["holdout_counts"],
+            flow=value["flow"],
+            settings=value["settings"],
+            digest=value["digest"],
+        )
+
+
+def member_json(member: Member) -> dict[str, Any]:
+    """A member as JSON-able values."""
+    value = asdict(member)
+    value |= {"study_on": str(member.study_on), "operated_on": str(member.operated_on), "slices": list(member.slices)}
+    value |= {"label": str(member.label), "split": str(member.split)}
+    value["key_slice_source"] = str(member.key_slice_source)
+    value["covariates"] = {k: None if v is None else v for k, v in asdict(member.covariates).items()}
+    return value
+
+
+def member_from_json(value: Mapping[str, Any]) -> Member:
+    """Read what `member_json` wrote."""
+    given = value["covariates"]
+    return Member(
+        **{
+            **value,
+            "key_slice_source": KeySliceSource(value["key_slice_source"]),
+            "label": TStage(value["label"]),
+            "split": Split(value["split"]),
+            "study_on": date.fromisoformat(value["study_on"]),
+            "operated_on": date.fromisoformat(value["operated_on"]),
+            "covariates": Covariates(
+                given["tumour_size_cm"],
+                Differentiation(given["differentiation"]) if given["differentiation"] else None,
+                Lauren(given["lauren"]) if given["lauren"] else None,
+            ),
+        }
+    )
 
 
 def digest_of(value: Any) -> str:

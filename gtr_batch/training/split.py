@@ -1,0 +1,70 @@
+"""Who is trained on, who validates, who is sealed: by patient, stratified by stage and scanner, the same every time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+
+import attrs
+
+from gtr_batch.domain.cohort import Member, Split
+from gtr_batch.domain.staging import STAGES
+
+
+def split_members(
+    members: Sequence[Member],
+    *,
+    holdout_share: float,
+    validation_share: float,
+    seed: int,
+    sealed: Collection[str] = (),
+    trained: Collection[str] = (),
+) -> list[Member]:
+    """Give each member its split, in the order of their subjects.
+
+    Who is chosen follows from a digest of seed and subject, never from the order of the members. A patient who was
+    sealed once stays sealed when the cohort grows; one who was trained on once is never sealed, since the champion may
+    know them.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        One a patient; their `split` is ignored.
+    holdout_share, validation_share : float
+        Of each stage's patients, spread over its scanners in proportion.
+    seed : int
+    sealed, trained : collection of str
+        Subjects of earlier cohorts.
+
+    Returns
+    -------
+    list of Member
+    """
+    given: dict[str, Split] = {}
+    for stage in STAGES:
+        group = [m for m in members if m.label is stage]
+        spread = _spread(group, seed)
+        before = [m.subject for m in spread if m.subject in sealed]
+        fresh = [m.subject for m in spread if m.subject not in sealed and m.subject not in trained]
+        missing = max(0, round(holdout_share * len(group)) - len(before))
+        holdout = {*before, *fresh[:missing]}
+        rest = [m.subject for m in reversed(spread) if m.subject not in holdout]
+        validation = set(rest[: round(validation_share * len(group))])
+        for m in group:
+            given[m.subject] = (
+                Split.HOLDOUT if m.subject in holdout else Split.VALIDATION if m.subject in validation else Split.TRAIN
+            )
+    return [attrs.evolve(m, split=given[m.subject]) for m in sorted(members, key=lambda m: m.subject)]
+
+
+def _spread(group: Sequence[Member], seed: int) -> list[Member]:
+    """A stage's patients so ordered that every beginning holds the scanners in proportion."""
+    places: list[tuple[float, str, Member]] = []
+    for scanner in sorted({m.scanner for m in group}):
+        alike = sorted(((_draw(m.subject, seed), m) for m in group if m.scanner == scanner), key=lambda pair: pair[0])
+        places += [((k + 0.5) / len(alike), draw, m) for k, (draw, m) in enumerate(alike)]
+    return [m for _, _, m in sorted(places, key=lambda place: place[:2])]
+
+
+def _draw(subject: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}|{subject}".encode()).hexdigest()

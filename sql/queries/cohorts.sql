@@ -1,0 +1,70 @@
+-- name: candidates()
+-- Every operated patient, once for each staged series of theirs (or once without); persons as keyed digests.
+select
+    subject_of(s.patient_id) as subject,
+    s.operated_on, s.reported_on, s.classification, s.t_category::text as t_category,
+    c.case_id, c.study_uid, c.series_uid, coalesce(c.study_at::date, c.night) as study_on,
+    r.key_slice_source,
+    array(
+        select l.sop_instance_uid from slice_result as l
+        where l.case_id = r.case_id and l.model_version = r.model_version
+        order by l.position
+    ) as slices,
+    trim(concat_ws(' ', f.facts ->> 'manufacturer', f.facts ->> 'model')) as scanner,
+    exists (
+        select from ehr_treatment as t
+        where t.patient_id = s.patient_id
+            and t.started_on >= coalesce(c.study_at::date, c.night) and t.started_on < s.operated_on
+    ) as treated_before_surgery,
+    u.size_cm, b.differentiation, b.lauren
+from ehr_surgery as s
+left join staging_case as c
+    on c.patient_id = s.patient_id and c.state <> 'refused' and c.reached >= 'staged' and c.model_version is not null
+left join staging_result as r on r.case_id = c.case_id and r.model_version = c.model_version
+left join series_fact as f on f.case_id = c.case_id
+left join lateral (
+    select size_cm from ehr_tumour
+    where patient_id = s.patient_id and measured_on <= coalesce(c.study_at::date, c.night) and size_cm is not null
+    order by measured_on desc limit 1
+) as u on true
+left join lateral (
+    select lauren, differentiation from ehr_biopsy
+    where patient_id = s.patient_id and site = 'stomach' and biopsy_date <= coalesce(c.study_at::date, c.night)
+    order by adenocarcinoma desc, biopsy_date desc limit 1
+) as b on true
+order by subject, s.operated_on, c.study_uid, c.series_uid;
+
+-- name: freeze(digest, manifest, holdout_digest)
+-- Keep a cohort; the same one again changes nothing.
+insert into training_cohort (digest, manifest, holdout_digest) values (%(digest)s, %(manifest)s, %(holdout_digest)s)
+on conflict do nothing;
+
+-- name: seal(digest, subject, member)
+-- One sealed member.
+insert into holdout_member (digest, subject, member) values (%(digest)s, %(subject)s, %(member)s) on conflict do nothing;
+
+-- name: seal_subject(subject)
+-- Who is sealed once stays sealed.
+insert into holdout_subject (subject) values (%(subject)s) on conflict do nothing;
+
+-- name: cohort(digest)
+-- A frozen cohort.
+select manifest from training_cohort where digest = %(digest)s;
+
+-- name: sealed_subjects()
+-- Who was ever in a holdout.
+select subject from holdout_subject;
+
+-- name: trained_subjects()
+-- Who was ever in a train or validation split.
+select distinct m ->> 'subject' as subject
+from training_cohort as c, jsonb_array_elements(c.manifest -> 'members') as m;
+
+-- name: open_holdout(digest, version, by_whom, why)
+-- The sealed members, for a registered model only; leaves a row.
+select m as member from open_holdout(%(digest)s, %(version)s, %(by_whom)s, %(why)s) as m;
+
+-- name: openings(digest)
+-- When a holdout was opened, for which model, by whom and why.
+select model_version, opened_by, why, opened_at from holdout_opening
+where digest = %(digest)s order by holdout_opening_id;
