@@ -26,6 +26,7 @@ Three questions, three branches: may it work later, is it only this case, or is 
         ├── InputRefused            a value given by a person is nonsense
         ├── CannotTell              too few patients to train on, or to judge; nothing was spent
         ├── LeakFound               a split that shares patients, labels or rows; nothing was trained
+        ├── GovernanceRefused       a change of the registry that must not be, or came too late; nothing was changed
         └── NightFailed             close_night: cases failed beyond the night's tolerance
 
 Messages say what was tried, on what, what came back and what follows. They hold UIDs and AE titles,
@@ -152,6 +153,10 @@ class CannotTell(PermanentError):
 
 class LeakFound(PermanentError):
     """Training and test would share patients, slices or rows; nothing was trained."""
+
+
+class GovernanceRefused(PermanentError):
+    """A promotion, rollback or withdrawal that must not be, or whose ground has changed; nothing was changed."""
 
 
 class NightFailed(PermanentError):

@@ -13,6 +13,7 @@ from gtr_batch.domain.case import Case, CaseState, Failure, Step
 from gtr_batch.domain.clinical import Covariates, PatientFacts
 from gtr_batch.domain.cohort import Candidate, CohortManifest, Member
 from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
+from gtr_batch.domain.lifecycle import Change
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
@@ -224,7 +225,7 @@ class CohortBook(Protocol):
 
 
 class ModelRegistry(Protocol):
-    """Every model version and its state, in Postgres."""
+    """Every model version, its state and its history, in Postgres."""
 
     def register(
         self,
@@ -237,7 +238,22 @@ class ModelRegistry(Protocol):
         cohort_digest: str | None = None,
         training: Mapping[str, Any] | None = None,
     ) -> None:
-        """Register as ``candidate``; the same version again changes nothing."""
+        """Register as ``candidate``; the same version again changes nothing. `training`: its training report."""
+
+    def change(self, changes: Sequence[Change], *, champion: str | None, by: str, why: str) -> None:
+        """Make these changes in one transaction, provided that `champion` is still the champion.
+
+        Raises
+        ------
+        GovernanceRefused
+            The champion, or a version's state, is not what it was; nothing is changed.
+        """
+
+    def attach(self, version: str, kind: str, content: Mapping[str, Any], *, by: str) -> None:
+        """Keep a document: ``training_report``, ``gate``, ``model_card`` or ``approval``; no PHI."""
+
+    def document(self, version: str, kind: str) -> Mapping[str, Any] | None:
+        """The newest document of a kind."""
 
     def state(self, version: str) -> str | None:
         """candidate, shadow, champion, retired or withdrawn; None where it is not registered."""
@@ -245,11 +261,23 @@ class ModelRegistry(Protocol):
     def champion(self) -> str | None:
         """Version of the champion."""
 
+    def model(self, version: str) -> Mapping[str, Any]:
+        """``manifest``, ``training`` and what `all` says; KeyError where it is not registered."""
+
     def all(self) -> Sequence[Mapping[str, Any]]:
-        """``version``, ``name``, ``state``, ``folder``, ``registered_at``, newest first."""
+        """``version``, ``name``, ``state``, ``folder``, ``cohort_digest``, ``registered_at``, newest first."""
 
     def history(self, version: str) -> Sequence[Mapping[str, Any]]:
-        """``at``, ``from_state``, ``to_state``, ``by_whom``, ``why``, oldest first."""
+        """``at``, ``action``, ``from_state``, ``to_state``, ``by_whom``, ``why``, oldest first."""
+
+    def reigns(self) -> Sequence[Mapping[str, Any]]:
+        """Every event by which a champion came or went (``version`` and what `history` says), oldest first."""
+
+    def reports(self, version: str) -> Sequence[Mapping[str, Any]]:
+        """Every structured report of a version: case, UIDs, ``stored``, ``superseded``, ``notice_uid``."""
+
+    def save_notice(self, withdrawn_uid: str, version: str, notice_uid: str) -> None:
+        """Note which withdrawal notice supersedes a report; the same again changes nothing."""
 
 
 class Clock(Protocol):

@@ -1,4 +1,4 @@
-"""The model registry in PostgreSQL."""
+"""The model registry in PostgreSQL: a change of state is the row of its history, one change at a time."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from gtr_batch.db import queries, rows
-from gtr_batch.db.connection import Database
+from gtr_batch.db.connection import Database, Transaction
+from gtr_batch.domain.lifecycle import Change
+from gtr_batch.errors import GovernanceRefused
 
 
 class PostgresRegistry:
-    """Port `ModelRegistry`. Each change of state and its event are one transaction."""
+    """Port `ModelRegistry`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -27,19 +29,57 @@ class PostgresRegistry:
         cohort_digest: str | None = None,
         training: Mapping[str, Any] | None = None,
     ) -> None:
-        """Register as ``candidate``; the same version again changes nothing."""
+        """Register as ``candidate``; the same version again changes nothing. `training`: its training report."""
         with self._database.transaction(f"registering model {version[:12]}") as tx:
             new = tx.one(
-                _queries()["register"],
+                _queries()["insert"],
                 version=version,
                 name=str(manifest.get("name", "")),
                 manifest=rows.as_json(dict(manifest)),
                 folder=str(folder),
-                cohort_digest=cohort_digest,
-                training=rows.as_json(dict(training or {})),
+                cohort_digest=cohort_digest or str(manifest.get("cohort_digest", "")),
             )
-            if new is not None:
-                tx.run(_queries()["note"], version=version, from_state=None, to_state="candidate", by_whom=by, why=why)
+            if new is None:
+                return
+            _note(tx, Change(version, "register", None, "candidate"), by, why)
+            if training:
+                _attach(tx, version, "training_report", training, by)
+
+    def change(self, changes: Sequence[Change], *, champion: str | None, by: str, why: str) -> None:
+        """Make these changes in one transaction, provided that `champion` is still the champion.
+
+        Raises
+        ------
+        GovernanceRefused
+            Somebody was faster: the champion, or a version's state, is not what it was; nothing is changed.
+        """
+        with self._database.transaction("changing the registry") as tx:
+            tx.one(_queries()["lock"])
+            now = (tx.one(_queries()["champion"]) or {}).get("version")
+            if now != champion:
+                raise GovernanceRefused(
+                    f"the champion is {_short(now)} by now, not {_short(champion)} as was shown: "
+                    f"somebody changed the registry meanwhile; nothing is changed. Look again, then decide again"
+                )
+            for one in changes:
+                state = (tx.one(_queries()["state"], version=one.version) or {}).get("state")
+                if state != one.from_state:
+                    raise GovernanceRefused(
+                        f"model {_short(one.version)} is {state or 'not registered'} by now, not {one.from_state} as "
+                        f"was shown; nothing is changed. Look again, then decide again"
+                    )
+                _note(tx, one, by, why)
+
+    def attach(self, version: str, kind: str, content: Mapping[str, Any], *, by: str) -> None:
+        """Keep a document about a version (``training_report``, ``gate``, ``model_card``, ``approval``)."""
+        with self._database.transaction(f"{kind} of model {version[:12]}") as tx:
+            _attach(tx, version, kind, content, by)
+
+    def document(self, version: str, kind: str) -> Mapping[str, Any] | None:
+        """The newest document of a kind; None where there is none."""
+        with self._database.transaction(f"{kind} of model {version[:12]}") as tx:
+            row = tx.one(_queries()["document"], version=version, kind=kind)
+        return None if row is None else dict(row["content"])
 
     def state(self, version: str) -> str | None:
         """candidate, shadow, champion, retired or withdrawn; None where it is not registered."""
@@ -56,7 +96,7 @@ class PostgresRegistry:
     def model(self, version: str) -> Mapping[str, Any]:
         """All about a model; KeyError where it is not registered."""
         with self._database.transaction("model") as tx:
-            row = tx.one(_queries()["model"], version=version)
+            row = tx.one(_queries()["get"], version=version)
         if row is None:
             raise KeyError(version)
         return row
@@ -64,12 +104,47 @@ class PostgresRegistry:
     def all(self) -> Sequence[Mapping[str, Any]]:
         """All models, newest first."""
         with self._database.transaction("models") as tx:
-            return tx.all(_queries()["models"])
+            return tx.all(_queries()["all"])
 
     def history(self, version: str) -> Sequence[Mapping[str, Any]]:
         """What became of a model, oldest first."""
         with self._database.transaction("model history") as tx:
             return tx.all(_queries()["history"], version=version)
+
+    def reigns(self) -> Sequence[Mapping[str, Any]]:
+        """Every event by which a champion came or went, oldest first."""
+        with self._database.transaction("champions") as tx:
+            return tx.all(_queries()["reigns"])
+
+    def reports(self, version: str) -> Sequence[Mapping[str, Any]]:
+        """Every structured report of a version and what became of it; see ``notices`` in ``registry.sql``."""
+        with self._database.transaction("reports of a model") as tx:
+            return [{**row, "case_id": str(row["case_id"])} for row in tx.all(_queries()["notices"], version=version)]
+
+    def save_notice(self, withdrawn_uid: str, version: str, notice_uid: str) -> None:
+        """Note which withdrawal notice supersedes a report; the same again changes nothing."""
+        with self._database.transaction("withdrawal notice") as tx:
+            tx.run(_queries()["save_notice"], withdrawn_uid=withdrawn_uid, version=version, notice_uid=notice_uid)
+
+
+def _note(tx: Transaction, change: Change, by: str, why: str) -> None:
+    tx.run(
+        _queries()["note"],
+        version=change.version,
+        action=change.action,
+        from_state=change.from_state,
+        to_state=change.to_state,
+        by_whom=rows.text(by),
+        why=rows.text(why),
+    )
+
+
+def _attach(tx: Transaction, version: str, kind: str, content: Mapping[str, Any], by: str) -> None:
+    tx.run(_queries()["attach"], version=version, kind=kind, by_whom=by, content=rows.as_json(dict(content)))
+
+
+def _short(version: str | None) -> str:
+    return version[:12] if version else "none"
 
 
 def _queries() -> dict[str, queries.Query]:

@@ -36,7 +36,7 @@ class Member:
     case_id: str
     study_uid: str
     series_uid: str
-    slices: tuple[str, ...] = field(converter=tuple)
+    slices: tuple[str, ...]
     key_slice_source: KeySliceSource
     label: TStage
     split: Split
@@ -86,8 +86,8 @@ class CohortManifest:
     `digest` is the SHA-256 of the canonical JSON of all else, the sealed members' own digest included.
     """
 
-    members: tuple[Member, ...] = field(converter=tuple, repr=False)
-    exclusions: tuple[Exclusion, ...] = field(converter=tuple, repr=False)
+    members: tuple[Member, ...] = field(repr=False)
+    exclusions: tuple[Exclusion, ...] = field(repr=False)
     holdout_digest: str
     holdout_counts: Mapping[str, int]  # "T1": 12, …
     flow: Mapping[str, int]  # the boxes of the paper's Fig. 1, in order
@@ -150,6 +150,7 @@ def member_from_json(value: Mapping[str, Any]) -> Member:
     return Member(
         **{
             **value,
+            "slices": tuple(value["slices"]),
             "key_slice_source": KeySliceSource(value["key_slice_source"]),
             "label": TStage(value["label"]),
             "split": Split(value["split"]),

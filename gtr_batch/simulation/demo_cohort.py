@@ -12,7 +12,7 @@ from attrs import frozen
 
 from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.simulation.cohort import PreparedPatient, prepare_family, prepare_patient
-from gtr_batch.training.loop import Cohort
+from gtr_batch.training.loop import PreparedSlices
 
 
 class Say:
@@ -40,7 +40,7 @@ class Say:
 class Drawn:
     """A prepared cohort, and where each patient's stomach lies: first and last row, first and last column."""
 
-    cohort: Cohort
+    cohort: PreparedSlices
     boxes: np.ndarray
     indices: np.ndarray
 
@@ -62,7 +62,7 @@ def gather(kind: str, seed: int, count: int, cache: Path, say: Say) -> Drawn:
             boxes.append(kept["box"])
             sites.append(kept["site"])
             indices += [index] * len(kept["stage"])
-    cohort = Cohort(np.concatenate(slices), np.concatenate(stages), np.concatenate(sites))
+    cohort = PreparedSlices(np.concatenate(slices), np.concatenate(stages), np.concatenate(sites))
     return Drawn(cohort, np.concatenate(boxes), np.array(indices))
 
 
@@ -78,7 +78,7 @@ def _keep(path: Path, made: list[PreparedPatient]) -> None:
     fresh.replace(path)
 
 
-def blanked(drawn: Drawn) -> Cohort:
+def blanked(drawn: Drawn) -> PreparedSlices:
     """The same slices with a box about the stomach at zero, z-scored again over what is left."""
     slices = drawn.cohort.slices.astype(np.float32)
     for k, (top, bottom, left, right) in enumerate(drawn.boxes):
@@ -87,4 +87,4 @@ def blanked(drawn: Drawn) -> Cohort:
         outside = slices[k][:, seen]
         slices[k] = (slices[k] - outside.mean(axis=1)[:, None, None]) / outside.std(axis=1)[:, None, None]
         slices[k][:, ~seen] = 0
-    return Cohort(slices.astype(np.float16), drawn.cohort.stages, drawn.cohort.centres)
+    return PreparedSlices(slices.astype(np.float16), drawn.cohort.stages, drawn.cohort.centres)

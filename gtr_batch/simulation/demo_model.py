@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import sys
 from datetime import UTC, datetime
 from functools import partial
@@ -34,7 +33,7 @@ from gtr_batch.simulation.ehr import draw_clinical
 from gtr_batch.stage.artefact import load_artefact, write_artefact
 from gtr_batch.stage.network import GTRNet
 from gtr_batch.training.fit import SIZE_AT_LEAST_CM, fit_locator, fit_nomogram, fit_rad_score, fit_temperature
-from gtr_batch.training.loop import Cohort, Epoch, Settings, batches, predict, train, voted
+from gtr_batch.training.loop import Epoch, PreparedSlices, Settings, penultimate, predict, train, voted
 
 BACKBONE = "resnet10"
 TRAINING_SEED, VALIDATION_SEED, UNSEEN_SEED, LOCATOR_SEED = 100, 300, 200, 400
@@ -55,7 +54,7 @@ class Plan:
     seed: int = 0
 
 
-def trained(training: Cohort, validation: Cohort, plan: Plan, say: Say, what: str) -> GTRNet:
+def trained(training: PreparedSlices, validation: PreparedSlices, plan: Plan, say: Say, what: str) -> GTRNet:
     """A GTRNet trained from random weights: on windows about the tumour, on wider ones, on whole slices."""
     torch.manual_seed(plan.seed)
     network = GTRNet(BACKBONE, dropout=0.2)
@@ -66,45 +65,17 @@ def trained(training: Cohort, validation: Cohort, plan: Plan, say: Say, what: st
         Settings(epochs=plan.whole_epochs, batch=16, learning_rate=6e-4, patience=5, seed=plan.seed),
         Settings(epochs=plan.last_epochs, batch=16, learning_rate=5e-4, patience=6, seed=plan.seed + 1),
     ]
-    for before, settings in zip([None, *lessons[:-1]], lessons, strict=True):
-        if before is not None and before.window != settings.window:
-            widen(network, training, before.window, settings)
-        name = "whole slices" if settings.window is None else f"window {settings.window[0]}"
-        train(network, training, validation, settings, partial(_tell, say, f"{what}, {name}", settings.epochs))
+    names = [f"window {lesson.window[0]}" if lesson.window else "whole slices" for lesson in lessons]
+    train(network, training, validation, lessons, partial(_tell, say, what, names, lessons))
     return network
 
 
-@torch.no_grad()
-def widen(network: GTRNet, cohort: Cohort, before: tuple[int, int] | None, settings: Settings) -> None:
-    """Make a network that knows windows of one size ready for larger ones, in place.
-
-    The head sees the mean over all cells of the last layer (32 pixels each), of which the tumour fills the fewer the
-    larger the window: weights grow by the ratio, and the bias moves so that no stage is preferred at the start.
-    """
-    size = cohort.slices.shape[2:]
-    old, new = (math.prod(math.ceil(n / 32) for n in window or size) for window in (before, settings.window))
-    network.fc.weight *= new / old
-    network.train()  # batch norms get to know the larger windows
-    shown = [network(images) for images, _ in batches(cohort, settings, np.random.default_rng(settings.seed))]
-    network.fc.bias -= torch.cat(shown).mean(dim=0)
-
-
-def _tell(say: Say, what: str, epochs: int, epoch: Epoch) -> None:
+def _tell(say: Say, what: str, names: list[str], lessons: list[Settings], epoch: Epoch) -> None:
     say(
-        f"{what}: epoch {epoch.number}/{epochs}, loss {epoch.train_loss:.3f}, validation {epoch.validation_loss:.3f}, "
+        f"{what}, {names[epoch.lesson]}: epoch {epoch.number}/{lessons[epoch.lesson].epochs}, "
+        f"loss {epoch.train_loss:.3f}, validation {epoch.validation_loss:.3f}, "
         f"accuracy {epoch.validation_accuracy:.3f}{' *' if epoch.best else ''}"
     )
-
-
-@torch.inference_mode()
-def penultimate(network: GTRNet, slices: np.ndarray, batch: int = 48) -> np.ndarray:
-    """Features (n, D) of slices (n, size, size)."""
-    network.eval()
-    parts = []
-    for start in range(0, len(slices), batch):
-        images = torch.from_numpy(slices[start : start + batch].astype(np.float32))[:, None].expand(-1, 3, -1, -1)
-        parts.append(network.forward_features(images).numpy())
-    return np.concatenate(parts)
 
 
 @frozen(eq=False)
@@ -220,7 +191,7 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
     return _finish(out, manifest, metrics)
 
 
-def measure(network: GTRNet, unseen: Cohort, temperature: float) -> dict[str, Any]:
+def measure(network: GTRNet, unseen: PreparedSlices, temperature: float) -> dict[str, Any]:
     """Accuracy of patients never seen, after the vote of the three slices, and the confusion behind it."""
     answers = voted(predict(network, unseen), temperature)
     confusion = np.zeros((4, 4), int)
@@ -237,7 +208,7 @@ def _covariates(seed: int, index: int) -> Covariates:
     return Covariates(clinical.size_cm, clinical.differentiation, clinical.lauren)
 
 
-def _digest(cohort: Cohort) -> str:
+def _digest(cohort: PreparedSlices) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(cohort.slices).tobytes())
     digest.update(np.ascontiguousarray(cohort.stages).tobytes())
     return digest.hexdigest()

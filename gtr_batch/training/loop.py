@@ -1,30 +1,39 @@
 """The training loop: Adam, class-balanced, augmented, stopped early on the validation loss; the same for the same seed.
 
 Paper, Methods: flips, rotation, scaling and intensity perturbation; early stopping on the loss of the validation set.
+What is random in an epoch follows from seed, lesson and epoch alone: a training that was killed and taken up again ends
+with the weights of one that was not.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gtr_batch.domain.staging import StageProbabilities, vote
+from gtr_batch.errors import ModelArtefactError
+from gtr_batch.training import distributed
+from gtr_batch.training.augment import augment, sample
+from gtr_batch.training.checkpoint import Checkpoint
+from gtr_batch.training.loader import prefetched
 
 
 @frozen(eq=False)
-class Cohort:
+class PreparedSlices:
     """Patients with three prepared slices each.
 
-    `slices` (patients, 3, size, size), float16 or float32, z-scored, in the order below, key, above; `stages`
-    (patients,), positions 0 to 3; `centres` (patients, 2), row and column about which a training window lies, default
-    the middle.
+    `slices` (patients, 3, size, size), float16 or float32, z-scored, in the order below, key, above, possibly memory-
+    mapped; `stages` (patients,), positions 0 to 3; `centres` (patients, 2), row and column about which a training
+    window lies, default the middle.
     """
 
     slices: np.ndarray = field(repr=False)
@@ -37,7 +46,7 @@ class Cohort:
 
 @frozen
 class Settings:
-    """How to train. `window` (rows, columns) is the part of a slice that is shown, None all of it."""
+    """One lesson. `window` (rows, columns) is the part of a slice that is shown, None all of it."""
 
     epochs: int = 30
     batch: int = 32
@@ -60,66 +69,161 @@ class Epoch:
     validation_loss: float
     validation_accuracy: float  # of patients, after the vote
     best: bool
+    lesson: int = 0
+    seconds: float = 0.0
 
 
 Tell = Callable[[Epoch], None]
 
 
 def train(
-    network: nn.Module, cohort: Cohort, validation: Cohort, settings: Settings, tell: Tell | None = None
+    network: nn.Module,
+    cohort: PreparedSlices,
+    validation: PreparedSlices,
+    settings: Settings | Sequence[Settings],
+    tell: Tell | None = None,
+    *,
+    device: str = "cpu",
+    checkpoint: Checkpoint | None = None,
 ) -> list[Epoch]:
-    """Train a network in place; it ends with the weights of the epoch that validated best.
+    """Train a network in place, lesson by lesson; each ends with the weights of its epoch that validated best.
 
     Parameters
     ----------
     network : Module
-        Slices (n, 3, rows, columns) to logits (n, 4).
-    cohort, validation : Cohort
+        Slices (n, 3, rows, columns) to logits (n, 4); moved to `device`. Between lessons of different windows it must
+        have a head ``fc`` (see `widen`).
+    cohort, validation : PreparedSlices
         No patient may be in both.
-    settings : Settings
+    settings : Settings, or several
+        One a lesson. The paper's recipe is one lesson on whole slices.
     tell : callable, optional
         Called after each epoch.
+    device : str
+        On CUDA: bfloat16 where it is safe (autocast), channels last, pinned memory. Where `torch.distributed` is set
+        up, each process takes its share of every batch.
+    checkpoint : Checkpoint, optional
+        Written after each epoch; where it holds one, the training is taken up there.
 
     Returns
     -------
     list of Epoch
+
+    Raises
+    ------
+    ModelArtefactError
+        The loss is not finite.
+    StorageFull, ConfigError
+        See `Checkpoint`.
     """
-    torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
+    lessons = [settings] if isinstance(settings, Settings) else list(settings)
+    network.to(device, memory_format=torch.channels_last if device.startswith("cuda") else torch.preserve_format)
+    epochs: list[Epoch] = []
+    kept = checkpoint.load() if checkpoint else None
+    if checkpoint is not None:
+        checkpoint.reserve(4 * sum(t.numel() * t.element_size() for t in network.state_dict().values()))
+    if kept is not None:
+        epochs = [Epoch(**e) for e in kept["epochs"]]
+    for number, lesson in enumerate(lessons):
+        if kept is not None and number < kept["lesson"]:
+            continue
+        here = kept if kept is not None and number == kept["lesson"] else None
+        if here is None and number and lessons[number - 1].window != lesson.window:
+            widen(network, cohort, lessons[number - 1].window, lesson, device)
+        _teach(network, cohort, validation, lesson, number, epochs, here, tell, device, checkpoint)
+    return epochs
+
+
+def _teach(  # noqa: PLR0917 - the inner half of `train`
+    network: nn.Module,
+    cohort: PreparedSlices,
+    validation: PreparedSlices,
+    settings: Settings,
+    lesson: int,
+    epochs: list[Epoch],
+    kept: dict[str, Any] | None,
+    tell: Tell | None,
+    device: str,
+    checkpoint: Checkpoint | None,
+) -> None:
+    learner = distributed.wrapped(network, device)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     steps = settings.epochs * math.ceil(len(cohort) * settings.slices_a_patient / settings.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps, settings.warmup))
-    best_loss, best_weights, epochs = math.inf, None, []
-    for number in range(1, settings.epochs + 1):
+    best_loss, best_weights, first = math.inf, None, 1
+    if kept is not None:
+        network.load_state_dict(kept["network"])
+        optimiser.load_state_dict(kept["optimiser"])
+        schedule.load_state_dict(kept["schedule"])
+        best_loss, best_weights, first = kept["best_loss"], kept["best_weights"], kept["epoch"] + 1
+    for number in range(first, settings.epochs + 1):
+        if _exhausted(epochs, lesson, settings.patience):
+            break
+        began = time.monotonic()
+        torch.manual_seed(_seed(settings, lesson, number, 0))  # dropout
         network.train()
         losses = []
-        for images, stages in batches(cohort, settings, rng):
-            loss = functional.cross_entropy(network(images), stages, label_smoothing=settings.label_smoothing)
+        for images, stages in batches(cohort, settings, _rngs(settings, lesson, number), device):
+            with torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")):
+                logits = learner(images)
+            loss = functional.cross_entropy(logits.float(), stages, label_smoothing=settings.label_smoothing)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
             schedule.step()
-            losses.append(float(loss.detach()))
+            losses.append(loss.detach())
+        train_loss = distributed.mean(float(torch.stack(losses).mean()), device)
+        if not math.isfinite(train_loss):
+            raise ModelArtefactError(
+                f"the loss of epoch {number} is not finite: the learning rate {settings.learning_rate:g} is too large, "
+                "or a slice holds values that are not numbers; the epoch before it is in the checkpoint"
+            )
         # The question early stopping asks: does a patient never seen lose less than in any epoch before?
-        logits = predict(network, validation, settings.window)
+        answers = predict(network, validation, settings.window, device=device)
         loss_now = float(
             functional.cross_entropy(
-                torch.from_numpy(logits.reshape(-1, 4)), torch.from_numpy(np.repeat(validation.stages, 3)).long()
+                torch.from_numpy(answers.reshape(-1, 4)), torch.from_numpy(np.repeat(validation.stages, 3)).long()
             )
         )
         better = loss_now < best_loss
         if better:
             best_loss, best_weights = loss_now, copy.deepcopy(network.state_dict())
-        accuracy = float((voted(logits) == validation.stages).mean())
-        epochs.append(Epoch(number, float(np.mean(losses)), loss_now, accuracy, better))
-        if tell is not None:
+        accuracy = float((voted(answers) == validation.stages).mean())
+        epochs.append(Epoch(number, train_loss, loss_now, accuracy, better, lesson, time.monotonic() - began))
+        if checkpoint is not None and distributed.first():
+            checkpoint.save(
+                {
+                    "lesson": lesson,
+                    "epoch": number,
+                    "network": network.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "best_loss": best_loss,
+                    "best_weights": best_weights,
+                    "epochs": [asdict(e) for e in epochs],
+                }
+            )
+        if tell is not None and distributed.first():
             tell(epochs[-1])
-        last_best = max(e.number for e in epochs if e.best)
-        if number - last_best >= settings.patience:
-            break
     if best_weights is not None:
         network.load_state_dict(best_weights)
-    return epochs
+
+
+def _exhausted(epochs: list[Epoch], lesson: int, patience: int) -> bool:
+    """Whether the last `patience` epochs of this lesson brought nothing better."""
+    mine = [e for e in epochs if e.lesson == lesson]
+    return bool(mine) and mine[-1].number - max((e.number for e in mine if e.best), default=0) >= patience
+
+
+def _seed(settings: Settings, *what: int) -> int:
+    return int(np.random.SeedSequence([settings.seed, *what]).generate_state(1)[0])
+
+
+def _rngs(settings: Settings, lesson: int, epoch: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """One for whom an epoch shows, one for how."""
+    return np.random.default_rng([settings.seed, lesson, epoch, 1]), np.random.default_rng(
+        [settings.seed, lesson, epoch, 2]
+    )
 
 
 def _rate(step: int, steps: int, warmup: float) -> float:
@@ -130,88 +234,94 @@ def _rate(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min((done - warmup) / (1 - warmup), 1.0)))
 
 
-def batches(cohort: Cohort, settings: Settings, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch's augmented batches, each stage as often as the others; (n, 3, rows, columns) and (n,)."""
+def batches(
+    cohort: PreparedSlices,
+    settings: Settings,
+    rngs: tuple[np.random.Generator, np.random.Generator],
+    device: str = "cpu",
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch's augmented batches, each stage as often as the others; (n, 3, rows, columns) and (n,) on `device`.
+
+    The slices are fetched in a thread of their own while the network works, and augmented on the device.
+    """
+    who, how = rngs
     counts = np.bincount(cohort.stages, minlength=4)
-    weights = 1.0 / counts[cohort.stages]
     total = len(cohort) * settings.slices_a_patient
     if (counts == counts[0]).all():
-        order = np.concatenate([rng.permutation(len(cohort)) for _ in range(settings.slices_a_patient)])
+        order = np.concatenate([who.permutation(len(cohort)) for _ in range(settings.slices_a_patient)])
     else:
-        order = rng.choice(len(cohort), total, p=weights / weights.sum())
-    for start in range(0, total, settings.batch):
-        chosen = order[start : start + settings.batch]
-        if len(chosen) < 2:  # batch norm has nothing to say of one image
-            continue
-        role = rng.choice(3, len(chosen), p=(0.25, 0.5, 0.25))
-        images = torch.from_numpy(cohort.slices[chosen, role].astype(np.float32))[:, None]
+        weights = 1.0 / counts[cohort.stages]
+        order = who.choice(len(cohort), total, p=weights / weights.sum())
+    roles = who.choice(3, total, p=(0.25, 0.5, 0.25))
+
+    def fetch() -> Iterator[tuple[Tensor, np.ndarray]]:
+        for start in range(0, total, settings.batch):
+            chosen = order[start : start + settings.batch]
+            mine = distributed.share(len(chosen))
+            if len(chosen[mine]) < 2:  # batch norm has nothing to say of one image
+                continue
+            at = chosen[mine], roles[start : start + settings.batch][mine]
+            images = torch.from_numpy(cohort.slices[at].astype(np.float32))[:, None]
+            yield (images.pin_memory() if device.startswith("cuda") else images), chosen[mine]
+
+    for images, chosen in prefetched(fetch()):
         centres = None if cohort.centres is None else cohort.centres[chosen]
-        yield (
-            augment(images, centres, settings.window, rng).expand(-1, 3, -1, -1),
-            torch.from_numpy(cohort.stages[chosen]).long(),
-        )
+        shown = augment(images.to(device, non_blocking=True), centres, settings.window, how)
+        stages = torch.from_numpy(cohort.stages[chosen]).long().to(device)
+        yield shown.expand(-1, 3, -1, -1), stages
 
 
-def augment(
-    images: Tensor, centres: np.ndarray | None, window: tuple[int, int] | None, rng: np.random.Generator
-) -> Tensor:
-    """Flip, rotate, scale and shift each image, perturb its intensities; shape (n, 1, rows, columns).
+@torch.no_grad()
+def widen(
+    network: nn.Module, cohort: PreparedSlices, before: tuple[int, int] | None, settings: Settings, device: str = "cpu"
+) -> None:
+    """Make a network that knows windows of one size ready for larger ones, in place.
 
-    Flips are left-right, rotation up to 12 degrees, scale 0.9 to 1.12, shift up to 8 pixels.
+    The head sees the mean over all cells of the last layer (32 pixels each), of which the tumour fills the fewer the
+    larger the window: weights grow by the ratio, and the bias moves so that no stage is preferred at the start.
     """
-    n = len(images)
-    angle = np.radians(rng.uniform(-12, 12, n))
-    scale = rng.uniform(0.9, 1.12, n)
-    flip = np.stack([np.ones(n), np.where(rng.uniform(size=n) < 0.5, -1.0, 1.0)], axis=1)
-    shift = rng.uniform(-8, 8, (n, 2))
-    moved = _sample(images, window, centres, angle=angle, scale=scale, flip=flip, shift=shift)
-    gain = torch.from_numpy(rng.uniform(0.85, 1.15, (n, 1, 1, 1)).astype(np.float32))
-    offset = torch.from_numpy(rng.uniform(-0.15, 0.15, (n, 1, 1, 1)).astype(np.float32))
-    noise = torch.from_numpy(rng.standard_normal(tuple(moved.shape), dtype=np.float32))
-    return moved * gain + offset + 0.04 * noise
-
-
-def _sample(
-    images: Tensor,
-    window: tuple[int, int] | None,
-    centres: np.ndarray | None,
-    *,
-    angle: np.ndarray,
-    scale: np.ndarray,
-    flip: np.ndarray,
-    shift: np.ndarray,
-) -> Tensor:
-    n, _, rows, columns = images.shape
-    height, width = window or (rows, columns)
-    middle = np.array([[(rows - 1) / 2, (columns - 1) / 2]])
-    centre = (middle if centres is None or window is None else centres) + shift
-    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
-    # From the window's coordinates (-1..1) to the image's: x is along columns.
-    theta = np.zeros((n, 2, 3), np.float32)
-    theta[:, 0, 0], theta[:, 0, 1] = cos * flip[:, 1] * width / columns, -sin * flip[:, 0] * height / columns
-    theta[:, 1, 0], theta[:, 1, 1] = sin * flip[:, 1] * width / rows, cos * flip[:, 0] * height / rows
-    theta[:, 0, 2] = (2 * centre[:, 1] + 1) / columns - 1
-    theta[:, 1, 2] = (2 * centre[:, 0] + 1) / rows - 1
-    grid = functional.affine_grid(torch.from_numpy(theta), [n, 1, height, width], align_corners=False)
-    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    size = cohort.slices.shape[2:]
+    old, new = (math.prod(math.ceil(n / 32) for n in window or size) for window in (before, settings.window))
+    head: Any = network.fc
+    head.weight *= new / old
+    network.train()  # batch norms get to know the larger windows
+    shown = [network(images) for images, _ in batches(cohort, settings, _rngs(settings, 99, 0), device)]
+    head.bias -= torch.cat(shown).mean(dim=0)
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, cohort: Cohort, window: tuple[int, int] | None = None, batch: int = 48) -> np.ndarray:
+def predict(
+    network: nn.Module,
+    cohort: PreparedSlices,
+    window: tuple[int, int] | None = None,
+    batch: int = 48,
+    device: str = "cpu",
+) -> np.ndarray:
     """Logits of all three slices of each patient, (patients, 3, 4), float32."""
     network.eval()
     flat = cohort.slices.reshape(-1, 1, *cohort.slices.shape[2:])
     centres = None if cohort.centres is None else np.repeat(cohort.centres, 3, axis=0)
     parts = []
     for start in range(0, len(flat), batch):
-        images = torch.from_numpy(flat[start : start + batch].astype(np.float32))
+        images = torch.from_numpy(flat[start : start + batch].astype(np.float32)).to(device)
         if window is not None:
             n = len(images)
             at = None if centres is None else centres[start : start + batch]
             still = {"angle": np.zeros(n), "scale": np.ones(n), "flip": np.ones((n, 2)), "shift": np.zeros((n, 2))}
-            images = _sample(images, window, at, **still)
-        parts.append(network(images.expand(-1, 3, -1, -1)).float().numpy())
+            images = sample(images, window, at, **still)
+        parts.append(network(images.expand(-1, 3, -1, -1)).float().cpu().numpy())
     return np.concatenate(parts).reshape(len(cohort), 3, 4)
+
+
+@torch.inference_mode()
+def penultimate(network: Any, slices: np.ndarray, batch: int = 48, device: str = "cpu") -> np.ndarray:
+    """Penultimate features (n, D), float32, of slices (n, size, size)."""
+    network.eval()
+    parts = []
+    for start in range(0, len(slices), batch):
+        images = torch.from_numpy(slices[start : start + batch].astype(np.float32))[:, None].expand(-1, 3, -1, -1)
+        parts.append(network.forward_features(images.to(device)).float().cpu().numpy())
+    return np.concatenate(parts)
 
 
 def voted(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

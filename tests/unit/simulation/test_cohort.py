@@ -9,7 +9,7 @@ from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.domain.staging import STAGES
 from gtr_batch.simulation.cohort import draw_phantom, prepare_family, prepare_patient
 from gtr_batch.simulation.demo_cohort import Drawn, blanked
-from gtr_batch.training.loop import Cohort
+from gtr_batch.training.loop import PreparedSlices
 
 CONTRACT = PreprocessingContract()
 
@@ -56,7 +56,7 @@ def test_with_the_stomach_blanked_the_stages_look_the_same(family):
     """Those whose key slices fall on one height: what is left of the stage is N4's echo of it, far below noise."""
     same_height = [p for p in family if p.key_index == family[0].key_index]
     drawn = Drawn(
-        Cohort(np.stack([p.slices for p in same_height]), np.array([p.stage.position for p in same_height])),
+        PreparedSlices(np.stack([p.slices for p in same_height]), np.array([p.stage.position for p in same_height])),
         np.array([family[0].box] * len(same_height)),
         np.zeros(len(same_height)),
     )
@@ -71,7 +71,7 @@ def test_with_the_stomach_blanked_the_stages_look_the_same(family):
 
 def test_blanked_slices_are_z_scored_outside_and_zero_inside(family):
     patient = family[1]
-    cohort = Cohort(patient.slices[None], np.array([1]))
+    cohort = PreparedSlices(patient.slices[None], np.array([1]))
 
     blind = blanked(Drawn(cohort, np.array([patient.box]), np.zeros(1))).slices[0].astype(np.float32)
 

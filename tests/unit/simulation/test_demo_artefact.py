@@ -12,7 +12,7 @@ from gtr_batch.simulation.cohort import draw_phantom, prepare_patient
 from gtr_batch.simulation.demo import ARTEFACT
 from gtr_batch.stage.artefact import load_artefact, read_manifest
 from gtr_batch.stage.predict import slice_scores
-from gtr_batch.training.loop import Cohort, predict, voted
+from gtr_batch.training.loop import PreparedSlices, predict, voted
 
 NEVER_SEEN = 987_654  # a seed that no cohort of the demo's model was drawn from
 
@@ -43,7 +43,7 @@ def test_it_stages_phantoms_it_has_never_seen():
     """Two of each stage; chance is one in four. The full number is in docs/demo-model.md."""
     artefact = load_artefact(ARTEFACT)
     patients = [prepare_patient(NEVER_SEEN, k, artefact.manifest.contract) for k in range(8)]
-    cohort = Cohort(np.stack([p.slices for p in patients]), np.array([p.stage.position for p in patients]))
+    cohort = PreparedSlices(np.stack([p.slices for p in patients]), np.array([p.stage.position for p in patients]))
 
     answers = voted(predict(artefact.network, cohort), artefact.manifest.temperature)
 

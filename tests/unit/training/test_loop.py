@@ -12,30 +12,10 @@ from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
 from gtr_batch.errors import ModelArtefactError
 from gtr_batch.nomogram.rad_score import rad_score
 from gtr_batch.nomogram.score import check_model, score
+from gtr_batch.training.augment import augment
 from gtr_batch.training.fit import fit_locator, fit_nomogram, fit_rad_score, fit_temperature
-from gtr_batch.training.loop import Cohort, Settings, augment, batches, predict, train, voted
-
-
-class Small(nn.Module):
-    """Enough for bright squares."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Linear(8, 4)
-
-    def forward(self, images):
-        return self.head(self.body(images))
-
-
-def squares(patients: int, seed: int, size: int = 32) -> Cohort:
-    """Stage k has a square of brightness k."""
-    rng = np.random.default_rng(seed)
-    stages = np.arange(patients) % 4
-    slices = rng.normal(0, 0.1, (patients, 3, size, size)).astype(np.float32)
-    slices[:, :, 8:24, 8:24] += stages[:, None, None, None] * 1.5
-    return Cohort(slices, stages)
+from gtr_batch.training.loop import PreparedSlices, Settings, batches, predict, train, voted
+from tests.unit.training.small import Small, squares
 
 
 def test_training_learns_what_tells_the_stages_apart():
@@ -70,10 +50,10 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best():
 
 
 def test_rare_stages_are_shown_as_often_as_common_ones():
-    cohort = Cohort(np.zeros((400, 3, 8, 8), np.float32), np.array([0] * 340 + [1] * 20 + [2] * 20 + [3] * 20))
+    cohort = PreparedSlices(np.zeros((400, 3, 8, 8), np.float32), np.array([0] * 340 + [1] * 20 + [2] * 20 + [3] * 20))
     rng = np.random.default_rng(0)
 
-    shown = torch.cat([stages for _ in range(4) for _, stages in batches(cohort, Settings(), rng)])
+    shown = torch.cat([stages for _ in range(4) for _, stages in batches(cohort, Settings(), (rng, rng))])
 
     assert np.bincount(shown, minlength=4) / len(shown) == pytest.approx([0.25] * 4, abs=0.05)
 
@@ -85,7 +65,7 @@ def test_a_window_lies_about_its_centre():
     nn.init.ones_(network[2].weight)
 
     def brightest(row: float, column: float) -> float:
-        cohort = Cohort(images.expand(1, 3, -1, -1).numpy(), np.array([0]), np.array([[row, column]]))
+        cohort = PreparedSlices(images.expand(1, 3, -1, -1).numpy(), np.array([0]), np.array([[row, column]]))
         return float(predict(network, cohort, window=(16, 16)).max())
 
     assert brightest(12, 40) > 50
