@@ -1,1 +1,1 @@
-"""Which model stages tonight: gate, approval, promotion, rollback, shadow, withdrawal, restaging."""
+"""Which model stages tonight, who said so, and how it is undone."""
