@@ -137,7 +137,7 @@ def demo_nomogram(rad_scores: np.ndarray, stages: np.ndarray, covariates: list[C
         "Demo cohort, simulated; not for patients. 4000 records of the synthetic hospital, each with the rad-score of "
         f"one of {len(stages)} phantom patients of the same stage whom the network was not trained on."
     )
-    return fit_nomogram("demo cohort", np.array(scores), drawn, np.array(truth), note)
+    return fit_nomogram("demo cohort", np.array(scores), drawn, np.array(truth), note=note)
 
 
 def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:

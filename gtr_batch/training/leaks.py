@@ -113,7 +113,7 @@ def check_table(
         raise InputRefused("the table has no rows")
     need(table, "table", label, split, *(c for c in (patient, image) if c))
     image = image or key or _names(table, [c for c in table.columns if c not in (label, split, patient)])
-    who = _patients(table, patient, pattern, image)
+    who = patients_of(table, patient, pattern, image)
     if table[label].isna().any() or table[split].isna().any():
         row = int((table[label].isna() | table[split].isna()).to_numpy().argmax()) + 2
         raise InputRefused(f"row {row} has no {label} or no {split}")
@@ -206,7 +206,8 @@ def token(patient: object) -> str:
     return hashlib.sha256(str(patient).encode()).hexdigest()[:12]
 
 
-def _patients(table: pd.DataFrame, patient: str | None, pattern: str | None, image: str | None) -> pd.Series:
+def patients_of(table: pd.DataFrame, patient: str | None, pattern: str | None, image: str | None) -> pd.Series:
+    """Who each row is of, by a column or by a pattern in the row's name; InputRefused where a row tells nobody."""
     if (patient is None) == (pattern is None):
         raise InputRefused("give either the column of the patient or a pattern that finds it in the row's name")
     if patient is not None:

@@ -1,0 +1,58 @@
+"""`gtr fit-nomogram`: rad-score and nomogram from tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gtr_batch.cli.shell import err, out, print_json, speaks_plainly
+
+
+@speaks_plainly
+def fit_nomogram(
+    features: Annotated[Path, typer.Option(help="CSV: key and numeric deep features.")],
+    clinical: Annotated[Path, typer.Option(help="CSV: key, tumour size (cm), differentiation, Lauren type.")],
+    labels: Annotated[Path, typer.Option(help="CSV: key and stage.")],
+    key: Annotated[str, typer.Option(help="The column that joins them.")] = "image_name",
+    label: Annotated[str, typer.Option(help="The stage: 0-3, 1-4 or T1-T4.")] = "label",
+    patient_pattern: Annotated[
+        str | None, typer.Option(help="Regular expression with one group that finds the patient in the key.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the folds.")] = 0,
+    to: Annotated[Path | None, typer.Option("--out", help="Folder for the drawn nomogram (SVG and PDF).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+) -> None:
+    """Fit rad-score (LASSO, patients in one fold) and nomogram (proportional odds); say whether it may be used."""
+    from gtr_batch.nomogram.drawing import draw_nomogram
+    from gtr_batch.training.tables import fit_tables
+
+    with err.status("fitting"):
+        found = fit_tables(features, clinical, labels, key=key, label=label, pattern=patient_pattern, folds_seed=seed)
+    if to is not None and found.nomogram is not None:
+        to.mkdir(parents=True, exist_ok=True)
+        draw_nomogram(found.nomogram, to / "nomogram.svg", to / "nomogram.pdf")
+    if as_json:
+        print_json(found.report)
+        return
+    report = found.report
+    out.print(
+        f"{report['rows']} rows of {report['patients']} patients; "
+        f"rad-score: {len(report['rad_score']['selected'])} features"
+    )
+    for row in report["nomogram"]["coefficients"]:
+        out.print(
+            f"  {row['term']:<26} {row['coefficient']:7.3f}  ({row['low']:.3f} to {row['high']:.3f})  p {row['p']:.2g}",
+            highlight=False,
+        )
+    for row in report["nomogram"]["thresholds"]:
+        out.print(f"  {row['threshold']:<26} {row['value']:7.3f}", highlight=False)
+    odds = report["nomogram"]["proportional_odds"]
+    out.print(
+        f"  proportional odds (Brant): p {odds['p']:.2g}"
+        if odds["p"] is not None
+        else "  proportional odds: not testable"
+    )
+    for sentence in (*report["warnings"], *([report["refused"]] if report["refused"] else [])):
+        out.print(f"[yellow]{sentence}[/]", highlight=False)

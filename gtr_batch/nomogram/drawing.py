@@ -1,0 +1,127 @@
+"""The nomogram as people read it: axes under one another, points on top, probabilities at the foot."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gtr_batch.domain.model import NomogramModel
+from gtr_batch.nomogram.score import RAD_AXIS_SD, check_model
+
+PROBABILITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+TITLES = {
+    "rad_score": "Rad-score (SD)",
+    "tumour_size": "Tumour size (cm)",
+    "differentiation": "Differentiation",
+    "lauren": "Lauren type",
+}
+
+
+def axes_of(model: NomogramModel) -> dict[str, list[tuple[str, float]]]:
+    """Each predictor's marks: what is written there, and how many points it gives (R `rms::nomogram`'s scale).
+
+    Raises
+    ------
+    ModelArtefactError
+        An impossible model.
+    """
+    check_model(model)
+    ticks = np.linspace(*RAD_AXIS_SD, 13)
+    size = model.size_at_least_cm
+    effects: dict[str, list[tuple[str, float]]] = {
+        "rad_score": [(f"{t:g}", model.rad_score * t) for t in ticks],
+        "tumour_size": [(f"< {size:g}", 0.0), (f">= {size:g}", model.tumour_size)],
+        "differentiation": list(model.differentiation.items()),
+        "lauren": list(model.lauren.items()),
+    }
+    span = max(max(e for _, e in marks) - min(e for _, e in marks) for marks in effects.values())
+    return {
+        name: [(text, (e - min(x for _, x in marks)) / span * 100) for text, e in marks]
+        for name, marks in effects.items()
+    }
+
+
+def total_axis(model: NomogramModel) -> tuple[float, float, float]:
+    """Largest total; linear predictor at 0 points; linear predictor of a point."""
+    effects = [
+        [model.rad_score * end for end in RAD_AXIS_SD],
+        [0.0, model.tumour_size],
+        list(model.differentiation.values()),
+        list(model.lauren.values()),
+    ]
+    a_point = max(max(e) - min(e) for e in effects) / 100
+    return sum(max(e) - min(e) for e in effects) / a_point, sum(min(e) for e in effects), a_point
+
+
+def draw_nomogram(model: NomogramModel, *files: Path) -> None:
+    """Draw the nomogram into files; the ending says how (``.svg``, ``.pdf``, ``.png``). The same model, the same bytes.
+
+    Raises
+    ------
+    ModelArtefactError
+        An impossible model.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    marks = axes_of(model)
+    largest, lowest_lp, a_point = total_axis(model)
+    rows = ["points", *marks, "total", *(f"P(T > {k})" for k in (1, 2, 3))]
+    figure = Figure(figsize=(9, 0.62 * len(rows) + 0.9))
+    axes = figure.add_axes((0.21, 0.06, 0.75, 0.86))
+    axes.set_xlim(0, 100)
+    axes.set_ylim(len(rows) - 0.3, -0.7)
+    axes.axis("off")
+    _axis(axes, 0, "Points", [(f"{v:g}", v) for v in range(0, 101, 10)], minor=[float(v) for v in range(0, 101, 5)])
+    for row, (name, ticks) in enumerate(marks.items(), 1):
+        _axis(axes, row, TITLES[name], ticks)
+    step = 20 if largest <= 300 else 50
+    totals = [float(v) for v in range(0, math.ceil(largest) + 1, step)]
+    end = max(largest, totals[-1])
+    _axis(axes, len(marks) + 1, "Total points", [(f"{v:g}", v / end * 100) for v in totals])
+    for k, threshold in enumerate(model.thresholds):
+        ticks = []
+        for p in PROBABILITIES:
+            lp = math.log(p / (1 - p)) + threshold
+            at = (lp - lowest_lp) / a_point
+            if 0 <= at <= largest:
+                ticks.append((f"{p:g}", at / end * 100))
+        _axis(axes, len(marks) + 2 + k, f"P(deeper than T{k + 1})", ticks)
+    figure.text(0.21, 0.965, f"Nomogram {model.name}", fontsize=11, weight="bold")
+    note = "Find the points of each covariate on the top axis, add them, and read the probabilities below the total."
+    figure.text(0.21, 0.012, note, fontsize=7.5, color="0.35")
+    with mpl.rc_context({"svg.hashsalt": "gtr", "svg.fonttype": "path"}):
+        for file in files:
+            metadata: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(file.suffix, {})
+            figure.savefig(file, metadata=metadata, dpi=150)
+
+
+def _axis(axes: Any, row: int, title: str, ticks: list[tuple[str, float]], minor: list[float] | None = None) -> None:
+    axes.text(-2.5, row, title, ha="right", va="center", fontsize=9)
+    if not ticks:
+        axes.text(0, row, "beyond the range of the points", fontsize=7.5, va="center", color="0.5")
+        return
+    places = [x for _, x in ticks]
+    axes.plot([min(places), max(places)], [row, row], color="black", lw=1)
+    for x in minor or []:
+        axes.plot([x, x], [row, row - 0.06], color="black", lw=0.6)
+    last = {-1: -100.0, 1: -100.0}
+    for text, x in sorted(ticks, key=lambda t: t[1]):
+        axes.plot([x, x], [row, row - 0.12], color="black", lw=1)
+        room = 1.1 * len(text) + 0.8
+        # Two marks that would lie over one another are written one above, one below.
+        side = 1 if x - last[1] >= room else -1
+        if x - last[side] < room:
+            continue
+        last[side] = x
+        axes.text(
+            x,
+            row + 0.1 * side - (0.1 if side < 0 else 0),
+            text,
+            fontsize=7.5,
+            ha="center",
+            va="top" if side > 0 else "bottom",
+        )

@@ -1,0 +1,97 @@
+"""What the model's inputs and outputs looked like on the patients it was fitted on: the drift monitor's reference."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+COMPONENTS, SAMPLE = 16, 200
+_QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+HEADERS = (
+    "manufacturer",
+    "model",
+    "kernel",
+    "kernel_kind",
+    "kvp",
+    "thickness_mm",
+    "pixel_spacing_mm",
+    "contrast_agent",
+)
+QUALITY = ("slices", "spacing_mm", "coverage_mm", "air_hu", "tissue_share", "aorta_hu", "liver_hu")
+
+
+def reference_of(
+    features: np.ndarray, probabilities: np.ndarray, slice_votes: np.ndarray, facts: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The reference distributions, JSON-able and bounded.
+
+    Parameters
+    ----------
+    features : numpy.ndarray
+        (patients, D), penultimate, of key slices of patients that the network was not trained on.
+    probabilities : numpy.ndarray
+        (patients, 4), mean calibrated.
+    slice_votes : numpy.ndarray
+        (patients, 3), 0 to 3.
+    facts : sequence of mapping
+        What validation measured of each series.
+
+    Returns
+    -------
+    dict
+        ``n``; ``features``: ``mean`` and ``scale`` (D,), ``components`` (16, D) and ``sample`` (at most 200, 16), the
+        standardised features on their leading principal components, each in SD; ``headers``: shares of each value;
+        ``quality``: quantiles of each measure at ``levels``; ``output``: ``t_stage`` shares, ``mean_probabilities``,
+        quantiles of ``confidence`` (largest probability) and ``entropy`` (nats); ``disagreement_share``: of patients
+        whose three slices do not all say the same.
+    """
+    x = features.astype(np.float64)
+    mean, scale = x.mean(axis=0), x.std(axis=0)
+    scale[scale < 1e-9] = 1.0
+    _, values, directions = np.linalg.svd((x - mean) / scale, full_matrices=False)
+    k = min(COMPONENTS, int((values > 1e-9).sum()))
+    spread = np.maximum(values[:k] / np.sqrt(max(len(x) - 1, 1)), 1e-9)
+    components = directions[:k] / spread[:, None]
+    sample = ((x - mean) / scale) @ components.T
+    picked = np.linspace(0, len(x) - 1, min(SAMPLE, len(x))).astype(int)
+    entropy = -(probabilities * np.log(np.clip(probabilities, 1e-12, 1))).sum(axis=1)
+    return {
+        "n": len(x),
+        "features": {
+            "mean": _short(mean),
+            "scale": _short(scale),
+            "components": [_short(c) for c in components],
+            "sample": [_short(row) for row in sample[picked]],
+        },
+        "headers": {name: _shares(facts, name) for name in HEADERS},
+        "quality": {name: _quantiles_of(facts, name) for name in QUALITY},
+        "output": {
+            "t_stage": _short(np.bincount(probabilities.argmax(axis=1), minlength=4) / len(x)),
+            "mean_probabilities": _short(probabilities.mean(axis=0)),
+            "confidence": _quantiles(probabilities.max(axis=1)),
+            "entropy": _quantiles(entropy),
+        },
+        "disagreement_share": float((slice_votes != slice_votes[:, :1]).any(axis=1).mean()),
+        "levels": list(_QUANTILES),
+    }
+
+
+def _short(values: np.ndarray) -> list[float]:
+    return [float(f"{v:.5g}") for v in values]
+
+
+def _shares(facts: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
+    counted = Counter(str(f.get(name, "unknown")) for f in facts)
+    return {value: count / len(facts) for value, count in sorted(counted.items())}
+
+
+def _quantiles_of(facts: Sequence[Mapping[str, Any]], name: str) -> list[float] | None:
+    known = [float(f[name]) for f in facts if isinstance(f.get(name), int | float)]
+    return _quantiles(np.array(known)) if known else None
+
+
+def _quantiles(values: np.ndarray) -> list[float]:
+    return _short(np.quantile(values, _QUANTILES))
