@@ -13,6 +13,8 @@ from attrs import frozen
 from gtr_batch.config import Config, load
 from gtr_batch.night.house import House, Tell
 from gtr_batch.ports import Progress
+from gtr_batch.training.house import Tell as TellTraining
+from gtr_batch.training.house import TrainingHouse
 
 
 @frozen
@@ -74,6 +76,39 @@ def open_house(
         yield house
     finally:
         database.close()
+
+
+@contextmanager
+def open_training(
+    config: Config | None = None, *, environ: Mapping[str, str] | None = None, tell: TellTraining | None = None
+) -> Iterator[TrainingHouse]:
+    """Build what a retraining is given, and close it after; raises as `open_house`."""
+    from gtr_batch.db import Database, PostgresCaseBook
+    from gtr_batch.db.cohorts import PostgresCohorts
+    from gtr_batch.db.registry import PostgresRegistry
+    from gtr_batch.files import LocalFileStore
+    from gtr_batch.pacs import Pacs
+
+    config = config or load(environ=environ)
+    with open_house(config) as night:
+        database = Database(config.database)
+        try:
+            cohorts = PostgresCohorts(database)
+            house = TrainingHouse(
+                config=config,
+                archive=Pacs(config.pacs),
+                cases=PostgresCaseBook(database),
+                source=cohorts,
+                cohorts=cohorts,
+                files=LocalFileStore(config.files.root),
+                shelf=night.shelf,
+                registry=PostgresRegistry(database),
+            )
+            if tell is not None:
+                house.tell = tell
+            yield house
+        finally:
+            database.close()
 
 
 def refresh_ehr(config: Config | None = None, folder: Path | None = None, progress: Progress | None = None) -> dict:

@@ -36,6 +36,23 @@ def run(folder: Folder = HERE, ct: Ct = None, key_slice: Key = None, artefact: A
     raise typer.Exit(0 if right else RED)
 
 
+@app.command("training")
+@speaks_plainly
+def training(
+    folder: Folder = Path(".demo-training"),
+    patients: Annotated[int, typer.Option(help="Operated patients of the year.")] = 280,
+) -> None:
+    """Simulate a year of operated patients, run the retraining DAG, open the holdout; 0 only if something was learnt."""
+    from gtr_batch.simulation.demo import stop
+
+    folder = folder.resolve()
+    try:
+        right = _training(folder, patients)
+    finally:
+        stop(folder)
+    raise typer.Exit(0 if right else RED)
+
+
 @app.command()
 @speaks_plainly
 def up(folder: Folder = HERE, ct: Ct = None, key_slice: Key = None, artefact: Artefact = None) -> None:
@@ -123,6 +140,51 @@ def _night(folder: Path, ct: Path | None, key_slice: str | None, artefact: Path 
     )
     out.print(f"{verdict}; {took // 60:.0f} min {took % 60:.0f} s", highlight=False)
     return not wrong and state == "success"
+
+
+def _training(folder: Path, patients: int) -> bool:
+    from gtr_batch.simulation import demo_training
+    from gtr_batch.simulation.demo import Demo
+    from gtr_batch.simulation.year import Year
+
+    began = time.monotonic()
+    demo = Demo(folder)
+    demo.clear()
+    with _step("PostgreSQL and its schema"):
+        demo.start_database(demo_training.SETTINGS.format(folder=folder))
+    with _step("Airflow's own database"):
+        demo.prepare_airflow()
+    demo.start_airflow()  # it comes up while the patients are made
+    year = Year(patients=patients)
+    with bars() as progress:
+        task = progress.add_task("a year of patients", total=None)
+        demo_training.prepare(demo, year, lambda done, total: progress.update(task, completed=done, total=total))
+    with bars() as progress:
+        task = progress.add_task("the oldest to the PACS", total=None)
+        demo.start_pacs(lambda done, total: progress.update(task, completed=done, total=total))
+    with _step("DAGs parsed"):
+        demo.wait_for_airflow()
+    with bars() as progress:
+        found = demo_training.run(demo, _Teller(progress, "retraining"))
+    if found.state != "success":
+        err.print(f"[bold red]retraining: {found.state}[/]; see {demo.stack.url if demo.stack else folder}")
+        return False
+    holdout = found.holdout
+    better = holdout["accuracy_ci"][0] > holdout["untrained_ci"][1]
+    for line in (
+        f"candidate {found.version[:12]} of cohort {found.cohort[:12]}",
+        f"sealed holdout, {holdout['n']} patients that no training saw ({holdout['origins']}):",
+        f"  accuracy {holdout['accuracy']:.3f} ({holdout['accuracy_ci'][0]:.3f} to {holdout['accuracy_ci'][1]:.3f})",
+        f"  untrained twin {holdout['untrained_accuracy']:.3f} "
+        f"({holdout['untrained_ci'][0]:.3f} to {holdout['untrained_ci'][1]:.3f}); chance 0.25",
+        f"  quadratic kappa {holdout['quadratic_kappa']:.3f}; confusion {holdout['confusion']}",
+        f"report: {found.report}",
+    ):
+        out.print(line, highlight=False)
+    took = time.monotonic() - began
+    verdict = "better than untrained, and not by chance" if better else "NOT better than untrained beyond chance"
+    out.print(f"{verdict}; {took // 60:.0f} min {took % 60:.0f} s", highlight=False)
+    return better
 
 
 def _rows(demo: Any) -> tuple[list[dict[str, Any]], list[str]]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gtr_batch import __version__, logs
-from gtr_batch.cli import demo, doctor, fit_nomogram, leaks, model, pacs
+from gtr_batch.cli import demo, doctor, fit_nomogram, leaks, model, pacs, training
 from gtr_batch.cli.shell import bars, err, out, parse_night, print_json, speaks_plainly, step_bars
 from gtr_batch.cli.table import show_night
 
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.add_typer(pacs.app, name="pacs")
 app.add_typer(model.app, name="model")
 app.add_typer(demo.app, name="demo")
+app.add_typer(training.app, name="train")
 app.command("leak-check")(leaks.leak_check)
 app.command("fit-nomogram")(fit_nomogram.fit_nomogram)
 app.command("doctor")(doctor.doctor)

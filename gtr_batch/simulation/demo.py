@@ -23,7 +23,7 @@ NIGHT = date(2026, 3, 2)
 AE_PACS, AE_OURS = "DEMOPACS", "GTRBATCH"
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTEFACT = Path(__file__).resolve().parent / "demo_artefact"
-DAGS = {"ehr_refresh", "nightly_staging", "housekeeping"}
+DAGS = {"ehr_refresh", "nightly_staging", "housekeeping", "retraining"}
 
 Say = Callable[[str], None]
 
@@ -59,8 +59,11 @@ class Demo:
         shutil.rmtree(self.folder)
         self.folder.mkdir(mode=0o700)
 
-    def start_database(self) -> None:
-        """Embedded PostgreSQL with our schema, a login for each role, and Airflow's own database."""
+    def start_database(self, settings: str = "") -> None:
+        """Embedded PostgreSQL with our schema, a login for each role, and Airflow's own database.
+
+        `settings` is added to the demo's own, as TOML.
+        """
         from gtr_batch.db import migrate
         from gtr_batch.simulation.services import EmbeddedPostgres
 
@@ -82,11 +85,11 @@ class Demo:
         with _autocommit(owner) as cursor:
             cursor.execute("grant gtr_app to gtr_demo_app")
             cursor.execute("grant gtr_reader to gtr_demo_reader")
-        self._settings(server.uri_of("gtr_demo_app", passwords["gtr_demo_app"], "gtr"), owner)
+        self._settings(server.uri_of("gtr_demo_app", passwords["gtr_demo_app"], "gtr"), owner, settings)
         airflow_uri = server.uri_of("airflow", passwords["airflow"], "airflow")
         self.stack = AirflowStack(self.folder / "airflow", REPOSITORY, airflow_uri, self.environ)
 
-    def _settings(self, app: str, owner: str) -> None:
+    def _settings(self, app: str, owner: str, more: str) -> None:
         """The demo's settings file, as a site would write one."""
         path = self.folder / "gtr.toml"
         path.touch(mode=0o600)
@@ -117,7 +120,7 @@ device = "auto"
 [night]
 shard_size = 4
 retry_delay_s = 5
-"""
+{more}"""
         )
         self.environ = {"GTR_CONFIG": str(path)}
 

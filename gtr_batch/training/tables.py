@@ -196,6 +196,7 @@ def _discordance(groups: np.ndarray, covariates: list[Covariates], stages: np.nd
         found.append(f"{several} patients have more than one label")
     if len(rows) < len(groups):
         found.append(
-            f"{len(groups)} rows are of {len(rows)} patients: standard errors treat rows as independent, they are too small"
+            f"{len(groups)} rows are of {len(rows)} patients: the standard errors, which take rows as independent, "
+            "are too small"
         )
     return found

@@ -106,3 +106,12 @@ def hospital() -> Iterator[Any]:
 
     with wiring.open_house(settings()) as house:
         yield house
+
+
+@contextmanager
+def school() -> Iterator[Any]:
+    """The house that a retraining works in; as `hospital`."""
+    from gtr_batch import wiring
+
+    with wiring.open_training(settings()) as house:
+        yield house

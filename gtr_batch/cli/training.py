@@ -1,0 +1,96 @@
+"""`gtr train`: the path of a retraining from a shell, with progress and the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from gtr_batch.cli.shell import bars, out, print_json, speaks_plainly
+
+app = typer.Typer(help="Make a candidate: cohort, leak gate, slices, network, fits.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+
+
+@contextmanager
+def _house() -> Iterator[Any]:
+    from gtr_batch.wiring import open_training
+
+    with bars() as progress:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        with open_training(tell=tell) as house:
+            yield house
+
+
+@app.command("run")
+@speaks_plainly
+def run(
+    by: Annotated[str, typer.Option(help="Your name: who has this candidate made.")],
+    why: Annotated[str, typer.Option(help="Why.")],
+    as_json: Json = False,
+) -> None:
+    """All of it, up to a registered candidate; what was done before is not done again."""
+    from gtr_batch.training import steps
+
+    with _house() as house:
+        digest = steps.freeze_cohort(house)
+        done: dict[str, Any] = {"cohort": digest, "leaks": steps.leak_gate(house, digest)}
+        done["slices"] = steps.cache_slices(house, digest)
+        done["training"] = steps.train_network(house, digest)
+        version = steps.fit_artefact(house, digest)
+        done["model_version"] = steps.register_candidate(house, digest, version, by, why)
+        done["report"] = str(house.run_folder(digest) / "report.html")
+    _say(done, as_json)
+
+
+@app.command("cohort")
+@speaks_plainly
+def cohort(as_json: Json = False) -> None:
+    """Freeze the cohort and show who is in it and who is not; nothing is trained."""
+    from gtr_batch.errors import CannotTell
+    from gtr_batch.training import steps
+    from gtr_batch.training.cohort import build_cohort
+
+    with _house() as house:
+        settings = steps.cohort_settings(house)
+        sealed, trained = house.cohorts.sealed_subjects(), house.cohorts.trained_subjects()
+        manifest, _ = build_cohort(house.source.candidates(), settings, sealed=sealed, trained=trained)
+        try:
+            steps.freeze_cohort(house)
+            enough = "enough to train on"
+        except CannotTell as err:
+            enough = str(err)
+    _say({"cohort": manifest.digest, "flow": dict(manifest.flow), "answer": enough}, as_json)
+
+
+@app.command("evaluate")
+@speaks_plainly
+def evaluate(
+    digest: Annotated[str, typer.Argument(help="Cohort.")],
+    version: Annotated[str, typer.Argument(help="A registered model.")],
+    by: Annotated[str, typer.Option(help="Your name: who opens the sealed holdout.")],
+    why: Annotated[str, typer.Option(help="Why.")],
+    as_json: Json = False,
+) -> None:
+    """Open the sealed holdout for a registered model; leaves a row that cannot be changed."""
+    from gtr_batch.governance.holdout import evaluate_holdout
+
+    with _house() as house:
+        found = evaluate_holdout(house, digest, version, by, why)
+    _say(found, as_json)
+
+
+def _say(found: dict[str, Any], as_json: bool, write: Callable[[Any], None] = print_json) -> None:
+    if as_json:
+        write(found)
+        return
+    for name, value in found.items():
+        out.print(f"[bold]{name:>18}[/]  {value}", highlight=False)

@@ -1,0 +1,71 @@
+"""The demo of a retraining: a year of operated phantom patients, the DAG through the real scheduler, the holdout."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from gtr_batch.simulation.demo import Demo
+from gtr_batch.simulation.year import Operated, Year, write_year
+
+# A small network, trained from random weights in lessons: what two cores can do in a few minutes.
+SETTINGS = """
+[training]
+folder = "{folder}/training"
+models = "{folder}/models"
+minimum_per_class = 20
+validation_share = 0.14
+backbone = "resnet10"
+start = "random"
+recipe = "lessons"
+epochs = 32
+batch = 16
+learning_rate = 2e-3
+patience = 12
+locator_series = 0
+schedule = "0 3 1 1 *"
+"""
+
+
+@frozen
+class Outcome:
+    """What the demo's run came to."""
+
+    state: str
+    cohort: str
+    version: str
+    report: str
+    holdout: dict[str, Any]
+    seconds: float
+
+
+def prepare(demo: Demo, year: Year, progress: Callable[[int, int], None]) -> list[Operated]:
+    """Settings, the year in book, files and EHR; the DICOM of the oldest patients waits for the PACS."""
+    from gtr_batch.wiring import open_house, refresh_ehr
+
+    os.environ.update(demo.environ)
+    with open_house() as house:
+        patients = write_year(house, year, demo.folder / "dicom", demo.folder / "ehr", progress=progress)
+    refresh_ehr(folder=demo.folder / "ehr")
+    return patients
+
+
+def run(demo: Demo, tell: Callable[[list[dict[str, Any]]], None], timeout_s: float = 900) -> Outcome:
+    """Trigger `retraining`, wait, then open the sealed holdout for the candidate that it registered."""
+    from gtr_batch.governance.holdout import evaluate_holdout
+    from gtr_batch.wiring import open_training
+
+    began = time.monotonic()
+    state = demo.run("retraining", {"why": "demo"}, tell, timeout_s=timeout_s)
+    with open_training() as house:
+        models = [m for m in house.registry.all() if m["cohort_digest"]]
+        if state != "success" or not models:
+            return Outcome(state, "", "", "", {}, time.monotonic() - began)
+        version, cohort = str(models[0]["version"]), str(models[0]["cohort_digest"])
+        holdout = evaluate_holdout(house, cohort, version, "demo", "the demo shows what was learnt")
+        report = str(house.run_folder(cohort) / "report.html")
+    return Outcome(state, cohort, version, report, holdout, time.monotonic() - began)

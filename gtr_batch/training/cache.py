@@ -1,0 +1,247 @@
+"""Prepared slices, kept: an epoch must not pay N4 again, nor the next retraining the PACS.
+
+A series is looked for 1) in the cache, 2) among the files of its night, while they are there, 3) in the PACS, from
+where it is fetched, prepared by the contract and deleted again. Keys are (series, key slice, contract); files are 0600
+and appear whole or not at all; one that was damaged is noticed by its checksums and made anew.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+import attrs
+import numpy as np
+from attrs import field, frozen
+
+from gtr_batch.domain.case import Step
+from gtr_batch.domain.cohort import Member, digest_of
+from gtr_batch.domain.model import PreprocessingContract
+from gtr_batch.errors import CaseRejected, PermanentError, RetrieveIncomplete, StorageFull
+from gtr_batch.training.house import TrainingHouse
+
+
+class Origin(StrEnum):
+    """Where a member's slices came from."""
+
+    CACHE = "cache"
+    NIGHT = "night"
+    PACS = "pacs"
+
+
+@frozen(eq=False)
+class Cached:
+    """A member's slices.
+
+    `slices` (3, size, size), float16; `lesion` (3, size, size), bool, or None where nobody outlined it; `stack`
+    (n, size, size), float16, every axial slice as the locator sees it, or None; `key_index` the key slice's place
+    in it.
+    """
+
+    slices: np.ndarray = field(repr=False)
+    lesion: np.ndarray | None = field(default=None, repr=False)
+    stack: np.ndarray | None = field(default=None, repr=False)
+    key_index: int = -1
+
+
+class SliceCache:
+    """The cache of one contract.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is absent, 0700.
+    contract : PreprocessingContract
+    """
+
+    def __init__(self, folder: Path, contract: PreprocessingContract) -> None:
+        self.digest = contract_digest(contract)
+        self.folder = Path(folder) / self.digest[:16]
+
+    def read(self, member: Member) -> Cached | None:
+        """What is kept of a member; None where there is nothing, or it is damaged."""
+        try:
+            with np.load(self._path(member), allow_pickle=False) as kept:
+                value = {name: kept[name] for name in kept.files}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+        if "slices" not in value:
+            return None
+        return Cached(
+            value["slices"],
+            value.get("lesion"),
+            value.get("stack"),
+            int(value["key_index"]) if "key_index" in value else -1,
+        )
+
+    def write(self, member: Member, cached: Cached) -> None:
+        """Keep a member's slices.
+
+        Raises
+        ------
+        StorageFull
+            Nothing is left under the name.
+        """
+        arrays = {k: v for k, v in attrs.asdict(cached, recurse=False).items() if v is not None}
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        path = self._path(member)
+        with _full_is_said(path):
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(buffer.getvalue())
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(name).replace(path)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+
+    def _path(self, member: Member) -> Path:
+        return self.folder / f"{digest_of([member.series_uid, list(member.slices)])[:32]}.npz"
+
+
+def contract_digest(contract: PreprocessingContract) -> str:
+    """SHA-256 of a contract's numbers."""
+    return digest_of(attrs.asdict(contract))
+
+
+def fetch(house: TrainingHouse, member: Member, cache: SliceCache, *, stack: bool = False) -> tuple[Cached, Origin]:
+    """A member's slices, from the nearest place that has them; kept in the cache.
+
+    Parameters
+    ----------
+    stack : bool
+        Every axial slice as well, for the locator: only the PACS has those.
+
+    Raises
+    ------
+    CaseRejected
+        The series cannot be read or prepared.
+    TransientError
+        The PACS does not answer; `StorageFull`.
+    """
+    kept = cache.read(member)
+    if kept is not None and (kept.stack is not None or not stack):
+        return kept, Origin.CACHE
+    if not stack:
+        found = _from_night(house, member, cache)
+        if found is not None:
+            cache.write(member, found)
+            return found, Origin.NIGHT
+    made = _from_pacs(house, member, stack)
+    cache.write(member, made)
+    return made, Origin.PACS
+
+
+def gather(
+    house: TrainingHouse, members: Sequence[Member], *, stacks: int = 0, what: str = "slices"
+) -> tuple[dict[str, Cached], dict[str, str], dict[str, int]]:
+    """Cache all members' slices.
+
+    Parameters
+    ----------
+    stacks : int
+        So many of the members, the first, with every axial slice; a member whose stack cannot be had keeps its slices.
+
+    Returns
+    -------
+    dict of case_id to Cached
+    dict of case_id to str
+        Who could not be read, and why.
+    dict of Origin to int
+        How many came from where.
+
+    Raises
+    ------
+    PermanentError
+        More than `training.unreadable_share` could not be read.
+    """
+    cache = SliceCache(house.config.training.folder / "cache", house.champion.contract)
+    found: dict[str, Cached] = {}
+    unreadable: dict[str, str] = {}
+    origins = {str(o): 0 for o in Origin}
+    for number, member in enumerate(members, 1):
+        try:
+            found[member.case_id], origin = fetch(house, member, cache, stack=number <= stacks)
+            origins[origin] += 1
+        except (CaseRejected, RetrieveIncomplete) as err:
+            unreadable[member.case_id] = str(err)
+        house.tell(what, number, len(members))
+    limit = house.config.training.unreadable_share
+    if len(unreadable) > limit * len(members):
+        first = next(iter(unreadable.values()))
+        raise PermanentError(
+            f"{len(unreadable)} of {len(members)} series cannot be read, more than training.unreadable_share "
+            f"({limit:.0%}); the first: {first}"
+        )
+    return found, unreadable, origins
+
+
+def _from_night(house: TrainingHouse, member: Member, cache: SliceCache) -> Cached | None:
+    """What the night prepared, if it did so by the same contract, of the same slices."""
+    try:
+        at = (house.cases.get(member.case_id).night, member.case_id, Step.PREPROCESS)
+        if digest_of(house.files.read_json(*at, "contract")) != cache.digest:
+            return None
+        if tuple(house.files.read_json(*at, "geometry")["sop_instance_uids"]) != tuple(member.slices):
+            return None
+        arrays = house.files.read_arrays(*at, "prepared")
+    except (FileNotFoundError, KeyError, ValueError, zipfile.BadZipFile, OSError):
+        return None
+    lesion = arrays.get("lesion")
+    return Cached(arrays["slices"].astype(np.float16), None if lesion is None else lesion.astype(bool))
+
+
+def _from_pacs(house: TrainingHouse, member: Member, stack: bool) -> Cached:
+    from gtr_batch.preprocess import prepare_all_for_locator, prepare_volume, read_series
+
+    contract = house.champion.contract
+    with _scratch(house.config.training.folder) as folder:
+        expected = [i.sop_instance_uid for i in house.archive.find_instances(member.study_uid, member.series_uid)]
+        if member.slices[1] not in expected:
+            raise CaseRejected("series_incomplete", "the PACS no longer lists the key slice", {"listed": len(expected)})
+        house.archive.retrieve(member.study_uid, member.series_uid, expected, folder)
+        volume = read_series(folder, expected)
+        key = volume.index(member.slices[1])
+        slices, _ = prepare_volume(volume, key, contract, member.key_slice_source)
+        whole = prepare_all_for_locator(volume, contract).astype(np.float16) if stack else None
+    return Cached(slices.astype(np.float16), None, whole, key if stack else -1)
+
+
+@contextmanager
+def _scratch(root: Path) -> Iterator[Path]:
+    """A folder for pixels that is gone afterwards, whatever happens."""
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _full_is_said(root):
+        folder = Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _full_is_said(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        if err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageFull(f"writing {path}: {os.strerror(err.errno or 0)}; free space, then run again") from err
+        raise
+
+
+def slices_digest(slices: np.ndarray) -> str:
+    """SHA-256 of what is trained on."""
+    return hashlib.sha256(np.ascontiguousarray(slices).tobytes()).hexdigest()

@@ -1,0 +1,119 @@
+"""The training report as a page: one self-contained HTML, nothing from outside, no patient in it."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from gtr_batch.domain.model import NomogramModel
+from gtr_batch.nomogram.drawing import draw_nomogram
+from gtr_batch.training.cohort import REASONS
+
+COLOURS = ("#31688e", "#35b779", "#8a6d00", "#b5367a")
+
+
+def write_report(folder: Path, body: Mapping[str, Any], nomogram: NomogramModel) -> Path:
+    """Write ``report.html`` and ``nomogram.svg``/``.pdf``.
+
+    Parameters
+    ----------
+    folder : Path
+    body : mapping
+        What ``report.json`` holds (`gtr_batch.training.finish`).
+    nomogram : NomogramModel
+
+    Returns
+    -------
+    Path
+    """
+    draw_nomogram(nomogram, folder / "nomogram.svg", folder / "nomogram.pdf")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("gtr_batch.training"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {"n3": _n3, "share": _share, "ci": _ci}
+    page = environment.get_template("report.html.jinja").render(
+        **body,
+        reasons=REASONS,
+        curves=curves(body["epochs"]),
+        diagrams=diagrams(body["validation"]["reliability"]),
+        nomogram_svg=_inline((folder / "nomogram.svg").read_text()),
+    )
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def curves(epochs: Sequence[Mapping[str, Any]]) -> str:
+    """Learning curves as SVG: losses above, validation accuracy below; lessons parted by lines."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    losses, accuracy = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    x = range(1, len(epochs) + 1)
+    losses.plot(x, [e["train_loss"] for e in epochs], color=COLOURS[0], label="train")
+    losses.plot(x, [e["validation_loss"] for e in epochs], color=COLOURS[3], label="validation")
+    accuracy.plot(x, [e["validation_accuracy"] for e in epochs], color=COLOURS[1])
+    for at, (one, later) in enumerate(itertools.pairwise(epochs), 1):
+        if one["lesson"] != later["lesson"]:
+            for axes in (losses, accuracy):
+                axes.axvline(at + 0.5, color="0.8", lw=1, zorder=0)
+    losses.set_ylabel("cross-entropy")
+    losses.legend(frameon=False)
+    accuracy.set_ylabel("accuracy (vote)")
+    accuracy.set_ylim(0, 1)
+    accuracy.set_xlabel("epoch")
+    for axes in (losses, accuracy):
+        axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
+def diagrams(bins: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Reliability before and after the temperature as SVG, with Wilson's intervals."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    for axes, (name, found) in zip(figure.subplots(1, 2, sharey=True), bins.items(), strict=True):
+        axes.plot([0, 1], [0, 1], color="0.75", lw=1)
+        for b in found:
+            axes.plot([b["confidence"]] * 2, [b["low"], b["high"]], color=COLOURS[0], lw=1.2)
+            axes.plot(b["confidence"], b["accuracy"], "o", color=COLOURS[0], ms=3 + min(b["n"], 60) ** 0.5)
+        axes.set_title(f"{name} temperature scaling", fontsize=10)
+        axes.set_xlabel("probability of the likeliest stage")
+        axes.set_xlim(0.2, 1.02)
+        axes.set_ylim(0, 1.02)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("how often it was right")
+    return _svg(figure)
+
+
+def _svg(figure: Any) -> str:
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "gtr", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return _inline(buffer.getvalue())
+
+
+def _inline(svg: str) -> str:
+    """The element itself, without the XML head that HTML does not want."""
+    from markupsafe import Markup
+
+    return Markup(svg[svg.index("<svg") :])  # noqa: S704 - drawn by us
+
+
+def _n3(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}%"
+
+
+def _ci(value: Sequence[float] | None) -> str:
+    return "" if value is None else f"({value[0]:.3f} to {value[1]:.3f})"
