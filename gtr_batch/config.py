@@ -173,7 +173,7 @@ class TrainingConfig:
     patience: int = 10
     recipe: str = "paper"  # "paper" (whole slices) | "lessons" (first windows about the lesion, for small machines)
     seed: int = 0
-    locator_series: int = 40  # series whose every slice is looked at for the key-slice locator; 0: no locator
+    locator_series: int = 60  # series whose every slice is kept for the key-slice locator; 0: no locator
     tracking_uri: str = field(default="", repr=False)  # MLflow in its own Postgres database; empty: no tracking
 
     def __attrs_post_init__(self) -> None:

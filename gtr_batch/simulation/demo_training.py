@@ -26,7 +26,7 @@ epochs = 32
 batch = 16
 learning_rate = 2e-3
 patience = 12
-locator_series = 0
+locator_series = 16
 schedule = "0 3 1 1 *"
 """
 

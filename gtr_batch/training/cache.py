@@ -123,7 +123,7 @@ def fetch(house: TrainingHouse, member: Member, cache: SliceCache, *, stack: boo
     Parameters
     ----------
     stack : bool
-        Every axial slice as well, for the locator: only the PACS has those.
+        Where they must come from the PACS, every axial slice as well, for the locator.
 
     Raises
     ------
@@ -133,13 +133,12 @@ def fetch(house: TrainingHouse, member: Member, cache: SliceCache, *, stack: boo
         The PACS does not answer; `StorageFull`.
     """
     kept = cache.read(member)
-    if kept is not None and (kept.stack is not None or not stack):
+    if kept is not None:
         return kept, Origin.CACHE
-    if not stack:
-        found = _from_night(house, member, cache)
-        if found is not None:
-            cache.write(member, found)
-            return found, Origin.NIGHT
+    found = _from_night(house, member, cache)
+    if found is not None:
+        cache.write(member, found)
+        return found, Origin.NIGHT
     made = _from_pacs(house, member, stack)
     cache.write(member, made)
     return made, Origin.PACS
@@ -153,7 +152,7 @@ def gather(
     Parameters
     ----------
     stacks : int
-        So many of the members, the first, with every axial slice; a member whose stack cannot be had keeps its slices.
+        So many of the members that must come from the PACS with every axial slice, for the locator.
 
     Returns
     -------
@@ -174,7 +173,9 @@ def gather(
     origins = {str(o): 0 for o in Origin}
     for number, member in enumerate(members, 1):
         try:
-            found[member.case_id], origin = fetch(house, member, cache, stack=number <= stacks)
+            one, origin = fetch(house, member, cache, stack=stacks > 0)
+            found[member.case_id] = one
+            stacks -= one.stack is not None
             origins[origin] += 1
         except (CaseRejected, RetrieveIncomplete) as err:
             unreadable[member.case_id] = str(err)

@@ -67,7 +67,6 @@ def cache_slices(house: TrainingHouse, digest: str) -> dict[str, Any]:
     """Prepare every train and validation member's slices; returns how many came from where."""
     manifest = house.cohorts.cohort(digest)
     members = [*manifest.of(Split.VALIDATION), *manifest.of(Split.TRAIN)]
-    # The locator is fitted on patients that the network was not trained on, and then on as many others as asked for.
     _, unreadable, origins = gather(house, members, stacks=house.config.training.locator_series)
     folder = house.run_folder(digest)
     write_json(folder / "slices.json", {"origins": origins, "unreadable": unreadable, "members": len(members)})

@@ -1,0 +1,189 @@
+"""The whole path of a retraining on few patients: cohort, gate, slices, network, fits, candidate, holdout."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date, datetime, timedelta
+
+import attrs
+import numpy as np
+import pytest
+import torch
+
+from gtr_batch.config import Config, FilesConfig, StageConfig, TrainingConfig
+from gtr_batch.db import PostgresCaseBook
+from gtr_batch.db.cohorts import PostgresCohorts
+from gtr_batch.db.registry import PostgresRegistry
+from gtr_batch.domain.case import Case, Step
+from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
+from gtr_batch.domain.cohort import Candidate
+from gtr_batch.domain.identifiers import case_id
+from gtr_batch.domain.staging import KeySliceSource
+from gtr_batch.errors import CannotTell, ConfigError, LeakFound
+from gtr_batch.files import LocalFileStore
+from gtr_batch.governance.holdout import evaluate_holdout
+from gtr_batch.simulation.demo import ARTEFACT
+from gtr_batch.training import steps
+from gtr_batch.training.cache import contract_digest
+from gtr_batch.training.house import TrainingHouse
+from gtr_batch.wiring import FolderShelf
+
+PATIENTS = 44
+OPERATED = date(2026, 2, 20)
+
+
+class Source:
+    """Operated patients whose slices lie among the nights' files."""
+
+    def __init__(self, candidates):
+        self._candidates = candidates
+
+    def candidates(self):
+        return self._candidates
+
+
+def a_candidate(k: int) -> Candidate:
+    study = f"1.2.{k + 1}"
+    return Candidate(
+        subject=f"s{k:03d}",
+        operated_on=OPERATED,
+        reported_on=OPERATED + timedelta(days=7),
+        classification="pT",
+        t_category=f"T{k % 4 + 1}",
+        case_id=case_id(study, f"{study}.4"),
+        study_uid=study,
+        series_uid=f"{study}.4",
+        study_on=OPERATED - timedelta(days=10),
+        slices=tuple(f"{study}.4.{n}" for n in range(3)),
+        key_slice_source=KeySliceSource.EHR,
+        scanner="ABC"[k % 3],
+        covariates=Covariates(3.0 + k % 4, list(Differentiation)[k % 3], list(Lauren)[k % 3]),
+    )
+
+
+@pytest.fixture
+def house(tmp_path, database):
+    """A training house on a real PostgreSQL; each night's slices show a square whose brightness is the stage."""
+    torch.set_num_threads(1)
+    files, book, cohorts = LocalFileStore(tmp_path / "store"), PostgresCaseBook(database), PostgresCohorts(database)
+    candidates = [a_candidate(k) for k in range(PATIENTS)]
+    config = Config(
+        files=FilesConfig(root=tmp_path / "store"),
+        stage=StageConfig(artefact=ARTEFACT, device="cpu"),
+        training=TrainingConfig(
+            folder=tmp_path / "training",
+            models=tmp_path / "models",
+            minimum_per_class=4,
+            minimum_holdout_per_class=1,
+            backbone="resnet10",
+            start="random",
+            recipe="lessons",
+            epochs=1,
+            batch=8,
+            learning_rate=1e-3,
+        ),
+    )
+    made = TrainingHouse(
+        config=config,
+        archive=None,
+        cases=book,
+        source=Source(candidates),
+        cohorts=cohorts,
+        files=files,
+        shelf=FolderShelf(ARTEFACT),
+        registry=PostgresRegistry(database),
+    )
+    contract = made.champion.contract
+    rng = np.random.default_rng(0)
+    book.open_night(date(2026, 2, 10), "v")
+    for k, candidate in enumerate(candidates):
+        slices = rng.normal(0, 0.3, (3, contract.size, contract.size)).astype(np.float16)
+        lesion = np.zeros(slices.shape, bool)
+        lesion[:, 90:130, 90:130] = True
+        slices[lesion] += k % 4
+        at = (date(2026, 2, 10), candidate.case_id, Step.PREPROCESS)
+        files.write_arrays(*at, "prepared", {"slices": slices, "lesion": lesion})
+        files.write_json(*at, "geometry", {"sop_instance_uids": list(candidate.slices)})
+        files.write_json(*at, "contract", attrs.asdict(contract))
+        case = Case(
+            candidate.case_id, at[0], candidate.study_uid, candidate.series_uid, "SECRET", "A", datetime(2026, 2, 10)
+        )
+        book.record([case])
+        book.save_facts(candidate.case_id, {"manufacturer": "A", "kvp": 120.0})
+    return made
+
+
+def test_a_candidate_is_made_registered_and_judged_on_patients_it_never_saw(house):
+    digest = steps.freeze_cohort(house)
+    again = steps.freeze_cohort(house)
+    counts = steps.leak_gate(house, digest)
+    cached = steps.cache_slices(house, digest)
+    trained = steps.train_network(house, digest)
+    version = steps.fit_artefact(house, digest)
+    registered = steps.register_candidate(house, digest, version, "tester", "a test")
+    found = evaluate_holdout(house, digest, version, "tester", "a test")
+
+    folder = house.run_folder(digest)
+    assert again == digest  # a task that is run twice
+    assert counts["patients"] == cached["members"] == cached["night"]
+    assert trained["epochs"] == 4  # one a lesson
+    assert registered == version
+    assert house.registry.state(version) == "candidate"
+    assert found["n"] + cached["members"] == PATIENTS
+    assert found["n"] == sum(sum(row) for row in found["confusion"])
+    report = json.loads((folder / "report.json").read_text())
+    assert report["model_version"] == version
+    assert report["heat"]["dice"]["all"]["n"] == report["validation"]["n"]
+    page = (folder / "report.html").read_text()
+    assert "SECRET" not in page
+    assert not re.search(r'(?:src|href)="?https?:', page)
+    assert house.champion.demo and "Demo, not for patients" in page
+
+
+def test_the_same_cohort_and_recipe_make_the_same_model(house):
+    digest = steps.freeze_cohort(house)
+    steps.leak_gate(house, digest)
+    steps.cache_slices(house, digest)
+    steps.train_network(house, digest)
+
+    first = steps.fit_artefact(house, digest)
+    steps.train_network(house, digest)  # finished already: nothing is trained
+    second = steps.fit_artefact(house, digest)
+
+    assert first == second
+
+
+def test_a_small_cohort_cannot_tell_but_is_kept_for_people_to_see(house):
+    house.source = Source([a_candidate(k) for k in range(8)])
+
+    with pytest.raises(CannotTell, match="too few patients to train on"):
+        steps.freeze_cohort(house)
+
+    (folder,) = (house.config.training.folder / "runs").iterdir()
+    assert json.loads((folder / "cohort.json").read_text())["flow"]["operated"] == 8
+
+
+def test_a_cohort_that_shares_slices_between_splits_is_not_trained_on(house):
+    shared = [a_candidate(k) for k in range(PATIENTS)]
+    house.source = Source([attrs.evolve(c, slices=shared[0].slices) for c in shared])
+    digest = steps.freeze_cohort(house)
+
+    with pytest.raises(LeakFound, match="nothing was trained"):
+        steps.leak_gate(house, digest)
+
+
+def test_cannot_fit_before_there_is_a_network(house):
+    digest = steps.freeze_cohort(house)
+    steps.cache_slices(house, digest)
+
+    with pytest.raises(ConfigError, match="no trained network"):
+        steps.fit_artefact(house, digest)
+
+
+def test_the_contract_of_the_cache_is_the_champions(house):
+    digest = steps.freeze_cohort(house)
+    steps.cache_slices(house, digest)
+
+    (folder,) = (house.config.training.folder / "cache").iterdir()
+    assert folder.name == contract_digest(house.champion.contract)[:16]
