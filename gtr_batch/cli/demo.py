@@ -42,7 +42,7 @@ def training(
     folder: Folder = Path(".demo-training"),
     patients: Annotated[int, typer.Option(help="Operated patients of the year.")] = 280,
 ) -> None:
-    """Simulate a year of operated patients, run the retraining DAG, open the holdout; 0 only if something was learnt."""
+    """Simulate a year of operated patients, run the retraining DAG, open the holdout; 0 if better than untrained."""
     from gtr_batch.simulation.demo import stop
 
     folder = folder.resolve()

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from gtr_batch.cli import model_import
 from gtr_batch.cli.shell import out, print_json, speaks_plainly
 
 app = typer.Typer(help="Model artefacts.", no_args_is_help=True)
+app.command("import")(model_import.import_model)
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 

@@ -31,7 +31,7 @@ class PreprocessingContract:
 
     The window maps ``[level - width / 2, level + width / 2]`` HU linearly on `window_out`; N4's mask is Otsu's
     threshold of the shrunk windowed volume (200 bins), as `SimpleITK.OtsuThreshold` finds it; z-score per slice
-    over all of its pixels.
+    over all of its pixels (``normalisation``).
     """
 
     hu_low: float = -1024.0
@@ -43,6 +43,7 @@ class PreprocessingContract:
     window_out: tuple[float, float] = field(default=(1.0, 256.0), converter=tuple)
     n4: N4Settings | None = field(factory=N4Settings)
     size: int = 224
+    normalisation: str = "z_score"  # "z_score" | "imagenet": 8 bits over 255, then ImageNet's mean and SD a channel
 
     @property
     def window_hu(self) -> tuple[float, float]:
@@ -138,6 +139,10 @@ class ModelManifest:
             raise ModelArtefactError(f"manifest.architecture is {manifest.architecture!r}, not 'gtrnet'")
         if manifest.class_order != tuple(str(s) for s in STAGES):
             raise ModelArtefactError(f"manifest.class_order is {list(manifest.class_order)}, not T1, T2, T3, T4")
+        if manifest.contract.normalisation not in ("z_score", "imagenet"):
+            raise ModelArtefactError(
+                f"manifest.contract.normalisation is {manifest.contract.normalisation!r}, not 'z_score' or 'imagenet'"
+            )
         if not manifest.temperature > 0:
             raise ModelArtefactError(f"manifest.temperature is {manifest.temperature}, not above 0")
         return manifest

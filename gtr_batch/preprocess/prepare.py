@@ -30,7 +30,7 @@ from gtr_batch.preprocess.n4 import BiasField, fit_bias_field
 from gtr_batch.preprocess.resample import resize
 from gtr_batch.preprocess.series import read_series
 from gtr_batch.preprocess.volume import Volume
-from gtr_batch.preprocess.window import z_score
+from gtr_batch.preprocess.window import normalised
 
 
 def prepare_case(
@@ -98,7 +98,7 @@ def prepare_volume(
         slices = acquired_slices(volume, chosen, grid, bias, contract=contract, device=device)
         facts["mean"] = slices.mean(dim=(1, 2)).tolist()
         facts["std"] = slices.std(dim=(1, 2), correction=0).tolist()
-        network = z_score(resize(slices, contract.size)).cpu().numpy()
+        network = normalised(resize(slices, contract.size), contract).cpu().numpy()
     row_mm, column_mm = volume.pixel_spacing_mm
     row_scale, column_scale = grid.y.count / contract.size, grid.x.count / contract.size
     geometry = PreparedGeometry(
@@ -136,7 +136,7 @@ def prepare_all_for_locator(volume: Volume, contract: PreprocessingContract, *, 
         for first in range(0, n, 8):
             chosen = list(range(first, min(first + 8, n)))
             slices = acquired_slices(volume, chosen, grid, bias, contract=contract, device=device)
-            prepared[chosen] = z_score(resize(slices, contract.size)).cpu().numpy()
+            prepared[chosen] = normalised(resize(slices, contract.size), contract).cpu().numpy()
     return prepared
 
 

@@ -25,6 +25,14 @@ def window(hu: torch.Tensor, contract: PreprocessingContract) -> torch.Tensor:
     return hu.clamp_(low, high).sub_(low).mul_(scale).add_(out_low)
 
 
+def normalised(slices: torch.Tensor, contract: PreprocessingContract) -> torch.Tensor:
+    """Windowed slices as the network takes them: z-scores, or 8-bit grey values over 255 (ImageNet's way)."""
+    if contract.normalisation == "z_score":
+        return z_score(slices)
+    low, high = contract.window_out
+    return slices.clamp(low, high).sub(low).mul(255 / (high - low)).round() / 255
+
+
 def z_score(slices: torch.Tensor) -> torch.Tensor:
     """Each slice less its mean, over its standard deviation (population, all pixels); a constant slice becomes 0.
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
 FORMAT = 1
+IMAGENET_MEAN, IMAGENET_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @frozen
@@ -157,6 +158,8 @@ def load_artefact(folder: Path, device: str = "cpu") -> Artefact:
         if not torch.isfinite(tensor).all():
             raise ModelArtefactError(f"{folder}: tensor {name} holds values that are not finite")
     network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
+    if manifest.contract.normalisation == "imagenet":
+        network.normalise_channels(IMAGENET_MEAN, IMAGENET_SD)
     network.eval().requires_grad_(False)
     return Artefact(manifest, network.to(device), version, folder)
 
@@ -210,6 +213,7 @@ def _check(manifest: ModelManifest, feature_count: int, folder: Path) -> None:
 
     contract = attrs.asdict(manifest.contract)
     n4 = contract.pop("n4") or {}
+    contract.pop("normalisation")  # a word, checked where the manifest is read
     for name, value in {**contract, **{f"n4.{k}": v for k, v in n4.items()}}.items():
         numbers(value if isinstance(value, list | tuple) else [value], f"contract.{name}")
     need(manifest.feature_count == feature_count, "feature_count", f"is {manifest.feature_count}, not {feature_count}")

@@ -76,16 +76,24 @@ class GTRNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc = resnet.fc
         start_as_identity(self.fuse)
+        self._channels: tuple[Tensor, Tensor] | None = None
         if weights is not None:
             self.load_imagenet(weights)
 
     def streams(self, slices: Tensor) -> Tensor:
         """Stem, both streams and their fusion: (N, 3, 224, 224) -> (N, 64, 56, 56)."""
+        if self._channels is not None:
+            mean, deviation = (t.to(slices.device, slices.dtype) for t in self._channels)
+            slices = (slices - mean) / deviation
         stem = self.relu(self.bn1(self.conv1(slices)))
         context = self.maxpool(stem)
         detail = centre_crop(stem, context.shape[-2], context.shape[-1])
         fused: Tensor = self.fuse(torch.cat((context, detail), dim=1))
         return fused
+
+    def normalise_channels(self, mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
+        """Take from each input channel its mean, over its standard deviation; for weights that were trained so."""
+        self._channels = (torch.tensor(mean).view(1, -1, 1, 1), torch.tensor(deviation).view(1, -1, 1, 1))
 
     def forward_features(self, slices: Tensor) -> Tensor:
         """Penultimate features: (N, 3, 224, 224) -> (N, D)."""
