@@ -39,12 +39,14 @@ def share_outside(heat: np.ndarray, body: np.ndarray) -> float | None:
 def body_of(prepared: np.ndarray) -> np.ndarray:
     """The body on a prepared slice (rows, columns), z-scored: what is not air about it, holes filled.
 
-    Air is the darkest value there is after windowing; the table is thinner than what an opening leaves.
+    Air is the darkest value there is after windowing, and fat only a little brighter: the slice is smoothed first. The
+    table is thinner than what an opening leaves.
     """
     from scipy import ndimage
 
     low, high = np.quantile(prepared, [0.01, 0.99])
-    solid = ndimage.binary_opening(prepared > low + 0.15 * (high - low), iterations=3)
+    smooth = ndimage.gaussian_filter(prepared, 1.5)
+    solid = ndimage.binary_opening(smooth > low + 0.035 * (high - low), iterations=3)
     labels, count = ndimage.label(solid)
     if not count:
         return np.zeros(prepared.shape, bool)

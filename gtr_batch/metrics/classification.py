@@ -120,7 +120,8 @@ def auc_intervals(labels: np.ndarray, probabilities: np.ndarray, level: float = 
             continue
         value = float(parts[0].mean())
         half = z * math.sqrt(sum(float(v.var(ddof=1)) / len(v) for v in parts))
-        found[stage] = max(0.0, value - half), min(1.0, value + half)
+        # Perfectly parted: DeLong's error is 0, which says nothing of another sample.
+        found[stage] = (max(0.0, value - half), min(1.0, value + half)) if half > 0 else None
         row = np.empty(n)
         row[labels == k] = (parts[0] - value) / len(parts[0])
         row[labels != k] = (parts[1] - value) / len(parts[1])
@@ -129,4 +130,4 @@ def auc_intervals(labels: np.ndarray, probabilities: np.ndarray, level: float = 
         return {**found, "macro": None}
     value = float(np.mean([v for v in auc(labels, probabilities).values() if v is not None]))
     half = z * math.sqrt(float((np.mean(influence, axis=0) ** 2).sum()) * n / max(n - 1, 1))
-    return {**found, "macro": (max(0.0, value - half), min(1.0, value + half))}
+    return {**found, "macro": (max(0.0, value - half), min(1.0, value + half)) if half > 0 else None}

@@ -23,7 +23,11 @@ BACKBONE = "resnet152"
 
 def published_contract() -> PreprocessingContract:
     """Window WL 50 WW 350 on 0 to 255, 8 bits, ImageNet's mean and standard deviation; N4 as the paper has it."""
-    return PreprocessingContract(window_out=(0.0, 255.0), n4=N4Settings(), normalisation="imagenet")
+    return PreprocessingContract(
+        window_out=(0.0, 255.0),  # type: ignore[arg-type]  # attrs' converter
+        n4=N4Settings(),
+        normalisation="imagenet",
+    )
 
 
 def import_published(

@@ -21,6 +21,12 @@ def first() -> bool:
     return not active() or dist.get_rank() == 0
 
 
+def together() -> None:
+    """Wait until all processes are here."""
+    if active():
+        dist.barrier()
+
+
 def wrapped(network: nn.Module, device: str) -> nn.Module:
     """The network that forward passes go through; gradients are averaged over the processes."""
     if not active():

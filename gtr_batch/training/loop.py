@@ -120,7 +120,8 @@ def train(
     network.to(device, memory_format=torch.channels_last if device.startswith("cuda") else torch.preserve_format)
     epochs: list[Epoch] = []
     kept = checkpoint.load() if checkpoint else None
-    if checkpoint is not None:
+    distributed.together()  # nobody writes before everybody has read
+    if checkpoint is not None and distributed.first():
         checkpoint.reserve(4 * sum(t.numel() * t.element_size() for t in network.state_dict().values()))
     if kept is not None:
         epochs = [Epoch(**e) for e in kept["epochs"]]

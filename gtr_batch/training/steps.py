@@ -74,27 +74,25 @@ def cache_slices(house: TrainingHouse, digest: str) -> dict[str, Any]:
 
 
 def train_network(house: TrainingHouse, digest: str, tell: TellEpoch | None = None) -> dict[str, Any]:
-    """Train, or take up a training that was killed; returns epochs and the best validation loss."""
+    """Train on every GPU there is, or take up a training that was killed; returns epochs and the best loss."""
     import torch
-    from safetensors.torch import save_file
 
     from gtr_batch.stage import choose_device
-    from gtr_batch.training.loop import train
+    from gtr_batch.training import worker
     from gtr_batch.training.recipe import lessons_of, start_network
+    from gtr_batch.training.tracking import tracked
 
     folder = house.run_folder(digest)
     settings = house.config.training
     training, validation = prepared(house, digest)
-    identity = digest_of([digest, attrs.asdict(settings, filter=lambda a, _: a.name in RECIPE, value_serializer=_text)])
-    device = choose_device(house.config.stage.device, house.config.stage.threads)
+    identity = digest_of([digest, _recipe(house)])
+    devices = worker.devices_of(choose_device(house.config.stage.device, house.config.stage.threads))
     torch.manual_seed(settings.seed)
     network = start_network(settings, house.shelf)
     lessons = lessons_of(settings, training.centres is not None)
-    from gtr_batch.training.checkpoint import Checkpoint
-    from gtr_batch.training.tracking import tracked
-
+    worker.prepare(folder, network, {"train": training, "validation": validation})
     total = sum(lesson.epochs for lesson in lessons)
-    with tracked(settings.tracking_uri, f"{digest[:12]}", _params(house, lessons)) as note:
+    with tracked(settings.tracking_uri, f"{digest[:12]}", {**_recipe(house), "lessons": len(lessons)}) as note:
 
         def each(epoch: Any) -> None:
             house.tell("epochs", sum(e.epochs for e in lessons[: epoch.lesson]) + epoch.number, total)
@@ -102,22 +100,10 @@ def train_network(house: TrainingHouse, digest: str, tell: TellEpoch | None = No
             if tell is not None:
                 tell(epoch)
 
-        epochs = train(
-            network,
-            training,
-            validation,
-            lessons,
-            each,
-            device=device,
-            checkpoint=Checkpoint(folder / "checkpoint", identity),
-        )
-    weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    fresh = folder / "network.safetensors.tmp"
-    save_file(weights, fresh)
-    fresh.replace(folder / "network.safetensors")
-    write_json(folder / "epochs.json", [attrs.asdict(e) for e in epochs])
-    best = min(epochs, key=lambda e: e.validation_loss)
-    return {"epochs": len(epochs), "best_validation_loss": best.validation_loss, "device": device}
+        job = worker.Job(str(folder), settings.backbone, lessons, identity, devices, network.dropout.p)
+        epochs = worker.run(job, each)
+    best = min(e["validation_loss"] for e in epochs)
+    return {"epochs": len(epochs), "best_validation_loss": best, "devices": devices}
 
 
 def fit_artefact(house: TrainingHouse, digest: str) -> str:
@@ -194,9 +180,8 @@ def write_json(path: Path, value: Any) -> None:
     fresh.replace(path)
 
 
-def _params(house: TrainingHouse, lessons: Sequence[Any]) -> dict[str, Any]:
-    settings = attrs.asdict(house.config.training, filter=lambda a, _: a.name in RECIPE, value_serializer=_text)
-    return {**settings, "lessons": len(lessons)}
+def _recipe(house: TrainingHouse) -> dict[str, Any]:
+    return attrs.asdict(house.config.training, filter=lambda a, _: a.name in RECIPE, value_serializer=_text)
 
 
 def _text(_: Any, __: Any, value: Any) -> Any:

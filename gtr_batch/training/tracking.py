@@ -55,7 +55,10 @@ def _begin(uri: str, name: str, params: Mapping[str, Any]) -> tuple[Any, str]:
 
     def begin() -> tuple[Any, str]:
         from mlflow import MlflowClient
+        from sqlalchemy import create_engine
 
+        if "://" in uri:  # MLflow would try a server that is not there for two minutes
+            create_engine(uri).connect().close()
         client = MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(EXPERIMENT)
         experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
-from gtr_batch.training import distributed
+from gtr_batch.stage.network import GTRNet
+from gtr_batch.training import distributed, worker
 from gtr_batch.training.loop import Settings, train
 from tests.adapters.pacs.peers import a_free_port
 from tests.unit.training.small import Small, squares
@@ -20,6 +22,22 @@ def together(rank: int, folder: str) -> None:
     train(network, squares(16, 1), squares(8, 2), LESSON)
     if rank == 0:
         torch.save(network.state_dict(), f"{folder}/weights.pt")
+
+
+def test_a_run_on_two_devices_writes_network_and_epochs_once(tmp_path):
+    torch.manual_seed(0)
+    splits = {"train": squares(16, 1, 64), "validation": squares(8, 2, 64)}
+    for name, one in splits.items():
+        np.save(tmp_path / f"{name}.npy", one.slices.astype(np.float16))
+    worker.prepare(tmp_path, GTRNet("resnet10"), splits)
+    job = worker.Job(str(tmp_path), "resnet10", [LESSON], "me", ["cpu", "cpu"])
+
+    epochs = worker.run(job)
+    again = worker.run(job)
+
+    assert [e["number"] for e in epochs] == [1, 2]
+    assert again == epochs  # taken up where it ended: nothing is trained
+    assert (tmp_path / "network.safetensors").exists()
 
 
 def test_two_processes_take_halves_of_every_batch_that_make_a_whole():
