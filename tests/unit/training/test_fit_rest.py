@@ -96,16 +96,18 @@ def test_heat_outside_the_body_is_counted_by_its_strength():
 
 
 def test_the_body_is_what_is_not_air():
-    image = np.full((60, 60), -2.0)
-    yy, xx = np.mgrid[:60, :60]
-    round_body = (yy - 30) ** 2 + (xx - 30) ** 2 < 20**2
-    image[round_body] = 0.8
-    image[28:32, 28:32] = -2.0  # air in the stomach is inside the body
+    image = np.full((200, 200), -2.0)
+    yy, xx = np.mgrid[:200, :200]
+    from_middle = np.hypot(yy - 100, xx - 100)
+    round_body = from_middle < 70
+    image[round_body] = -1.8  # a ring of fat, hardly brighter than air
+    image[from_middle < 60] = 0.8
+    image[95:105, 95:105] = -2.0  # air in the stomach is inside the body
 
     found = body_of(image)
 
     assert (found == round_body).mean() > 0.97
-    assert found[30, 30]
+    assert found[100, 100]
 
 
 def test_a_cohort_without_outlines_says_so():
