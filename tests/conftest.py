@@ -7,10 +7,11 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
@@ -19,6 +20,13 @@ def _absent(what: str) -> None:
     if IN_CI:
         pytest.fail(f"{what}: CI must have it")
     pytest.skip(what)
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """What a test or the command line does to structlog ends with the test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

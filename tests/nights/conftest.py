@@ -10,7 +10,6 @@ import attrs
 import numpy as np
 import psycopg2
 import pytest
-import structlog
 import torch
 from pydicom import Dataset
 
@@ -38,13 +37,6 @@ from tests.phantoms import abdomen_hu, write_series
 NIGHT = date(2026, 3, 1)  # the study date of tests/phantoms.py
 SLICES = 22  # at 5 mm: enough to be accepted
 PHI = ("Phantom^", "PHANTOM-", "19600101", "1960-01-01")
-
-
-@pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
-    """What a test or the command line does to structlog ends with the test."""
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

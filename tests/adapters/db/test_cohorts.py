@@ -18,7 +18,7 @@ from gtr_batch.domain.staging import CaseStaging, KeySliceSource, SliceStaging, 
 from gtr_batch.errors import DatabaseRefused
 from gtr_batch.training.cohort import build_cohort
 from tests.fixtures_db import as_role
-from tests.unit.training.test_cohort import SETTINGS, many
+from tests.unit.training.test_build_cohort import SETTINGS, many
 
 VERSION = "a" * 64
 
