@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from gtr_batch.config import TrainingConfig
@@ -45,7 +46,7 @@ def start_network(settings: TrainingConfig, shelf: ModelShelf) -> Any:
     Raises
     ------
     ConfigError
-        ImageNet's weights are asked for and no file is named.
+        ImageNet's weights are asked for, no file is named and they cannot be fetched.
     ModelArtefactError
         The file or the champion does not fit.
     """
@@ -62,9 +63,30 @@ def start_network(settings: TrainingConfig, shelf: ModelShelf) -> Any:
         return artefact.network.requires_grad_(True)
     if settings.start == "random":
         return GTRNet(settings.backbone, dropout=0.2)
-    if settings.imagenet is None:
+    return GTRNet(settings.backbone, weights=settings.imagenet or _from_torchvision(settings.backbone))
+
+
+def _from_torchvision(backbone: str) -> Path:
+    """ImageNet's weights as torchvision fetches them (its file names hold a digest, which is checked).
+
+    Raises
+    ------
+    ConfigError
+        This machine is not online, or torchvision has none of this depth.
+    """
+    import torch
+    from torchvision.models import get_model_weights
+
+    where = "give training.imagenet torchvision's state dict, or set training.start to 'random' or 'champion'"
+    try:
+        weights = get_model_weights(backbone).IMAGENET1K_V1
+    except (ValueError, AttributeError) as err:
+        raise ConfigError(f"torchvision has no ImageNet weights of {backbone}; {where}; see docs/training.md") from err
+    try:
+        weights.get_state_dict(check_hash=True, progress=False)
+    except (OSError, RuntimeError) as err:  # offline; a digest that does not match
         raise ConfigError(
-            "training.start is 'imagenet' and training.imagenet names no file: give torchvision's state dict of "
-            f"{settings.backbone}, or set training.start to 'random' or 'champion'; see docs/training.md"
-        )
-    return GTRNet(settings.backbone, weights=settings.imagenet)
+            f"ImageNet's weights of {backbone} are not here and cannot be fetched ({type(err).__name__}); {where}; "
+            "see docs/training.md"
+        ) from err
+    return Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
