@@ -1,2 +1,0 @@
--- Reserved; written by its owner.
-select 1;
