@@ -83,6 +83,7 @@ def preprocess(house: House, night: date, shard: Sequence[str]) -> list[str]:
 
 def _preprocess(house: House, case: Case) -> Detail:
     from gtr_batch.preprocess import find_key_slice, prepare_all_for_locator, prepare_volume, read_series
+    from gtr_batch.preprocess.outline import lesion_on_grid
     from gtr_batch.stage import slice_scores
 
     artefact = house.artefact
@@ -103,7 +104,10 @@ def _preprocess(house: House, case: Case) -> Detail:
     )
     index = volume.sop_instance_uids.index(key.sop_instance_uid)
     slices, geometry = prepare_volume(volume, index, contract, key.source, device=artefact.device)
-    house.files.write_arrays(case.night, case.case_id, Step.PREPROCESS, "prepared", {"slices": slices})
+    lesion = lesion_on_grid(sorted((folder / "SEG").glob("*.dcm")), geometry)
+    arrays = {"slices": slices} if lesion is None else {"slices": slices, "lesion": lesion}
+    house.files.write_arrays(case.night, case.case_id, Step.PREPROCESS, "prepared", arrays)
+    house.files.write_json(case.night, case.case_id, Step.PREPROCESS, "contract", attrs.asdict(contract))
     house.files.write_json(case.night, case.case_id, Step.PREPROCESS, "geometry", geometry.to_json())
     return {"key_slice_source": str(key.source), "key_slice_detail": list(key.detail)}
 

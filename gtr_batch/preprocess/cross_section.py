@@ -92,6 +92,38 @@ def _codes(item: pydicom.Dataset, keyword: str) -> list[tuple[str, str]]:
 
 def _segments(ds: pydicom.Dataset, locate: Locate) -> Iterator[tuple[Match, str, dict[int, float]]]:
     """Of each segment that may be the tumour: match, label, area in mm^2 by slice."""
+    wanted = _wanted(ds)
+    if not wanted:
+        return
+    areas: dict[int, dict[int, float]] = {number: defaultdict(float) for number in wanted}
+    shared = ds.SharedFunctionalGroupsSequence[0]
+    for groups, number, inside in _frames(ds, wanted):
+        index = locate(*_frame_source(groups, shared))
+        if index is not None:
+            measures = (groups.get("PixelMeasuresSequence") or shared.PixelMeasuresSequence)[0]
+            pixel_mm2 = float(measures.PixelSpacing[0]) * float(measures.PixelSpacing[1])
+            areas[number][index] += float(inside.sum()) * pixel_mm2
+    for number, (match, name) in wanted.items():
+        yield match, name, areas[number]
+
+
+def tumour_frames(ds: pydicom.Dataset, sop_uids: set[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Masks (rows, columns), bool, of the surest gastric tumour of a Segmentation, by the source instance they name."""
+    if ds.SOPClassUID not in OUTLINES or ds.SOPClassUID == RTStructureSetStorage:
+        return
+    wanted = _wanted(ds)
+    if not wanted:
+        return
+    surest = max(match for match, _ in wanted.values())
+    shared = ds.SharedFunctionalGroupsSequence[0]
+    for groups, number, inside in _frames(ds, wanted):
+        uid, _ = _frame_source(groups, shared)
+        if uid in sop_uids and wanted[number][0] == surest:
+            yield str(uid), inside
+
+
+def _wanted(ds: pydicom.Dataset) -> dict[int, tuple[Match, str]]:
+    """Segments that may be the tumour, by number: how surely, and their label."""
     wanted = {}
     for segment in ds.SegmentSequence:
         types = _codes(segment, "SegmentedPropertyTypeCodeSequence")
@@ -103,26 +135,22 @@ def _segments(ds: pydicom.Dataset, locate: Locate) -> Iterator[tuple[Match, str,
         )
         if match:
             wanted[int(segment.SegmentNumber)] = (match, names[0])
-    if not wanted:
-        return
+    return wanted
+
+
+def _frames(
+    ds: pydicom.Dataset, wanted: dict[int, tuple[Match, str]]
+) -> Iterator[tuple[pydicom.Dataset, int, np.ndarray]]:
+    """Each frame of the wanted segments: its functional groups, the segment's number, what lies inside."""
     frames = ds.pixel_array
     frames = frames[None] if frames.ndim == 2 else frames
     half = int(ds.get("MaximumFractionalValue", 1)) / 2 if ds.get("SegmentationType") == "FRACTIONAL" else 0.5
     shared = ds.SharedFunctionalGroupsSequence[0]
-    areas: dict[int, dict[int, float]] = {number: defaultdict(float) for number in wanted}
     for frame, groups in zip(frames, ds.PerFrameFunctionalGroupsSequence, strict=True):
-        index = locate(*_frame_source(groups, shared))
-        if index is None:
-            continue
-        measures = (groups.get("PixelMeasuresSequence") or shared.PixelMeasuresSequence)[0]
-        pixel_mm2 = float(measures.PixelSpacing[0]) * float(measures.PixelSpacing[1])
         labelled = ds.get("SegmentationType") == "LABELMAP"
         for number in wanted if labelled else [_segment_number(groups, shared)]:
             if number in wanted:
-                inside = frame == number if labelled else frame >= half
-                areas[number][index] += float(inside.sum()) * pixel_mm2
-    for number, (match, name) in wanted.items():
-        yield match, name, areas[number]
+                yield groups, number, frame == number if labelled else frame >= half
 
 
 def _segment_number(groups: pydicom.Dataset, shared: pydicom.Dataset) -> int:

@@ -207,6 +207,7 @@ def _from_night(house: TrainingHouse, member: Member, cache: SliceCache) -> Cach
 
 def _from_pacs(house: TrainingHouse, member: Member, stack: bool) -> Cached:
     from gtr_batch.preprocess import prepare_all_for_locator, prepare_volume, read_series
+    from gtr_batch.preprocess.outline import lesion_on_grid
 
     contract = house.champion.contract
     with _scratch(house.config.training.folder) as folder:
@@ -216,9 +217,25 @@ def _from_pacs(house: TrainingHouse, member: Member, stack: bool) -> Cached:
         house.archive.retrieve(member.study_uid, member.series_uid, expected, folder)
         volume = read_series(folder, expected)
         key = volume.index(member.slices[1])
-        slices, _ = prepare_volume(volume, key, contract, member.key_slice_source)
+        slices, geometry = prepare_volume(volume, key, contract, member.key_slice_source)
+        lesion = lesion_on_grid(_segmentations(house, member, folder), geometry)
         whole = prepare_all_for_locator(volume, contract).astype(np.float16) if stack else None
-    return Cached(slices.astype(np.float16), None, whole, key if stack else -1)
+    return Cached(slices.astype(np.float16), lesion, whole, key if stack else -1)
+
+
+def _segmentations(house: TrainingHouse, member: Member, folder: Path) -> list[Path]:
+    """The study's segmentations, fetched; a help, so those that do not arrive are gone without."""
+    found: list[Path] = []
+    for series in house.archive.find_series(member.study_uid):
+        if series.modality == "SEG":
+            uids = [i.sop_instance_uid for i in house.archive.find_instances(member.study_uid, series.series_uid)]
+            place = folder / "SEG"
+            place.mkdir(exist_ok=True, mode=0o700)
+            try:
+                found += house.archive.retrieve(member.study_uid, series.series_uid, uids, place)
+            except RetrieveIncomplete:
+                continue
+    return found
 
 
 @contextmanager
