@@ -1,0 +1,87 @@
+"""One case as the audit sees it: what was staged, what is known of the scan, and what pathology said later, if it did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from enum import StrEnum
+from typing import Any
+
+from attrs import field, frozen
+
+from gtr_batch.domain.staging import TStage
+
+
+class Classification(StrEnum):
+    """Pathology before any treatment (pT) or after neoadjuvant treatment (ypT); never mixed."""
+
+    PT = "pT"
+    YPT = "ypT"
+
+
+@frozen
+class Surgery:
+    """The first operation after the staged CT. Not reported yet: `reported_on` and what follows are None."""
+
+    operated_on: date
+    reported_on: date | None = None
+    classification: Classification | None = None
+    t_category: str | None = None  # as pathology wrote it: T0, Tis, T1a, ..., T4b
+    t_stage: TStage | None = None  # None for T0 and Tis
+
+
+@frozen
+class Read:
+    """What people said of the study."""
+
+    read_on: date
+    radiologist_ct: TStage | None = None
+    endosonographer_ut: TStage | None = None
+    with_ai: bool | None = None  # read on or after the day that the AI result was delivered; None: cannot be told
+
+
+@frozen
+class AuditCase:
+    """A case that a model staged, or that was refused. Nothing in it names a person.
+
+    `facts` are the series' as validation measured them (``manufacturer``, ``model``, ``kernel``, ``kernel_kind``, ``kvp``,
+    ``thickness_mm``, ``pixel_spacing_mm``, ``contrast_agent``, ``slices``, ``spacing_mm``, ``coverage_mm``, ``air_hu``,
+    ``tissue_share``, ``aorta_hu``, ``liver_hu``, dose where present); empty where intake refused the study.
+    """
+
+    case_id: str
+    subject: str  # keyed digest of the patient
+    night: date
+    study_on: date
+    model_version: str = ""
+    refusal: str = ""  # code; empty: staged
+    failed: bool = False  # neither staged nor refused: it broke
+    t_stage: TStage | None = None  # the vote
+    probabilities: tuple[float, float, float, float] | None = None  # mean calibrated, T1..T4
+    slice_stages: tuple[TStage, ...] = ()  # below, key, above
+    flags: tuple[str, ...] = ()
+    key_slice_source: str = ""
+    nomogram: tuple[float, float, float, float] | None = None
+    features: tuple[float, ...] | None = field(default=None, repr=False)  # penultimate, of the key slice
+    facts: Mapping[str, Any] = field(factory=dict, repr=False)
+    sex: str = "unknown"  # female | male | other | unknown
+    age_years: int | None = None
+    location: str | None = None  # lower | middle | upper third of the stomach
+    differentiation: str | None = None
+    lauren: str | None = None
+    tumour_size_cm: float | None = None
+    delivered_on: date | None = None
+    surgery: Surgery | None = None
+    read: Read | None = None
+
+    @property
+    def month(self) -> str:
+        """Staging month, ``2026-03``."""
+        return f"{self.night:%Y-%m}"
+
+    def pathology(self, until: date, kind: Classification = Classification.PT) -> TStage | None:
+        """The pathological stage of one kind, as far as it had been reported by the end of `until`."""
+        surgery = self.surgery
+        if surgery is None or surgery.classification is not kind or surgery.reported_on is None:
+            return None
+        return surgery.t_stage if surgery.reported_on <= until else None
