@@ -10,6 +10,9 @@ fails alone, and its state is in the case book. A shard flows to its end without
 others. **The colour of the run** is decided by `close_night` alone: red when cases failed beyond the night's
 tolerance, or when the night's cases could not be found out; its log names them.
 
+**`shadow`** lets models in shadow stage the same slices beside the champion. Nothing waits for it but the night's
+summary, which shows how far they agree; its faults never colour the night.
+
 **To run a night again**, trigger with the parameter `night` (or `airflow dags trigger nightly_staging --conf
 '{"night": "2026-03-01"}'`). Finished cases are left alone, and nothing is sent to the PACS twice.
 """
@@ -108,6 +111,15 @@ def deliver(shard: list[str]) -> list[str]:
     return _in_the_night("deliver", shard)
 
 
+@task(**SHARD, pool="gpu", retries=0, execution_timeout=timedelta(hours=1))
+def shadow(shard: list[str]) -> None:
+    """Stage the same slices with every challenger in shadow; nothing of it leaves the house."""
+    from gtr_batch import night as steps
+
+    with hospital() as house:
+        steps.shadow(house, tonight(), shard)
+
+
 @task(trigger_rule="all_done", on_failure_callback=TellOperations())
 def close_night(shards: list[list[str]] | None) -> dict:
     """Decide the colour of the night and write its summary; `shards` is None where intake did not end well."""
@@ -144,7 +156,7 @@ def hand_over(shard: list[str]) -> None:
 
 @task_group(prefix_group_id=False)
 def work_through(shard: list[str]) -> None:
-    chain(prepare(shard), stage(shard), hand_over(shard))
+    chain(prepare(shard), stage(shard), [hand_over(shard), shadow(shard)])
 
 
 @dag(

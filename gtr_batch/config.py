@@ -186,6 +186,17 @@ class TrainingConfig:
 
 
 @frozen
+class GovernanceConfig:
+    """When a candidate may become the champion. Margins are shares: 0.05 of accuracy is 5 points."""
+
+    accuracy_margin: float = 0.05
+    kappa_margin: float = 0.03  # quadratic weighted kappa
+    t4_understaging_cap: float = 0.1  # share of T4 staged lower
+    shadow_nights: int = 0  # nights in shadow that the gate demands; 0: none
+    shadow_cases: int = 0  # cases in shadow that the gate demands
+
+
+@frozen
 class Config:
     """All settings."""
 
@@ -199,6 +210,7 @@ class Config:
     report: ReportConfig = field(factory=ReportConfig)
     night: NightConfig = field(factory=NightConfig)
     training: TrainingConfig = field(factory=TrainingConfig)
+    governance: GovernanceConfig = field(factory=GovernanceConfig)
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:

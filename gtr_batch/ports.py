@@ -77,6 +77,12 @@ class CaseBook(Protocol):
     def of_night(self, night: date) -> list[Case]:
         """All cases of a night, in a stable order."""
 
+    def night_model(self, night: date) -> str:
+        """Version of the model that a night was opened with last; empty where nobody opened it."""
+
+    def of_accessions(self, accession_numbers: Sequence[str]) -> list[Case]:
+        """All cases of these accession numbers, in a stable order."""
+
     def last_night(self) -> date | None:
         """The latest night that was opened."""
 
@@ -186,10 +192,22 @@ class ModelShelf(Protocol):
     """Where model artefacts lie."""
 
     def champion(self) -> Path:
-        """Folder of the artefact that stages tonight."""
+        """Folder of the artefact that stages tonight.
+
+        Raises
+        ------
+        ModelArtefactError
+            There is none: the champion was withdrawn without a successor, or its files are gone.
+        """
 
     def all(self) -> list[Path]:
         """Folders of all artefacts, champion first."""
+
+    def find(self, version: str) -> Path | None:
+        """Folder of a version; None where it is not known here, or was withdrawn."""
+
+    def challengers(self) -> list[str]:
+        """Versions that stage in shadow."""
 
 
 class CohortSource(Protocol):
@@ -278,6 +296,62 @@ class ModelRegistry(Protocol):
 
     def save_notice(self, withdrawn_uid: str, version: str, notice_uid: str) -> None:
         """Note which withdrawal notice supersedes a report; the same again changes nothing."""
+
+
+class SettingsBook(Protocol):
+    """The history of governed settings (`gtr_batch.domain.rules`), and under which of them a night was opened."""
+
+    def current(self) -> Mapping[str, Any]:
+        """Values that the history holds now, by ``room.name``; what it does not hold, the file says."""
+
+    def set(self, name: str, value: Any, *, by: str, why: str) -> None:
+        """Change a setting; None gives it back to the file."""
+
+    def history(self) -> Sequence[Mapping[str, Any]]:
+        """Every change, oldest first: ``name``, ``value``, ``by_whom``, ``why``, ``at``."""
+
+    def note_opening(self, night: date, model_version: str, digest: str, settings: Mapping[str, Any]) -> None:
+        """Note by which model and under which settings a night begins (or begins again)."""
+
+    def openings(self, night: date) -> Sequence[Mapping[str, Any]]:
+        """Each time a night was begun, oldest first: ``at``, ``model_version``, ``settings_digest``."""
+
+    def snapshot(self, digest: str) -> Mapping[str, Any]:
+        """The settings behind a digest; KeyError where no night was opened under it."""
+
+    def made_under(self, case_id: str) -> Mapping[str, Any] | None:
+        """Under which opening a case's result was made."""
+
+
+class ShadowBook(Protocol):
+    """What challengers said of the cases that the champion staged, apart from every result."""
+
+    def save(
+        self,
+        case_id: str,
+        champion: CaseStaging,
+        challenger: CaseStaging,
+        features: np.ndarray,
+        logits: np.ndarray,
+        *,
+        own_preparation: bool = False,
+    ) -> None:
+        """Upsert what a challenger said of a case: key slice's features (D,), logits of the slices (3, 4)."""
+
+    def save_error(self, case_id: str, champion: CaseStaging, model_version: str, error: str) -> None:
+        """Upsert why a challenger could not stage a case; no PHI."""
+
+    def done(self, case_ids: Sequence[str], model_version: str) -> frozenset[str]:
+        """Which of these cases a challenger has staged already."""
+
+    def of_night(self, night: date) -> Sequence[Mapping[str, Any]]:
+        """``model_version``, ``champion_version``, ``case_id``, ``night``, ``t_stage``, ``champion_stage``, ``error``.
+
+        In the order of versions, then cases.
+        """
+
+    def of_model(self, model_version: str) -> Sequence[Mapping[str, Any]]:
+        """The same, and ``probabilities``, for all nights of one challenger."""
 
 
 class Clock(Protocol):

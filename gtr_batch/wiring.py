@@ -28,7 +28,7 @@ class SystemClock:
 
 @frozen
 class FolderShelf:
-    """Artefacts in folders: the champion where the settings say, others beside it."""
+    """Artefacts in folders, without a registry: the champion where the settings say, others beside it."""
 
     folder: Path
 
@@ -40,6 +40,16 @@ class FolderShelf:
         """All artefacts, champion first."""
         beside = sorted(p.parent for p in self.folder.parent.glob("*/manifest.json") if p.parent != self.folder)
         return [self.folder, *beside]
+
+    def find(self, version: str) -> Path | None:
+        """Folder of a version."""
+        from gtr_batch.stage import read_version
+
+        return next((folder for folder in self.all() if read_version(folder) == version), None)
+
+    def challengers(self) -> list[str]:
+        """Nothing stages in shadow where there is no registry."""
+        return []
 
 
 @contextmanager
@@ -56,7 +66,11 @@ def open_house(
         The settings are wrong.
     """
     from gtr_batch.db import Database, PostgresCaseBook, PostgresClinicalSource
+    from gtr_batch.db.registry import PostgresRegistry
+    from gtr_batch.db.settings import PostgresSettings
+    from gtr_batch.db.shadow import PostgresShadows
     from gtr_batch.files import LocalFileStore
+    from gtr_batch.governance.shelf import RegistryShelf
     from gtr_batch.pacs import Pacs
 
     config = config or load(environ=environ)
@@ -68,8 +82,10 @@ def open_house(
             book=PostgresCaseBook(database),
             clinical=PostgresClinicalSource(database),
             files=LocalFileStore(config.files.root),
-            shelf=FolderShelf(config.stage.artefact),
+            shelf=RegistryShelf(PostgresRegistry(database), config.stage.artefact),
             clock=SystemClock(),
+            settings=PostgresSettings(database),
+            shadows=PostgresShadows(database),
         )
         if tell is not None:
             house.tell = tell

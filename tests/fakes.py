@@ -36,7 +36,14 @@ class FakeCaseBook:
         self.commitments: dict[str, tuple[Commitment, frozenset[str]]] = {}
 
     def open_night(self, night: date, model_version: str) -> None:
-        self._nights.setdefault(night, {})
+        self._nights.setdefault(night, {})["model_version"] = model_version
+
+    def night_model(self, night: date) -> str:
+        return self._nights.get(night, {}).get("model_version", "")
+
+    def of_accessions(self, accession_numbers: Sequence[str]) -> list[Case]:
+        cases = [c for c in self._cases.values() if c.accession_number and c.accession_number in accession_numbers]
+        return sorted(cases, key=lambda c: (c.night, c.study_uid, c.series_uid, c.case_id))
 
     def close_night(self, night: date, summary: Mapping[str, Any]) -> None:
         self._nights.setdefault(night, {})["summary"] = _plain(summary)

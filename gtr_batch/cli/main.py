@@ -68,6 +68,8 @@ def night(
                     step(house, when, shard)
                 except CasesToRetry as error:  # noted in the case book; close_night decides the colour
                     err.print(f"[yellow]{error}[/]", highlight=False)
+        for shard in shards:
+            steps.shadow(house, when, shard)
         try:
             summary: dict[str, Any] = steps.close_night(house, when)
         finally:

@@ -38,6 +38,18 @@ class PostgresCaseBook(CaseResults):
             row = tx.one(_cases()["night_summary"], night=night)
         return row["summary"] if row else None
 
+    def night_model(self, night: date) -> str:
+        """Version of the model that a night was opened with last; empty where nobody opened it."""
+        with self._database.transaction("night_model") as tx:
+            row = tx.one(_cases()["night_model"], night=night)
+        return row["model_version"] if row else ""
+
+    def of_accessions(self, accession_numbers: Sequence[str]) -> list[Case]:
+        """All cases of these accession numbers, by night, then by study and series."""
+        with self._database.transaction("of_accessions") as tx:
+            found = tx.all(_cases()["of_accessions"], accession_numbers=list(accession_numbers))
+        return [rows.case_of(row) for row in found]
+
     def last_night(self) -> date | None:
         """The latest night that was opened."""
         with self._database.transaction("last_night") as tx:

@@ -1,4 +1,4 @@
-"""One case as the audit sees it: what was staged, what is known of the scan, and what pathology said later, if it did."""
+"""One case as the audit sees it: what was staged, what is known of the scan, and what pathology said later."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Read:
 class AuditCase:
     """A case that a model staged, or that was refused. Nothing in it names a person.
 
-    `facts` are the series' as validation measured them (``manufacturer``, ``model``, ``kernel``, ``kernel_kind``, ``kvp``,
-    ``thickness_mm``, ``pixel_spacing_mm``, ``contrast_agent``, ``slices``, ``spacing_mm``, ``coverage_mm``, ``air_hu``,
-    ``tissue_share``, ``aorta_hu``, ``liver_hu``, dose where present); empty where intake refused the study.
+    `facts` are the series' as validation measured them (``manufacturer``, ``model``, ``kernel``, ``kernel_kind``,
+    ``kvp``, ``thickness_mm``, ``pixel_spacing_mm``, ``contrast_agent``, ``slices``, ``spacing_mm``, ``coverage_mm``,
+    ``air_hu``, ``tissue_share``, ``aorta_hu``, ``liver_hu``, dose where present); empty where intake refused the study.
     """
 
     case_id: str

@@ -79,7 +79,7 @@ def promote(registry: ModelRegistry, version: str, approval: Approval, *, withou
             f"{approval.by} was shown {_short(approval.champion)} as the champion to be replaced, by now it is "
             f"{_short(champion)}; nothing is changed. Look again, then decide again"
         )
-    _gate_passed(registry, version, champion, without_gate)
+    gate_passed(registry, version, champion, without_gate=without_gate)
     check_registered(registry, version)
     changes = [Change(champion, "promote", CHAMPION, RETIRED)] if champion else []
     changes.append(Change(version, "promote", model["state"], CHAMPION))
@@ -141,7 +141,8 @@ def before(registry: ModelRegistry) -> str | None:
     return next((v for v in reversed(below) if v != champion and registry.state(v) == RETIRED), None)
 
 
-def _gate_passed(registry: ModelRegistry, version: str, champion: str | None, without_gate: bool) -> None:
+def gate_passed(registry: ModelRegistry, version: str, champion: str | None, *, without_gate: bool = False) -> None:
+    """Refuse a version that the gate did not pass against this champion."""
     gate: Mapping[str, Any] = registry.document(version, "gate") or {}
     verdict = str(gate.get("verdict", "")) or "none"
     against = gate.get("champion")

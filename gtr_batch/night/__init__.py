@@ -8,6 +8,7 @@ run stopped.
 from gtr_batch.night.close import close_night, housekeeping
 from gtr_batch.night.found import intake, query_pacs
 from gtr_batch.night.house import House, night_window
+from gtr_batch.night.shadow import shadow
 from gtr_batch.night.steps import deliver, nomogram, preprocess, report, retrieve, stage, validate
 
 # The rooms a shard goes through, in order.
@@ -26,6 +27,7 @@ __all__ = [
     "query_pacs",
     "report",
     "retrieve",
+    "shadow",
     "stage",
     "validate",
 ]

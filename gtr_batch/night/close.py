@@ -7,8 +7,11 @@ from collections import Counter
 from datetime import date, timedelta
 from typing import Any
 
+import numpy as np
+
 from gtr_batch.domain.case import Case, CaseState, Step
-from gtr_batch.errors import NightFailed
+from gtr_batch.domain.staging import TStage
+from gtr_batch.errors import GtrError, NightFailed
 from gtr_batch.logs import get_logger
 from gtr_batch.night.house import House, write_json
 
@@ -22,7 +25,8 @@ def close_night(house: House, night: date) -> dict[str, Any]:
     -------
     dict
         ``night``, ``cases``, ``states`` (counts), ``stages`` (counts), ``refusals`` (counts by code), ``failed``
-        (case id -> error), ``intake`` (counts and errors by study UID). No PHI.
+        (case id -> error), ``intake`` (counts and errors by study UID), ``shadow`` (each challenger's agreement with
+        the champion). No PHI.
 
     Raises
     ------
@@ -35,11 +39,11 @@ def close_night(house: House, night: date) -> dict[str, Any]:
     write_json(house.files.night_folder(night, "summary") / "night.json", summary)
     get_logger("close_night").info("night.closed", night=str(night), **summary["states"])
     failed = {**summary["failed"], **summary["intake"].get("errors", {})}
-    if len(failed) > house.config.night.failure_tolerance:
+    if len(failed) > house.rules.night.failure_tolerance:
         named = "; ".join(f"{key}: {error}" for key, error in list(failed.items())[:10])
         raise NightFailed(
             f"night {night}: {len(failed)} of {len(cases)} cases failed, "
-            f"{house.config.night.failure_tolerance} tolerated: {named}. "
+            f"{house.rules.night.failure_tolerance} tolerated: {named}. "
             f"Mend the cause, then run the night again: finished cases are left alone"
         )
     return summary
@@ -61,14 +65,35 @@ def summarise(house: House, night: date, cases: list[Case]) -> dict[str, Any]:
         intake = {"errors": {"intake": "did not finish"}}
     return {
         "night": str(night),
-        "model_version": house.model_version,
+        "model_version": house.book.night_model(night) or house.model_version,
         "cases": len(cases),
         "states": dict(Counter(str(c.state) for c in cases)),
         "stages": dict(Counter(str(s.t_stage) for s in stagings if s)),
         "refusals": dict(Counter(str(c.refusal.code) for c in cases if c.refusal)),
         "failed": failed,
         "intake": intake,
+        "shadow": _shadow(house, night),
     }
+
+
+def _shadow(house: House, night: date) -> dict[str, Any]:
+    """Agreement of each challenger with the champion; what goes wrong here never touches the night."""
+    from gtr_batch.metrics.agreement import agreement
+
+    if house.shadows is None:
+        return {}
+    try:
+        rows = house.shadows.of_night(night)
+    except GtrError as err:
+        return {"error": f"{type(err).__name__}: {err}"}
+    found: dict[str, Any] = {}
+    for version in dict.fromkeys(row["model_version"] for row in rows):
+        mine = [row for row in rows if row["model_version"] == version]
+        both = [(TStage(r["champion_stage"]).position, TStage(r["t_stage"]).position) for r in mine if r["t_stage"]]
+        table = np.array(both, int).reshape(-1, 2)
+        errors = {str(row["case_id"]): row["error"] for row in mine if row["error"]}
+        found[version] = {**agreement(table[:, 0], table[:, 1]), "errors": errors}
+    return found
 
 
 def housekeeping(house: House, today: date) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from gtr_batch import intake as room
 from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.identifiers import Uid, case_id
 from gtr_batch.domain.refusal import Refusal, RefusalCode
+from gtr_batch.domain.rules import digest_of_settings, governed
 from gtr_batch.domain.series import SeriesEvidence, SeriesRecord, StudyRecord
 from gtr_batch.errors import CaseRejected, TransientError
 from gtr_batch.logs import get_logger
@@ -21,7 +22,10 @@ from gtr_batch.night.house import House, night_window, write_json
 
 def query_pacs(house: House, night: date) -> list[str]:
     """Ask the PACS for the CT studies of the night's window and note them; returns their Study Instance UIDs."""
-    house.book.open_night(night, house.model_version)
+    model, settings = house.model_of(night), governed(house.rules)
+    house.book.open_night(night, model)
+    if house.settings is not None:
+        house.settings.note_opening(night, model, digest_of_settings(settings), settings)
     studies = house.archive.find_studies(*night_window(house.config, night))
     folder = house.files.night_folder(night, Step.PACS)
     write_json(folder / "studies.json", [_plain(study) for study in studies])
@@ -79,7 +83,7 @@ def _one_study(house: House, night: date, study: StudyRecord, ambiguous: Refusal
         return ""
     on = study.study_at.date() if study.study_at else night
     facts = house.clinical.facts(study.patient_id, study.study_uid, on)
-    if facts is None and not house.config.intake.refuse_without_ehr:
+    if facts is None and not house.rules.intake.refuse_without_ehr:
         return "unknown_patients"
     refusal = room.judge_patient(facts)
     if refusal is not None:
@@ -98,7 +102,7 @@ def _one_study(house: House, night: date, study: StudyRecord, ambiguous: Refusal
         series_uid=selection.series_uid,
         expected_sop_uids=expected,
     )
-    if house.book.staged_before([case.series_uid], house.model_version):
+    if house.book.staged_before([case.series_uid], house.model_of(night)):
         return "already_staged"
     house.book.record([case])
     house.files.write_json(night, case.case_id, Step.INTAKE, "selection", _as_json(selection))
@@ -112,7 +116,7 @@ def _select(house: House, night: date, study: StudyRecord) -> tuple[Any, tuple[s
         found = house.archive.find_instances(study.study_uid, series.series_uid)
         instances[series.series_uid] = tuple(i.sop_instance_uid for i in found)
         evidence.append(_probe(house, night, study, series, found))
-    selection = room.select_portal_venous(evidence, house.config.validate)
+    selection = room.select_portal_venous(evidence, house.rules.validate)
     return selection, instances.get(selection.series_uid or "", ())
 
 
@@ -134,7 +138,7 @@ def _has_work(house: House, case: Case) -> bool:
     """Whether a step may still have to do something: not committed, or refused and the refusal not written back yet."""
     if case.state is not CaseState.REFUSED:
         return case.state is not CaseState.COMMITTED
-    if not (house.config.report.refusal_sr and case.series_uid):
+    if not (house.rules.report.refusal_sr and case.series_uid):
         return False
     written = {o.sop_instance_uid for o in house.book.objects(case.case_id)}
     return not written or not written <= house.book.stored(case.case_id)

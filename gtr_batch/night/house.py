@@ -13,7 +13,18 @@ from attrs import define, field
 
 from gtr_batch.config import Config
 from gtr_batch.domain.case import Step
-from gtr_batch.ports import CaseBook, ClinicalSource, Clock, FileStore, ImageArchive, ModelShelf
+from gtr_batch.domain.rules import ruled
+from gtr_batch.errors import GovernanceRefused
+from gtr_batch.ports import (
+    CaseBook,
+    ClinicalSource,
+    Clock,
+    FileStore,
+    ImageArchive,
+    ModelShelf,
+    SettingsBook,
+    ShadowBook,
+)
 
 Tell = Callable[[Step, int, int], None]  # step, done, total
 
@@ -34,15 +45,19 @@ class House:
     shelf: ModelShelf
     clock: Clock
     tell: Tell = field(default=_silence)
+    settings: SettingsBook | None = None
+    shadows: ShadowBook | None = None
+    _loaded: dict[str, Any] = field(factory=dict, init=False)
+
+    @cached_property
+    def rules(self) -> Config:
+        """The settings with the governed ones as their history has them; the file's where there is no history."""
+        return self.config if self.settings is None else ruled(self.config, self.settings.current())
 
     @cached_property
     def artefact(self) -> Any:
         """The champion, loaded and checked once per process (`gtr_batch.stage.artefact.Artefact`)."""
-        from gtr_batch.stage import choose_device, load_artefact
-
-        return load_artefact(
-            self.shelf.champion(), device=choose_device(self.config.stage.device, self.config.stage.threads)
-        )
+        return self._load(self.shelf.champion())
 
     @cached_property
     def model_version(self) -> str:
@@ -50,6 +65,46 @@ class House:
         from gtr_batch.stage import read_version
 
         return str(read_version(self.shelf.champion()))
+
+    def model_of(self, night: date) -> str:
+        """Version that stages a night: the one that it was opened with, while that may stage; else the champion.
+
+        So a promotion in the middle of a night, or before a night is run again, never mixes two models in one night.
+        """
+        opened_with = self.book.night_model(night)
+        return opened_with if opened_with and self.shelf.find(opened_with) else self.model_version
+
+    def artefact_of(self, night: date) -> Any:
+        """The model that stages a night, loaded and checked once per process."""
+        return self.artefact_by(self.model_of(night))
+
+    def artefact_by(self, version: str) -> Any:
+        """A model by its version, loaded and checked once per process.
+
+        Raises
+        ------
+        GovernanceRefused
+            It is not on the shelf any more, or was withdrawn.
+        """
+        folder = self.folder_of(version)
+        if version not in self._loaded:
+            self._loaded[version] = self._load(folder)
+        return self._loaded[version]
+
+    def folder_of(self, version: str) -> Path:
+        """Folder of a model that may still be used; raises as `artefact_by`, and loads nothing."""
+        folder = self.shelf.find(version)
+        if folder is None:
+            raise GovernanceRefused(
+                f"model {version[:12]} was withdrawn, or is not on the shelf any more: what it staged is not used. "
+                f"Replay the case with another model (`gtr restage`)"
+            )
+        return folder
+
+    def _load(self, folder: Path) -> Any:
+        from gtr_batch.stage import choose_device, load_artefact
+
+        return load_artefact(folder, device=choose_device(self.config.stage.device, self.config.stage.threads))
 
 
 def night_window(config: Config, night: date) -> tuple[datetime, datetime]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import date
 from functools import partial
@@ -13,8 +14,8 @@ import attrs
 from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
-from gtr_batch.domain.staging import Flag
-from gtr_batch.errors import CaseRejected, RetrieveIncomplete
+from gtr_batch.domain.staging import CaseStaging, Flag
+from gtr_batch.errors import CaseRejected, GtrError, RetrieveIncomplete
 from gtr_batch.night.house import House
 from gtr_batch.night.runner import Detail, Shard
 
@@ -36,7 +37,7 @@ def _retrieve(house: House, case: Case) -> Detail:
     except RetrieveIncomplete as err:
         before = [e for e in house.book.events(case.case_id) if e["state"] == CaseState.FAILED]
         tries = 1 + sum(e["detail"].get("error", "").startswith(RetrieveIncomplete.__name__) for e in before)
-        if tries < house.config.night.retrieve_attempts:
+        if tries < house.rules.night.retrieve_attempts:
             raise
         raise CaseRejected("series_incomplete", f"{err} (after {tries} attempts)", {"attempts": tries}) from err
     for series in house.archive.find_series(case.study_uid):
@@ -63,7 +64,7 @@ def validate(house: House, night: date, shard: Sequence[str]) -> list[str]:
         CaseFiles(c.case_id, house.files.folder(c.night, c.case_id, Step.RETRIEVE), c.expected_sop_uids)
         for c in work.cases
     ]
-    verdicts = validate_shard(files, house.config.validate, house.files.night_folder(night, "data_docs"))
+    verdicts = validate_shard(files, house.rules.validate, house.files.night_folder(night, "data_docs"))
 
     def judge(case: Case) -> Detail:
         verdict = verdicts[case.case_id]
@@ -86,7 +87,7 @@ def _preprocess(house: House, case: Case) -> Detail:
     from gtr_batch.preprocess.outline import lesion_on_grid
     from gtr_batch.stage import slice_scores
 
-    artefact = house.artefact
+    artefact = house.artefact_of(case.night)
     contract = artefact.manifest.contract
     folder = house.files.folder(case.night, case.case_id, Step.RETRIEVE)
     volume = read_series(folder, case.expected_sop_uids)
@@ -107,7 +108,7 @@ def _preprocess(house: House, case: Case) -> Detail:
     lesion = lesion_on_grid(sorted((folder / "SEG").glob("*.dcm")), geometry)
     arrays = {"slices": slices} if lesion is None else {"slices": slices, "lesion": lesion}
     house.files.write_arrays(case.night, case.case_id, Step.PREPROCESS, "prepared", arrays)
-    house.files.write_json(case.night, case.case_id, Step.PREPROCESS, "contract", attrs.asdict(contract))
+    house.files.write_json(case.night, case.case_id, Step.PREPROCESS, "contract", contract_json(contract))
     house.files.write_json(case.night, case.case_id, Step.PREPROCESS, "geometry", geometry.to_json())
     return {"key_slice_source": str(key.source), "key_slice_detail": list(key.detail)}
 
@@ -120,20 +121,28 @@ def stage(house: House, night: date, shard: Sequence[str]) -> list[str]:
     work = Shard(house, Step.STAGE, shard)
     if not work.cases:
         return work.finish()
-    inputs, geometries = {}, {}
+    artefact, inputs, geometries, broken = house.artefact_of(night), {}, {}, {}
     for case in work.cases:
         at = (case.night, case.case_id, Step.PREPROCESS)
+        try:
+            if house.files.read_json(*at, "contract") != contract_json(artefact.manifest.contract):
+                _preprocess(house, case)  # the night was begun anew with another model, which wants its own slices
+        except GtrError as err:
+            broken[case.case_id] = err
+            continue
         inputs[case.case_id] = house.files.read_arrays(*at, "prepared")["slices"]
         geometries[case.case_id] = PreparedGeometry.from_json(house.files.read_json(*at, "geometry"))
     staged = stage_shard(
-        house.artefact,
+        artefact,
         inputs,
         geometries,
-        forward=GradCamForward(house.artefact.network),
+        forward=GradCamForward(artefact.network),
         batch_cases=house.config.stage.batch_cases,
     )
 
     def keep(case: Case) -> Detail:
+        if case.case_id in broken:
+            raise broken[case.case_id]
         outcome = staged[case.case_id]
         if isinstance(outcome, CaseRejected):
             raise outcome
@@ -170,7 +179,7 @@ def nomogram(house: House, night: date, shard: Sequence[str]) -> list[str]:
 def _nomogram(house: House, case: Case) -> Detail:
     from gtr_batch.nomogram import rad_score, score
 
-    manifest = house.artefact.manifest
+    manifest = house.artefact_by(_staging(house, case).model_version).manifest
     features = house.files.read_arrays(case.night, case.case_id, Step.STAGE, "features")["features"]
     facts = house.clinical.facts(case.patient_id, case.study_uid, _on(case))
     covariates = facts.covariates if facts else Covariates()
@@ -182,9 +191,7 @@ def _nomogram(house: House, case: Case) -> Detail:
 
 def _flag(house: House, case: Case, answer: Any) -> None:
     """Add to the staging what only the nomogram knows."""
-    staging = house.book.staging(case.case_id)
-    assert staging is not None  # a case is only scored after it was staged
-    extra = []
+    staging, extra = _staging(house, case), []
     if answer.missing:
         extra.append(Flag.MISSING_COVARIATES)
     if answer.probabilities.most_likely is not staging.t_stage:
@@ -207,14 +214,14 @@ def _report(house: House, case: Case) -> Detail:
     from gtr_batch.preprocess import read_series
     from gtr_batch.report import write_case
 
-    staging, score = house.book.staging(case.case_id), house.book.score(case.case_id)
-    assert staging is not None  # a case is only reported after it was staged
+    staging, score = _staging(house, case), house.book.score(case.case_id)
+    manifest = house.artefact_by(staging.model_version).manifest
     geometry = PreparedGeometry.from_json(house.files.read_json(case.night, case.case_id, Step.PREPROCESS, "geometry"))
     heat = house.files.read_arrays(case.night, case.case_id, Step.EXPLAIN, "heat")["heat"]
     source = house.files.folder(case.night, case.case_id, Step.RETRIEVE)
     key = ROLES.index("key")
     hu = read_series(source, [geometry.sop_instance_uids[key]]).hu()[0]
-    overlay = overlay_rgb(hu, heat[key], staging, house.artefact.manifest)
+    overlay = overlay_rgb(hu, heat[key], staging, manifest)
     facts = house.clinical.facts(case.patient_id, case.study_uid, _on(case))
     objects = write_case(
         house.files.folder(case.night, case.case_id, Step.REPORT),
@@ -226,8 +233,8 @@ def _report(house: House, case: Case) -> Detail:
         geometry=geometry,
         heat=heat,
         overlay=overlay,
-        manifest=house.artefact.manifest,
-        config=house.config.report,
+        manifest=manifest,
+        config=house.rules.report,
         previous=house.book.objects(case.case_id),
     )
     house.book.save_objects(case.case_id, objects)
@@ -235,7 +242,7 @@ def _report(house: House, case: Case) -> Detail:
 
 
 def _refused(house: House, shard: Sequence[str]) -> list[Case]:
-    if not house.config.report.refusal_sr:
+    if not house.rules.report.refusal_sr:
         return []
     return [case for case in house.book.select(shard) if case.state is CaseState.REFUSED]
 
@@ -251,9 +258,9 @@ def _refusal_report(house: House, case: Case) -> None:
         case=case,
         refusal=case.refusal,
         source_file=sources[0],
-        manifest=house.artefact.manifest,
-        config=house.config.report,
-        model_version=house.model_version,
+        manifest=house.artefact_of(case.night).manifest,
+        config=house.rules.report,
+        model_version=house.model_of(case.night),
     )
     house.book.save_objects(case.case_id, objects)
 
@@ -271,6 +278,8 @@ def _deliver(house: House, case: Case) -> Detail:
     from gtr_batch.deliver import deliver_case
 
     book, pacs = house.book, house.config.pacs
+    if case.state is not CaseState.REFUSED:
+        house.folder_of(_staging(house, case).model_version)  # a model withdrawn meanwhile sends nothing
     outcome = deliver_case(
         house.archive,
         case,
@@ -284,6 +293,17 @@ def _deliver(house: House, case: Case) -> Detail:
         on_stored=lambda: book.advance(case.case_id, CaseState.STORED) if case.state is not CaseState.REFUSED else None,
     )
     return {"sent": outcome.sent, "flags": [str(f) for f in outcome.flags]}
+
+
+def contract_json(contract: Any) -> Any:
+    """A preprocessing contract as it stands in a case's files: two that are equal here want the same slices."""
+    return json.loads(json.dumps(attrs.asdict(contract)))
+
+
+def _staging(house: House, case: Case) -> CaseStaging:
+    staging = house.book.staging(case.case_id)
+    assert staging is not None  # a case is only scored, reported and sent after it was staged
+    return staging
 
 
 def _on(case: Case) -> date:

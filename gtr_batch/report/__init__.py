@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from gtr_batch.report.case_report import write_case, write_refusal
+from gtr_batch.report.withdrawal_report import write_withdrawal
 
-__all__ = ["write_case", "write_refusal"]
+__all__ = ["write_case", "write_refusal", "write_withdrawal"]

@@ -92,6 +92,8 @@ NOMOGRAM_POINTS: Mapping[str, Code] = MappingProxyType(
 
 # Ours: values
 AI_NOT_VERIFIED = own("ai_not_verified", NOT_VERIFIED)
+WITHDRAWN_RESULT = own("result_withdrawn", "Result of a withdrawn model")
+AI_WITHDRAWN = own("ai_withdrawn", "AI result - withdrawn, not to be used")
 ROLES: Mapping[str, Code] = MappingProxyType(
     {
         "below": own("slice_below", "Slice below the key slice"),

@@ -16,6 +16,15 @@ on conflict (night) do update set summary = excluded.summary, closed_at = exclud
 -- What close_night wrote.
 select summary from night where night = %(night)s;
 
+-- name: night_model(night)
+-- The model that a night was opened with last.
+select model_version from night where night = %(night)s;
+
+-- name: of_accessions(accession_numbers)
+-- All cases of these accession numbers.
+select * from staging_case where accession_number = any (%(accession_numbers)s) and accession_number <> ''
+order by night, study_uid collate "C", series_uid collate "C", case_id;
+
 -- name: last_night()
 -- The latest night.
 select max(night) as night from night;

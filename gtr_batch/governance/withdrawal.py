@@ -1,0 +1,226 @@
+"""Withdrawal: a model never stages again, and every report of it that a hospital still reads is superseded.
+
+Two steps, each of a person: the withdrawal itself, which takes effect at once, and the notices to the PACS, which
+somebody approves after having seen the list of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from gtr_batch.domain.case import Step
+from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.domain.lifecycle import CHAMPION, MAY_BECOME, WITHDRAWN, Change
+from gtr_batch.domain.model import ModelManifest
+from gtr_batch.errors import GovernanceRefused, GtrError
+from gtr_batch.governance.promotion import gate_passed
+from gtr_batch.governance.registry import answered_for, check_registered, known
+from gtr_batch.logs import get_logger
+from gtr_batch.night.house import House
+from gtr_batch.ports import ModelRegistry
+
+log = get_logger("governance")
+Progress = Callable[[int, int], None]
+
+
+def withdraw(
+    registry: ModelRegistry,
+    version: str,
+    *,
+    by: str,
+    why: str,
+    shown: str | None,
+    successor: str | None = None,
+    no_successor: bool = False,
+) -> None:
+    """Withdraw a model for good; where it is the champion, name who stages from now on, or say that nobody does.
+
+    Parameters
+    ----------
+    shown : str or None
+        The champion that the person was shown.
+    successor : str, optional
+        A model that was champion before, or that passed the gate against this champion.
+    no_successor : bool
+        Nights refuse to stage until somebody promotes a model.
+
+    Raises
+    ------
+    GovernanceRefused
+        Neither successor nor `no_successor`; a successor without a gate; the registry changed meanwhile. Nothing is
+        changed.
+    ModelArtefactError
+        The successor's files are gone or changed.
+    """
+    answered_for(by, why)
+    model = known(registry, version)
+    champion = registry.champion()
+    if champion != shown:
+        raise GovernanceRefused(
+            f"withdrawal of {version[:12]}: the champion is {_short(champion)} by now, shown was {_short(shown)}; "
+            f"nothing is changed. Look again, then decide again"
+        )
+    if WITHDRAWN not in MAY_BECOME[str(model["state"])]:
+        last = [e for e in registry.history(version) if e["to_state"] == WITHDRAWN][-1]
+        raise GovernanceRefused(
+            f"model {version[:12]} was withdrawn already, by {last['by_whom']} on {last['at']:%Y-%m-%d %H:%M} UTC; "
+            f"nothing is changed"
+        )
+    changes = [Change(version, "withdraw", str(model["state"]), WITHDRAWN)]
+    if model["state"] != CHAMPION:
+        if successor or no_successor:
+            raise GovernanceRefused(
+                f"model {version[:12]} is {model['state']}, not the champion: its withdrawal needs no word about a "
+                f"successor; nothing is changed"
+            )
+    elif bool(successor) == no_successor:
+        raise GovernanceRefused(
+            f"model {version[:12]} is the champion: name the model that stages from now on, or say that none does; "
+            f"nothing is changed"
+        )
+    elif successor:
+        changes.append(_successor(registry, successor, version))
+    registry.change(changes, champion=champion, by=by, why=why)
+    log.info("model.withdrawn", model_version=version, successor=successor or "", by=by)
+
+
+def _successor(registry: ModelRegistry, successor: str, withdrawn: str) -> Change:
+    if successor == withdrawn:
+        raise GovernanceRefused(f"model {withdrawn[:12]} cannot succeed itself; nothing is changed")
+    model = check_registered(registry, successor)
+    if CHAMPION not in MAY_BECOME[str(model["state"])]:
+        raise GovernanceRefused(f"model {successor[:12]} is {model['state']} and cannot stage; nothing is changed")
+    if not any(e["to_state"] == CHAMPION for e in registry.history(successor)):
+        gate_passed(registry, successor, withdrawn)
+    return Change(successor, "promote", str(model["state"]), CHAMPION)
+
+
+def affected(registry: ModelRegistry, version: str) -> list[Mapping[str, Any]]:
+    """Every structured report that a version produced.
+
+    Returns
+    -------
+    list of mapping
+        ``case_id``, ``night``, ``study_uid``, ``sop_instance_uid``, ``stored`` (the PACS has it), ``superseded`` (by
+        a later result of the case), ``notice_uid``, ``notice_stored``, and ``due``: a notice has yet to reach the PACS.
+    """
+    known(registry, version)
+    return [
+        {**row, "due": row["stored"] and not row["superseded"] and not row["notice_stored"]}
+        for row in registry.reports(version)
+    ]
+
+
+def send_notices(
+    house: House, registry: ModelRegistry, version: str, approved: Sequence[str], *, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Supersede the reports of a withdrawn model that a person approved, in the PACS.
+
+    Every notice is written, noted and delivered alone, so this can be cut off and run again: what the PACS has is not
+    sent twice.
+
+    Parameters
+    ----------
+    approved : sequence of str
+        SOP Instance UIDs of the reports, as the person was shown them.
+
+    Returns
+    -------
+    dict
+        ``sent`` (notices), ``already`` (were there), ``failed``: report UID -> sentence.
+
+    Raises
+    ------
+    GovernanceRefused
+        The model is not withdrawn, or what is due is not what was approved. Nothing is sent.
+    """
+    model = known(registry, version)
+    if model["state"] != WITHDRAWN:
+        raise GovernanceRefused(
+            f"model {version[:12]} is {model['state']}: its reports stand. Withdraw it first; nothing is sent"
+        )
+    rows = affected(registry, version)
+    due = [row for row in rows if row["due"]]
+    wanted = {row["sop_instance_uid"] for row in due}
+    known_rows = {row["sop_instance_uid"] for row in rows}
+    if not wanted <= set(approved) <= known_rows:
+        raise GovernanceRefused(
+            f"{len(wanted)} reports of model {version[:12]} are to be superseded by now, approved were "
+            f"{len(set(approved))}; nothing is sent. Look at the list again, then approve it"
+        )
+    at = [e for e in registry.history(version) if e["to_state"] == WITHDRAWN][-1]["at"]
+    local = at.astimezone(ZoneInfo(house.config.night.timezone)).replace(tzinfo=None, microsecond=0)
+    manifest = ModelManifest.from_json(model["manifest"])
+    failed: dict[str, str] = {}
+    for number, row in enumerate(due, 1):
+        try:
+            _supersede(house, registry, row, manifest=manifest, version=version, withdrawn_at=local)
+        except GtrError as err:
+            failed[row["sop_instance_uid"]] = f"{type(err).__name__}: {err}"
+            log.error("withdrawal.not_sent", case_id=row["case_id"], error=str(err))
+        if progress is not None:
+            progress(number, len(due))
+    return {"sent": len(due) - len(failed), "already": len(set(approved) - wanted), "failed": failed}
+
+
+def _supersede(
+    house: House,
+    registry: ModelRegistry,
+    row: Mapping[str, Any],
+    *,
+    manifest: ModelManifest,
+    version: str,
+    withdrawn_at: Any,
+) -> None:
+    from gtr_batch.deliver import deliver_case
+    from gtr_batch.report import write_withdrawal
+
+    case = house.book.get(row["case_id"])
+    folder = house.files.folder(case.night, case.case_id, Step.REPORT)
+    old = ReportObject(
+        ObjectKind.STRUCTURED_REPORT,
+        row["sop_class_uid"],
+        row["sop_instance_uid"],
+        row["series_uid"],
+        row["file"],
+        row["content_digest"],
+    )
+    notice = write_withdrawal(
+        folder,
+        case=case,
+        report_file=_report_file(house, row, folder),
+        superseded=old,
+        manifest=manifest,
+        model_version=version,
+        withdrawn_at=withdrawn_at,
+        config=house.rules.report,
+    )
+    house.book.save_objects(case.case_id, [notice])
+    registry.save_notice(old.sop_instance_uid, version, notice.sop_instance_uid)
+    deliver_case(
+        house.archive,
+        case,
+        [notice],
+        folder,
+        already_stored=house.book.stored(case.case_id),
+        commitment=house.config.pacs.commitment,
+        timeout_s=house.config.pacs.commitment_timeout_s,
+        save_receipts=lambda receipts: house.book.save_receipts(case.case_id, receipts),
+        save_commitment=lambda commitment, back: house.book.save_commitment(case.case_id, commitment, back),
+    )
+
+
+def _report_file(house: House, row: Mapping[str, Any], folder: Path) -> Path:
+    """The report itself: from the file store, or, where that was cleared, from the PACS that has it."""
+    path = folder / row["file"]
+    if path.is_file():
+        return path
+    found = house.archive.retrieve(row["study_uid"], row["series_uid"], [row["sop_instance_uid"]], folder)
+    return found[0]
+
+
+def _short(version: str | None) -> str:
+    return version[:12] if version else "none"
