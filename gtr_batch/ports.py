@@ -354,6 +354,22 @@ class ShadowBook(Protocol):
         """The same, and ``probabilities``, for all nights of one challenger."""
 
 
+class RestageBook(Protocol):
+    """Comparisons of replays, and who let their results go to the PACS."""
+
+    def save(self, digest: str, model_version: str, wanted: Mapping[str, Any], comparison: Mapping[str, Any]) -> None:
+        """Keep a comparison; the same again changes nothing."""
+
+    def get(self, digits: str) -> Mapping[str, Any] | None:
+        """``digest``, ``model_version``, ``wanted``, ``comparison``, ``made_at``; None where not one begins so."""
+
+    def approve(self, digest: str, *, by: str, why: str) -> None:
+        """Note who lets these results go to the PACS."""
+
+    def approvals(self, digest: str) -> Sequence[Mapping[str, Any]]:
+        """``by_whom``, ``why``, ``at``, oldest first."""
+
+
 class Clock(Protocol):
     """The wall clock, for what is truly about now: events, retention, deadlines. Never for choosing a night."""
 

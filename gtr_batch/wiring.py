@@ -11,6 +11,7 @@ from pathlib import Path
 from attrs import frozen
 
 from gtr_batch.config import Config, load
+from gtr_batch.governance.house import GovernanceHouse
 from gtr_batch.night.house import House, Tell
 from gtr_batch.ports import Progress
 from gtr_batch.training.house import Tell as TellTraining
@@ -92,6 +93,30 @@ def open_house(
         yield house
     finally:
         database.close()
+
+
+@contextmanager
+def open_governance(
+    config: Config | None = None, *, environ: Mapping[str, str] | None = None, tell: Tell | None = None
+) -> Iterator[GovernanceHouse]:
+    """Build what those who decide about models are given, and close it after; raises as `open_house`."""
+    from gtr_batch.db import Database
+    from gtr_batch.db.registry import PostgresRegistry
+    from gtr_batch.db.restages import PostgresRestages
+    from gtr_batch.files import LocalFileStore
+
+    config = config or load(environ=environ)
+    with open_house(config, tell=tell) as night:
+        database = Database(config.database)
+        try:
+            yield GovernanceHouse(
+                night=night,
+                registry=PostgresRegistry(database),
+                restages=PostgresRestages(database),
+                scratch=LocalFileStore(config.files.root / "restage"),
+            )
+        finally:
+            database.close()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gtr_batch import __version__, logs
-from gtr_batch.cli import demo, doctor, fit_nomogram, leaks, model, pacs, training
+from gtr_batch.cli import demo, doctor, fit_nomogram, leaks, model, pacs, restage, settings, training
 from gtr_batch.cli.shell import bars, err, out, parse_night, print_json, speaks_plainly, step_bars
 from gtr_batch.cli.table import show_night
 
@@ -25,6 +25,10 @@ app.add_typer(training.app, name="train")
 app.command("leak-check")(leaks.leak_check)
 app.command("fit-nomogram")(fit_nomogram.fit_nomogram)
 app.command("doctor")(doctor.doctor)
+app.command("restage")(restage.restage)
+app.add_typer(settings.app, name="settings")
+app.command("restage")(restage.restage)
+app.add_typer(settings.app, name="settings")
 
 Night = Annotated[str | None, typer.Option(help="The evening the night began, YYYY-MM-DD.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
@@ -129,8 +133,13 @@ def nomogram(
     else:
         from gtr_batch.config import load
         from gtr_batch.stage import read_manifest
+        from gtr_batch.wiring import open_house
 
-        table = read_manifest(load().stage.artefact)[0].nomogram
+        config = load()
+        with open_house(config) as house:
+            # Without a database there is no registry: then the artefact of the settings is asked.
+            folder = house.shelf.champion() if config.database.dsn else config.stage.artefact
+        table = read_manifest(folder)[0].nomogram
     answer = score(table, inputs.rad_score, inputs.covariates)
     if as_json:
         print_json(score_as_json(answer))

@@ -206,10 +206,11 @@ def report(house: House, night: date, shard: Sequence[str]) -> list[str]:
     for case in _refused(house, shard):
         if not house.book.objects(case.case_id):
             work.beside(case, partial(_refusal_report, house, case))
-    return work.each(CaseState.REPORTED, lambda case: _report(house, case))
+    return work.each(CaseState.REPORTED, lambda case: report_one(house, case))
 
 
-def _report(house: House, case: Case) -> Detail:
+def report_one(house: House, case: Case) -> Detail:
+    """Write the objects of the staging that a case carries now."""
     from gtr_batch.explain import overlay_rgb
     from gtr_batch.preprocess import read_series
     from gtr_batch.report import write_case
@@ -270,11 +271,18 @@ def deliver(house: House, night: date, shard: Sequence[str]) -> list[str]:
     work = Shard(house, Step.DELIVER, shard)
     for case in _refused(house, shard):
         if house.book.objects(case.case_id):
-            work.beside(case, partial(_deliver, house, case))
-    return work.each(CaseState.COMMITTED, lambda case: _deliver(house, case))
+            work.beside(case, partial(deliver_one, house, case))
+    return work.each(CaseState.COMMITTED, lambda case: deliver_one(house, case))
 
 
-def _deliver(house: House, case: Case) -> Detail:
+def deliver_one(house: House, case: Case) -> Detail:
+    """Deliver the newest objects of a case.
+
+    Raises
+    ------
+    GovernanceRefused
+        The model that staged it was withdrawn meanwhile.
+    """
     from gtr_batch.deliver import deliver_case
 
     book, pacs = house.book, house.config.pacs

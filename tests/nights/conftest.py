@@ -22,13 +22,14 @@ from gtr_batch.config import (
     PacsConfig,
     ReportConfig,
     StageConfig,
+    TrainingConfig,
 )
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, N4Settings, PreprocessingContract, RadScoreModel
 from gtr_batch.nomogram import paper_table_3
 from gtr_batch.simulation.services import EmbeddedQrscp, load_files
 from gtr_batch.stage import write_artefact
 from gtr_batch.stage.network import GTRNet
-from gtr_batch.wiring import open_house
+from gtr_batch.wiring import open_governance, open_house
 from tests.adapters.pacs.peers import a_free_port
 from tests.fixtures_db import *  # noqa: F403
 from tests.fixtures_db import as_role
@@ -42,7 +43,24 @@ PHI = ("Phantom^", "PHANTOM-", "19600101", "1960-01-01")
 @pytest.fixture(scope="session")
 def artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artefact of the smallest network with random weights; N4 at shrink 8 for speed."""
-    torch.manual_seed(7)
+    return random_artefact(tmp_path_factory.mktemp("artefact"), 7)
+
+
+@pytest.fixture(scope="session")
+def challenger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another such artefact with the same contract."""
+    return random_artefact(tmp_path_factory.mktemp("challenger"), 8)
+
+
+@pytest.fixture(scope="session")
+def foreigner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A third one, which wants its slices prepared otherwise."""
+    return random_artefact(tmp_path_factory.mktemp("foreigner"), 9, window_width_hu=400.0)
+
+
+def random_artefact(folder: Path, seed: int, **contract: float) -> Path:
+    """An artefact with random weights."""
+    torch.manual_seed(seed)
     features = 512
     manifest = ModelManifest(
         name="random",
@@ -50,15 +68,14 @@ def artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         backbone="resnet10",
         feature_count=features,
         weights_sha256="",
-        contract=PreprocessingContract(n4=N4Settings(shrink=8)),
+        contract=PreprocessingContract(n4=N4Settings(shrink=8), **contract),
         temperature=1.0,
         rad_score=RadScoreModel((1, 5), (0.0, 0.0), (1.0, 1.0), (0.5, 0.2)),
         nomogram=paper_table_3(),
         key_slice_locator=KeySliceLocator(
-            (0.0,) * features, (1.0,) * features, tuple(np.random.default_rng(7).normal(size=features))
+            (0.0,) * features, (1.0,) * features, tuple(np.random.default_rng(seed).normal(size=features))
         ),
     )
-    folder = tmp_path_factory.mktemp("artefact")
     write_artefact(folder, GTRNet(backbone="resnet10").eval(), manifest)
     return folder
 
@@ -108,6 +125,7 @@ def config(tmp_path: Path, dsn: str, artefact: Path, pacs: EmbeddedQrscp) -> Con
         intake=IntakeConfig(probes=2),
         stage=StageConfig(artefact=artefact, device="cpu"),
         report=ReportConfig(refusal_sr=True),
+        training=TrainingConfig(folder=tmp_path / "training", models=tmp_path / "models"),
         night=NightConfig(shard_size=2),
     )
 
@@ -116,6 +134,13 @@ def config(tmp_path: Path, dsn: str, artefact: Path, pacs: EmbeddedQrscp) -> Con
 def house(config: Config) -> Iterator[object]:
     """The open house."""
     with open_house(config) as opened:
+        yield opened
+
+
+@pytest.fixture
+def gov(config: Config) -> Iterator[object]:
+    """The house of those who decide about models; its night is a house of its own, as in another process."""
+    with open_governance(config) as opened:
         yield opened
 
 

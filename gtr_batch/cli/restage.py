@@ -1,0 +1,71 @@
+"""`gtr restage`: replay nights or accession numbers with any model; look; and, approved, let that be the result."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from gtr_batch.cli.shell import out, parse_night, print_json, speaks_plainly, step_bars
+
+
+@speaks_plainly
+def restage(
+    night: Annotated[list[str] | None, typer.Option(help="A night, YYYY-MM-DD; may be given more than once.")] = None,
+    accession: Annotated[
+        list[str] | None, typer.Option(help="An accession number; may be given more than once.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Version, or the digits that it begins with.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Replay and compare; nothing is sent.")] = False,
+    deliver: Annotated[
+        str | None, typer.Option(help="Digest of a comparison that you have seen: send its results to the PACS.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="Your name, to deliver.")] = "",
+    why: Annotated[str, typer.Option(help="Why, to deliver.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+) -> None:
+    """Replay nights or accession numbers with a model and compare; nothing goes to the PACS without an approval."""
+    from gtr_batch.errors import InputRefused
+    from gtr_batch.governance import restage as room
+    from gtr_batch.governance.registry import find
+    from gtr_batch.wiring import open_governance
+
+    if compare == bool(deliver):
+        raise InputRefused("either --compare (with --model and --night or --accession) or --deliver DIGEST")
+    with step_bars() as tell, open_governance(tell=tell) as gov:
+        if deliver:
+            found = room.deliver(gov, deliver, by=by, why=why)
+        else:
+            if not model or not (night or accession):
+                raise InputRefused("--compare wants --model, and --night or --accession")
+            nights = [when for when in map(parse_night, night or []) if when is not None]
+            found = room.compare(gov, find(gov.registry, model), nights=nights, accession_numbers=accession or [])
+    if as_json:
+        print_json(found)
+    elif deliver:
+        out.print(f"{len(found['delivered'])} cases delivered, {len(found['failed'])} failed", highlight=False)
+        for case_id, sentence in found["failed"].items():
+            out.print(f"[red]{case_id}: {sentence}[/]", highlight=False)
+    else:
+        _show(found)
+    if deliver and found["failed"]:
+        raise typer.Exit(1)
+
+
+def _show(found: dict[str, Any]) -> None:
+    table = Table("case", "night", "before", "after", "P(T1..T4) after", box=None)
+    for row in found["cases"]:
+        before, after = row["before"], row["after"]
+        was = f"{before['t_stage']} ({before['model_version'][:8]})" if before else "-"
+        now = after["t_stage"] if after else f"[red]{row['error']}[/]"
+        changed = row["case_id"] in found["changed"]
+        p = " ".join(f"{v:.2f}" for v in after["probabilities"]) if after else ""
+        table.add_row(row["case_id"][:8], row["night"], was, f"[bold]{now}[/]" if changed else now, p)
+    out.print(table)
+    together = found["agreement"]
+    interval = together["share_95"]
+    share = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+    kappa = f"; quadratic kappa {together['kappa']:.2f}" if together["kappa"] is not None else ""
+    out.print(f"{together['agree']} of {together['cases']} agree{share}{kappa}", highlight=False)
+    out.print(f"comparison {found['digest'][:12]}; nothing was sent", highlight=False)

@@ -1,0 +1,87 @@
+"""`gtr settings`: the settings that decide who is staged, what is sent and what is promoted, with their history."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from gtr_batch.cli.shell import out, print_json, speaks_plainly
+
+app = typer.Typer(help="Governed settings: eligibility, delivery, the gate; who changed them, when, why.")
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+
+
+@app.command("show")
+@speaks_plainly
+def show(
+    case: Annotated[str | None, typer.Option(help="A case id: the settings under which its result was made.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show every governed setting, its value and where it comes from; or those of one result."""
+    from gtr_batch.domain.rules import governed
+    from gtr_batch.errors import InputRefused
+    from gtr_batch.wiring import open_house
+
+    with open_house() as house:
+        assert house.settings is not None  # the real house has them
+        if case is not None:
+            made = house.settings.made_under(case)
+            if made is None:
+                raise InputRefused(f"case {case}: no result, or one that is older than the history of settings")
+            values, source = dict(house.settings.snapshot(made["settings_digest"])), {}
+            head = f"case {case}: model {made['model_version'][:12]}, night opened {made['at']:%Y-%m-%d %H:%M} UTC, "
+            head += f"settings {made['settings_digest'][:12]}"
+        else:
+            values, source = governed(house.rules), dict.fromkeys(house.settings.current(), "history")
+            head = ""
+    if as_json:
+        print_json(values)
+        return
+    if head:
+        out.print(head, highlight=False)
+    table = Table("setting", "value", "from", box=None)
+    for name, value in values.items():
+        table.add_row(name, str(value), "" if head else source.get(name, "file"))
+    out.print(table)
+
+
+@app.command("history")
+@speaks_plainly
+def history(as_json: Json = False) -> None:
+    """Show every change: who, when, why."""
+    from gtr_batch.wiring import open_house
+
+    with open_house() as house:
+        assert house.settings is not None  # the real house has them
+        rows = [dict(row) for row in house.settings.history()]
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("when (UTC)", "setting", "value", "who", "why", box=None)
+    for row in rows:
+        value = "back to the file" if row["value"] is None else str(row["value"])
+        table.add_row(f"{row['at']:%Y-%m-%d %H:%M}", row["name"], value, row["by_whom"], row["why"])
+    out.print(table if rows else "no setting was ever changed: the file holds")
+
+
+@app.command("set")
+@speaks_plainly
+def change(
+    name: Annotated[str, typer.Argument(help="room.name, as `gtr settings show` lists them.")],
+    value: Annotated[str, typer.Argument(help="The new value, or 'file': the settings file holds again.")],
+    by: Annotated[str, typer.Option(help="Your name.")],
+    why: Annotated[str, typer.Option(help="Why; kept for ever.")],
+) -> None:
+    """Change a governed setting from the next night on; the settings file stays as it is."""
+    from gtr_batch.domain.rules import lawful
+    from gtr_batch.governance.registry import answered_for
+    from gtr_batch.wiring import open_house
+
+    answered_for(by, why)
+    new = None if value == "file" else lawful(name, value)
+    with open_house() as house:
+        assert house.settings is not None  # the real house has them
+        house.settings.set(name, new, by=by, why=why)
+    out.print(f"{name} is {'as the file says' if new is None else new} from now on", highlight=False)

@@ -1,0 +1,275 @@
+"""Nights under the registry: who stages, who only watches, what a withdrawal and a replay do. Real PACS and Postgres."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date, timedelta
+
+import psycopg2
+import pydicom
+import pytest
+
+from gtr_batch import night as steps
+from gtr_batch.domain.lifecycle import Approval
+from gtr_batch.errors import GovernanceRefused, InputRefused, ModelArtefactError, NightFailed
+from gtr_batch.governance import restage
+from gtr_batch.governance.promotion import promote, to_shadow
+from gtr_batch.governance.registry import adopt, register_artefact
+from gtr_batch.governance.withdrawal import affected, send_notices, withdraw
+from gtr_batch.stage import read_version
+from gtr_batch.wiring import open_house
+from tests.nights.conftest import NIGHT
+
+WHO = {"by": "Ada", "why": "a test"}
+
+
+def run(config, night=NIGHT, shadow=True):
+    """A whole night in a house of its own, as another process would run it; returns the summary."""
+    with open_house(config) as house:
+        shards = steps.intake(house, night, steps.query_pacs(house, night))
+        for step in (*steps.SHARD_STEPS, *([steps.shadow] if shadow else [])):
+            for shard in shards:
+                step(house, night, shard)
+        return steps.close_night(house, night)
+
+
+def enthrone(gov, version):
+    """Promote without a gate."""
+    promote(gov.registry, version, Approval(version, gov.registry.champion(), "Ada", "a test"), without_gate=True)
+
+
+def worklist(dsn):
+    """What the reading worklist shows of each study."""
+    with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute("select ct, p_t1, model_version, refusal_code from worklist_annotation order by study_uid")
+        found = cursor.fetchall()
+    connection.close()
+    return found
+
+
+def reports_in_the_pacs(house, case, folder):
+    """Every SR of a study, fetched from the PACS."""
+    found = []
+    for series in house.archive.find_series(case.study_uid):
+        if series.modality == "SR":
+            uids = [i.sop_instance_uid for i in house.archive.find_instances(case.study_uid, series.series_uid)]
+            found += house.archive.retrieve(case.study_uid, series.series_uid, uids, folder)
+    return {str(ds.SOPInstanceUID): ds for ds in map(pydicom.dcmread, found)}
+
+
+@pytest.fixture
+def versions(gov, config, artefact, challenger, foreigner):
+    """The night's artefact adopted as champion, two others as candidates; version by name."""
+    models = config.training.models
+    return {
+        "champion": adopt(gov.registry, models, artefact, **WHO),
+        "challenger": register_artefact(gov.registry, models, challenger, **WHO),
+        "foreigner": register_artefact(gov.registry, models, foreigner, **WHO),
+    }
+
+
+@pytest.fixture
+def patients(admit, enter_in_ehr, fill):
+    """Two patients in the PACS."""
+    for name in ("one", "two"):
+        admit(name)
+        enter_in_ehr(name)
+    fill()
+
+
+@pytest.mark.slow
+def test_the_registry_says_who_stages_and_a_night_that_began_keeps_its_model(config, gov, versions, patients):
+    with open_house(config) as house:
+        shards = steps.intake(house, NIGHT, steps.query_pacs(house, NIGHT))
+        steps.retrieve(house, NIGHT, shards[0])
+        enthrone(gov, versions["challenger"])
+        for step in steps.SHARD_STEPS[1:]:
+            step(house, NIGHT, shards[0])
+    begun = run(config)
+
+    assert begun["model_version"] == versions["champion"]
+    assert {gov.night.book.staging(c.case_id).model_version for c in gov.night.book.of_night(NIGHT)} == {
+        versions["champion"]
+    }
+    assert gov.night.model_of(NIGHT + timedelta(days=1)) == versions["challenger"]
+
+
+@pytest.mark.slow
+def test_a_night_refuses_to_stage_where_the_champion_was_withdrawn_without_successor(config, gov, versions, patients):
+    withdraw(gov.registry, versions["champion"], shown=versions["champion"], no_successor=True, **WHO)
+
+    with pytest.raises(ModelArtefactError, match="withdrawn by Ada without a successor"):
+        run(config)
+
+    assert gov.night.book.of_night(NIGHT) == []
+
+
+@pytest.mark.slow
+def test_a_challenger_stages_beside_the_champion_and_nothing_of_it_leaves_the_house(
+    config, gov, versions, patients, dsn
+):
+    to_shadow(gov.registry, versions["challenger"], **WHO)
+    to_shadow(gov.registry, versions["foreigner"], **WHO)
+
+    summary = run(config)
+
+    assert summary["states"] == {"committed": 2}
+    for name in ("challenger", "foreigner"):
+        found = summary["shadow"][versions[name]]
+        assert (found["cases"], found["errors"]) == (2, {})
+        assert found["agree"] + found["higher"] + found["lower"] == 2
+    rows = gov.night.shadows.of_model(versions["foreigner"])
+    assert all(sum(row["probabilities"]) == pytest.approx(1) for row in rows)
+    assert {row[2] for row in worklist(dsn)} == {versions["champion"]}
+    assert gov.registry.reports(versions["challenger"]) == []
+    with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute("select model_version, bool_and(own_preparation) from shadow_result group by 1")
+        assert dict(cursor.fetchall()) == {versions["challenger"]: False, versions["foreigner"]: True}
+    connection.close()
+
+
+@pytest.mark.slow
+def test_a_broken_challenger_does_not_touch_the_night(config, gov, versions, patients):
+    to_shadow(gov.registry, versions["challenger"], **WHO)
+    shutil.rmtree(config.training.models / versions["challenger"])
+
+    summary = run(config)
+
+    assert summary["states"] == {"committed": 2}
+    assert summary["shadow"] == {}
+
+
+@pytest.mark.slow
+def test_withdrawing_supersedes_every_report_in_the_pacs_once(config, gov, versions, patients, dsn, tmp_path, dciodvfy):
+    run(config)
+    champion = versions["champion"]
+    before = affected(gov.registry, champion)
+    with pytest.raises(GovernanceRefused, match="reports stand"):
+        send_notices(gov.night, gov.registry, champion, [row["sop_instance_uid"] for row in before])
+    withdraw(gov.registry, champion, shown=champion, no_successor=True, **WHO)
+    approved = [row["sop_instance_uid"] for row in before if row["due"]]
+    with pytest.raises(GovernanceRefused, match="approved were 1"):
+        send_notices(gov.night, gov.registry, champion, approved[:1])
+
+    sent = send_notices(gov.night, gov.registry, champion, approved)
+    again = send_notices(gov.night, gov.registry, champion, approved)
+
+    assert (len(approved), sent, again["sent"]) == (2, {"sent": 2, "already": 0, "failed": {}}, 0)
+    assert all(row["notice_stored"] and not row["due"] for row in affected(gov.registry, champion))
+    assert [row[0] for row in worklist(dsn)] == [None, None]
+    assert [row[3] for row in worklist(dsn)] == ["model_withdrawn"] * 2
+    case = gov.night.book.of_night(NIGHT)[0]
+    held = reports_in_the_pacs(gov.night, case, tmp_path / "held")
+    old = next(row["sop_instance_uid"] for row in before if row["case_id"] == case.case_id)
+    notice = held[next(uid for uid in held if uid != old)]
+    named = notice.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert named.ReferencedSOPInstanceUID == old
+    assert notice.VerificationFlag == "UNVERIFIED"
+    assert "withdrawn" in str(notice.to_json())
+    assert "Error" not in dciodvfy(tmp_path / "held" / f"{notice.SOPInstanceUID}.dcm")
+
+
+@pytest.mark.slow
+def test_a_notice_is_made_of_the_report_in_the_pacs_where_the_file_store_was_cleared(config, gov, versions, patients):
+    run(config)
+    champion = versions["champion"]
+    withdraw(gov.registry, champion, shown=champion, no_successor=True, **WHO)
+    shutil.rmtree(config.files.root / str(NIGHT))
+    approved = [row["sop_instance_uid"] for row in affected(gov.registry, champion)]
+
+    assert send_notices(gov.night, gov.registry, champion, approved)["failed"] == {}
+
+
+@pytest.mark.slow
+def test_a_result_of_a_model_that_was_withdrawn_meanwhile_is_not_sent(config, gov, versions, patients):
+    with open_house(config) as house:
+        shards = steps.intake(house, NIGHT, steps.query_pacs(house, NIGHT))
+        for step in steps.SHARD_STEPS[:-1]:
+            step(house, NIGHT, shards[0])
+        withdraw(gov.registry, versions["champion"], shown=versions["champion"], no_successor=True, **WHO)
+        steps.deliver(house, NIGHT, shards[0])
+        with pytest.raises(NightFailed, match="withdrawn"):
+            steps.close_night(house, NIGHT)
+        assert all(not row["stored"] for row in gov.registry.reports(versions["champion"]))
+
+
+@pytest.mark.slow
+def test_a_replay_is_deterministic_and_changes_nothing(config, gov, versions, patients, dsn):
+    run(config)
+    before = worklist(dsn)
+
+    same = restage.compare(gov, versions["champion"], nights=[NIGHT])
+    other = restage.compare(gov, versions["challenger"], nights=[NIGHT])
+    again = restage.compare(gov, versions["challenger"], accession_numbers=["ACC-one", "ACC-two"])
+
+    assert (same["agreement"]["cases"], same["agreement"]["agree"], same["changed"]) == (2, 2, [])
+    assert all(row["before"]["probabilities"] == row["after"]["probabilities"] for row in same["cases"])
+    assert other["digest"] == again["digest"] != same["digest"]
+    assert worklist(dsn) == before
+    with pytest.raises(InputRefused, match="nothing to replay"):
+        restage.compare(gov, versions["champion"], nights=[date(2020, 1, 1)])
+
+
+@pytest.mark.slow
+def test_a_replay_fetches_pixels_that_were_cleared_away(config, gov, versions, patients):
+    run(config)
+    gov.night.files.discard_pixels(NIGHT + timedelta(days=1))
+
+    found = restage.compare(gov, versions["champion"], nights=[NIGHT])
+
+    assert found["agreement"]["agree"] == 2
+
+
+@pytest.mark.slow
+def test_a_replay_goes_to_the_pacs_only_as_it_was_approved(config, gov, versions, patients, dsn, tmp_path):
+    run(config)
+    found = restage.compare(gov, versions["challenger"], nights=[NIGHT])
+    with pytest.raises(GovernanceRefused, match="never a champion"):
+        restage.deliver(gov, found["digest"], **WHO)
+    enthrone(gov, versions["challenger"])
+    with pytest.raises(GovernanceRefused, match="not one comparison"):
+        restage.deliver(gov, "0" * 12, **WHO)
+    assert {row[2] for row in worklist(dsn)} == {versions["champion"]}
+
+    sent = restage.deliver(gov, found["digest"][:12], **WHO)
+    again = restage.deliver(gov, found["digest"], **WHO)
+
+    assert (len(sent["delivered"]), sent["failed"], again["failed"]) == (2, {}, {})
+    assert {row[2] for row in worklist(dsn)} == {versions["challenger"]}
+    assert [a["by_whom"] for a in gov.restages.approvals(found["digest"])] == ["Ada", "Ada"]
+    case = gov.night.book.of_night(NIGHT)[0]
+    held = reports_in_the_pacs(gov.night, case, tmp_path / "held")
+    assert len(held) == 2  # the first result, and the one that supersedes it; the second delivery sent nothing
+    newer = [ds for ds in held.values() if "PredecessorDocumentsSequence" in ds]
+    assert len(newer) == 1
+
+
+@pytest.mark.slow
+def test_a_replay_that_gives_other_answers_than_were_approved_sends_nothing(config, gov, versions, patients, dsn):
+    run(config)
+    found = restage.compare(gov, versions["champion"], nights=[NIGHT])
+    with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:  # the EHR learns of the tumour's size
+        cursor.execute(
+            "insert into ehr_tumour (patient_id, measured_on, size_cm) values ('PHANTOM-one', '2026-02-20', 9.5)"
+        )
+    connection.close()
+
+    with pytest.raises(GovernanceRefused, match="approved was"):
+        restage.deliver(gov, found["digest"], **WHO)
+
+    assert list(gov.restages.approvals(found["digest"])) == []
+
+
+@pytest.mark.slow
+def test_a_result_says_under_which_settings_it_was_made(config, gov, versions, patients):
+    run(config)
+    gov.night.settings.set("validate.min_slices", 500, by="Ada", why="a test")
+    case = gov.night.book.of_night(NIGHT)[0]
+
+    made = gov.night.settings.made_under(case.case_id)
+
+    assert made["model_version"] == versions["champion"]
+    assert gov.night.settings.snapshot(made["settings_digest"])["validate.min_slices"] == config.validate.min_slices
+    with open_house(config) as house:
+        assert house.rules.validate.min_slices == 500
+    assert read_version(config.stage.artefact) == versions["champion"]
