@@ -140,7 +140,7 @@ def verify_files(
 
     with open_governance() as gov:
         wanted = [find(gov.registry, version)] if version else [m["version"] for m in gov.registry.all()]
-        rows = []
+        rows: list[dict[str, Any]] = []
         for one in wanted:
             try:
                 check_registered(gov.registry, one)

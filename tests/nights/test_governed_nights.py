@@ -1,4 +1,4 @@
-"""Nights under the registry: who stages, who only watches, what a withdrawal and a replay do. Real PACS and Postgres."""
+"""Nights under the registry: who stages, who only watches, what withdrawal and replay do. Real PACS and Postgres."""
 
 from __future__ import annotations
 

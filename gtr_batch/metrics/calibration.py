@@ -1,0 +1,204 @@
+"""Do the probabilities mean what they say? Expected calibration error with its null, Hosmer-Lemeshow, recalibration."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+from scipy.special import expit, logit
+from scipy.stats import chi2
+
+from gtr_batch.metrics.classification import CLASSES
+
+BINS = 15
+_ALONE = 400  # in a bin with more rows the number of hits is normal enough
+_EDGE = 1e-6  # probabilities are kept so far from 0 and 1 before a logit is taken
+
+
+def ece(hit: np.ndarray, said: np.ndarray, bins: int = BINS) -> float | None:
+    """Expected calibration error of one probability a row, in equal-width bins; None without rows.
+
+    Parameters
+    ----------
+    hit : numpy.ndarray
+        (n,), bool: whether what was said came true.
+    said : numpy.ndarray
+        (n,), its probability.
+
+    References
+    ----------
+    Naeini, Cooper, Hauskrecht, AAAI 2015
+    """
+    if not len(said):
+        return None
+    which = _bins(said, bins)
+    gap = np.bincount(which, hit.astype(float), bins) - np.bincount(which, said, bins)
+    return float(np.abs(gap).sum() / len(said))
+
+
+def ece_top(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float | None:
+    """ECE of the likeliest stage's probability."""
+    return ece(probabilities.argmax(axis=1) == labels, probabilities.max(axis=1), bins)
+
+
+def ece_classwise(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float | None:
+    """Mean over the four stages of the ECE of that stage's probability.
+
+    References
+    ----------
+    Kull et al., NeurIPS 2019
+    """
+    found = [ece(np.asarray(labels) == k, probabilities[:, k], bins) for k in range(len(CLASSES))]
+    known = [v for v in found if v is not None]
+    return float(np.mean(known)) if known else None
+
+
+def ece_null_95(probabilities: np.ndarray, bins: int = BINS, draws: int = 1000, seed: int = 0) -> float | None:
+    """What the top-label ECE of a perfectly calibrated model stays below in 95% of such samples; None without rows.
+
+    By simulation: outcomes are drawn from the very probabilities that were said. The order of the rows does not
+    matter.
+    """
+    if not len(probabilities):
+        return None
+    said = np.sort(probabilities.max(axis=1))
+    which = _bins(said, bins)
+    rng = np.random.default_rng(seed)
+    total = np.zeros(draws)
+    for k in range(bins):
+        p = said[which == k]
+        if len(p) > _ALONE:
+            total += np.abs(rng.normal(0.0, math.sqrt(float((p * (1 - p)).sum())), draws))
+        elif len(p):
+            total += np.abs((rng.random((draws, len(p))) < p).sum(axis=1) - p.sum())
+    return float(np.quantile(total / len(said), 0.95))
+
+
+def hosmer_lemeshow(hit: np.ndarray, said: np.ndarray, groups: int = 10) -> dict[str, float] | None:
+    """Hosmer-Lemeshow's statistic over groups of equal size, and its p at ``groups - 2`` degrees of freedom.
+
+    None where there are fewer rows than groups, or all rows are hits or none is. A large p is no proof of calibration,
+    and with many patients a small one is no proof against it: it stands here because the paper reports it.
+
+    References
+    ----------
+    Hosmer, Lemeshow, Commun Stat 1980; paper, Results, "Hosmer-Lemeshow tests"
+    """
+    hit = np.asarray(hit, float)
+    if len(said) < groups or hit.min() == hit.max():
+        return None
+    order = np.lexsort((hit, said))  # ties by outcome, so that the order of the rows does not matter
+    statistic = 0.0
+    for rows in np.array_split(order, groups):
+        expected, n = float(said[rows].sum()), len(rows)
+        variance = expected * (1 - expected / n)
+        difference = float(hit[rows].sum()) - expected
+        if variance > 1e-12:
+            statistic += difference * difference / variance
+        elif abs(difference) > 1e-9:
+            return {"statistic": math.inf, "p": 0.0}  # said to be impossible, or certain, and was not
+    return {"statistic": statistic, "p": float(chi2.sf(statistic, groups - 2))}
+
+
+@frozen
+class Recalibration:
+    """Logistic regression of the outcome on the logit of what was said: 1 and 0 for a calibrated model.
+
+    `penalised`: Firth's penalty was needed, since the outcome is (nearly) separated by what was said.
+    """
+
+    slope: float
+    intercept: float
+    slope_se: float
+    intercept_se: float
+    penalised: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {
+            "slope": self.slope,
+            "intercept": self.intercept,
+            "slope_se": self.slope_se,
+            "intercept_se": self.intercept_se,
+            "penalised": self.penalised,
+        }
+
+
+def recalibration(positive: np.ndarray, said: np.ndarray) -> Recalibration | None:
+    """Calibration slope and intercept with standard errors.
+
+    Parameters
+    ----------
+    positive : numpy.ndarray
+        (n,), bool.
+    said : numpy.ndarray
+        (n,), its probability.
+
+    Returns
+    -------
+    Recalibration or None
+        None where only one outcome occurred, or all rows said the same.
+
+    References
+    ----------
+    Cox, Biometrika 1958; Firth, Biometrika 1993; Van Calster et al., BMC Med 2019
+    """
+    y = np.asarray(positive, float)
+    x = logit(np.clip(said, _EDGE, 1 - _EDGE))
+    if not len(y) or y.min() == y.max() or np.ptp(x) < 1e-9:
+        return None
+    design = np.column_stack([np.ones(len(x)), x])
+    plain = _newton(design, y, firth=False)
+    if plain is not None and _sound(plain):
+        return _result(plain, penalised=False)
+    kept = _newton(design, y, firth=True)
+    return None if kept is None else _result(kept, penalised=True)
+
+
+def at_least_t3(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the stage is T3 or T4, and what was said of that: (n,), (n,)."""
+    return np.asarray(labels) >= 2, np.clip(probabilities[:, 2] + probabilities[:, 3], 0.0, 1.0)
+
+
+def _bins(said: np.ndarray, bins: int) -> np.ndarray:
+    return np.minimum((said * bins).astype(int), bins - 1)
+
+
+_Fit = tuple[np.ndarray, np.ndarray]  # coefficients, standard errors
+
+
+def _newton(design: np.ndarray, y: np.ndarray, *, firth: bool) -> _Fit | None:
+    """Maximum (penalised) likelihood; None where it does not come to rest."""
+    beta = np.zeros(design.shape[1])
+    for _ in range(100):
+        p = expit(design @ beta)
+        weight = np.maximum(p * (1 - p), 1e-300)
+        try:
+            covariance = np.linalg.inv(design.T @ (design * weight[:, None]))
+        except np.linalg.LinAlgError:
+            return None
+        score = design.T @ (y - p)
+        if firth:
+            leverage = weight * np.einsum("ij,jk,ik->i", design, covariance, design)
+            score = design.T @ (y - p + leverage * (0.5 - p))
+        step = covariance @ score
+        largest = float(np.abs(step).max())
+        if not math.isfinite(largest):
+            return None
+        beta = beta + step * min(1.0, 5.0 / max(largest, 1e-12))
+        if largest < 1e-9:
+            return beta, np.sqrt(np.diag(covariance))
+    return None
+
+
+def _sound(fit: _Fit) -> bool:
+    # Separation drives the estimate off while its error grows faster: such a fit says nothing.
+    beta, error = fit
+    return bool(np.isfinite(error).all() and abs(beta[1]) < 20 and error[1] < 5 and error[1] < 3 * max(abs(beta[1]), 1))
+
+
+def _result(fit: _Fit, *, penalised: bool) -> Recalibration:
+    beta, error = (tuple(float(v) for v in part) for part in fit)
+    return Recalibration(beta[1], beta[0], error[1], error[0], penalised)
