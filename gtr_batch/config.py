@@ -192,6 +192,9 @@ class GovernanceConfig:
     accuracy_margin: float = 0.05
     kappa_margin: float = 0.03  # quadratic weighted kappa
     t4_understaging_cap: float = 0.1  # share of T4 staged lower
+    minimum_patients: int = 40  # of the sealed holdout; fewer: cannot tell
+    assumed_discordance: float = 0.1  # share of pairs that differ, for the sample size that is stated
+    subgroup_patients: int = 20  # smaller subgroups are listed, not judged
     shadow_nights: int = 0  # nights in shadow that the gate demands; 0: none
     shadow_cases: int = 0  # cases in shadow that the gate demands
 

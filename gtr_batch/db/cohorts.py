@@ -98,6 +98,9 @@ def _candidate(row: Mapping[str, Any]) -> Candidate:
             Differentiation(row["differentiation"]) if row["differentiation"] else None,
             Lauren(row["lauren"]) if row["lauren"] else None,
         ),
+        sex=row["sex"],
+        age_years=row["age_years"],
+        location=row["location"],
     )
 
 

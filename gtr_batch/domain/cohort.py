@@ -44,6 +44,9 @@ class Member:
     study_on: date
     operated_on: date
     covariates: Covariates = field(factory=Covariates)
+    sex: str = "unknown"
+    age_years: int | None = None  # on the day of the study
+    location: str | None = None  # lower | middle | upper third
 
 
 @frozen
@@ -67,6 +70,9 @@ class Candidate:
     scanner: str = ""
     treated_before_surgery: bool = False  # chemotherapy or radiotherapy between the CT and the operation
     covariates: Covariates = field(factory=Covariates)
+    sex: str = "unknown"
+    age_years: int | None = None
+    location: str | None = None
 
 
 @frozen

@@ -1,17 +1,34 @@
-"""The sealed holdout, opened for a registered candidate: what does it do on patients that no training saw?"""
+"""The sealed holdout, opened for a registered model: what does it do on patients that no training saw?"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from attrs import field, frozen
 
+from gtr_batch.domain.cohort import Member
+from gtr_batch.governance.gate import Answers, Paired
 from gtr_batch.metrics.classification import accuracy, auc, auc_intervals, confusion, kappa_of, rates
 from gtr_batch.metrics.intervals import wilson
-from gtr_batch.training.cache import gather
+from gtr_batch.training.cache import Cached, gather
 from gtr_batch.training.house import TrainingHouse
 from gtr_batch.training.loop import PreparedSlices, predict, voted
 from gtr_batch.training.steps import write_json
+
+OLD = 65  # years; the subgroups by age
+
+
+@frozen(eq=False)
+class Opened:
+    """A holdout that was opened: who could be read, their stages, and where the slices came from."""
+
+    members: list[Member] = field(repr=False)
+    stages: np.ndarray = field(repr=False)
+    unreadable: Mapping[str, str]
+    origins: Mapping[str, int]
 
 
 def evaluate_holdout(house: TrainingHouse, digest: str, version: str, by: str, why: str) -> dict[str, Any]:
@@ -38,41 +55,106 @@ def evaluate_holdout(house: TrainingHouse, digest: str, version: str, by: str, w
     from gtr_batch.stage import load_artefact
     from gtr_batch.stage.network import GTRNet
 
-    members = house.cohorts.open_holdout(digest, version, by, why)
-    cached, unreadable, origins = gather(house, members, what="holdout")
-    members = [m for m in members if m.case_id in cached]
-    stages = np.array([m.label.position for m in members])
-    slices = PreparedSlices(np.stack([cached[m.case_id].slices for m in members]), stages)
-    artefact = load_artefact(house.config.training.models / version)
+    artefact = load_artefact(_folder(house, version))
+    opened, cached = _open(house, digest, version, by, why)
+    slices = _slices(opened, cached)
     torch.manual_seed(house.config.training.seed)
     twin = GTRNet(artefact.manifest.backbone)
     with torch.no_grad():  # batch norms that have seen images, as far as that goes without training
         twin.train()
         twin(torch.from_numpy(np.asarray(slices.slices[:24, 1], np.float32))[:, None].expand(-1, 3, -1, -1))
-    temperature = artefact.manifest.temperature
-    logits = predict(artefact.network, slices)
-    answers, blind = voted(logits, temperature), voted(predict(twin, slices))
-    z = np.exp(logits / temperature - (logits / temperature).max(axis=2, keepdims=True))
-    probabilities = (z / z.sum(axis=2, keepdims=True)).mean(axis=1)
-    table = confusion(stages, answers)
-    n = len(members)
+    own = _answers(artefact, slices)
+    stages, blind = opened.stages, voted(predict(twin, slices))
+    table = confusion(stages, own.votes)
+    n = len(stages)
     found: dict[str, Any] = {
         "cohort": digest,
         "model_version": version,
         "opened_by": by,
         "why": why,
         "n": n,
-        "unreadable": len(unreadable),
-        "origins": origins,
-        "accuracy": accuracy(stages, answers),
-        "accuracy_ci": wilson(int((answers == stages).sum()), n),
+        "unreadable": len(opened.unreadable),
+        "origins": dict(opened.origins),
+        "accuracy": accuracy(stages, own.votes),
+        "accuracy_ci": wilson(int((own.votes == stages).sum()), n),
         "untrained_accuracy": accuracy(stages, blind),
         "untrained_ci": wilson(int((blind == stages).sum()), n),
         "quadratic_kappa": kappa_of(table),
         "confusion": table.tolist(),
-        "auc": auc(stages, probabilities),
-        "auc_ci": auc_intervals(stages, probabilities),
+        "auc": auc(stages, own.probabilities),
+        "auc_ci": auc_intervals(stages, own.probabilities),
         **rates(table),
     }
     write_json(house.run_folder(digest) / f"holdout-{version[:12]}.json", found)
     return found
+
+
+def stage_holdout(
+    house: TrainingHouse, digest: str, *, candidate: str, champion: str, by: str, why: str
+) -> tuple[Paired, Opened]:
+    """Open the holdout of a cohort for a candidate and stage it with the candidate and with the champion.
+
+    A model with another preprocessing contract gets its own slices, of the same instances.
+
+    Raises
+    ------
+    As `evaluate_holdout`.
+    """
+    from gtr_batch.stage import load_artefact
+
+    artefacts = [load_artefact(_folder(house, version)) for version in (candidate, champion)]
+    opened, cached = _open(house, digest, candidate, by, why, contract=artefacts[0].manifest.contract)
+    own = _answers(artefacts[0], _slices(opened, cached))
+    if artefacts[1].manifest.contract != artefacts[0].manifest.contract:
+        contract = artefacts[1].manifest.contract
+        cached, missing, _ = gather(house, opened.members, what="champion", contract=contract)
+        if missing:  # a patient is compared only where both models could be asked
+            keep = [k for k, m in enumerate(opened.members) if m.case_id in cached]
+            own = Answers(own.votes[keep], own.probabilities[keep])
+            members = [opened.members[k] for k in keep]
+            opened = Opened(members, opened.stages[keep], {**opened.unreadable, **missing}, opened.origins)
+    other = _answers(artefacts[1], _slices(opened, cached))
+    subjects = np.array([m.subject for m in opened.members])
+    return Paired(opened.stages, subjects, own, other, subgroups_of(opened.members)), opened
+
+
+def subgroups_of(members: Sequence[Member]) -> dict[str, list[str]]:
+    """By what patients are grouped, and each one's group; what is not known is a group of its own."""
+    size = [m.covariates.tumour_size_cm for m in members]
+    return {
+        "scanner": [m.scanner for m in members],
+        "sex": [m.sex for m in members],
+        "age": [_banded(m.age_years, OLD, f"under {OLD}", f"{OLD} and over") for m in members],
+        "location": [m.location or "unknown" for m in members],
+        "tumour size": [_banded(s, 5.0, "under 5 cm", "5 cm and over") for s in size],
+        "Lauren type": [str(m.covariates.lauren or "unknown") for m in members],
+    }
+
+
+def _banded(value: float | None, edge: float, below: str, above: str) -> str:
+    return "unknown" if value is None else (below if value < edge else above)
+
+
+def _folder(house: TrainingHouse, version: str) -> Path:
+    return Path(house.registry.model(version)["folder"])
+
+
+def _open(
+    house: TrainingHouse, digest: str, version: str, by: str, why: str, **how: Any
+) -> tuple[Opened, dict[str, Cached]]:
+    members = house.cohorts.open_holdout(digest, version, by, why)
+    cached, unreadable, origins = gather(house, members, what="holdout", **how)
+    members = [m for m in members if m.case_id in cached]
+    return Opened(members, np.array([m.label.position for m in members], int), unreadable, origins), cached
+
+
+def _slices(opened: Opened, cached: Mapping[str, Cached]) -> PreparedSlices:
+    return PreparedSlices(np.stack([cached[m.case_id].slices for m in opened.members]), opened.stages)
+
+
+def _answers(artefact: Any, slices: PreparedSlices) -> Answers:
+    from gtr_batch.stage.predict import calibrated
+
+    logits = predict(artefact.network, slices)
+    temperature = artefact.manifest.temperature
+    return Answers(voted(logits, temperature), calibrated(logits, temperature).mean(axis=1))

@@ -50,7 +50,7 @@ def treatment(positive: np.ndarray, treated: np.ndarray) -> Treatment:
 
 
 def net_benefit(positive: np.ndarray, treated: np.ndarray, threshold: float) -> float | None:
-    """Net benefit of a decision at a threshold: rightly treated less wrongly treated at the threshold's odds, a patient.
+    """Net benefit of a decision at a threshold: rightly treated less wrongly treated at its odds, a patient.
 
     References
     ----------

@@ -64,6 +64,7 @@ class SliceCache:
     """
 
     def __init__(self, folder: Path, contract: PreprocessingContract) -> None:
+        self.contract = contract
         self.digest = contract_digest(contract)
         self.folder = Path(folder) / self.digest[:16]
 
@@ -139,13 +140,18 @@ def fetch(house: TrainingHouse, member: Member, cache: SliceCache, *, stack: boo
     if found is not None:
         cache.write(member, found)
         return found, Origin.NIGHT
-    made = _from_pacs(house, member, stack)
+    made = _from_pacs(house, member, cache.contract, stack)
     cache.write(member, made)
     return made, Origin.PACS
 
 
 def gather(
-    house: TrainingHouse, members: Sequence[Member], *, stacks: int = 0, what: str = "slices"
+    house: TrainingHouse,
+    members: Sequence[Member],
+    *,
+    stacks: int = 0,
+    what: str = "slices",
+    contract: PreprocessingContract | None = None,
 ) -> tuple[dict[str, Cached], dict[str, str], dict[str, int]]:
     """Cache all members' slices.
 
@@ -153,6 +159,8 @@ def gather(
     ----------
     stacks : int
         So many of the members that must come from the PACS with every axial slice, for the locator.
+    contract : PreprocessingContract, optional
+        By which they are prepared; default the champion's.
 
     Returns
     -------
@@ -167,7 +175,7 @@ def gather(
     PermanentError
         More than `training.unreadable_share` could not be read.
     """
-    cache = SliceCache(house.config.training.folder / "cache", house.champion.contract)
+    cache = SliceCache(house.config.training.folder / "cache", contract or house.champion.contract)
     found: dict[str, Cached] = {}
     unreadable: dict[str, str] = {}
     origins = {str(o): 0 for o in Origin}
@@ -205,11 +213,10 @@ def _from_night(house: TrainingHouse, member: Member, cache: SliceCache) -> Cach
     return Cached(arrays["slices"].astype(np.float16), None if lesion is None else lesion.astype(bool))
 
 
-def _from_pacs(house: TrainingHouse, member: Member, stack: bool) -> Cached:
+def _from_pacs(house: TrainingHouse, member: Member, contract: PreprocessingContract, stack: bool) -> Cached:
     from gtr_batch.preprocess import prepare_all_for_locator, prepare_volume, read_series
     from gtr_batch.preprocess.outline import lesion_on_grid
 
-    contract = house.champion.contract
     with _scratch(house.config.training.folder) as folder:
         expected = [i.sop_instance_uid for i in house.archive.find_instances(member.study_uid, member.series_uid)]
         if member.slices[1] not in expected:

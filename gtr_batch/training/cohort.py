@@ -182,6 +182,9 @@ def _member(c: Candidate) -> Member:
         study_on=c.study_on,
         operated_on=c.operated_on,
         covariates=c.covariates,
+        sex=c.sex,
+        age_years=c.age_years,
+        location=c.location,
     )
 
 

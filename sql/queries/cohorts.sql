@@ -16,14 +16,16 @@ select
         where t.patient_id = s.patient_id
             and t.started_on >= coalesce(c.study_at::date, c.night) and t.started_on < s.operated_on
     ) as treated_before_surgery,
-    u.size_cm, b.differentiation, b.lauren
+    u.size_cm, u.location, b.differentiation, b.lauren, p.sex,
+    extract(year from age(coalesce(c.study_at::date, c.night, s.operated_on), p.birth_date))::int as age_years
 from ehr_surgery as s
+join ehr_patient as p on p.patient_id = s.patient_id
 left join staging_case as c
     on c.patient_id = s.patient_id and c.state <> 'refused' and c.reached >= 'staged' and c.model_version is not null
 left join staging_result as r on r.case_id = c.case_id and r.model_version = c.model_version
 left join series_fact as f on f.case_id = c.case_id
 left join lateral (
-    select size_cm from ehr_tumour
+    select size_cm, location from ehr_tumour
     where patient_id = s.patient_id and measured_on <= coalesce(c.study_at::date, c.night) and size_cm is not null
     order by measured_on desc limit 1
 ) as u on true
