@@ -191,6 +191,9 @@ class GovernanceConfig:
 
     accuracy_margin: float = 0.05
     kappa_margin: float = 0.03  # quadratic weighted kappa
+    ece_margin: float = 0.02
+    slope_margin: float = 0.2  # how much further from 1 than the champion's
+    intercept_margin: float = 0.3  # how much further from 0
     t4_understaging_cap: float = 0.1  # share of T4 staged lower
     minimum_patients: int = 40  # of the sealed holdout; fewer: cannot tell
     assumed_discordance: float = 0.1  # share of pairs that differ, for the sample size that is stated

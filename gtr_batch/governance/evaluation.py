@@ -12,7 +12,8 @@ from gtr_batch import __version__
 from gtr_batch.domain.lifecycle import CANDIDATE, SHADOW
 from gtr_batch.domain.rules import digest_of_settings, governed
 from gtr_batch.errors import GovernanceRefused, InputRefused
-from gtr_batch.governance.gate import Paired, judge
+from gtr_batch.governance.criteria import Paired
+from gtr_batch.governance.gate import judge
 from gtr_batch.governance.holdout import stage_holdout
 from gtr_batch.governance.house import GovernanceHouse
 from gtr_batch.governance.registry import adopt, answered_for, check_registered

@@ -10,7 +10,7 @@ import numpy as np
 from attrs import field, frozen
 
 from gtr_batch.domain.cohort import Member
-from gtr_batch.governance.gate import Answers, Paired
+from gtr_batch.governance.criteria import Answers, Paired
 from gtr_batch.metrics.classification import accuracy, auc, auc_intervals, confusion, kappa_of, rates
 from gtr_batch.metrics.intervals import wilson
 from gtr_batch.training.cache import Cached, gather
