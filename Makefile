@@ -26,6 +26,10 @@ demo: $(STAMP)
 demo-training: $(STAMP)
 	@$(BIN)/gtr demo training
 
+# A candidate is made, judged, approved, promoted, replayed, rolled back and withdrawn (15 minutes on two cores)
+demo-retraining: $(STAMP)
+	@$(BIN)/gtr demo retraining
+
 # The same as `make demo`, and stay up for a look around
 up: $(STAMP)
 	@$(BIN)/gtr demo up $(if $(CT),--ct "$(CT)") $(if $(KEY_SLICE),--key-slice "$(KEY_SLICE)")
@@ -53,4 +57,4 @@ bench: $(STAMP)
 demo-model: $(STAMP)
 	@$(BIN)/python -m gtr_batch.simulation.demo_model --out gtr_batch/simulation/demo_artefact
 
-.PHONY: help install demo demo-training up down test check bench demo-model
+.PHONY: help install demo demo-training demo-retraining up down test check bench demo-model

@@ -111,7 +111,7 @@ def deliver(shard: list[str]) -> list[str]:
     return _in_the_night("deliver", shard)
 
 
-@task(**SHARD, pool="gpu", retries=0, execution_timeout=timedelta(hours=1))
+@task(**SHARD, pool="gpu", execution_timeout=timedelta(hours=1))
 def shadow(shard: list[str]) -> None:
     """Stage the same slices with every challenger in shadow; nothing of it leaves the house."""
     from gtr_batch import night as steps

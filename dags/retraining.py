@@ -1,9 +1,11 @@
-"""### A candidate: from the case book to a registered model
+"""### A candidate: from the case book to a model that somebody answers for
 
-    cohort -> leak gate -> slices -> network -> fits -> candidate
+    cohort -> leak gate -> slices -> network -> fits -> candidate -> gate -> card -> a person -> champion
 
-Quarterly, by hand, or on a drift alarm. Nothing of this decides what stages tonight: a candidate is a candidate until
-the gate and a named person say otherwise.
+Quarterly, by hand, or on a drift alarm. Nothing stages because it was trained: the gate holds the candidate against the
+champion on the sealed holdout, and a named person says yes (*Required Actions*). **Reject**, or no answer, and it stays
+a candidate. A candidate that the gate refused ends here. One of which the gate **cannot tell** is shown with that
+verdict; who approves it answers for it, and the history says that it was promoted without a passed gate.
 
 **A red `freeze_cohort`** that says *cannot tell* has found too few patients of a stage; nothing was spent, and
 nothing is wrong with the service. **A red `leak_gate`** says which patients, slices or labels would be in two splits.
@@ -15,10 +17,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import Param, dag, get_current_context, task
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import Param, chain, dag, get_current_context, task
 
+from gtr_airflow.approvals import approved_by
 from gtr_airflow.callbacks import TellOperations
-from gtr_airflow.connections import school
+from gtr_airflow.connections import ministry, school
 from gtr_airflow.nights import timetable
 from gtr_airflow.retry import default_args
 from gtr_batch.config import load
@@ -85,6 +89,46 @@ def register(cohort: str, version: str) -> str:
         return steps.register_candidate(house, cohort, version, by="retraining", why=why)
 
 
+@task(pool="gpu", execution_timeout=timedelta(hours=6), on_failure_callback=TellOperations(), multiple_outputs=True)
+def gate(version: str) -> dict[str, str]:
+    """Open the sealed holdout, hold the candidate against the champion; a red task is a refused candidate."""
+    from gtr_batch.errors import GovernanceRefused
+    from gtr_batch.governance.evaluation import evaluate, in_words
+
+    why = f"gate of run {get_current_context()['run_id']}"
+    with school() as house, ministry() as gov:
+        found = evaluate(gov, house, version, by="retraining", why=why)
+    print(in_words(found))  # noqa: T201 - for the task's log
+    if found["verdict"] == "fail":
+        raise GovernanceRefused(f"model {version[:12]}: {found['sentence']} It stays a candidate")
+    return {"version": version, "champion": found["champion"], "verdict": found["verdict"], "words": in_words(found)}
+
+
+@task(on_failure_callback=TellOperations(), trigger_rule="all_done")
+def card(version: str | None) -> str | None:
+    """Write the model card, also of a candidate that the gate refused; returns where the page lies."""
+    from gtr_batch.governance.card import write_card
+
+    if version is None:
+        return None
+    with ministry() as gov:
+        return str(write_card(gov.registry, gov.night.config.training.models, version, by="retraining"))
+
+
+@task(on_failure_callback=TellOperations())
+def promote(version: str, champion: str, verdict: str) -> str:
+    """Make the approved version the champion: this one, in the place of the champion that was shown."""
+    from gtr_batch.domain.lifecycle import Approval
+    from gtr_batch.governance.card import write_card
+    from gtr_batch.governance.promotion import promote as run
+
+    by, why = approved_by("approve")
+    with ministry() as gov:
+        run(gov.registry, version, Approval(version, champion, by, why), without_gate=verdict != "pass")
+        write_card(gov.registry, gov.night.config.training.models, version, by=by)
+    return version
+
+
 @dag(
     schedule=timetable(CONFIG.training.schedule, CONFIG),
     catchup=False,
@@ -104,7 +148,19 @@ def register(cohort: str, version: str) -> str:
 def retraining() -> None:
     gated = leak_gate(freeze_cohort())
     trained = train(cache_slices(gated))
-    register(gated, fit(trained))
+    candidate = register(gated, fit(trained))
+    judged = gate(candidate)
+    carded = card(candidate)
+    approve = ApprovalOperator(
+        task_id="approve",
+        subject="Shall this candidate stage from tonight on?",
+        body="{{ ti.xcom_pull(task_ids='gate', key='words') }}\n\nModel card: `{{ ti.xcom_pull(task_ids='card') }}`",
+        params={"why": Param("", type="string", title="Why", description="Kept in the model's history.")},
+        execution_timeout=None,
+        response_timeout=timedelta(days=30),
+    )
+    chain(judged, carded, approve)
+    chain(judged, approve, promote(judged["version"], judged["champion"], judged["verdict"]))
 
 
 retraining()

@@ -23,7 +23,7 @@ NIGHT = date(2026, 3, 2)
 AE_PACS, AE_OURS = "DEMOPACS", "GTRBATCH"
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTEFACT = Path(__file__).resolve().parent / "demo_artefact"
-DAGS = {"ehr_refresh", "nightly_staging", "housekeeping", "retraining"}
+DAGS = {"ehr_refresh", "nightly_staging", "housekeeping", "retraining", "restage"}
 
 Say = Callable[[str], None]
 

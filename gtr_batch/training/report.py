@@ -41,7 +41,7 @@ def write_report(folder: Path, body: Mapping[str, Any], nomogram: NomogramModel)
         reasons=REASONS,
         curves=curves(body["epochs"]),
         diagrams=diagrams(body["validation"]["reliability"]),
-        nomogram_svg=_inline((folder / "nomogram.svg").read_text()),
+        nomogram_svg=inline_svg((folder / "nomogram.svg").read_text()),
     )
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
@@ -69,7 +69,7 @@ def curves(epochs: Sequence[Mapping[str, Any]]) -> str:
     accuracy.set_xlabel("epoch")
     for axes in (losses, accuracy):
         axes.spines[["top", "right"]].set_visible(False)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def diagrams(bins: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -88,19 +88,20 @@ def diagrams(bins: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         axes.set_ylim(0, 1.02)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("how often it was right")
-    return _svg(figure)
+    return as_svg(figure)
 
 
-def _svg(figure: Any) -> str:
+def as_svg(figure: Any) -> str:
+    """A figure as an SVG element, the same bytes for the same figure."""
     import matplotlib as mpl
 
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "gtr", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return _inline(buffer.getvalue())
+    return inline_svg(buffer.getvalue())
 
 
-def _inline(svg: str) -> str:
+def inline_svg(svg: str) -> str:
     """The element itself, without the XML head that HTML does not want."""
     from markupsafe import Markup
 

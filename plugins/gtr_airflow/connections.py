@@ -109,6 +109,15 @@ def hospital() -> Iterator[Any]:
 
 
 @contextmanager
+def ministry() -> Iterator[Any]:
+    """The house of those who decide about models; as `hospital`."""
+    from gtr_batch import wiring
+
+    with wiring.open_governance(settings()) as house:
+        yield house
+
+
+@contextmanager
 def school() -> Iterator[Any]:
     """The house that a retraining works in; as `hospital`."""
     from gtr_batch import wiring

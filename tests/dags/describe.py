@@ -33,8 +33,8 @@ def describe(dag: airflow.sdk.DAG) -> dict:
         "doc": dag.doc_md,
         "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs,
-        "schedule": dag.timetable.expression,
-        "timezone": str(dag.timetable.timezone),
+        "schedule": getattr(dag.timetable, "expression", None),  # none where it is only ever started by hand
+        "timezone": str(getattr(dag.timetable, "timezone", None)),
         "deadlines": [
             {
                 "reference": d.reference.reference_name,
@@ -60,7 +60,8 @@ def task_of(task: airflow.sdk.BaseOperator) -> dict:
         "owner": task.owner,
         "retries": task.retries,
         "policy": type(task.retry_policy).__name__,
-        "timeout_s": task.execution_timeout.total_seconds(),
+        "operator": type(task).__name__,
+        "timeout_s": (task.execution_timeout or task.response_timeout).total_seconds(),
         "doc": task.doc_md,
         "pool": task.pool,
         "upstream": sorted(task.upstream_task_ids),

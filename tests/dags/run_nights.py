@@ -58,6 +58,8 @@ class FakeHouse:
         self.config = load(environ={})
         self.book = FakeCaseBook()
         self.files = FakeFiles()
+        self.rules = self.config
+        self.shadows = None
         self.model_version = "3f" * 32
         self.shards = shards
         self.calls: list[list] = []
@@ -91,6 +93,12 @@ class FakeHouse:
             raise fault
 
 
+def stumble(house: FakeHouse, night: date, shard: list[str]) -> None:
+    """A shadow that breaks in a way that nobody foresaw: no night may show it."""
+    house.calls.append(["shadow", shard])
+    raise RuntimeError("out of its depth")
+
+
 def run(shards: list[list[str]] | Exception, **when: object) -> dict:
     """Run one night and tell how it ended."""
     import nightly_staging
@@ -101,6 +109,7 @@ def run(shards: list[list[str]] | Exception, **when: object) -> dict:
     steps.query_pacs, steps.intake = FakeHouse.query_pacs, FakeHouse.intake
     for name in ROOMS:
         setattr(steps, name, lambda house, night, shard, name=name: house.room(name, shard))
+    steps.shadow = stumble
     dag = nightly_staging.nightly_staging()
     dag.deadline = None  # dag.test() of 3.3.2 cannot end a successful run that has one; see test_nightly_staging.py
     ended = dag.test(**when)

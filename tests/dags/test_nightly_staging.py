@@ -11,6 +11,7 @@ from tests.dags.conftest import REPOSITORY
 pytestmark = pytest.mark.slow  # whole nights
 
 ROOMS = ["retrieve", "validate", "preprocess", "stage", "nomogram", "report", "deliver"]
+MAPPED = [*ROOMS, "shadow"]
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +36,21 @@ def test_the_tasks_are_the_rooms_in_the_order_of_the_path(dag):
         "nomogram": ["intake", "stage"],
         "report": ["intake", "nomogram"],
         "deliver": ["intake", "report"],
-        "close_night": ["deliver", "intake"],
+        "shadow": ["intake", "stage"],
+        "close_night": ["deliver", "intake", "shadow"],
     }
 
 
 def test_shards_are_mapped_and_show_which_they_are(dag):
-    assert [name for name, task in dag["tasks"].items() if task["mapped_over"]] == ROOMS
-    assert all("shard" in dag["tasks"][room]["map_index_template"] for room in ROOMS)
+    assert [name for name, task in dag["tasks"].items() if task["mapped_over"]] == MAPPED
+    assert all("shard" in dag["tasks"][room]["map_index_template"] for room in MAPPED)
 
 
 def test_associations_and_gpu_are_rationed_by_pools(dag):
     pools = {name: task["pool"] for name, task in dag["tasks"].items()}
 
     assert {name for name, pool in pools.items() if pool == "pacs"} == {"query_pacs", "intake", "retrieve", "deliver"}
-    assert {name for name, pool in pools.items() if pool == "gpu"} == {"preprocess", "stage"}
+    assert {name for name, pool in pools.items() if pool == "gpu"} == {"preprocess", "stage", "shadow"}
 
 
 def test_the_pools_that_are_used_are_the_pools_that_are_shipped(dag):

@@ -8,7 +8,7 @@ from pathlib import Path
 SOURCE = (Path(__file__).resolve().parents[2] / "dags" / "retraining.py").read_text()
 
 
-def test_the_order_is_cohort_gate_slices_network_fits_candidate(described):
+def test_the_order_is_from_the_cohort_to_a_person(described):
     tasks = described["retraining"]["dags"]["retraining"]["tasks"]
 
     assert {name: task["upstream"] for name, task in tasks.items()} == {
@@ -18,7 +18,29 @@ def test_the_order_is_cohort_gate_slices_network_fits_candidate(described):
         "train": ["cache_slices"],
         "fit": ["train"],
         "register": ["fit", "leak_gate"],
+        "gate": ["register"],
+        "card": ["gate", "register"],
+        "approve": ["card", "gate"],
+        "promote": ["approve", "gate"],
     }
+
+
+def test_nothing_is_promoted_without_a_person(described):
+    tasks = described["retraining"]["dags"]["retraining"]["tasks"]
+
+    assert tasks["approve"]["operator"] == "ApprovalOperator"
+    assert tasks["approve"]["trigger_rule"] == tasks["promote"]["trigger_rule"] == "TriggerRule.ALL_SUCCESS"
+
+
+def test_a_replay_goes_nowhere_without_a_person(described):
+    tasks = described["restage"]["dags"]["restage"]["tasks"]
+
+    assert {name: task["upstream"] for name, task in tasks.items()} == {
+        "replay": [],
+        "approve": ["replay"],
+        "send": ["approve", "replay"],
+    }
+    assert tasks["approve"]["operator"] == "ApprovalOperator"
 
 
 def test_the_network_waits_for_the_gpu_and_the_slices_for_the_pacs(described):
@@ -28,6 +50,7 @@ def test_the_network_waits_for_the_gpu_and_the_slices_for_the_pacs(described):
         "cache_slices": "pacs",
         "train": "gpu",
         "fit": "gpu",
+        "gate": "gpu",
     }
 
 

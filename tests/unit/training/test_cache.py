@@ -142,7 +142,7 @@ def test_lesion_and_stack_come_back_as_they_were(house):
 
 
 def test_a_series_that_cannot_be_read_is_listed_and_left_out(house, monkeypatch):
-    def refuse(_house, member, _stack):
+    def refuse(_house, member, *_how):
         raise CaseRejected("unreadable_pixels", f"instance of {member.series_uid} is cut short")
 
     monkeypatch.setattr(caching, "_from_pacs", refuse)
@@ -157,7 +157,7 @@ def test_a_series_that_cannot_be_read_is_listed_and_left_out(house, monkeypatch)
 
 
 def test_too_many_unreadable_series_stop_the_run(house, monkeypatch):
-    def refuse(_house, _member, _stack):
+    def refuse(_house, _member, *_how):
         raise CaseRejected("unreadable_pixels", "an instance is cut short")
 
     monkeypatch.setattr(caching, "_from_pacs", refuse)
