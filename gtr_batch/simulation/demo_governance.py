@@ -1,4 +1,4 @@
-"""The demo of governance: a candidate is made, judged, shown to a person, promoted, and undone, through the real Airflow.
+"""The demo of governance: a candidate is made, judged, approved, promoted and undone, through the real Airflow.
 
 What a hospital would do in weeks, in one go: a night by the champion; the retraining with its gate and its model card;
 the candidate in shadow while a person thinks; the approval over Airflow's API, as its page sends it; a replay of the
@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import define, field
 
+from gtr_batch.domain.lifecycle import CANDIDATE
 from gtr_batch.errors import PermanentError
 from gtr_batch.simulation.demo import Demo
 
@@ -164,4 +165,4 @@ def undo(demo: Demo, story: Story, version: str, folder: Path) -> None:
 
 def newest(gov: Any) -> str:
     """The candidate that the retraining has just registered."""
-    return str(next(m["version"] for m in gov.registry.all() if m["cohort_digest"]))
+    return str(next(m["version"] for m in gov.registry.all() if m["state"] == CANDIDATE))
