@@ -203,6 +203,54 @@ class GovernanceConfig:
 
 
 @frozen
+class AuditConfig:
+    """The weekly monitors and the monthly audit.
+
+    `share_*` split one budget of false alarms, `false_alarm_budget` in `horizon_months` over all monitors together; the
+    shares sum to 1, and a share of 0 turns a monitor off.
+    """
+
+    folder: Path = field(default=Path("/var/lib/gtr/audit"), converter=Path)  # inputs and reports of every run
+    weekly_schedule: str = "0 5 * * 1"  # cron: the week before
+    monthly_schedule: str = "0 6 5 * *"  # cron: the month before
+    horizon_months: int = 24
+    false_alarm_budget: float = 0.05
+    share_stage_shift: float = 0.3  # labelled: ordinal likelihood-ratio CUSUM of pathology against the probabilities
+    share_headers: float = 0.15  # scanner, kVp, thickness, kernel, dose
+    share_quality: float = 0.1  # image quality as validation measured it
+    share_refusals: float = 0.1
+    share_features: float = 0.15  # penultimate features
+    share_output: float = 0.1  # mix of stages
+    share_disagreement: float = 0.05  # slices that vote apart
+    share_key_slice: float = 0.05  # where key slices come from
+    odds_ratio: float = 2.0  # the shift of stages that stage_shift is tuned to
+    minimum_labels: int = 20  # patients with pathology; fewer: cannot tell
+    minimum_cases: int = 10  # staged cases a week for the unlabelled monitors; fewer weeks are joined
+    baseline_weeks: int = 8  # what monitors without an artefact's reference compare with: the first weeks they watch
+    label_wait_days: int = 120  # a patient not operated by then will hardly ever be
+    stop_monitors: tuple[str, ...] = field(default=("stage_shift",), converter=tuple)  # whose alarms say stop
+    pause_delivery: bool = False  # a stop alarm holds reports back until a person acknowledged it; staging goes on
+    draws: int = 1000  # of bootstraps and of thresholds
+    seed: int = 20251125
+
+    def __attrs_post_init__(self) -> None:
+        shares = self.shares
+        if any(s < 0 for s in shares.values()) or abs(sum(shares.values()) - 1) > 1e-9:
+            raise ConfigError(f"audit.share_* sum to {sum(shares.values()):g}; they split one budget and sum to 1")
+        if not 0 < self.false_alarm_budget < 1:
+            raise ConfigError(f"audit.false_alarm_budget is {self.false_alarm_budget}; a share between 0 and 1")
+        unknown = sorted(set(self.stop_monitors) - set(shares))
+        if unknown:
+            raise ConfigError(f"audit.stop_monitors names {', '.join(unknown)}; known: {', '.join(shares)}")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the false alarm budget by monitor."""
+        names = [a.name for a in attrs.fields(AuditConfig) if a.name.startswith("share_")]
+        return {name.removeprefix("share_"): getattr(self, name) for name in names}
+
+
+@frozen
 class Config:
     """All settings."""
 
@@ -217,6 +265,7 @@ class Config:
     night: NightConfig = field(factory=NightConfig)
     training: TrainingConfig = field(factory=TrainingConfig)
     governance: GovernanceConfig = field(factory=GovernanceConfig)
+    audit: AuditConfig = field(factory=AuditConfig)
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from gtr_batch.domain.audit import AuditCase
+from gtr_batch.domain.audit_run import Alarm
 from gtr_batch.domain.case import Case, CaseState, Failure, Step
 from gtr_batch.domain.clinical import Covariates, PatientFacts
 from gtr_batch.domain.cohort import Candidate, CohortManifest, Member
@@ -368,6 +370,50 @@ class RestageBook(Protocol):
 
     def approvals(self, digest: str) -> Sequence[Mapping[str, Any]]:
         """``by_whom``, ``why``, ``at``, oldest first."""
+
+
+class AuditSource(Protocol):
+    """Staged and refused cases with what became of their patients; no PatientID leaves it."""
+
+    def cases(self, since: date, until: date, as_of: date) -> list[AuditCase]:
+        """Cases of the nights `since` to `until`, both included, as they were known by the end of `as_of`.
+
+        In the order of nights, then case ids. A case carries the result that it carries now; refused studies and
+        failed cases are cases too.
+        """
+
+
+class AuditBook(Protocol):
+    """Every audit that was run, and its alarms."""
+
+    def save_run(self, run: Mapping[str, Any]) -> None:
+        """Keep a run: ``run_id`` (digest of its inputs), ``kind``, ``period``, ``model_version``, ``code_version``,
+        ``answer``, ``headline``, ``files`` (name -> SHA-256), ``asked_by``. The same run again changes nothing."""
+
+    def run(self, digits: str) -> Mapping[str, Any] | None:
+        """The one run whose id begins so, and ``made_at``; None where there is not exactly one."""
+
+    def runs(self, kind: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Every run, newest first."""
+
+    def raise_alarms(self, run_id: str, alarms: Sequence[Alarm]) -> list[Mapping[str, Any]]:
+        """Open alarms; one that this monitor has raised for this model in this epoch already is not opened twice.
+
+        Returns those that are new, as `alarms` gives them.
+        """
+
+    def alarms(self, *, only_open: bool = False) -> Sequence[Mapping[str, Any]]:
+        """``alarm_id``, ``monitor``, ``level``, ``night``, ``epoch``, ``model_version``, ``sentence``, ``detail``,
+        ``run_id``, ``raised_at``, ``acknowledged_by``, ``acknowledged_at``, ``note``, ``restart``; oldest first."""
+
+    def acknowledge(self, alarm_id: int, *, by: str, note: str, restart: date | None) -> None:
+        """Close an alarm; with `restart` its monitor watches anew from that night.
+
+        Raises
+        ------
+        InputRefused
+            There is no such alarm, or somebody has acknowledged it already; nothing is changed.
+        """
 
 
 class Clock(Protocol):

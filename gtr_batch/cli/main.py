@@ -27,8 +27,6 @@ app.command("fit-nomogram")(fit_nomogram.fit_nomogram)
 app.command("doctor")(doctor.doctor)
 app.command("restage")(restage.restage)
 app.add_typer(settings.app, name="settings")
-app.command("restage")(restage.restage)
-app.add_typer(settings.app, name="settings")
 
 Night = Annotated[str | None, typer.Option(help="The evening the night began, YYYY-MM-DD.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]

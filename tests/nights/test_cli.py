@@ -153,7 +153,9 @@ def test_model_show_checks_the_weights(gtr, settings, tmp_path, artefact):
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x00\x01")
 
     assert json.loads(gtr("model", "show", str(artefact), "--json", **settings).stdout)["backbone"] == "resnet10"
-    assert json.loads(gtr("model", "list", "--json", **settings).stdout)[0]["champion"] is True
+    listed = json.loads(gtr("model", "list", "--json", **settings).stdout)
+    assert listed["models"] == []
+    assert listed["by_settings"]["folder"] == str(artefact)
     refused = gtr("model", "show", str(broken), **settings)
     assert refused.exit_code == 3
     assert "ModelArtefactError" in refused.stderr
