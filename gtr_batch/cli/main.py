@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gtr_batch import __version__, logs
-from gtr_batch.cli import demo, doctor, fit_nomogram, leaks, model, pacs, restage, settings, training
+from gtr_batch.cli import audit, demo, doctor, fit_nomogram, leaks, model, pacs, restage, settings, training
 from gtr_batch.cli.shell import bars, err, out, parse_night, print_json, speaks_plainly, step_bars
 from gtr_batch.cli.table import show_night
 
@@ -27,6 +27,7 @@ app.command("fit-nomogram")(fit_nomogram.fit_nomogram)
 app.command("doctor")(doctor.doctor)
 app.command("restage")(restage.restage)
 app.add_typer(settings.app, name="settings")
+app.add_typer(audit.app, name="audit")
 
 Night = Annotated[str | None, typer.Option(help="The evening the night began, YYYY-MM-DD.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
