@@ -7,7 +7,7 @@ retention: they lie in the PACS only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date, timedelta
 from multiprocessing import get_context
@@ -20,17 +20,21 @@ from attrs import frozen
 from threadpoolctl import threadpool_limits
 
 from gtr_batch.domain.case import PATH, Case, Step
+from gtr_batch.domain.clinical import Covariates
+from gtr_batch.domain.contrast import phase_from_pixels
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.staging import STAGES, KeySliceSource
 from gtr_batch.night.house import House
+from gtr_batch.nomogram import rad_score, score
 from gtr_batch.preprocess import Volume, prepare_volume
 from gtr_batch.simulation.cohort import sketched_volume
 from gtr_batch.simulation.dicom import series_uid, sop_uid, write_phase
 from gtr_batch.simulation.ehr import Rows, write_extracts
 from gtr_batch.simulation.hospital import Hospital
 from gtr_batch.simulation.patient import History, Patient, ehr_rows
+from gtr_batch.simulation.phantom import Phantom
 from gtr_batch.simulation.scanner import Phase
 
 
@@ -61,11 +65,18 @@ class Operated:
 
 
 @frozen(eq=False)
-class _Prepared:
+class Prepared:
+    """What the night would have made of a patient's series.
+
+    `slices` (3, size, size) below, key, above; `lesion` (3, size, size), bool; `key` the key slice's position in the
+    series; `measured` what validation would have measured of the pixels.
+    """
+
     slices: np.ndarray
     lesion: np.ndarray
     geometry: PreparedGeometry
     key: int
+    measured: Mapping[str, Any]
 
 
 def operated(year: Year) -> list[Operated]:
@@ -138,18 +149,19 @@ def write_year(
     contract = house.artefact.manifest.contract
     folders = [dicom if k < year.in_pacs else None for k in range(len(patients))]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        made = pool.map(_prepare, patients, [contract] * len(patients), folders)
-        batch: list[tuple[Operated, _Prepared, bool]] = []
+        made = pool.map(prepare_operated, patients, [contract] * len(patients), folders)
+        batch: list[tuple[Operated, Prepared, bool]] = []
         for k, (one, prepared) in enumerate(zip(patients, made, strict=True), 1):
             batch.append((one, prepared, k > year.in_pacs))
             if len(batch) == 16 or k == len(patients):
-                _into_the_book(house, batch)
+                into_the_book(house, batch)
                 batch = []
             progress(k, len(patients))
     return patients
 
 
-def _prepare(one: Operated, contract: PreprocessingContract, dicom: Path | None) -> _Prepared:
+def prepare_operated(one: Operated, contract: PreprocessingContract, dicom: Path | None) -> Prepared:
+    """A patient's slices by the contract, in a process of its own; with `dicom`, the series is written there, too."""
     with threadpool_limits(1):
         import torch
 
@@ -171,10 +183,27 @@ def _prepare(one: Operated, contract: PreprocessingContract, dicom: Path | None)
         columns = np.round(geometry.column_origin + geometry.column_step * grid).astype(int)
         inside = np.ix_(np.clip(rows, 0, phantom.matrix - 1), np.clip(columns, 0, phantom.matrix - 1))
         lesion = np.stack([phantom.truth(float(heights[k])).tumour[inside] for k in chosen])
-        return _Prepared(slices, lesion, geometry, key)
+        return Prepared(slices, lesion, geometry, key, _measured(hu, phantom))
 
 
-def _into_the_book(house: House, batch: Sequence[tuple[Operated, _Prepared, bool]]) -> None:
+def _measured(hu: np.ndarray, phantom: Phantom) -> dict[str, Any]:
+    """Image quality as validation measures it (`gtr_batch.validate.pixels`), of a dozen slices."""
+    chosen = hu[np.unique(np.linspace(0, len(hu) - 1, 12).round().astype(int))]
+    small = chosen.reshape(len(chosen), hu.shape[1] // 2, 2, hu.shape[2] // 2, 2).mean(axis=(2, 4))
+    air, edges = np.histogram(chosen, bins=np.arange(-1100, -495, 10))
+    evidence = phase_from_pixels(small, (2 * phantom.pixel_mm, 2 * phantom.pixel_mm))
+    thickness = float(phantom.scanner.thickness_mm)
+    return {
+        "slices": len(hu),
+        "spacing_mm": thickness,
+        "coverage_mm": thickness * len(hu),
+        "air_hu": float(edges[int(air.argmax())] + 5),
+        "tissue_share": round(float(((chosen > -150) & (chosen < 200)).mean()), 4),
+        **evidence.numbers(),
+    }
+
+
+def into_the_book(house: House, batch: Sequence[tuple[Operated, Prepared, bool]]) -> None:
     """What the nights would have left of these patients."""
     from gtr_batch.stage import stage_shard
 
@@ -190,9 +219,13 @@ def _into_the_book(house: House, batch: Sequence[tuple[Operated, _Prepared, bool
             house.book.advance(case.case_id, state)
         outcome: Any = staged[case.case_id]
         house.book.save_staging(case.case_id, outcome.staging)
-        house.book.save_facts(case.case_id, _facts(one))
+        house.book.save_facts(case.case_id, {**_facts(one), **prepared.measured})
         key = outcome.features[ROLES.index("key")]
         house.book.save_features(case.case_id, outcome.staging.model_version, key, outcome.logits)
+        clinical, manifest = one.patient.clinical, house.artefact.manifest
+        covariates = Covariates(clinical.size_cm, clinical.differentiation, clinical.lauren)
+        answer = score(manifest.nomogram, rad_score(manifest.rad_score, key), covariates)
+        house.book.save_score(case.case_id, answer, covariates)
         at = (case.night, case.case_id, Step.PREPROCESS)
         if kept:
             arrays = {"slices": prepared.slices.astype(np.float16), "lesion": prepared.lesion}
