@@ -79,8 +79,10 @@ def ece_null_95(probabilities: np.ndarray, bins: int = BINS, draws: int = 1000, 
 def hosmer_lemeshow(hit: np.ndarray, said: np.ndarray, groups: int = 10) -> dict[str, float] | None:
     """Hosmer-Lemeshow's statistic over groups of equal size, and its p at ``groups - 2`` degrees of freedom.
 
-    None where there are fewer rows than groups, or all rows are hits or none is. A large p is no proof of calibration,
-    and with many patients a small one is no proof against it: it stands here because the paper reports it.
+    Rows of which the same was said stay in one group; where that leaves fewer groups, the degrees of freedom follow.
+    None where there are fewer rows than groups, fewer than three groups are left, or all rows are hits or none is. A
+    large p is no proof of calibration, and with many patients a small one is no proof against it: it stands here
+    because the paper reports it.
 
     References
     ----------
@@ -89,9 +91,17 @@ def hosmer_lemeshow(hit: np.ndarray, said: np.ndarray, groups: int = 10) -> dict
     hit = np.asarray(hit, float)
     if len(said) < groups or hit.min() == hit.max():
         return None
-    order = np.lexsort((hit, said))  # ties by outcome, so that the order of the rows does not matter
+    order = np.argsort(said, kind="stable")
+    ranked = np.asarray(said)[order]
+    # Equal shares of the rows; a group that would begin within a run of ties begins with the run.
+    sizes = [len(rows) for rows in np.array_split(order, groups)]
+    starts = np.unique(np.searchsorted(ranked, ranked[np.cumsum([0, *sizes[:-1]])]))
+    if len(starts) < 3:
+        return None
+    ends = [*starts[1:], len(ranked)]
     statistic = 0.0
-    for rows in np.array_split(order, groups):
+    for begin, end in zip(starts, ends, strict=True):
+        rows = order[begin:end]
         expected, n = float(said[rows].sum()), len(rows)
         variance = expected * (1 - expected / n)
         difference = float(hit[rows].sum()) - expected
@@ -99,7 +109,7 @@ def hosmer_lemeshow(hit: np.ndarray, said: np.ndarray, groups: int = 10) -> dict
             statistic += difference * difference / variance
         elif abs(difference) > 1e-9:
             return {"statistic": math.inf, "p": 0.0}  # said to be impossible, or certain, and was not
-    return {"statistic": statistic, "p": float(chi2.sf(statistic, groups - 2))}
+    return {"statistic": statistic, "p": float(chi2.sf(statistic, len(starts) - 2))}
 
 
 @frozen

@@ -98,27 +98,30 @@ def placements(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.
 
 def auc(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
     """One-vs-rest AUC of each stage and their mean (``macro``, None where a stage is absent)."""
-    found: dict[str, float | None] = {}
-    for k, stage in enumerate(CLASSES):
-        one = auc_binary(labels == k, probabilities[:, k])
-        found[stage] = None if one is None else one[0]
-    known = [v for v in found.values() if v is not None]
-    found["macro"] = float(np.mean(known)) if len(known) == len(CLASSES) else None
-    return found
+    return auc_with_intervals(labels, probabilities)[0]
 
 
 def auc_intervals(labels: np.ndarray, probabilities: np.ndarray, level: float = 0.95) -> dict[str, Interval | None]:
     """DeLong's interval of each stage's AUC, and of the macro AUC with the covariances between the stages."""
+    return auc_with_intervals(labels, probabilities, level)[1]
+
+
+def auc_with_intervals(
+    labels: np.ndarray, probabilities: np.ndarray, level: float = 0.95
+) -> tuple[dict[str, float | None], dict[str, Interval | None]]:
+    """Both `auc` and `auc_intervals`, ranking once."""
     n = len(labels)
     z = float(norm.ppf(0.5 + level / 2))
+    values: dict[str, float | None] = {}
     found: dict[str, Interval | None] = {}
     influence = []  # of each row on each stage's AUC
     for k, stage in enumerate(CLASSES):
         parts = placements(labels == k, probabilities[:, k])
-        if parts is None or min(len(parts[0]), len(parts[1])) < 2:
+        value = None if parts is None else float(parts[0].mean())
+        values[stage] = value
+        if parts is None or value is None or min(len(parts[0]), len(parts[1])) < 2:
             found[stage] = None
             continue
-        value = float(parts[0].mean())
         half = z * math.sqrt(sum(float(v.var(ddof=1)) / len(v) for v in parts))
         # Perfectly parted: DeLong's error is 0, which says nothing of another sample.
         found[stage] = (max(0.0, value - half), min(1.0, value + half)) if half > 0 else None
@@ -126,8 +129,10 @@ def auc_intervals(labels: np.ndarray, probabilities: np.ndarray, level: float = 
         row[labels == k] = (parts[0] - value) / len(parts[0])
         row[labels != k] = (parts[1] - value) / len(parts[1])
         influence.append(row)
-    if len(influence) < len(CLASSES):
-        return {**found, "macro": None}
-    value = float(np.mean([v for v in auc(labels, probabilities).values() if v is not None]))
-    half = z * math.sqrt(float((np.mean(influence, axis=0) ** 2).sum()) * n / max(n - 1, 1))
-    return {**found, "macro": (max(0.0, value - half), min(1.0, value + half)) if half > 0 else None}
+    known = [v for v in values.values() if v is not None]
+    macro = float(np.mean(known)) if len(known) == len(CLASSES) else None
+    interval = None
+    if macro is not None and len(influence) == len(CLASSES):
+        half = z * math.sqrt(float((np.mean(influence, axis=0) ** 2).sum()) * n / max(n - 1, 1))
+        interval = (max(0.0, macro - half), min(1.0, macro + half)) if half > 0 else None
+    return {**values, "macro": macro}, {**found, "macro": interval}

@@ -1,0 +1,278 @@
+"""Every metric of staged patients whose pathology is known, with its interval: one JSON-able dict with stable keys.
+
+The keys are told in docs/audit-metrics.md. What cannot be computed is None, and a sentence says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gtr_batch.errors import InputRefused
+from gtr_batch.metrics import calibration as cal
+from gtr_batch.metrics import classification as cls
+from gtr_batch.metrics.intervals import Interval, percentile_interval, wilson
+from gtr_batch.metrics.probability import brier, log_loss, rps
+from gtr_batch.metrics.redrawing import WeightedAuc, confusion_by_patient, kappas_of, redrawn_counts
+from gtr_batch.metrics.reliability import reliability
+from gtr_batch.metrics.roc import roc_points
+from gtr_batch.metrics.utility import decision_curve, treatment
+
+FEW = 20  # patients; below, a bootstrap is too sure of itself
+_AUCS = (*cls.CLASSES, "macro")
+
+
+def evaluate(
+    labels: Sequence[int] | np.ndarray,
+    probabilities: Sequence[Sequence[float]] | np.ndarray,
+    *,
+    predicted: Sequence[int] | np.ndarray | None = None,
+    patients: Sequence[Any] | np.ndarray | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]:
+    """All metrics of stages and probabilities against pathology. The order of the rows does not matter.
+
+    Parameters
+    ----------
+    labels : array, (n,), int
+        Pathological stages as positions 0 to 3 of T1 to T4.
+    probabilities : array, (n, 4)
+        P(T1) to P(T4); used as they are, not scaled to sum to 1.
+    predicted : array, (n,), int, optional
+        The stage that was given, where it is not the likeliest one (a vote); decides accuracy, kappa, rates, treatment.
+    patients : array, (n,), optional
+        Whose row it is, for the cluster bootstrap. None: every row is its own patient.
+    draws, seed : int
+        Of the bootstrap; 0 draws: none, and what needs it is None.
+    progress : callable, optional
+        Told how many draws are done.
+
+    Returns
+    -------
+    dict
+        JSON-able; see docs/audit-metrics.md.
+
+    Raises
+    ------
+    InputRefused
+        Arrays do not belong together, a label is not 0 to 3, or a row is not four probabilities.
+    """
+    y, p, given, who = _ordered(labels, probabilities, predicted, patients)
+    n = len(y)
+    count = int(who.max()) + 1 if n else 0
+    table = cls.confusion(y, given)
+    right = int((given == y).sum())
+    rates = cls.rates(table)
+    auc, auc_ci = cls.auc_with_intervals(y, p)
+    positive, said = cal.at_least_t3(y, p)
+    line = cal.recalibration(positive, said)
+    tests = {s: cal.hosmer_lemeshow(y == k, p[:, k]) for k, s in enumerate(cls.CLASSES)}
+    use = treatment(positive, given >= 2)
+    drawn = _redrawn((y, p, given, who), count, draws, seed, progress)
+    found: dict[str, Any] = {
+        "n": n,
+        "patients": count,
+        "stages": {s: int((y == k).sum()) for k, s in enumerate(cls.CLASSES)},
+        "accuracy": cls.accuracy(y, given),
+        "accuracy_ci": _pair(wilson(right, n)),
+        "accuracy_ci_cluster": drawn["accuracy"],
+        "auc": auc,
+        "auc_ci": {s: _pair(auc_ci[s]) for s in _AUCS},
+        "auc_ci_cluster": {s: drawn[s] for s in _AUCS},
+        **rates,
+        **{f"{name}_ci": _rate_intervals(table, name) for name in rates},
+        "confusion": table.astype(int).tolist(),
+        "quadratic_kappa": cls.kappa_of(table),
+        "quadratic_kappa_ci": drawn["kappa"],
+        "rps": rps(y, p),
+        "brier": brier(y, p),
+        "log_loss": log_loss(y, p),
+        "ece": {"top": cal.ece_top(y, p), "classwise": cal.ece_classwise(y, p), "null_95": cal.ece_null_95(p)},
+        "hosmer_lemeshow": {s: _test(test) for s, test in tests.items()},
+        "calibration": _line(line),
+        "net_benefit": decision_curve(positive, said),
+        "over_treatment": use.over,
+        "under_treatment": use.under,
+        "nnt": use.nnt,
+        "reliability": reliability(y, p),
+        "roc": {s: roc_points(y == k, p[:, k]) for k, s in enumerate(cls.CLASSES)},
+        "draws": draws,
+        "seed": seed,
+    }
+    return {**found, "sentences": _sentences(found, y, p, who, draws)}
+
+
+def _ordered(labels: Any, probabilities: Any, predicted: Any, patients: Any) -> tuple[np.ndarray, ...]:
+    """Checked arrays in an order of their own, so that sums and draws do not depend on how the rows came."""
+    p = np.asarray(probabilities, float)
+    p = p.reshape(0, 4) if p.size == 0 else p
+    n = len(p)
+    if p.ndim != 2 or p.shape[1] != 4:
+        raise InputRefused(f"probabilities must be (n, 4), P(T1) to P(T4); these are {p.shape}")
+    bad = ~(np.isfinite(p).all(axis=1) & (p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1) <= 1e-3 + 1e-9))
+    if bad.any():
+        raise InputRefused(
+            f"{int(bad.sum())} of {n} rows are not four finite probabilities that sum to 1 within 0.001; "
+            f"the first is at position {int(bad.argmax())}"
+        )
+    y = _positions(labels, n, "labels")
+    given = p.argmax(axis=1) if predicted is None else _positions(predicted, n, "predicted stages")
+    if patients is None:
+        order = np.lexsort((*p.T, given, y))
+        return y[order], p[order], given[order], np.arange(n)
+    if len(patients) != n:
+        raise InputRefused(f"{len(patients)} patients for {n} rows")
+    _, who = np.unique(np.asarray(patients), return_inverse=True)
+    order = np.lexsort((*p.T, given, y, who))
+    return y[order], p[order], given[order], who[order]
+
+
+def _positions(values: Any, n: int, what: str) -> np.ndarray:
+    found = np.asarray(values)
+    if found.shape != (n,):
+        raise InputRefused(f"{what} must be ({n},), one a row of probabilities; these are {found.shape}")
+    if n and (found.dtype.kind not in "iu" or found.min() < 0 or found.max() > 3):
+        raise InputRefused(f"{what} must be whole numbers 0 to 3, the positions of T1 to T4")
+    return found.astype(int)
+
+
+def _redrawn(
+    rows: tuple[np.ndarray, ...], count: int, draws: int, seed: int, progress: Callable[[int], object] | None
+) -> dict[str, list[float] | None]:
+    """Percentile intervals of accuracy, kappa and the AUCs over redrawn patients."""
+    y, p, given, who = rows
+    names = ("accuracy", "kappa", *_AUCS)
+    if draws < 1 or count < 2:  # of one patient nothing can be redrawn
+        return dict.fromkeys(names)
+    of_patient = confusion_by_patient(y, given, who, count)
+    auc = WeightedAuc(y, p)
+    values, done = [], 0
+    for counts in redrawn_counts(count, len(y), draws, seed):
+        tables = (counts @ of_patient).reshape(-1, 4, 4)
+        accuracy = np.trace(tables, axis1=1, axis2=2) / tables.sum(axis=(1, 2))
+        values.append(np.column_stack([accuracy, kappas_of(tables), auc(counts[:, who])]))
+        done += len(counts)
+        if progress is not None:
+            progress(done)
+    columns = np.concatenate(values).T
+    return {name: _pair(_wide(percentile_interval(v))) for name, v in zip(names, columns, strict=True)}
+
+
+def _wide(interval: Interval | None) -> Interval | None:
+    # All rows right: every redrawn cohort says the same, which says nothing of other patients.
+    return None if interval is None or interval[1] - interval[0] < 1e-12 else interval
+
+
+def _pair(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [float(edge) for edge in interval]
+
+
+def _rate_intervals(table: np.ndarray, name: str) -> dict[str, list[float] | None]:
+    n, found = int(table.sum()), {}
+    for k, stage in enumerate(cls.CLASSES):
+        hit, true, called = int(table[k, k]), int(table[k].sum()), int(table[:, k].sum())
+        missed = n - true - called + hit
+        part, whole = {
+            "sensitivity": (hit, true),
+            "specificity": (missed, n - true),
+            "ppv": (hit, called),
+            "npv": (missed, n - called),
+        }[name]
+        found[stage] = _pair(wilson(part, whole))
+    return found
+
+
+def _test(found: dict[str, float] | None) -> dict[str, float | None]:
+    if found is None:
+        return {"statistic": None, "p": None}
+    return {"statistic": found["statistic"] if math.isfinite(found["statistic"]) else None, "p": found["p"]}
+
+
+def _line(found: cal.Recalibration | None) -> dict[str, Any]:
+    keys = ("slope", "intercept", "slope_se", "intercept_se", "penalised")
+    return dict.fromkeys(keys) if found is None else found.to_json()
+
+
+def _sentences(found: dict[str, Any], y: np.ndarray, p: np.ndarray, who: np.ndarray, draws: int) -> list[str]:
+    """Why something is None, and what a number must not be taken for."""
+    n, count = found["n"], found["patients"]
+    if not n:
+        return ["There is no row: nothing can be computed."]
+    told = []
+    if count < n:
+        several = _with_several_labels(y, who)
+        told.append(
+            f"{n} rows are of {count} patients: Wilson's and DeLong's intervals take rows as independent and are too "
+            "narrow; hold to the cluster intervals."
+        )
+        if several:
+            told.append(f"{several} patients have rows with different pathological stages.")
+    absent = [s for s, k in found["stages"].items() if k == 0]
+    if absent:
+        there = "that stage" if len(absent) == 1 else "those stages"
+        told.append(
+            f"No row of pathological {' or '.join(absent)}: sensitivity and AUC of {there} and the macro AUC cannot be "
+            "computed."
+        )
+    uncalled = [s for s in cls.CLASSES if found["ppv"][s] is None]
+    if uncalled:
+        told.append(f"No row was staged {' or '.join(uncalled)}: no PPV there.")
+    parted = [s for s in _AUCS if found["auc"][s] is not None and found["auc_ci"][s] is None]
+    if parted:
+        told.append(
+            f"AUC of {', '.join(parted)}: no DeLong interval, since one side has a single row or the two are parted "
+            "without an error."
+        )
+    if found["quadratic_kappa"] is None:
+        told.append("Kappa is not defined: label and answer are one and the same stage throughout.")
+    if draws and count < 2:
+        told.append("All rows are of one patient: no cluster interval.")
+    elif draws and count < FEW:
+        told.append(f"A bootstrap of {count} patients is too sure of itself: take the cluster intervals as too narrow.")
+    told += _of_calibration(found, y, p)
+    if found["nnt"] is None:
+        told.append("NNT is not defined: not more patients would be treated rightly than wrongly.")
+    return told
+
+
+def _of_calibration(found: dict[str, Any], y: np.ndarray, p: np.ndarray) -> list[str]:
+    told = []
+    top, limit = found["ece"]["top"], found["ece"]["null_95"]
+    told.append(
+        f"ECE {top:.3f} lies {'above' if top > limit else 'within'} what a perfectly calibrated model shows in 95% of "
+        f"such samples (up to {limit:.3f})."
+    )
+    line = found["calibration"]
+    if line["slope"] is None:
+        told.append(
+            "Calibration of T3 or more cannot be fitted: only one outcome occurred, or the same was said of all."
+        )
+    elif line["penalised"]:
+        told.append("Calibration of T3 or more is nearly separated: slope and intercept are Firth's, pulled towards 0.")
+    none = [s for s, t in found["hosmer_lemeshow"].items() if t["p"] is None]
+    if none:
+        told.append(
+            f"Hosmer-Lemeshow of {', '.join(none)}: fewer than ten rows, only one outcome, or too few different "
+            "probabilities."
+        )
+    endless = [s for s, t in found["hosmer_lemeshow"].items() if t["p"] is not None and t["statistic"] is None]
+    if endless:
+        told.append(
+            f"Hosmer-Lemeshow of {', '.join(endless)}: a group of rows was said to be impossible or certain and was "
+            "not; the statistic has no bound."
+        )
+    impossible = int((p[np.arange(len(y)), y] <= 0).sum())
+    if impossible:
+        told.append(f"{impossible} rows had a probability of 0 for the true stage: log-loss counts it as 1e-15.")
+    return told
+
+
+def _with_several_labels(y: np.ndarray, who: np.ndarray) -> int:
+    pairs = np.unique(who * 4 + y)
+    _, stages = np.unique(pairs // 4, return_counts=True)
+    return int((stages > 1).sum())
