@@ -382,13 +382,19 @@ class AuditSource(Protocol):
         failed cases are cases too.
         """
 
+    def first_night(self, model_version: str) -> date | None:
+        """The first night of which this model has a result; None where it never staged."""
+
 
 class AuditBook(Protocol):
     """Every audit that was run, and its alarms."""
 
     def save_run(self, run: Mapping[str, Any]) -> None:
-        """Keep a run: ``run_id`` (digest of its inputs), ``kind``, ``period``, ``model_version``, ``code_version``,
-        ``answer``, ``headline``, ``files`` (name -> SHA-256), ``asked_by``. The same run again changes nothing."""
+        """Keep a run: ``run_id`` (digest of its inputs), ``kind``, ``period``, ``as_of``, ``model_version``,
+        ``code_version``, ``settings``, ``answer``, ``headline``, ``files`` (name -> SHA-256), ``asked_by``.
+
+        The same run again changes nothing.
+        """
 
     def run(self, digits: str) -> Mapping[str, Any] | None:
         """The one run whose id begins so, and ``made_at``; None where there is not exactly one."""
@@ -404,7 +410,8 @@ class AuditBook(Protocol):
 
     def alarms(self, *, only_open: bool = False) -> Sequence[Mapping[str, Any]]:
         """``alarm_id``, ``monitor``, ``level``, ``night``, ``epoch``, ``model_version``, ``sentence``, ``detail``,
-        ``run_id``, ``raised_at``, ``acknowledged_by``, ``acknowledged_at``, ``note``, ``restart``; oldest first."""
+        ``run_id``, ``kind`` and ``period`` of that run, ``raised_at``, ``acknowledged_by``, ``acknowledged_at``,
+        ``note``, ``restart``; oldest first."""
 
     def acknowledge(self, alarm_id: int, *, by: str, note: str, restart: date | None) -> None:
         """Close an alarm; with `restart` its monitor watches anew from that night.
@@ -412,8 +419,19 @@ class AuditBook(Protocol):
         Raises
         ------
         InputRefused
-            There is no such alarm, or somebody has acknowledged it already; nothing is changed.
+            There is no such alarm, somebody has acknowledged it already, or `restart` is not after its epoch; nothing
+            is changed.
         """
+
+    def pause(self, alarm_id: int) -> None:
+        """Note that an alarm holds reports back: the worklist then hides what the PACS is not given."""
+
+
+class DeliveryHold(Protocol):
+    """Who may hold reports back, while the setting `audit.pause_delivery` is on."""
+
+    def held(self) -> Mapping[str, str]:
+        """Model versions whose reports must not leave the house now, each with the sentence that says why."""
 
 
 class Clock(Protocol):

@@ -153,7 +153,7 @@ def test_the_reader_sees_views_and_no_table(dsn):
         "and has_table_privilege('gtr_reader', oid, 'select') order by relname",
     )
 
-    assert seen == [("worklist_annotation", "v")]
+    assert seen == [("drift_alarm_status", "v"), ("worklist_annotation", "v")]
 
 
 def test_the_group_roles_cannot_log_in(dsn):
