@@ -30,6 +30,10 @@ demo-training: $(STAMP)
 demo-retraining: $(STAMP)
 	@$(BIN)/gtr demo retraining
 
+# A simulated year with a new scanner and a shift of pathology: weekly monitors, monthly audits (12 minutes on two cores)
+demo-audit: $(STAMP)
+	@$(BIN)/gtr demo audit
+
 # The same as `make demo`, and stay up for a look around
 up: $(STAMP)
 	@$(BIN)/gtr demo up $(if $(CT),--ct "$(CT)") $(if $(KEY_SLICE),--key-slice "$(KEY_SLICE)")
@@ -57,4 +61,4 @@ bench: $(STAMP)
 demo-model: $(STAMP)
 	@$(BIN)/python -m gtr_batch.simulation.demo_model --out gtr_batch/simulation/demo_artefact
 
-.PHONY: help install demo demo-training demo-retraining up down test check bench demo-model
+.PHONY: help install demo demo-training demo-retraining demo-audit up down test check bench demo-model

@@ -123,22 +123,22 @@ def _night(folder: Path, ct: Path | None, key_slice: str | None, artefact: Path 
     began = time.monotonic()
     demo = Demo(folder, artefact=artefact or ARTEFACT)
     demo.clear()
-    with _step("PostgreSQL and its schema"):
+    with step("PostgreSQL and its schema"):
         demo.start_database()
-    with _step("Airflow's own database"):
+    with step("Airflow's own database"):
         demo.prepare_airflow()
-    with _step("Airflow: API server, scheduler, DAG processor, triggerer"):
+    with step("Airflow: API server, scheduler, DAG processor, triggerer"):
         demo.start_airflow()  # it comes up while the patients are made
-    with _step("the night's patients"):
+    with step("the night's patients"):
         demo.admit(ct, key_slice)
     with bars() as progress:
         task = progress.add_task("to the PACS", total=None)
         demo.start_pacs(lambda done, total: progress.update(task, completed=done, total=total))
-    with _step("DAGs parsed"):
+    with step("DAGs parsed"):
         demo.wait_for_airflow()
     for dag_id, conf in (("ehr_refresh", {}), ("nightly_staging", {"night": str(demo.night)})):
         with bars() as progress:
-            state = demo.run(dag_id, conf, _Teller(progress, dag_id), timeout_s=420)
+            state = demo.run(dag_id, conf, Teller(progress, dag_id), timeout_s=420)
         colour = "green" if state == "success" else "red"
         out.print(f"[{colour}]{dag_id}: {state}[/]")
         if state != "success" and dag_id == "ehr_refresh":
@@ -167,9 +167,9 @@ def _training(folder: Path, patients: int) -> bool:
     began = time.monotonic()
     demo = Demo(folder)
     demo.clear()
-    with _step("PostgreSQL and its schema"):
+    with step("PostgreSQL and its schema"):
         demo.start_database(demo_training.SETTINGS.format(folder=folder))
-    with _step("Airflow's own database"):
+    with step("Airflow's own database"):
         demo.prepare_airflow()
     demo.start_airflow()  # it comes up while the patients are made
     year = Year(patients=patients)
@@ -179,10 +179,10 @@ def _training(folder: Path, patients: int) -> bool:
     with bars() as progress:
         task = progress.add_task("the oldest to the PACS", total=None)
         demo.start_pacs(lambda done, total: progress.update(task, completed=done, total=total))
-    with _step("DAGs parsed"):
+    with step("DAGs parsed"):
         demo.wait_for_airflow()
     with bars() as progress:
-        found = demo_training.run(demo, _Teller(progress, "retraining"))
+        found = demo_training.run(demo, Teller(progress, "retraining"))
     if found.state != "success":
         err.print(f"[bold red]retraining: {found.state}[/]; see {demo.stack.url if demo.stack else folder}")
         return False
@@ -213,9 +213,9 @@ def _governance(folder: Path, patients: int) -> bool:
     began = time.monotonic()
     demo, story = Demo(folder), demo_governance.Story()
     demo.clear()
-    with _step("PostgreSQL and its schema"):
+    with step("PostgreSQL and its schema"):
         demo.start_database(demo_training.SETTINGS.format(folder=folder) + demo_governance.SETTINGS)
-    with _step("Airflow's own database"):
+    with step("Airflow's own database"):
         demo.prepare_airflow()
     demo.start_airflow()  # it comes up while the patients are made
     with bars() as progress:
@@ -223,17 +223,17 @@ def _governance(folder: Path, patients: int) -> bool:
         demo_training.prepare(
             demo, Year(patients=patients), lambda done, total: progress.update(task, completed=done, total=total)
         )
-    with _step("tonight's patients"):
+    with step("tonight's patients"):
         demo.admit(None, None)
         refresh_ehr(folder=demo.folder / "ehr")
     with bars() as progress:
         task = progress.add_task("to the PACS", total=None)
         demo.start_pacs(lambda done, total: progress.update(task, completed=done, total=total))
-    with _step("DAGs parsed"):
+    with step("DAGs parsed"):
         demo.wait_for_airflow()
     with bars() as progress:
         night = {"night": str(demo.night)}
-        state = demo.run("nightly_staging", night, _Teller(progress, "nightly_staging"), timeout_s=420)
+        state = demo.run("nightly_staging", night, Teller(progress, "nightly_staging"), timeout_s=420)
     story.need(state == "success", f"nightly_staging: {state}")
     demo_governance.tell_of_night(demo, story)
     with bars() as progress:
@@ -241,7 +241,7 @@ def _governance(folder: Path, patients: int) -> bool:
             demo,
             "retraining",
             {"why": "demo"},
-            _Teller(progress, "retraining"),
+            Teller(progress, "retraining"),
             meanwhile=lambda: demo_governance.think(demo, story),
             timeout_s=900,
         )
@@ -253,7 +253,7 @@ def _governance(folder: Path, patients: int) -> bool:
                 demo,
                 "restage",
                 {"nights": [str(demo.night)], "model": champion},
-                _Teller(progress, "restage"),
+                Teller(progress, "restage"),
                 meanwhile=lambda: None,
                 timeout_s=600,
             )
@@ -280,7 +280,7 @@ def _rows(demo: Any) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 @contextmanager
-def _step(what: str) -> Iterator[None]:
+def step(what: str) -> Iterator[None]:
     """A line when a longer piece of work begins and its seconds when it is done."""
     started = time.monotonic()
     with err.status(what):
@@ -288,7 +288,7 @@ def _step(what: str) -> Iterator[None]:
     out.print(f"  {what}: {time.monotonic() - started:.1f} s", highlight=False)
 
 
-class _Teller:
+class Teller:
     """A bar for the run, and a line for each task that ends."""
 
     def __init__(self, progress: Progress, dag_id: str) -> None:

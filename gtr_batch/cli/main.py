@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gtr_batch import __version__, logs
-from gtr_batch.cli import audit, demo, doctor, fit_nomogram, leaks, model, pacs, restage, settings, training
+from gtr_batch.cli import audit, demo, demo_audit, doctor, fit_nomogram, leaks, model, pacs, restage, settings, training
 from gtr_batch.cli.shell import bars, err, out, parse_night, print_json, speaks_plainly, step_bars
 from gtr_batch.cli.table import show_night
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(pacs.app, name="pacs")
 app.add_typer(model.app, name="model")
+demo.app.command("audit")(demo_audit.audit)
 app.add_typer(demo.app, name="demo")
 app.add_typer(training.app, name="train")
 app.command("leak-check")(leaks.leak_check)

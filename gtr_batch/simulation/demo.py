@@ -23,7 +23,15 @@ NIGHT = date(2026, 3, 2)
 AE_PACS, AE_OURS = "DEMOPACS", "GTRBATCH"
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTEFACT = Path(__file__).resolve().parent / "demo_artefact"
-DAGS = {"ehr_refresh", "nightly_staging", "housekeeping", "retraining", "restage"}
+DAGS = {
+    "ehr_refresh",
+    "nightly_staging",
+    "housekeeping",
+    "retraining",
+    "restage",
+    "drift_monitor",
+    "monthly_audit",
+}
 
 Say = Callable[[str], None]
 

@@ -11,7 +11,7 @@ from gtr_batch.simulation.audited_year import NEW_SCANNER, AuditedYear, patients
 from gtr_batch.simulation.patient import History, Patient
 from gtr_batch.simulation.year import Operated
 
-YEAR = AuditedYear()
+YEAR = AuditedYear(patients=240)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def staged(everybody):
 
 def test_the_same_year_has_the_same_patients(everybody):
     assert patients_of(YEAR) == everybody
-    assert patients_of(AuditedYear(seed=24)) != everybody
+    assert patients_of(AuditedYear(seed=24, patients=240)) != everybody
 
 
 def test_nights_lie_within_the_year_in_order(staged):
