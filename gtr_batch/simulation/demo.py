@@ -29,8 +29,6 @@ DAGS = {
     "housekeeping",
     "retraining",
     "restage",
-    "drift_monitor",
-    "monthly_audit",
 }
 
 Say = Callable[[str], None]
