@@ -14,7 +14,7 @@ import numpy as np
 from gtr_batch.errors import InputRefused
 from gtr_batch.metrics import calibration as cal
 from gtr_batch.metrics import classification as cls
-from gtr_batch.metrics.intervals import Interval, percentile_interval, wilson
+from gtr_batch.metrics.intervals import edges, percentile_interval, wide, wilson
 from gtr_batch.metrics.probability import brier, log_loss, rps
 from gtr_batch.metrics.redrawing import WeightedAuc, confusion_by_patient, kappas_of, redrawn_counts
 from gtr_batch.metrics.reliability import reliability
@@ -79,10 +79,10 @@ def evaluate(
         "patients": count,
         "stages": {s: int((y == k).sum()) for k, s in enumerate(cls.CLASSES)},
         "accuracy": cls.accuracy(y, given),
-        "accuracy_ci": _pair(wilson(right, n)),
+        "accuracy_ci": edges(wilson(right, n)),
         "accuracy_ci_cluster": drawn["accuracy"],
         "auc": auc,
-        "auc_ci": {s: _pair(auc_ci[s]) for s in _AUCS},
+        "auc_ci": {s: edges(auc_ci[s]) for s in _AUCS},
         "auc_ci_cluster": {s: drawn[s] for s in _AUCS},
         **rates,
         **{f"{name}_ci": _rate_intervals(table, name) for name in rates},
@@ -160,16 +160,7 @@ def _redrawn(
         if progress is not None:
             progress(done)
     columns = np.concatenate(values).T
-    return {name: _pair(_wide(percentile_interval(v))) for name, v in zip(names, columns, strict=True)}
-
-
-def _wide(interval: Interval | None) -> Interval | None:
-    # All rows right: every redrawn cohort says the same, which says nothing of other patients.
-    return None if interval is None or interval[1] - interval[0] < 1e-12 else interval
-
-
-def _pair(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [float(edge) for edge in interval]
+    return {name: edges(wide(percentile_interval(v))) for name, v in zip(names, columns, strict=True)}
 
 
 def _rate_intervals(table: np.ndarray, name: str) -> dict[str, list[float] | None]:
@@ -183,7 +174,7 @@ def _rate_intervals(table: np.ndarray, name: str) -> dict[str, list[float] | Non
             "ppv": (hit, called),
             "npv": (missed, n - called),
         }[name]
-        found[stage] = _pair(wilson(part, whole))
+        found[stage] = edges(wilson(part, whole))
     return found
 
 

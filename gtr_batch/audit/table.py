@@ -198,8 +198,8 @@ def _probabilities(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
         column = table[name]
         parts.append(pd.to_numeric(column, errors="coerce").to_numpy(float))
     values = np.column_stack(parts) if len(table) else np.zeros((0, len(columns)))
-    finite: np.ndarray = np.isfinite(values).all(axis=1)
-    negative: np.ndarray = finite & (values < 0).any(axis=1)
+    finite = np.asarray(np.isfinite(values).all(axis=1))
+    negative = finite & (values < 0).any(axis=1)
     total = values.sum(axis=1)
     off = finite & ~negative & (np.abs(total - 1) > SUM_TOLERANCE + 1e-9)  # 0.999 is within, as it is written
     bad = ~finite | negative | off

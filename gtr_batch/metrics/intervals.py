@@ -72,3 +72,13 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> Interval | N
         return None
     low, high = np.quantile(good, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def wide(interval: Interval | None) -> Interval | None:
+    """The interval; None without a width: redrawn cohorts that all say the same tell nothing of other patients."""
+    return None if interval is None or interval[1] - interval[0] < 1e-12 else interval
+
+
+def edges(interval: Interval | None) -> list[float] | None:
+    """The interval as JSON has it."""
+    return None if interval is None else [float(edge) for edge in interval]
