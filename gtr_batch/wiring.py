@@ -10,6 +10,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from gtr_batch.audit.house import AuditHouse
+from gtr_batch.audit.house import Tell as TellAudit
 from gtr_batch.config import Config, load
 from gtr_batch.governance.house import GovernanceHouse
 from gtr_batch.night.house import House, Tell
@@ -66,7 +68,9 @@ def open_house(
     ConfigError
         The settings are wrong.
     """
+    from gtr_batch.audit.alarms import StopAlarms
     from gtr_batch.db import Database, PostgresCaseBook, PostgresClinicalSource
+    from gtr_batch.db.audit import PostgresAuditBook
     from gtr_batch.db.registry import PostgresRegistry
     from gtr_batch.db.settings import PostgresSettings
     from gtr_batch.db.shadow import PostgresShadows
@@ -87,6 +91,7 @@ def open_house(
             clock=SystemClock(),
             settings=PostgresSettings(database),
             shadows=PostgresShadows(database),
+            hold=StopAlarms(PostgresAuditBook(database)),
         )
         if tell is not None:
             house.tell = tell
@@ -150,6 +155,34 @@ def open_training(
             yield house
         finally:
             database.close()
+
+
+@contextmanager
+def open_audit(
+    config: Config | None = None, *, environ: Mapping[str, str] | None = None, tell: TellAudit | None = None
+) -> Iterator[AuditHouse]:
+    """Build what an audit is given, and close it after; raises as `open_house`."""
+    from gtr_batch.db import Database
+    from gtr_batch.db.audit import PostgresAuditBook, PostgresAuditSource
+    from gtr_batch.db.registry import PostgresRegistry
+    from gtr_batch.db.settings import PostgresSettings
+
+    config = config or load(environ=environ)
+    database = Database(config.database)
+    try:
+        house = AuditHouse(
+            config=config,
+            source=PostgresAuditSource(database, config.night.timezone),
+            book=PostgresAuditBook(database),
+            registry=PostgresRegistry(database),
+            clock=SystemClock(),
+            settings=PostgresSettings(database),
+        )
+        if tell is not None:
+            house.tell = tell
+        yield house
+    finally:
+        database.close()
 
 
 def refresh_ehr(config: Config | None = None, folder: Path | None = None, progress: Progress | None = None) -> dict:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gtr_batch.cli import audit_run
 from gtr_batch.cli.shell import bars, out, print_json, speaks_plainly
 
 app = typer.Typer(help="The audit: metrics, monitors, alarms, reports that can be made again.", no_args_is_help=True)
@@ -64,3 +65,7 @@ def metrics(
         print_json(found)
     else:
         show_metrics(out, found)
+
+
+for _name, _command in audit_run.COMMANDS.items():
+    app.command(_name)(_command)

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from gtr_batch.config import Config, GovernanceConfig
-from gtr_batch.errors import InputRefused
+from gtr_batch.errors import ConfigError, InputRefused
 
 GOVERNED: tuple[str, ...] = (
     # eligibility
@@ -33,8 +33,17 @@ GOVERNED: tuple[str, ...] = (
     "report.parametric_map",
     "report.secondary_capture",
     "report.key_objects",
+    "audit.pause_delivery",
     # the gate
     *(f"governance.{a.name}" for a in attrs.fields(GovernanceConfig)),
+    # the audit: how many false alarms, for what shift, from how many patients on
+    "audit.false_alarm_budget",
+    "audit.horizon_months",
+    "audit.odds_ratio",
+    "audit.minimum_labels",
+    "audit.minimum_cases",
+    "audit.baseline_weeks",
+    "audit.label_wait_days",
 )
 
 
@@ -78,6 +87,12 @@ def lawful(name: str, text: str) -> bool | int | float:
         raise InputRefused(f"setting {name} is {text!r}; a number of kind {kind.__name__}, 0 or more")
     if room == "governance" and kind is float and value > 1:
         raise InputRefused(f"setting {name} is {text!r}; a share from 0 to 1")
+    if room == "audit" and value == 0:
+        raise InputRefused(f"setting {name} is {text!r}; a number above 0")
+    try:
+        ruled(Config(), {name: value})  # what no night could begin under must not come into the history
+    except ConfigError as err:
+        raise InputRefused(f"setting {name} is {text!r}: {err}") from err
     return value  # type: ignore[no-any-return]
 
 

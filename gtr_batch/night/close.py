@@ -14,6 +14,7 @@ from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import GtrError, NightFailed
 from gtr_batch.logs import get_logger
 from gtr_batch.night.house import House, write_json
+from gtr_batch.night.steps import why_held
 
 GB = 1024**3
 
@@ -25,7 +26,8 @@ def close_night(house: House, night: date) -> dict[str, Any]:
     -------
     dict
         ``night``, ``cases``, ``states`` (counts), ``stages`` (counts), ``refusals`` (counts by code), ``failed``
-        (case id -> error), ``intake`` (counts and errors by study UID), ``shadow`` (each challenger's agreement with
+        (case id -> error), ``delivery`` (case ids ``held`` back by the audit and the sentences that say ``why``;
+        empty where none was), ``intake`` (counts and errors by study UID), ``shadow`` (each challenger's agreement with
         the champion). No PHI.
 
     Raises
@@ -52,11 +54,11 @@ def close_night(house: House, night: date) -> dict[str, Any]:
 def summarise(house: House, night: date, cases: list[Case]) -> dict[str, Any]:
     """The night's summary as JSON-able counts, without PHI."""
     done = (CaseState.COMMITTED, CaseState.REFUSED)
-    failed = {}
+    failed, held = {}, _held(house, cases)
     for case in cases:
         if case.failure is not None and case.state is CaseState.FAILED:
             failed[case.case_id] = f"{case.failure.step}: {case.failure.error}"
-        elif case.state not in done:
+        elif case.state not in done and case.case_id not in held:
             failed[case.case_id] = f"did not finish: stopped after {case.state}"
     stagings = [house.book.staging(c.case_id) for c in cases if c.state is CaseState.COMMITTED]
     try:
@@ -71,9 +73,16 @@ def summarise(house: House, night: date, cases: list[Case]) -> dict[str, Any]:
         "stages": dict(Counter(str(s.t_stage) for s in stagings if s)),
         "refusals": dict(Counter(str(c.refusal.code) for c in cases if c.refusal)),
         "failed": failed,
+        "delivery": {"held": list(held), "why": list(dict.fromkeys(held.values()))} if held else {},
         "intake": intake,
         "shadow": _shadow(house, night),
     }
+
+
+def _held(house: House, cases: list[Case]) -> dict[str, str]:
+    """Cases whose reports the audit holds back, each with why: staged and written, and nothing is wrong with them."""
+    asked = ((case.case_id, why_held(house, case)) for case in cases if case.state is CaseState.REPORTED)
+    return {case_id: why for case_id, why in asked if why}
 
 
 def _shadow(house: House, night: date) -> dict[str, Any]:

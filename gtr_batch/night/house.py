@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from gtr_batch.ports import (
     CaseBook,
     ClinicalSource,
     Clock,
+    DeliveryHold,
     FileStore,
     ImageArchive,
     ModelShelf,
@@ -47,12 +48,17 @@ class House:
     tell: Tell = field(default=_silence)
     settings: SettingsBook | None = None
     shadows: ShadowBook | None = None
+    hold: DeliveryHold | None = None
     _loaded: dict[str, Any] = field(factory=dict, init=False)
 
     @cached_property
     def rules(self) -> Config:
         """The settings with the governed ones as their history has them; the file's where there is no history."""
         return self.config if self.settings is None else ruled(self.config, self.settings.current())
+
+    def held_back(self) -> Mapping[str, str]:
+        """Model versions whose reports are not delivered now, each with why; none where the site does not want that."""
+        return self.hold.held() if self.hold is not None and self.rules.audit.pause_delivery else {}
 
     @cached_property
     def artefact(self) -> Any:

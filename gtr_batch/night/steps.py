@@ -16,9 +16,11 @@ from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.staging import CaseStaging, Flag
 from gtr_batch.errors import CaseRejected, GtrError, RetrieveIncomplete
+from gtr_batch.logs import get_logger
 from gtr_batch.night.house import House
 from gtr_batch.night.runner import Detail, Shard
 
+HELD = "held"  # file of a case whose report was held back
 REFERENCE_MODALITIES = ("KO", "SEG", "RTSTRUCT")  # what may name a key slice
 
 
@@ -267,12 +269,39 @@ def _refusal_report(house: House, case: Case) -> None:
 
 
 def deliver(house: House, night: date, shard: Sequence[str]) -> list[str]:
-    """Store what the PACS has not got yet, then have it committed or read it back."""
+    """Store what the PACS has not got yet, then have it committed or read it back.
+
+    What the audit holds back stays `reported`; the night's summary says so, and a later run of the night sends it.
+    """
     work = Shard(house, Step.DELIVER, shard)
+    work.cases = _not_held_back(house, work.cases)
     for case in _refused(house, shard):
         if house.book.objects(case.case_id):
             work.beside(case, partial(deliver_one, house, case))
     return work.each(CaseState.COMMITTED, lambda case: deliver_one(house, case))
+
+
+def _not_held_back(house: House, cases: list[Case]) -> list[Case]:
+    """Those that may go; of the others it is noted why not. What the PACS has already is only committed."""
+    held, free = house.held_back(), []
+    for case in cases:
+        why = held.get(_staging(house, case).model_version) if held and case.reached is CaseState.REPORTED else None
+        if why is None:
+            free.append(case)
+        else:
+            get_logger(Step.DELIVER).warning("case.held_back", case_id=case.case_id, reason=why)
+        if why is not None or why_held(house, case):
+            house.files.write_json(case.night, case.case_id, Step.DELIVER, HELD, {"why": why})
+    return free
+
+
+def why_held(house: House, case: Case) -> str | None:
+    """Why the latest run of `deliver` held a case's report back; None where it did not."""
+    try:
+        found = house.files.read_json(case.night, case.case_id, Step.DELIVER, HELD)
+    except FileNotFoundError:
+        return None
+    return str(found["why"]) if found["why"] else None
 
 
 def deliver_one(house: House, case: Case) -> Detail:

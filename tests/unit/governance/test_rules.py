@@ -34,6 +34,8 @@ def test_history_wins_over_the_file_and_leaves_the_rest_alone():
         ("validate.min_slices", "30", 30),
         ("validate.max_thickness_mm", "3.5", 3.5),
         ("governance.accuracy_margin", "0.02", 0.02),
+        ("audit.pause_delivery", "yes", True),
+        ("audit.false_alarm_budget", "0.1", 0.1),
     ],
 )
 def test_a_value_becomes_one_of_its_kind(name, text, value):
@@ -49,6 +51,9 @@ def test_a_value_becomes_one_of_its_kind(name, text, value):
         ("validate.max_thickness_mm", "nan", "a number of kind float"),
         ("governance.accuracy_margin", "5", "a share from 0 to 1"),
         ("night.failure_tolerance", "-1", "0 or more"),
+        ("audit.horizon_months", "0", "above 0"),
+        ("audit.false_alarm_budget", "1.5", "between 0 and 1"),
+        ("audit.share_headers", "0.5", "not governed"),  # shares hold together, so they change in the file
     ],
 )
 def test_what_is_no_such_value_is_refused_by_name(name, text, said):

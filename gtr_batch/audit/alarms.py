@@ -1,0 +1,80 @@
+"""Alarms: they stay open until a named person has looked, and those of level stop may hold reports back meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from attrs import frozen
+
+from gtr_batch.domain.audit_run import AlarmLevel
+from gtr_batch.errors import InputRefused
+from gtr_batch.logs import get_logger
+from gtr_batch.ports import AuditBook
+
+LONGEST_NAME, LONGEST_NOTE = 200, 2000
+
+
+@frozen
+class StopAlarms:
+    """Port `DeliveryHold`: an open alarm of level stop holds back the reports of the model that it is about."""
+
+    book: AuditBook
+
+    def held(self) -> Mapping[str, str]:
+        """Model versions whose reports must not leave the house now, each with why; the worklist hides them too."""
+        found: dict[str, str] = {}
+        for alarm in self.book.alarms(only_open=True):
+            if alarm["level"] == AlarmLevel.STOP:
+                self.book.pause(alarm["alarm_id"])
+                found.setdefault(
+                    alarm["model_version"],
+                    f"Delivery is paused: alarm {alarm['alarm_id']} ({alarm['monitor']}) of audit {alarm['period']} "
+                    f"says stop and nobody has acknowledged it. {alarm['sentence']} When somebody has looked (`gtr "
+                    f"audit acknowledge {alarm['alarm_id']}`), run the night again: it sends what was held back.",
+                )
+        return found
+
+
+def acknowledge(book: AuditBook, alarm_id: int, *, by: str, note: str, restart: date | None = None) -> None:
+    """Close an alarm, in the name of a person and with what they found.
+
+    Parameters
+    ----------
+    restart : date, optional
+        Night from which the monitor watches anew. Without one it goes on where it is, and is silent until its watch
+        ends: one monitor raises one alarm an epoch.
+
+    Raises
+    ------
+    InputRefused
+        Nobody or nothing is named, there is no such alarm, or somebody was faster; nothing is changed.
+    """
+    for name, text, longest in (("by", by, LONGEST_NAME), ("note", note, LONGEST_NOTE)):
+        if not text.strip():
+            raise InputRefused(f"{name} is empty: an alarm is closed by a named person who says what they found")
+        if len(text.strip()) > longest:
+            raise InputRefused(f"{name} has {len(text.strip())} characters, at most {longest} are kept")
+    book.acknowledge(alarm_id, by=by, note=note, restart=restart)
+    get_logger("audit").info("alarm.acknowledged", alarm_id=alarm_id, by=by, restart=str(restart) if restart else None)
+
+
+def in_words(alarm: Mapping[str, Any]) -> tuple[str, str]:
+    """Subject and text of the notice of a new alarm; no PHI."""
+    asks = {AlarmLevel.STOP: "stop using the results until somebody has looked", AlarmLevel.LOOK: "look at it"}
+    return (
+        f"audit {alarm['period']}: {alarm['monitor']} says {alarm['level']}",
+        f"{alarm['sentence']} Data up to {alarm['night']}, model {alarm['model_version'][:12]}; please "
+        f"{asks[AlarmLevel(alarm['level'])]}. Alarm {alarm['alarm_id']} stays open until a named person acknowledges "
+        f"it: `gtr audit acknowledge {alarm['alarm_id']} --by NAME --note TEXT`.",
+    )
+
+
+def plain(alarm: Mapping[str, Any]) -> dict[str, Any]:
+    """An alarm as JSON can say it."""
+    kept = (
+        "alarm_id", "monitor", "level", "night", "epoch", "model_version", "sentence", "run_id", "kind", "period",
+        "raised_at", "acknowledged_by", "acknowledged_at", "note", "restart",
+    )  # fmt: skip
+    return {k: alarm[k] if alarm[k] is None or isinstance(alarm[k], int | str) else str(alarm[k]) for k in kept}

@@ -1,0 +1,262 @@
+"""An audit, run and run again: inputs -> findings -> report, and what is written down of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from gtr_batch import __version__
+from gtr_batch.audit import alarms as about_alarms
+from gtr_batch.audit import shelf
+from gtr_batch.audit.house import AuditHouse
+from gtr_batch.audit.period import Reign, epochs, nights_of, reign_on, restarts, since
+from gtr_batch.domain.audit_run import Alarm, AuditInputs, AuditKind
+from gtr_batch.errors import InputRefused
+from gtr_batch.logs import get_logger
+
+# What numbers and pictures are computed with, beside our own code.
+_LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "MAPIE", "matplotlib", "reportlab", "jinja2")
+_ROOMS = ("audit", "metrics", "domain")
+_NOT_OF_THE_RESULT = ("folder", "weekly_schedule", "monthly_schedule")
+
+
+@frozen
+class Makers:
+    """What turns inputs into findings, files and alarms; `makers` gives the real ones."""
+
+    compute: Callable[[AuditInputs], Mapping[str, Any]]
+    write_report: Callable[[Mapping[str, Any], Path], Mapping[str, Path]]
+    alarms: Callable[[AuditInputs], Sequence[Alarm]]
+
+
+def makers() -> Makers:
+    """The audit's own."""
+    from gtr_batch.audit.findings import compute
+    from gtr_batch.audit.monitors import alarms_of, watch
+    from gtr_batch.audit.report import write_report
+
+    return Makers(compute, write_report, lambda inputs: alarms_of(watch(inputs), inputs))
+
+
+def run_audit(
+    house: AuditHouse,
+    kind: AuditKind,
+    day: date,
+    asked_by: str,
+    *,
+    as_of: date | None = None,
+    make: Makers | None = None,
+) -> dict[str, Any]:
+    """Audit the week or the month that a day lies in; write down inputs, report, run and alarms.
+
+    Run twice it gives the same run: nothing in it depends on when it is run, but on what book and EHR hold.
+
+    Parameters
+    ----------
+    day : date
+        Any day of the period.
+    asked_by : str
+        A person, or the DAG's run.
+    as_of : date, optional
+        Day by whose end pathology had to be reported to count; default the period's last.
+
+    Returns
+    -------
+    dict
+        JSON-able: ``run_id``, ``kind``, ``period``, ``model_version``, ``answer``, ``reasons``, ``folder``, ``files``
+        (name -> SHA-256), ``alarms`` (those that are new).
+
+    Raises
+    ------
+    InputRefused
+        Nobody asked, or `as_of` lies before the period.
+    ModelArtefactError
+        No model was champion by then, and there is no artefact where the settings say.
+    """
+    if not asked_by.strip():
+        raise InputRefused("asked_by is empty: the history of audits says who asked for each")
+    make = make or makers()
+    house.tell("cases")
+    content = inputs_of(house, AuditKind(kind), day, as_of).content()
+    run_id = shelf.keep_inputs(house.folder, content)
+    # From here on what was kept is looked at, not what was read: that is what a rerun has.
+    inputs = AuditInputs.from_json(json.loads(content))
+    house.tell("findings")
+    findings = make.compute(inputs)
+    run = {
+        "run_id": run_id,
+        "kind": str(inputs.kind),
+        "period": inputs.period,
+        "as_of": inputs.as_of,
+        "model_version": inputs.model_version,
+        "code_version": inputs.code_version,
+        "settings": dict(inputs.settings),
+        "answer": findings["answer"],
+        "headline": findings["headline"],
+        "asked_by": asked_by,
+    }
+    house.tell("report")
+    files = shelf.keep_report(house.folder, run, lambda room: make.write_report(findings, room))
+    house.book.save_run({**run, "files": files})
+    new = house.book.raise_alarms(run_id, make.alarms(inputs))
+    if house.rules.audit.pause_delivery:
+        about_alarms.StopAlarms(house.book).held()  # from now on, not only from the next night's delivery on
+    log = get_logger("audit")
+    for alarm in new:
+        log.warning("audit.alarm", **{k: str(alarm[k]) for k in ("alarm_id", "monitor", "level", "night")})
+    log.info("audit.done", run_id=run_id, period=inputs.period, answer=run["answer"], cases=len(inputs.cases))
+    return {
+        **{k: run[k] for k in ("run_id", "kind", "period", "model_version", "answer")},
+        "reasons": list(findings.get("reasons", ())),
+        "folder": str(shelf.report_folder(house.folder, run)),
+        "files": files,
+        "alarms": [about_alarms.plain(a) for a in new],
+    }
+
+
+def inputs_of(house: AuditHouse, kind: AuditKind, day: date, as_of: date | None = None) -> AuditInputs:
+    """Gather everything that the audit of a period looks at; see `run_audit`."""
+    first, last = nights_of(kind, day)
+    if as_of is not None and as_of < first:
+        raise InputRefused(f"as of {as_of}: nothing was known then of the nights {first} to {last}")
+    as_of = as_of or last
+    reign, rules = reign_on(house, last), house.rules
+    begin = since(last, rules.audit.horizon_months, reign.first)
+    start, alarms = reign.first or begin, house.book.alarms()
+    inputs = AuditInputs(
+        kind=kind,
+        first=first,
+        last=last,
+        since=begin,
+        as_of=as_of,
+        model_version=reign.version,
+        model=_model(house, reign),
+        code_version=code_version(),
+        cases=tuple(house.source.cases(begin, last, as_of)),
+        settings=_settings(house),
+        epochs=epochs(
+            rules.audit.shares, restarts(alarms, reign.version, last), start, last, rules.audit.horizon_months
+        ),
+        reference=dict(reign.manifest.get("reference") or {}),
+    )
+    return attrs.evolve(inputs, alarms=_open(alarms, inputs), previous=_previous(house, inputs))
+
+
+def _model(house: AuditHouse, reign: Reign) -> dict[str, Any]:
+    """What is said of the model: its own metrics, and those of the sealed holdout where the gate has judged it."""
+    manifest = reign.manifest
+    numbers = dict(manifest.get("metrics") or {})
+    gate = house.registry.document(reign.version, "gate") or {}
+    judged = (gate.get("models") or {}).get("candidate") or {}
+    if judged.get("n") and judged.get("accuracy") is not None:
+        numbers |= {"holdout_accuracy": judged["accuracy"], "n_holdout": judged["n"]}
+    said = {name: manifest.get(name) for name in ("name", "backbone", "demo", "created", "cohort_digest")}
+    first = str(reign.first) if reign.first else None
+    return {**said, "state": reign.state, "first_night": first, "metrics": numbers}
+
+
+def _settings(house: AuditHouse) -> dict[str, Any]:
+    rules = house.rules
+    values = {a.name: getattr(rules.audit, a.name) for a in attrs.fields(type(rules.audit))}
+    kept = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if k not in _NOT_OF_THE_RESULT}
+    return {**kept, "t4_understaging_cap": rules.governance.t4_understaging_cap}
+
+
+def _open(alarms: Sequence[Mapping[str, Any]], inputs: AuditInputs) -> tuple[dict[str, Any], ...]:
+    """Open alarms about this model; not those of later nights, nor this very period's own, so that twice is as once."""
+    said = ("alarm_id", "monitor", "level", "night", "epoch", "model_version", "sentence", "kind", "period")
+    return tuple(
+        {k: str(a[k]) for k in said}
+        for a in alarms
+        if a["acknowledged_at"] is None
+        and a["model_version"] == inputs.model_version
+        and a["night"] <= inputs.last
+        and (a["kind"], a["period"]) != (inputs.kind, inputs.period)
+    )
+
+
+def _previous(house: AuditHouse, inputs: AuditInputs) -> dict[str, Any]:
+    """The headline of the latest run of the latest earlier period."""
+    before = [r for r in house.book.runs(inputs.kind) if r["period"] < inputs.period]
+    if not before:
+        return {}
+    latest = max(r["period"] for r in before)
+    return dict(next(r["headline"] for r in before if r["period"] == latest))  # newest first
+
+
+def rerun(house: AuditHouse, digits: str, *, make: Makers | None = None) -> dict[str, Any]:
+    """Compute and render a run again from its kept inputs, and compare file by file.
+
+    Returns
+    -------
+    dict
+        ``run_id``, ``same`` (all files are, byte for byte, what was written down), ``files`` (name -> ``kept``, ``now``
+        and ``lies``, SHA-256: what was written down, what came out now, and what lies in the report's folder),
+        ``code`` (``kept``, ``now``), ``sentence``.
+
+    Raises
+    ------
+    InputRefused
+        No, or more than one, run begins so; its inputs are gone or are not what they were.
+    """
+    run = find(house, digits)
+    inputs = AuditInputs.from_json(json.loads(shelf.kept_inputs(house.folder, run["run_id"])))
+    make = make or makers()
+    house.tell("findings")
+    findings = make.compute(inputs)
+    house.tell("report")
+    with tempfile.TemporaryDirectory(prefix="gtr-audit-") as room:
+        now = {name: shelf.digest_of(path) for name, path in make.write_report(findings, Path(room)).items()}
+    filed = shelf.report_folder(house.folder, run)
+    files = {
+        name: {
+            "kept": run["files"].get(name),
+            "now": now.get(name),
+            "lies": shelf.digest_of(filed / name) if (filed / name).is_file() else None,
+        }
+        for name in sorted({*run["files"], *now})
+    }
+    code = {"kept": run["code_version"], "now": code_version()}
+    same = all(f["kept"] == f["now"] for f in files.values())
+    return {"run_id": run["run_id"], "same": same, "files": files, "code": code, "sentence": _said(files, code)}
+
+
+def find(house: AuditHouse, digits: str) -> Mapping[str, Any]:
+    """The one run whose id begins so; `InputRefused` where there is not exactly one."""
+    run = house.book.run(digits)
+    if run is None:
+        raise InputRefused(f"audit {digits!r}: not exactly one run begins so; `gtr audit list` shows them all")
+    return run
+
+
+def _said(files: Mapping[str, Mapping[str, str | None]], code: Mapping[str, str]) -> str:
+    other = [name for name, f in files.items() if f["kept"] != f["now"]]
+    spoilt = [name for name, f in files.items() if f["lies"] != f["kept"]]
+    words = ["The same, byte for byte." if not other else f"Not the same: {', '.join(other)}."]
+    if code["kept"] != code["now"]:
+        words.append(f"It was made by code {code['kept']}; this is {code['now']}.")
+    if spoilt:
+        words.append(f"What lies in the report's folder is not what was written down, or is gone: {', '.join(spoilt)}.")
+    return " ".join(words)
+
+
+@lru_cache
+def code_version() -> str:
+    """Our version, and a digest of the code and the libraries that compute and draw."""
+    package, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
+    for room in _ROOMS:
+        for path in sorted(p for p in (package / room).rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+            digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
+    for name in _LIBRARIES:
+        digest.update(f"{name}=={metadata.version(name)}\0".encode())
+    return f"{__version__}+{digest.hexdigest()[:12]}"
