@@ -123,12 +123,12 @@ def _ordered(labels: Any, probabilities: Any, predicted: Any, patients: Any) -> 
     y = _positions(labels, n, "labels")
     given = p.argmax(axis=1) if predicted is None else _positions(predicted, n, "predicted stages")
     if patients is None:
-        order = np.lexsort((*p.T, given, y))
+        order = np.lexsort((given, *p.T, y))
         return y[order], p[order], given[order], np.arange(n)
     if len(patients) != n:
         raise InputRefused(f"{len(patients)} patients for {n} rows")
     _, who = np.unique(np.asarray(patients), return_inverse=True)
-    order = np.lexsort((*p.T, given, y, who))
+    order = np.lexsort((given, *p.T, y, who))
     return y[order], p[order], given[order], who[order]
 
 

@@ -176,8 +176,8 @@ def _unpaired(
         "sentence": (
             f"Radiologists with the AI result ({sizes[0]} patients) against without ({sizes[1]}): accuracy "
             f"{_points(difference)}{width}, Fisher p {p:.3g}. Unpaired: these are different patients, often of "
-            "different months and readers; a difference need not come from the AI result. How accurate GTRNet is in either "
-            "group shows how alike the two are."
+            "different months and readers; a difference need not come from the AI result. How accurate GTRNet is in "
+            "either group shows how alike the two are."
         ),
     }
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 ALPHA = 0.05  # one-sided
 
@@ -80,6 +81,48 @@ def power_of(n: int, margin: float, discordance: float, alpha: float = ALPHA) ->
     if discordance <= 0:
         return 1.0
     return float(norm.cdf(margin * math.sqrt(n / discordance) - norm.ppf(1 - alpha)))
+
+
+def shows(gained: np.ndarray, lost: np.ndarray, n: int, margin: float, alpha: float = ALPHA) -> np.ndarray:
+    """Whether `tango_interval`'s lower bound lies at or above ``-margin``, for arrays of counts; bool, same shape."""
+    gained, lost = np.asarray(gained, float), np.asarray(lost, float)
+    b = -gained - lost - (2 * n - gained + lost) * margin
+    c = lost * margin * (1 + margin)
+    share_lost = (np.sqrt(np.maximum(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
+    variance = n * (2 * share_lost - margin * (1 + margin))
+    enough: np.ndarray = gained - lost + n * margin >= norm.ppf(1 - alpha) * np.sqrt(np.maximum(variance, 0.0))
+    return enough
+
+
+@lru_cache(maxsize=256)
+def exact_power(n: int, margin: float, discordance: float, difference: float = 0.0, alpha: float = ALPHA) -> float:
+    """How often the score bound of `n` patients shows non-inferiority: summed over what can happen, not simulated.
+
+    Parameters
+    ----------
+    difference : float
+        True difference of accuracy, new minus old: 0 gives the power, ``-margin`` the error rate.
+    """
+    if abs(difference) > discordance:
+        raise ValueError(f"a difference of {difference} needs more pairs that differ than {discordance}")
+    if n == 0 or discordance == 0:
+        return float(n > 0 and bool(shows(np.zeros(1), np.zeros(1), n, margin, alpha)[0]))
+    spread = 8 * math.sqrt(n * discordance * (1 - discordance)) + 8
+    least, most = max(0, int(n * discordance - spread)), min(n, int(n * discordance + spread))
+    differ = np.arange(least, most + 1)[:, None]
+    gained = np.arange(most + 1)[None, :]
+    chance = binom.pmf(differ, n, discordance) * binom.pmf(gained, differ, 0.5 + difference / discordance / 2)
+    return float((chance * shows(gained, np.maximum(differ - gained, 0), n, margin, alpha)).sum())
+
+
+@lru_cache(maxsize=64)
+def patients_for(margin: float, discordance: float, power: float = 0.9, alpha: float = ALPHA) -> int:
+    """As `patients_needed`, by the score bound itself: so many, or a few more, have at least this power."""
+    n = patients_needed(margin, discordance, power, alpha)
+    # Counts are whole numbers, so the power goes up in little waves: ten sizes in a row must have it.
+    while not all(exact_power(m, margin, discordance, 0.0, alpha) >= power for m in range(n, n + 10)):
+        n += 1
+    return n
 
 
 def operating_characteristics(
