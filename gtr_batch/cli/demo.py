@@ -53,23 +53,6 @@ def training(
     raise typer.Exit(0 if right else RED)
 
 
-@app.command("retraining")
-@speaks_plainly
-def retraining(
-    folder: Folder = Path(".demo-retraining"),
-    patients: Annotated[int, typer.Option(help="Operated patients of the year.")] = 280,
-) -> None:
-    """Train, judge, approve, promote, replay, roll back and withdraw a model; 0 only if all went as it should."""
-    from gtr_batch.simulation.demo import stop
-
-    folder = folder.resolve()
-    try:
-        right = _governance(folder, patients)
-    finally:
-        stop(folder)
-    raise typer.Exit(0 if right else RED)
-
-
 @app.command()
 @speaks_plainly
 def up(folder: Folder = HERE, ct: Ct = None, key_slice: Key = None, artefact: Artefact = None) -> None:
@@ -202,72 +185,6 @@ def _training(folder: Path, patients: int) -> bool:
     verdict = "better than untrained, and not by chance" if better else "NOT better than untrained beyond chance"
     out.print(f"{verdict}; {took // 60:.0f} min {took % 60:.0f} s", highlight=False)
     return better
-
-
-def _governance(folder: Path, patients: int) -> bool:
-    from gtr_batch.simulation import demo_governance, demo_training
-    from gtr_batch.simulation.demo import Demo
-    from gtr_batch.simulation.year import Year
-    from gtr_batch.wiring import refresh_ehr
-
-    began = time.monotonic()
-    demo, story = Demo(folder), demo_governance.Story()
-    demo.clear()
-    with step("PostgreSQL and its schema"):
-        demo.start_database(demo_training.SETTINGS.format(folder=folder) + demo_governance.SETTINGS)
-    with step("Airflow's own database"):
-        demo.prepare_airflow()
-    demo.start_airflow()  # it comes up while the patients are made
-    with bars() as progress:
-        task = progress.add_task("a year of patients", total=None)
-        demo_training.prepare(
-            demo, Year(patients=patients), lambda done, total: progress.update(task, completed=done, total=total)
-        )
-    with step("tonight's patients"):
-        demo.admit(None, None)
-        refresh_ehr(folder=demo.folder / "ehr")
-    with bars() as progress:
-        task = progress.add_task("to the PACS", total=None)
-        demo.start_pacs(lambda done, total: progress.update(task, completed=done, total=total))
-    with step("DAGs parsed"):
-        demo.wait_for_airflow()
-    with bars() as progress:
-        night = {"night": str(demo.night)}
-        state = demo.run("nightly_staging", night, Teller(progress, "nightly_staging"), timeout_s=420)
-    story.need(state == "success", f"nightly_staging: {state}")
-    demo_governance.tell_of_night(demo, story)
-    with bars() as progress:
-        state = demo_governance.run_with_approval(
-            demo,
-            "retraining",
-            {"why": "demo"},
-            Teller(progress, "retraining"),
-            meanwhile=lambda: demo_governance.think(demo, story),
-            timeout_s=900,
-        )
-    story.need(state == "success", f"retraining: {state}")
-    if state == "success":
-        champion = demo_governance.tell_of_promotion(demo, story)
-        with bars() as progress:
-            state = demo_governance.run_with_approval(
-                demo,
-                "restage",
-                {"nights": [str(demo.night)], "model": champion},
-                Teller(progress, "restage"),
-                meanwhile=lambda: None,
-                timeout_s=600,
-            )
-        story.need(state == "success", f"restage: {state}")
-        demo_governance.tell_of_replay(demo, story, champion)
-        demo_governance.undo(demo, story, champion, folder / "notices")
-    for line in story.lines:
-        out.print(line, highlight=False)
-    for sentence in story.wrong:
-        err.print(f"[bold red]{sentence}[/]", highlight=False)
-    took = time.monotonic() - began
-    verdict = "all went as it should" if not story.wrong else "NOT all went as it should"
-    out.print(f"{verdict}; {took // 60:.0f} min {took % 60:.0f} s", highlight=False)
-    return not story.wrong
 
 
 def _rows(demo: Any) -> tuple[list[dict[str, Any]], list[str]]:

@@ -9,9 +9,22 @@ from typing import Annotated, Any
 import typer
 
 from gtr_batch import __version__, logs
-from gtr_batch.cli import audit, demo, demo_audit, doctor, fit_nomogram, leaks, model, pacs, restage, settings, training
+from gtr_batch.cli import (
+    audit,
+    demo,
+    demo_audit,
+    demo_retraining,
+    doctor,
+    fit_nomogram,
+    leaks,
+    model,
+    pacs,
+    restage,
+    settings,
+    training,
+)
 from gtr_batch.cli.shell import bars, err, out, parse_night, print_json, speaks_plainly, step_bars
-from gtr_batch.cli.table import show_night
+from gtr_batch.cli.table import show_night, show_shadow
 
 app = typer.Typer(
     help="Gastric cancer T staging, every night, from PACS to PACS.",
@@ -21,6 +34,7 @@ app = typer.Typer(
 app.add_typer(pacs.app, name="pacs")
 app.add_typer(model.app, name="model")
 demo.app.command("audit")(demo_audit.audit)
+demo.app.command("retraining")(demo_retraining.retraining)
 app.add_typer(demo.app, name="demo")
 app.add_typer(training.app, name="train")
 app.command("leak-check")(leaks.leak_check)
@@ -82,6 +96,7 @@ def night(
         print_json({**summary, "cases": cases})
     else:
         show_night(out, when, cases)
+        show_shadow(out, summary)
 
 
 @app.command()
@@ -101,6 +116,7 @@ def status(night: Night = None, as_json: Json = False) -> None:
         print_json({"night": str(when), "summary": summary, "cases": rows})
     else:
         show_night(out, when, rows)
+        show_shadow(out, summary)
         if summary is None:
             out.print("[yellow]The night is not closed yet.[/]")
 

@@ -9,16 +9,17 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from gtr_batch.cli import model_import
-from gtr_batch.cli.shell import bars, out, print_json, speaks_plainly
+from gtr_batch.cli import model_error_rates, model_gate, model_import, model_withdrawal
+from gtr_batch.cli.model_options import By, Json, Shown, Version, Why, shown_champion
+from gtr_batch.cli.shell import out, print_json, speaks_plainly
 
 app = typer.Typer(help="Models: the registry, promotion, rollback, shadow, withdrawal.", no_args_is_help=True)
 app.command("import")(model_import.import_model)
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
-Version = Annotated[str, typer.Argument(help="Version, or the digits that it begins with.")]
-By = Annotated[str, typer.Option(help="Your name: who answers for this.")]
-Why = Annotated[str, typer.Option(help="Why; kept for ever.")]
-Shown = Annotated[str, typer.Option(help="The champion that you were shown (`gtr model list`), or 'none'.")]
+app.command("error-rates")(model_error_rates.error_rates)
+app.command("judge")(model_gate.judge)
+app.command("withdraw")(model_withdrawal.withdraw)
+app.command("reports")(model_withdrawal.reports)
+app.command("notices")(model_withdrawal.notices)
 
 
 @app.command("list")
@@ -60,6 +61,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Check a model's files against its manifest and show what it says, what the gate said and who decided what."""
+    from gtr_batch.governance.evaluation import shadow_in_words
     from gtr_batch.governance.registry import check_registered, find
     from gtr_batch.nomogram import check_model
     from gtr_batch.stage import read_manifest, verify
@@ -67,6 +69,7 @@ def show(
 
     history: list[dict[str, Any]] = []
     gate: Mapping[str, Any] = {}
+    beside = ""
     if version is not None and Path(version).is_dir():
         folder = Path(version)
     else:
@@ -79,6 +82,7 @@ def show(
                 folder = Path(check_registered(gov.registry, whole)["folder"])
                 history = [dict(event) for event in gov.registry.history(whole)]
                 gate = gov.registry.document(whole, "gate") or {}
+                beside = shadow_in_words(gov, whole)
     digest = verify(folder)
     manifest, _ = read_manifest(folder)
     check_model(manifest.nomogram)
@@ -100,6 +104,7 @@ def show(
         "key slice": "automatic locator fitted" if manifest.key_slice_locator else "no automatic locator",
         "metrics": ", ".join(f"{k} {v}" for k, v in manifest.metrics.items()),
         "gate": f"{gate['verdict']}: {gate['sentence']}" if gate else "not asked",
+        "in shadow": beside or "never",
     }.items():
         out.print(f"[bold]{name:>14}[/]  {value}", highlight=False)
     for event in history:
@@ -215,7 +220,7 @@ def promote(
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
-        whole, shown = find(gov.registry, version), _shown(gov, replaces)
+        whole, shown = find(gov.registry, version), shown_champion(gov, replaces)
         run(gov.registry, whole, Approval(whole, shown, by, why), without_gate=without_gate)
         write_card(gov.registry, gov.night.config.training.models, whole, by=by)
     out.print(f"{whole[:12]} is the champion; nights that have begun keep the model they began with", highlight=False)
@@ -229,110 +234,8 @@ def rollback(by: By, why: Why, replaces: Shown) -> None:
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
-        version = run(gov.registry, by=by, why=why, shown=_shown(gov, replaces))
+        version = run(gov.registry, by=by, why=why, shown=shown_champion(gov, replaces))
     out.print(f"{version[:12]} is the champion again", highlight=False)
-
-
-@app.command("withdraw")
-@speaks_plainly
-def withdraw(
-    version: Version,
-    by: By,
-    why: Why,
-    replaces: Shown,
-    successor: Annotated[str | None, typer.Option(help="Who stages from now on, where it is the champion.")] = None,
-    no_successor: Annotated[
-        bool, typer.Option("--no-successor", help="Nobody: nights refuse to stage until a model is promoted.")
-    ] = False,
-) -> None:
-    """Withdraw a model for good, and list every report of it that the PACS holds."""
-    from gtr_batch.governance.registry import find
-    from gtr_batch.governance.withdrawal import affected
-    from gtr_batch.governance.withdrawal import withdraw as run
-    from gtr_batch.wiring import open_governance
-
-    with open_governance() as gov:
-        whole = find(gov.registry, version)
-        after = find(gov.registry, successor) if successor else None
-        run(
-            gov.registry,
-            whole,
-            by=by,
-            why=why,
-            shown=_shown(gov, replaces),
-            successor=after,
-            no_successor=no_successor,
-        )
-        rows = affected(gov.registry, whole)
-    due = sum(row["due"] for row in rows)
-    out.print(f"{whole[:12]} is withdrawn; it made {len(rows)} reports, {due} stand in the PACS", highlight=False)
-    out.print(f"look: gtr model reports {whole[:12]}", highlight=False)
-    if due:
-        out.print(f"then: gtr model notices {whole[:12]} --approve {due} --by NAME", highlight=False)
-
-
-@app.command("reports")
-@speaks_plainly
-def reports(version: Version, as_json: Json = False) -> None:
-    """List every structured report that a model produced, and what became of it."""
-    from gtr_batch.governance.registry import find
-    from gtr_batch.governance.withdrawal import affected
-    from gtr_batch.wiring import open_governance
-
-    with open_governance() as gov:
-        rows = affected(gov.registry, find(gov.registry, version))
-    if as_json:
-        print_json(rows)
-        return
-    table = Table("night", "case", "SOP Instance UID", "in the PACS", "superseded by", box=None)
-    for row in rows:
-        after = "a withdrawal notice" if row["notice_stored"] else ("a later result" if row["superseded"] else "")
-        table.add_row(
-            str(row["night"]), row["case_id"][:8], row["sop_instance_uid"], "yes" if row["stored"] else "no", after
-        )
-    out.print(table)
-
-
-@app.command("notices")
-@speaks_plainly
-def notices(
-    version: Version,
-    by: By,
-    approve: Annotated[int, typer.Option(help="How many reports you were shown to be superseded.")],
-    as_json: Json = False,
-) -> None:
-    """Supersede the reports of a withdrawn model in the PACS, once you have seen the list."""
-    from gtr_batch.errors import GovernanceRefused
-    from gtr_batch.governance.registry import answered_for, find
-    from gtr_batch.governance.withdrawal import affected, send_notices
-    from gtr_batch.wiring import open_governance
-
-    answered_for(by, "withdrawal notices")
-    with open_governance() as gov, bars() as progress:
-        whole = find(gov.registry, version)
-        due = [row["sop_instance_uid"] for row in affected(gov.registry, whole) if row["due"]]
-        if len(due) != approve:
-            raise GovernanceRefused(
-                f"{len(due)} reports of model {whole[:12]} are to be superseded, approved were {approve}; nothing is "
-                f"sent. Look again: gtr model reports {whole[:12]}"
-            )
-        bar = progress.add_task("notices", total=len(due))
-        found = send_notices(
-            gov.night,
-            gov.registry,
-            whole,
-            due,
-            progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
-        gov.registry.attach(whole, "approval", {"notices": found, "approved": due}, by=by)
-    if as_json:
-        print_json(found)
-    else:
-        out.print(f"{found['sent']} reports superseded in the PACS, {len(found['failed'])} failed", highlight=False)
-        for uid, sentence in found["failed"].items():
-            out.print(f"[red]{uid}: {sentence}[/]", highlight=False)
-    if found["failed"]:
-        raise typer.Exit(1)
 
 
 @app.command("card")
@@ -346,9 +249,3 @@ def card(version: Version, by: By) -> None:
     with open_governance() as gov:
         path = write_card(gov.registry, gov.night.config.training.models, find(gov.registry, version), by=by)
     out.print(str(path), highlight=False)
-
-
-def _shown(gov: Any, digits: str) -> str | None:
-    from gtr_batch.governance.registry import find
-
-    return None if digits == "none" else find(gov.registry, digits)

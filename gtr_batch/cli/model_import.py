@@ -1,4 +1,4 @@
-"""`gtr model import`: weights from elsewhere as an artefact."""
+"""`gtr model import`: weights from elsewhere as an artefact, and an artefact into the registry."""
 
 from __future__ import annotations
 
@@ -13,22 +13,50 @@ from gtr_batch.stage.importing import PUBLISHED_MD5
 
 @speaks_plainly
 def import_model(
-    file: Annotated[Path, typer.Argument(help="torch.save of a plain ResNet's state dict with four outputs.")],
-    to: Annotated[Path, typer.Option("--out", help="Folder of the artefact.")],
-    md5: Annotated[str, typer.Option(help="MD5 that the file must have; empty: any.")] = PUBLISHED_MD5,
-    backbone: Annotated[str, typer.Option(help="Its depth.")] = "resnet152",
+    source: Annotated[
+        Path, typer.Argument(help="An artefact's folder; or torch.save of a plain ResNet's state dict, four outputs.")
+    ],
+    to: Annotated[Path | None, typer.Option("--out", help="Of a file: folder of the artefact that is made.")] = None,
+    md5: Annotated[str, typer.Option(help="Of a file: MD5 that it must have; empty: any.")] = PUBLISHED_MD5,
+    backbone: Annotated[str, typer.Option(help="Of a file: its depth.")] = "resnet152",
+    by: Annotated[str, typer.Option(help="Of a folder: your name, who answers for the candidate.")] = "",
+    why: Annotated[str, typer.Option(help="Of a folder: why; kept for ever.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
-    """Make an artefact of the published checkpoint; nothing in the file is executed.
+    """Make an artefact of the published checkpoint (a file), or register an artefact (a folder) as a candidate.
 
-    ImageNet's weights are no model of stages: name their file as training.imagenet, and train.
+    Nothing in a file is executed, and an artefact is checked in every way before it is registered. ImageNet's weights
+    are no model of stages: name their file as training.imagenet, and train.
     """
+    from gtr_batch.errors import InputRefused
+
+    if source.is_dir():
+        version, folder = _registered(source, by, why)
+        said = f"model {version[:12]} is a candidate; its files are kept in {folder}"
+    elif to is None:
+        raise InputRefused(f"{source} is not an artefact's folder; of a checkpoint, name with --out where to put one")
+    else:
+        version, folder = _made(source, to, md5, backbone), to
+        said = f"model {version[:12]} in {to}: not calibrated, not fitted, not validated here"
+    if as_json:
+        print_json({"version": version, "folder": str(folder)})
+    else:
+        out.print(said, highlight=False)
+
+
+def _registered(source: Path, by: str, why: str) -> tuple[str, Path]:
+    from gtr_batch.governance.registry import register_artefact
+    from gtr_batch.wiring import open_governance
+
+    with open_governance() as gov:
+        models = gov.night.config.training.models
+        version = register_artefact(gov.registry, models, source, by=by, why=why)
+    return version, models / version
+
+
+def _made(source: Path, to: Path, md5: str, backbone: str) -> str:
     from gtr_batch.nomogram import paper_table_3
     from gtr_batch.stage.importing import import_published
 
     with err.status("reading"):
-        version = import_published(file, to, paper_table_3(), md5=md5, backbone=backbone)
-    if as_json:
-        print_json({"version": version, "folder": str(to)})
-    else:
-        out.print(f"model {version[:12]} in {to}: not calibrated, not fitted, not validated here", highlight=False)
+        return str(import_published(source, to, paper_table_3(), md5=md5, backbone=backbone))

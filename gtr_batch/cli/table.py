@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -39,6 +39,16 @@ def show_night(console: Console, night: date, rows: Sequence[dict[str, Any]]) ->
             console.print(f"{row['case_id'][:8]} {row['state']}: {row['reason']}", highlight=False)
     if any(Flag.DEMO_MODEL in row["flags"] for row in rows):
         console.print("[yellow]Demo model, not for patients.[/] AI results, not verified.")
+
+
+def show_shadow(console: Console, summary: Mapping[str, Any] | None) -> None:
+    """How far each model in shadow agreed with the champion that night."""
+    for version, found in (summary or {}).get("shadow", {}).items():
+        if isinstance(found, Mapping):  # else the sentence of an error
+            said = f"{found['agree']} of {found['cases']} as the champion"
+            said += f", {found['higher']} higher, {found['lower']} lower"
+            failed = f"; {len(found['errors'])} not staged" if found["errors"] else ""
+            console.print(f"in shadow {version[:12]}: {said}{failed}", highlight=False)
 
 
 def _shares(values: Sequence[float] | None) -> str:

@@ -57,17 +57,16 @@ class Criterion:
 
 
 def redrawn(paired: Paired, draws: int, seed: int) -> np.ndarray:
-    """(draws, 5): candidate less champion on redrawn patients, of accuracy, kappa, ECE, and of how far calibration
-    slope and intercept lie from their ideals."""
+    """(draws, 2, 5): the candidate's and the champion's accuracy, kappa, ECE, and how far calibration slope and
+    intercept lie from their ideals, on redrawn patients."""
     if not len(paired.stages):
-        return np.full((draws, 5), np.nan)
+        return np.full((draws, 2, 5), np.nan)
 
-    def differences(rows: np.ndarray) -> np.ndarray:
-        values = [_of_one(paired.stages[rows], a.votes[rows], a.probabilities[rows]) for a in both]
-        return np.array(values[0], float) - np.array(values[1], float)
+    def of_both(rows: np.ndarray) -> np.ndarray:
+        return np.array([_of_one(paired.stages[rows], a.votes[rows], a.probabilities[rows]) for a in both], float)
 
     both = (paired.candidate, paired.champion)
-    return cluster_bootstrap(differences, paired.subjects, draws, seed)
+    return cluster_bootstrap(of_both, paired.subjects, draws, seed)
 
 
 def _of_one(labels: np.ndarray, votes: np.ndarray, probabilities: np.ndarray) -> list[float]:

@@ -25,7 +25,9 @@ from gtr_batch.training.house import TrainingHouse
 from gtr_batch.training.steps import write_json
 
 
-def evaluate(gov: GovernanceHouse, school: TrainingHouse, version: str, *, by: str, why: str) -> dict[str, Any]:
+def evaluate(
+    gov: GovernanceHouse, school: TrainingHouse, version: str, *, by: str, why: str, cohort: str | None = None
+) -> dict[str, Any]:
     """Bring a candidate before the gate; the verdict becomes a document of the model.
 
     Where no model was ever champion, the one that the settings name is adopted first: there must be something to
@@ -37,6 +39,9 @@ def evaluate(gov: GovernanceHouse, school: TrainingHouse, version: str, *, by: s
         A candidate, or a model in shadow.
     by, why : str
         Who opens the sealed holdout, and why: a row that cannot be changed.
+    cohort : str, optional
+        On whose holdout; default the model's own cohort. For a model from elsewhere, whoever asks answers for it that
+        none of these patients taught it.
 
     Returns
     -------
@@ -49,15 +54,15 @@ def evaluate(gov: GovernanceHouse, school: TrainingHouse, version: str, *, by: s
     GovernanceRefused
         The model is not a candidate, or the champion was withdrawn without a successor.
     InputRefused
-        The model belongs to no frozen cohort, so there is no holdout to judge it on.
+        The model belongs to no cohort that was frozen here, so there is no holdout to judge it on.
     """
     answered_for(by, why)
     registry, config = gov.registry, gov.night.rules
     model = check_registered(registry, version)
     if model["state"] not in (CANDIDATE, SHADOW):
         raise GovernanceRefused(f"model {version[:12]} is {model['state']}; a candidate, or one in shadow, is judged")
-    if not model["cohort_digest"]:
-        raise InputRefused(f"model {version[:12]} belongs to no frozen cohort: no sealed holdout to judge it on")
+    cohort = cohort or str(model["cohort_digest"])
+    _frozen_here(school, version, cohort)
     champion = registry.champion()
     if champion is None:
         champion = adopt(
@@ -68,13 +73,13 @@ def evaluate(gov: GovernanceHouse, school: TrainingHouse, version: str, *, by: s
             why="stage.artefact named it when the first candidate came before the gate",
         )
     check_registered(registry, champion)
-    paired, opened = stage_holdout(school, model["cohort_digest"], candidate=version, champion=champion, by=by, why=why)
+    paired, opened = stage_holdout(school, cohort, candidate=version, champion=champion, by=by, why=why)
     settings = governed(config)
     found = judge(paired, config.governance, shadow=shadow_of(gov, version))
     found |= {
         "model_version": version,
         "champion": champion,
-        "cohort": model["cohort_digest"],
+        "cohort": cohort,
         "unreadable": len(opened.unreadable),
         "curves": curves(paired),
         "settings": settings,
@@ -84,9 +89,20 @@ def evaluate(gov: GovernanceHouse, school: TrainingHouse, version: str, *, by: s
         "by": by,
     }
     registry.attach(version, "gate", found, by=by)
-    write_json(school.run_folder(model["cohort_digest"]) / f"gate-{version[:12]}.json", found)
+    write_json(school.run_folder(cohort) / f"gate-{version[:12]}.json", found)
     get_logger("gate").info("gate.judged", model_version=version, champion=champion, verdict=found["verdict"])
     return found
+
+
+def _frozen_here(school: TrainingHouse, version: str, cohort: str) -> None:
+    if not cohort:
+        raise InputRefused(f"model {version[:12]} belongs to no frozen cohort: no sealed holdout to judge it on")
+    try:
+        school.cohorts.cohort(cohort)
+    except KeyError:
+        raise InputRefused(
+            f"model {version[:12]} names cohort {cohort[:12]}, which was not frozen here: name one that was"
+        ) from None
 
 
 def shadow_of(gov: GovernanceHouse, version: str) -> dict[str, int]:
@@ -96,6 +112,16 @@ def shadow_of(gov: GovernanceHouse, version: str) -> dict[str, int]:
     rows = gov.night.shadows.of_model(version)
     good = [row for row in rows if row["t_stage"]]
     return {"nights": len({row["night"] for row in good}), "cases": len(good), "errors": len(rows) - len(good)}
+
+
+def shadow_in_words(gov: GovernanceHouse, version: str) -> str:
+    """How long a model has staged in shadow, and how often as the champion; empty where it never did."""
+    if gov.night.shadows is None:
+        return ""
+    rows = [row for row in gov.night.shadows.of_model(version) if row["t_stage"]]
+    agree = sum(row["t_stage"] == row["champion_stage"] for row in rows)
+    nights = len({row["night"] for row in rows})
+    return f"{nights} nights, {len(rows)} cases, {agree} as the champion" if rows else ""
 
 
 def curves(paired: Paired) -> dict[str, Any]:

@@ -15,13 +15,9 @@ import numpy as np
 
 from gtr_batch.config import GovernanceConfig
 from gtr_batch.governance import criteria as rules
-from gtr_batch.governance.criteria import CANNOT_TELL, FAIL, PASS, Answers, Criterion, Paired
-from gtr_batch.metrics.calibration import at_least_t3, ece_null_95, ece_top, recalibration
-from gtr_batch.metrics.classification import accuracy, auc, auc_intervals, confusion, kappa_of, rates
-from gtr_batch.metrics.intervals import wilson
-from gtr_batch.metrics.noninferiority import patients_needed, power_of
-from gtr_batch.metrics.probability import brier, log_loss, rps
-from gtr_batch.metrics.utility import treatment
+from gtr_batch.governance.criteria import CANNOT_TELL, FAIL, PASS, Criterion, Paired
+from gtr_batch.governance.performance import performance
+from gtr_batch.metrics.noninferiority import exact_power, patients_for, patients_needed
 
 DRAWS, SEED = 2000, 20251124
 
@@ -53,7 +49,8 @@ def judge(
         JSON-able: ``verdict``, ``sentence``, ``criteria``, ``subgroups``, ``power``, ``models`` (both models' metrics),
         ``n``, ``patients``, ``draws``, ``seed``. No patient in it.
     """
-    drawn = rules.redrawn(paired, draws, seed)
+    of_both = rules.redrawn(paired, draws, seed)
+    drawn = of_both[:, 0] - of_both[:, 1]
     criteria = [
         rules.enough(paired, settings),
         rules.accuracy(paired, settings, drawn[:, rules.ACCURACY]),
@@ -80,7 +77,10 @@ def judge(
         "criteria": [_plain(c) for c in criteria],
         "subgroups": subgroups,
         "power": _power(paired, settings),
-        "models": {"candidate": _metrics(paired, paired.candidate), "champion": _metrics(paired, paired.champion)},
+        "models": {
+            "candidate": performance(paired.stages, paired.candidate, of_both[:, 0]),
+            "champion": performance(paired.stages, paired.champion, of_both[:, 1]),
+        },
         "draws": draws,
         "seed": seed,
     }
@@ -91,49 +91,25 @@ def _power(paired: Paired, settings: GovernanceConfig) -> dict[str, Any]:
     n = len(right)
     seen = float((right != was).mean()) if n else None
     margin, assumed = settings.accuracy_margin, settings.assumed_discordance
-    needed = patients_needed(margin, assumed)
-    power = power_of(n, margin, assumed)
-    known = f"{power:.2f}" if power is not None else "none"
+    by_formula, needed = patients_needed(margin, assumed), patients_for(margin, assumed)
+    there = exact_power(by_formula, margin, assumed)
+    power = exact_power(n, margin, assumed) if n else None
+    known = f"{power:.0%}" if power is not None else "none"
     share = f"{seen:.1%}" if seen is not None else "none"
     return {
         "margin": margin,
         "assumed_discordance": assumed,
         "seen_discordance": seen,
         "patients": n,
-        "needed": needed,
+        "needed": by_formula,
+        "power_at_needed": there,
+        "needed_by_rule": needed,
         "power": power,
         "sentence": (
-            f"{needed} patients would show a margin of {margin:g} with 90% power where {assumed:.0%} of pairs differ "
-            f"and the models are equally good; these {n} have a power of {known}. Here {share} of pairs differ."
+            f"Where {assumed:.0%} of pairs differ and the models are equally good, {by_formula} patients show a margin "
+            f"of {margin:g} with 90% power by the usual formula, {there:.0%} by the gate's own rule, which needs "
+            f"{needed}; these {n} have {known}. Here {share} of pairs differ."
         ),
-    }
-
-
-def _metrics(paired: Paired, answers: Answers) -> dict[str, Any]:
-    labels, p = paired.stages, answers.probabilities
-    table = confusion(labels, answers.votes)
-    n = len(labels)
-    line = recalibration(*at_least_t3(labels, p)) if n else None
-    positive, _ = at_least_t3(labels, p)
-    use = treatment(positive, answers.votes >= 2)
-    return {
-        "n": n,
-        "accuracy": accuracy(labels, answers.votes),
-        "accuracy_ci": wilson(int((answers.votes == labels).sum()), n),
-        "quadratic_kappa": kappa_of(table),
-        "confusion": table.tolist(),
-        "auc": auc(labels, p) if n else None,
-        "auc_ci": auc_intervals(labels, p) if n else None,
-        **rates(table),
-        "rps": rps(labels, p),
-        "brier": brier(labels, p),
-        "log_loss": log_loss(labels, p),
-        "ece": ece_top(labels, p),
-        "ece_null_95": ece_null_95(p),
-        "calibration": None if line is None else line.to_json(),
-        "over_treatment": use.over,
-        "under_treatment": use.under,
-        "nnt": use.nnt,
     }
 
 

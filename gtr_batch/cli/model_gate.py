@@ -1,0 +1,52 @@
+"""`gtr model judge`: a candidate before the gate, from a shell."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from gtr_batch.cli.model_options import By, Json, Version, Why
+from gtr_batch.cli.shell import bars, out, print_json, speaks_plainly
+
+
+@speaks_plainly
+def judge(
+    version: Version,
+    by: By,
+    why: Why,
+    cohort: Annotated[
+        str | None,
+        typer.Option(help="Digest of the cohort whose sealed holdout it is judged on; default: the model's own."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hold a candidate, or a model in shadow, against the champion on the sealed holdout; may be asked again."""
+    from gtr_batch.governance.card import write_card
+    from gtr_batch.governance.criteria import FAIL
+    from gtr_batch.governance.evaluation import evaluate
+    from gtr_batch.governance.registry import find
+    from gtr_batch.wiring import open_governance, open_training
+
+    with bars() as progress:
+        bar = progress.add_task("holdout", total=None)
+
+        def tell(_: str, done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        with open_governance() as gov, open_training(tell=tell) as school:
+            whole = find(gov.registry, version)
+            found = evaluate(gov, school, whole, by=by, why=why, cohort=cohort)
+            page = write_card(gov.registry, gov.night.config.training.models, whole, by=by)
+    if as_json:
+        print_json(found)
+    else:
+        out.print(f"[bold]{found['verdict']}[/]: {found['sentence']}", highlight=False)
+        table = Table("criterion", "answer", "", box=None)
+        for one in found["criteria"]:
+            table.add_row(one["name"].replace("_", " "), one["verdict"], one["sentence"])
+        out.print(table)
+        out.print(f"{found['power']['sentence']}\ncard: {page}", highlight=False)
+    if found["verdict"] == FAIL:
+        raise typer.Exit(1)

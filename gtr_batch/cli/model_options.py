@@ -1,0 +1,20 @@
+"""Options that the commands of `gtr model` share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+Version = Annotated[str, typer.Argument(help="Version, or the digits that it begins with.")]
+By = Annotated[str, typer.Option(help="Your name: who answers for this.")]
+Why = Annotated[str, typer.Option(help="Why; kept for ever.")]
+Shown = Annotated[str, typer.Option(help="The champion that you were shown (`gtr model list`), or 'none'.")]
+
+
+def shown_champion(gov: Any, digits: str) -> str | None:
+    """The champion that the person was shown; None for 'none'."""
+    from gtr_batch.governance.registry import find
+
+    return None if digits == "none" else find(gov.registry, digits)

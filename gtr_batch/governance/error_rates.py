@@ -1,0 +1,174 @@
+"""How often the gate errs: whole holdouts are simulated in which the truth is known, and the gate judges each.
+
+Two models see the same patients. What each sees is the patient's stage with noise of its own; from that follow, without
+further assumption, calibrated probabilities, a vote, neighbouring errors. How much noise gives the accuracies, how much
+of it both models share gives the share of pairs that differ. Only the worse model's accuracy is worse: its
+probabilities mean what they say, so the calibration criteria are right to pass it, and what refuses it is that it errs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
+from multiprocessing import get_context
+from typing import Any
+
+import attrs
+import numpy as np
+from attrs import frozen
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from gtr_batch.config import GovernanceConfig
+from gtr_batch.governance.criteria import CANNOT_TELL, FAIL, PASS, Answers, Paired
+from gtr_batch.governance.gate import judge
+from gtr_batch.metrics.intervals import wilson
+
+# Where the stages lie on the axis that a model sees: T4 stands apart, so that the cap on its under-staging can be met.
+CENTRES = np.array([0.0, 1.0, 2.0, 3.4])
+_EDGES = (CENTRES[:-1] + CENTRES[1:]) / 2
+_MANY = 100_000  # patients that a share is measured on
+
+
+@frozen
+class World:
+    """A holdout of `patients`, an equal part of each stage.
+
+    `difference`: the candidate's true accuracy less the champion's; `discordance`: share of patients whom exactly one
+    of the two stages rightly.
+    """
+
+    patients: int
+    difference: float = 0.0
+    champion: float = 0.92
+    discordance: float = 0.1
+
+
+def simulate(world: World, seed: int) -> Paired:
+    """One holdout of this world."""
+    rng = np.random.default_rng(seed)
+    return _drawn(world, rng, world.patients)
+
+
+def error_rates(
+    world: World,
+    settings: GovernanceConfig | None = None,
+    *,
+    runs: int = 1000,
+    draws: int = 400,
+    seed: int = 0,
+    processes: int = 1,
+) -> dict[str, Any]:
+    """Let the whole gate judge `runs` holdouts of a world.
+
+    Parameters
+    ----------
+    settings : GovernanceConfig, optional
+        Of the gate; default its own defaults. What is asked of the shadow is left out: it is no matter of chance.
+    runs, draws, seed : int
+        Holdouts; bootstrap draws in each; the first holdout's seed.
+    processes : int
+        So many holdouts are judged at once.
+
+    Returns
+    -------
+    dict
+        The world's fields; ``runs``; ``pass``, ``fail``, ``cannot tell``: shares of the verdicts; ``pass_95``: Wilson's
+        interval; ``accuracy`` (share of runs that pass that criterion alone) with ``accuracy_95``; ``criteria``: share
+        that passes each; ``drawn``: the world as it turned out (accuracies, pairs that differ).
+    """
+    judged = attrs.evolve(settings or GovernanceConfig(), shadow_nights=0, shadow_cases=0)
+    verdicts: list[dict[str, str]] = []
+    seen = []
+    for found, turned_out in _judged(world, judged, range(seed, seed + runs), draws, processes):
+        verdicts.append(found)
+        seen.append(turned_out)
+    count = {word: sum(v["verdict"] == word for v in verdicts) for word in (PASS, FAIL, CANNOT_TELL)}
+    names = [name for name in verdicts[0] if name != "verdict"]
+    passed = {name: sum(v[name] == PASS for v in verdicts) for name in names}
+    candidate, champion, differ = np.mean(seen, axis=0)
+    return {
+        **attrs.asdict(world),
+        "runs": runs,
+        **{word: n / runs for word, n in count.items()},
+        "pass_95": wilson(count[PASS], runs),
+        "accuracy": passed["accuracy"] / runs,
+        "accuracy_95": wilson(passed["accuracy"], runs),
+        "criteria": {name: n / runs for name, n in passed.items()},
+        "drawn": {"candidate": float(candidate), "champion": float(champion), "discordance": float(differ)},
+    }
+
+
+def _judged(
+    world: World, settings: GovernanceConfig, seeds: range, draws: int, processes: int
+) -> Iterator[tuple[dict[str, str], tuple[float, float, float]]]:
+    jobs = (itertools.repeat(world), itertools.repeat(settings), seeds, itertools.repeat(draws))
+    if processes <= 1:
+        yield from map(_one, *jobs)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_one, *jobs, chunksize=16)
+
+
+def _one(
+    world: World, settings: GovernanceConfig, seed: int, draws: int
+) -> tuple[dict[str, str], tuple[float, float, float]]:
+    paired = simulate(world, seed)
+    found: Mapping[str, Any] = judge(paired, settings, draws=draws, seed=seed)
+    right, was = (a.votes == paired.stages for a in (paired.candidate, paired.champion))
+    turned_out = float(right.mean()), float(was.mean()), float((right != was).mean())
+    return {"verdict": found["verdict"], **{c["name"]: c["verdict"] for c in found["criteria"]}}, turned_out
+
+
+def _drawn(world: World, rng: np.random.Generator, n: int) -> Paired:
+    noise = noise_of(round(world.champion + world.difference, 9)), noise_of(world.champion)
+    shared = _shared(noise, world.discordance)
+    stages = np.arange(n) % 4
+    candidate, champion = (
+        Answers(votes, probabilities) for votes, probabilities in _seen(rng.normal(size=(3, n)), stages, noise, shared)
+    )
+    return Paired(stages, np.array([f"s{k}" for k in range(n)]), candidate, champion)
+
+
+def _seen(
+    drawn: np.ndarray, stages: np.ndarray, noise: tuple[float, float], shared: float
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What each model makes of the patients: votes (n,) and probabilities (n, 4)."""
+    for own, size in zip(drawn[1:], noise, strict=True):
+        seen = CENTRES[stages] + size * (np.sqrt(shared) * drawn[0] + np.sqrt(1 - shared) * own)
+        log = -(((seen[:, None] - CENTRES) / size) ** 2) / 2
+        p = np.exp(log - log.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        yield p.argmax(axis=1), p
+
+
+@lru_cache(maxsize=64)
+def noise_of(accuracy: float) -> float:
+    """How much noise leaves a model with this accuracy."""
+    bounds = np.concatenate([[-np.inf], _EDGES, [np.inf]])
+
+    def excess(size: float) -> float:
+        inside = norm.cdf((bounds[1:] - CENTRES) / size) - norm.cdf((bounds[:-1] - CENTRES) / size)
+        return float(inside.mean()) - accuracy
+
+    return float(brentq(excess, 0.02, 20.0))
+
+
+@lru_cache(maxsize=64)
+def _shared(noise: tuple[float, float], discordance: float) -> float:
+    """How much of the noise both models share, for this share of pairs that differ."""
+    rng = np.random.default_rng(1)
+    stages, drawn = np.arange(_MANY) % 4, rng.normal(size=(3, _MANY))
+
+    def excess(shared: float) -> float:
+        (one, _), (other, _) = _seen(drawn, stages, noise, shared)
+        return float(((one == stages) != (other == stages)).mean()) - discordance
+
+    least, most = excess(1.0), excess(0.0)
+    if least > 0 or most < 0:
+        raise ValueError(
+            f"between these accuracies {discordance + least:.3f} to {discordance + most:.3f} of pairs differ"
+        )
+    return float(brentq(excess, 0.0, 1.0, xtol=1e-3))
