@@ -1,0 +1,35 @@
+"""One budget of false alarms, split among the monitors and spent evenly over the weeks of the horizon."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+DAYS_A_MONTH = 365.25 / 12
+QUARTER_WEEKS, QUARTER_EVERY = 13, 4  # every fourth week the last quarter is judged as a whole
+
+
+def weeks_of(settings: Mapping[str, Any]) -> int:
+    """Weeks of the horizon, rounded up."""
+    return math.ceil(int(settings["horizon_months"]) * DAYS_A_MONTH / 7)
+
+
+def share_of(settings: Mapping[str, Any], name: str) -> float:
+    """This monitor's chance of a false alarm within the horizon."""
+    return float(settings["false_alarm_budget"]) * float(settings[f"share_{name}"])
+
+
+def weekly_alpha(settings: Mapping[str, Any], name: str) -> float:
+    """Its chance of a false alarm in one week: a union bound, whatever the dependence between weeks.
+
+    After the horizon it goes on at the same rate. Half of it is for the week on its own, half for the quarter: four
+    weeks' halves, spent when the quarter is judged.
+    """
+    return share_of(settings, name) / weeks_of(settings)
+
+
+def joined(week: float, quarter: float | None) -> float:
+    """The p-value of a week, to be held against `weekly_alpha`, from those of the week alone and of the quarter."""
+    parts = [week * 2] if quarter is None else [week * 2, quarter * 2 / QUARTER_EVERY]
+    return min(1.0, *parts)

@@ -1,0 +1,188 @@
+"""How every monitor of unlabelled data works: week by week against a comparison that does not move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+
+from gtr_batch.audit.monitors.budget import QUARTER_EVERY, QUARTER_WEEKS, joined, share_of, weekly_alpha
+from gtr_batch.audit.monitors.measures import Judged, Measure
+from gtr_batch.audit.monitors.watched import ALARM, CANNOT_TELL, OFF, QUIET, TITLES, Watched, level_of, silent
+from gtr_batch.audit.monitors.weeks import Block, blocks_of, split_baseline, subjects_of, together
+from gtr_batch.domain.audit import AuditCase
+from gtr_batch.domain.audit_run import AuditInputs
+
+Power = Callable[[Sequence[Measure], int, int, float], str]
+_SMALLEST = 1e-300
+
+
+def least(inputs: AuditInputs) -> int:
+    """Fewest cases that a comparison may have: four full weeks' worth."""
+    return 4 * int(inputs.settings["minimum_cases"])
+
+
+def since_of(inputs: AuditInputs, name: str) -> date:
+    """The first night that a monitor watches."""
+    return inputs.epochs.get(name, inputs.since)
+
+
+def restarted(inputs: AuditInputs, name: str) -> bool:
+    """Whether the monitor began anew after an alarm: then what it alarmed about is accepted, and the comparison is new.
+
+    A person who acknowledges a new scanner does not want to hear of it every week; the artefact's reference would say
+    nothing else for ever. So a restarted monitor compares with its own first weeks.
+    """
+    began = min([inputs.since, *inputs.epochs.values()])
+    return since_of(inputs, name) > began
+
+
+def watch_weekly(
+    inputs: AuditInputs,
+    name: str,
+    cases: Sequence[AuditCase],
+    measures: Sequence[Measure],
+    could_have_seen: Power,
+    *,
+    reference_words: str = "the artefact's reference",
+) -> Watched:
+    """Judge every whole week since the epoch.
+
+    Parameters
+    ----------
+    inputs : AuditInputs
+    name : str
+        The monitor.
+    cases : sequence of AuditCase
+        As `gtr_batch.audit.monitors.weeks.watched_cases` gives them.
+    measures : sequence of Measure
+        Over the same cases. Those that know a comparison (the artefact's reference) judge from the first week on; the
+        others learn the first weeks, and judge from then on.
+    could_have_seen : callable
+        (measures, size of the last block, of the last quarter, alpha) -> sentence.
+    reference_words : str
+        What the comparison of measures that knew one is called.
+
+    Returns
+    -------
+    Watched
+    """
+    settings, since = inputs.settings, since_of(inputs, name)
+    if share_of(settings, name) == 0:
+        return silent(inputs, name, since, "Its share of the budget is 0: turned off in the settings.", OFF)
+    if not measures:
+        return silent(inputs, name, since, "What it looks at is not known of any case.")
+    blocks = blocks_of(cases, since, inputs.last, int(settings["minimum_cases"]))
+    learning = [m for m in measures if not m.known]
+    referred = len(learning) < len(measures)
+    split = split_baseline(blocks, int(settings["baseline_weeks"]), least(inputs)) if learning else 0
+    subjects = subjects_of(cases)
+    start = len(blocks) if split is None else split
+    grown = together(blocks[:start], subjects)
+    if learning and split is None and not referred:
+        return silent(inputs, name, since, _too_few(inputs, len(grown), since))
+    if learning and split is not None:
+        for measure in learning:
+            measure.learn(grown)
+    first = 0 if referred else start
+    if not any(block.full for block in blocks[first:]):
+        return silent(inputs, name, since, _nothing_yet(inputs, blocks, first))
+
+    alpha = weekly_alpha(settings, name)
+    threshold = -float(np.log10(alpha))
+    path, said, crossed, quarter = [], [], None, np.zeros(0, int)
+    for k in range(first, len(blocks)):
+        block = blocks[k]
+        able = [m for m in measures if m.known and (m not in learning or k >= start)]
+        enough = alpha if crossed is None else 1.0
+        week = _judge(able, block.rows, enough / 2, [int(settings["seed"]), k, 0])
+        p, words, span = week.p * 2, week.words, "week"
+        late = (k - first) % QUARTER_EVERY == QUARTER_EVERY - 1
+        if late:
+            since_quarter = block.last - timedelta(weeks=QUARTER_WEEKS)
+            quarter = together([b for b in blocks[first : k + 1] if b.first > since_quarter], subjects)
+            whole = _judge(able, quarter, enough * QUARTER_EVERY / 2, [int(settings["seed"]), k, 1])
+            if joined(1.0, whole.p) < p:
+                words, span = whole.words, f"{QUARTER_WEEKS} weeks"
+            p = joined(week.p, whole.p)
+        value = -float(np.log10(max(min(p, 1.0), _SMALLEST))) + 0.0
+        path.append((block.last, value, threshold))
+        said.append({"first": block.first, "last": block.last, "n": len(block), "p": p, "span": span, "words": words})
+        if crossed is None and value >= threshold:
+            crossed = len(path) - 1
+
+    learnt = bool(learning) and split is not None
+    own = f"the {len(grown)} patients from {blocks[0].first} to {blocks[start - 1].last}" if learnt else ""
+    compared = _compared(referred, own, reference_words)
+    at = crossed if crossed is not None else int(np.argmax([v for _, v, _ in path]))
+    sentence = _sentence(said, at, crossed is not None, compared, since)
+    last_size = len([b for b in blocks if b.full][-1])
+    quarter_size = len(quarter) or QUARTER_EVERY * last_size
+    able = [m for m in measures if m.known]
+    period = np.array([i for i, c in enumerate(cases) if inputs.first <= c.night <= inputs.last], int)
+    return Watched(
+        name,
+        TITLES[name],
+        QUIET if crossed is None else ALARM,
+        level_of(inputs, name),
+        since,
+        None if crossed is None else path[crossed][0],
+        path[-1][1],
+        threshold,
+        tuple(path),
+        sentence,
+        could_have_seen(able, last_size, quarter_size, alpha),
+        {
+            "compared_with": compared,
+            "weeks": said,
+            "readings": {m.name: {"comparison": m.summary(None), "period": m.summary(period)} for m in able},
+        },
+    )
+
+
+def _judge(measures: Sequence[Measure], rows: np.ndarray, enough: float, seed: Sequence[int]) -> Judged:
+    """The smallest p-value, each divided by its weight: the union bound over the measures."""
+    best = Judged(1.0, "nothing to compare")
+    for k, measure in enumerate(measures):
+        found = measure.judge(rows, enough * measure.weight, [*seed, k])
+        p = min(1.0, found.p / measure.weight)
+        if p < best.p or k == 0:
+            best = Judged(p, found.words)
+    return best
+
+
+def _too_few(inputs: AuditInputs, grown: int, since: date) -> str:
+    return (
+        f"Nothing to compare with yet: no usable reference of the artefact, and since {since} {grown} patients in "
+        f"whole weeks; the comparison wants the first {inputs.settings['baseline_weeks']} weeks with "
+        f"{least(inputs)} patients at least."
+    )
+
+
+def _nothing_yet(inputs: AuditInputs, blocks: Sequence[Block], first: int) -> str:
+    minimum = int(inputs.settings["minimum_cases"])
+    if not blocks:
+        return f"No whole week with a case up to {inputs.last}."
+    after = f" after the comparison's, which end on {blocks[first - 1].last}" if first else ""
+    return f"Fewer than {minimum} cases in the whole weeks up to {inputs.last}{after}."
+
+
+def _compared(referred: bool, own: str, words: str) -> str:
+    if not referred:
+        return own
+    return f"{words}; what that does not hold, with {own}" if own else words
+
+
+def _sentence(said: Sequence[dict[str, Any]], at: int, alarm: bool, compared: str, since: date) -> str:
+    week = said[at]
+    if alarm:
+        return f"Crossed in the {week['span']} to {week['last']}: {week['words']} (compared with {compared})."
+    return (
+        f"Quiet over {len(said)} week{'' if len(said) == 1 else 's'} since {since}, compared with {compared}; nearest "
+        f"to an alarm was the {week['span']} to {week['last']}: {week['words']}."
+    )
+
+
+__all__ = ["CANNOT_TELL", "least", "restarted", "since_of", "watch_weekly"]
