@@ -22,6 +22,7 @@ from gtr_batch.metrics.roc import roc_points
 from gtr_batch.metrics.utility import decision_curve, treatment
 
 FEW = 20  # patients; below, a bootstrap is too sure of itself
+_REPEATED = 0.02  # share of rows; probabilities of few digits are alike now and then
 _AUCS = (*cls.CLASSES, "macro")
 
 
@@ -203,6 +204,12 @@ def _sentences(found: dict[str, Any], y: np.ndarray, p: np.ndarray, who: np.ndar
         )
         if several:
             told.append(f"{several} patients have rows with different pathological stages.")
+    again = _said_again(y, p, who if count < n else None)
+    if again > n * _REPEATED:
+        told.append(
+            f"{again} rows repeat another row{' of the same patient' if count < n else ''} to the last digit: if they "
+            "are the same cases, they count twice."
+        )
     absent = [s for s, k in found["stages"].items() if k == 0]
     if absent:
         there = "that stage" if len(absent) == 1 else "those stages"
@@ -216,8 +223,8 @@ def _sentences(found: dict[str, Any], y: np.ndarray, p: np.ndarray, who: np.ndar
     parted = [s for s in _AUCS if found["auc"][s] is not None and found["auc_ci"][s] is None]
     if parted:
         told.append(
-            f"AUC of {', '.join(parted)}: no DeLong interval, since one side has a single row or the two are parted "
-            "without an error."
+            f"AUC of {', '.join(parted)}: no DeLong interval, since one side has a single row, the two are parted "
+            "without an error, or the same was said of all."
         )
     if found["quadratic_kappa"] is None:
         told.append("Kappa is not defined: label and answer are one and the same stage throughout.")
@@ -235,8 +242,8 @@ def _of_calibration(found: dict[str, Any], y: np.ndarray, p: np.ndarray) -> list
     told = []
     top, limit = found["ece"]["top"], found["ece"]["null_95"]
     told.append(
-        f"ECE {top:.3f} lies {'above' if top > limit else 'within'} what a perfectly calibrated model shows in 95% of "
-        f"such samples (up to {limit:.3f})."
+        f"ECE {top:.3g} lies {'above' if top > limit else 'within'} what a perfectly calibrated model shows in 95% of "
+        f"such samples (up to {limit:.3g})."
     )
     line = found["calibration"]
     if line["slope"] is None:
@@ -261,6 +268,12 @@ def _of_calibration(found: dict[str, Any], y: np.ndarray, p: np.ndarray) -> list
     if impossible:
         told.append(f"{impossible} rows had a probability of 0 for the true stage: log-loss counts it as 1e-15.")
     return told
+
+
+def _said_again(y: np.ndarray, p: np.ndarray, who: np.ndarray | None) -> int:
+    # Rows come in order, so what repeats lies side by side.
+    alike = (y[1:] == y[:-1]) & (p[1:] == p[:-1]).all(axis=1)
+    return int(alike.sum() if who is None else (alike & (who[1:] == who[:-1])).sum())
 
 
 def _with_several_labels(y: np.ndarray, who: np.ndarray) -> int:

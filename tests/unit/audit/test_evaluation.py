@@ -60,6 +60,17 @@ def test_patients_with_several_rows_are_counted_once_and_differing_labels_named(
     assert "patients have rows with different pathological stages" in told(found)
 
 
+@pytest.mark.parametrize("grouped", [True, False])
+def test_rows_that_repeat_are_named(grouped):
+    labels, p = a_table()
+    twice = np.arange(120).repeat(2)
+
+    found = evaluate(labels[twice], p[twice], patients=twice if grouped else None, draws=0)
+
+    assert "120 rows repeat another row" in told(found)
+    assert "repeat" not in told(evaluate(labels, p, draws=0))
+
+
 def test_every_row_said_twice_widens_the_cluster_interval_over_wilsons():
     labels, p = a_table()
     twice = np.arange(120).repeat(4)
