@@ -2,10 +2,12 @@
 
     cohort -> leak gate -> slices -> network -> fits -> candidate -> gate -> card -> a person -> champion
 
-Quarterly, by hand, or on a drift alarm. Nothing stages because it was trained: the gate holds the candidate against the
-champion on the sealed holdout, and a named person says yes (*Required Actions*). **Reject**, or no answer, and it stays
-a candidate. A candidate that the gate refused ends here. One of which the gate **cannot tell** is shown with that
-verdict; who approves it answers for it, and the history says that it was promoted without a passed gate.
+Quarterly, by hand, or, where the site set `training.on_drift`, on an alarm of the audit (asset `gtr_drift`).
+
+Nothing stages because it was trained: the gate holds the candidate against the champion on the sealed holdout, and a
+named person says yes (*Required Actions*). **Reject**, or no answer, and it stays a candidate. A candidate that the
+gate refused ends here. One of which the gate **cannot tell** is shown with that verdict; who approves it answers for
+it, and the history says that it was promoted without a passed gate.
 
 **A red `freeze_cohort`** that says *cannot tell* has found too few patients of a stage; nothing was spent, and
 nothing is wrong with the service. **A red `leak_gate`** says which patients, slices or labels would be in two splits.
@@ -21,6 +23,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, chain, dag, get_current_context, task
 
 from gtr_airflow.approvals import approved_by
+from gtr_airflow.audits import or_on_drift
 from gtr_airflow.callbacks import TellOperations
 from gtr_airflow.connections import ministry, school
 from gtr_airflow.nights import timetable
@@ -130,7 +133,7 @@ def promote(version: str, champion: str, verdict: str) -> str:
 
 
 @dag(
-    schedule=timetable(CONFIG.training.schedule, CONFIG),
+    schedule=or_on_drift(timetable(CONFIG.training.schedule, CONFIG), CONFIG),
     catchup=False,
     max_active_runs=1,
     default_args=default_args(CONFIG),

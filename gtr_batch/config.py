@@ -158,6 +158,7 @@ class TrainingConfig:
     folder: Path = field(default=Path("/var/lib/gtr/training"), converter=Path)  # slice cache, checkpoints, reports
     models: Path = field(default=Path("/var/lib/gtr/models"), converter=Path)  # registered artefacts, by version
     schedule: str = "0 3 1 1,4,7,10 *"  # cron: quarterly
+    on_drift: bool = False  # an alarm of the audit starts a retraining too; its candidate still waits for a person
     minimum_per_class: int = 20  # patients of each stage in train; fewer: cannot tell
     minimum_holdout_per_class: int = 5
     holdout_share: float = 0.2

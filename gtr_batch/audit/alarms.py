@@ -60,6 +60,16 @@ def acknowledge(book: AuditBook, alarm_id: int, *, by: str, note: str, restart: 
     get_logger("audit").info("alarm.acknowledged", alarm_id=alarm_id, by=by, restart=str(restart) if restart else None)
 
 
+def raised_for(book: AuditBook, asked_by: str) -> list[Mapping[str, Any]]:
+    """Alarms that audits asked for by this name have raised, oldest first.
+
+    A DAG's run asks by its own id: so a task that is tried again still finds the alarms of its first try, and a second
+    run about the same nights finds none of its own.
+    """
+    mine = {run["run_id"] for run in book.runs() if run["asked_by"] == asked_by}
+    return [alarm for alarm in book.alarms() if alarm["run_id"] in mine]
+
+
 def in_words(alarm: Mapping[str, Any]) -> tuple[str, str]:
     """Subject and text of the notice of a new alarm; no PHI."""
     asks = {AlarmLevel.STOP: "stop using the results until somebody has looked", AlarmLevel.LOOK: "look at it"}

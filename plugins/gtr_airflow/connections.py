@@ -118,6 +118,15 @@ def ministry() -> Iterator[Any]:
 
 
 @contextmanager
+def inspectorate() -> Iterator[Any]:
+    """The house that an audit works in; as `hospital`."""
+    from gtr_batch import wiring
+
+    with wiring.open_audit(settings()) as house:
+        yield house
+
+
+@contextmanager
 def school() -> Iterator[Any]:
     """The house that a retraining works in; as `hospital`."""
     from gtr_batch import wiring

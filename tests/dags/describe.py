@@ -29,12 +29,15 @@ def main(path: Path) -> None:
 
 
 def describe(dag: airflow.sdk.DAG) -> dict:
+    times = getattr(dag.timetable, "timetable", dag.timetable)  # within one that waits for an asset too
+    assets = getattr(dag.timetable, "asset_condition", None)
     return {
         "doc": dag.doc_md,
         "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs,
-        "schedule": getattr(dag.timetable, "expression", None),  # none where it is only ever started by hand
-        "timezone": str(getattr(dag.timetable, "timezone", None)),
+        "schedule": getattr(times, "expression", None),  # none where it is only ever started by hand
+        "timezone": str(getattr(times, "timezone", None)),
+        "assets": sorted(asset.name for asset in assets.objects) if assets else [],
         "deadlines": [
             {
                 "reference": d.reference.reference_name,
