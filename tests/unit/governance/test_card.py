@@ -1,0 +1,168 @@
+"""The model card: everything that is known, nothing that is not, nobody's name but those who decided."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import attrs
+import pytest
+
+from gtr_batch.config import GovernanceConfig
+from gtr_batch.domain.lifecycle import Approval
+from gtr_batch.domain.rules import digest_of_settings
+from gtr_batch.errors import InputRefused
+from gtr_batch.governance.card import write_card
+from gtr_batch.governance.evaluation import curves
+from gtr_batch.governance.gate import judge
+from gtr_batch.governance.promotion import promote
+from gtr_batch.governance.registry import adopt, register_artefact
+from gtr_batch.stage import load_artefact, write_artefact
+from tests.unit.governance.test_gate import EASY, paired
+
+HEADINGS = [
+    "Intended use and limits",
+    "Data",
+    "Model and preprocessing",
+    "Training",
+    "Performance on the sealed holdout",
+    "Subgroups",
+    "Rad-score and nomogram",
+    "The gate",
+    "Decisions",
+]
+COUNTS = {"T1": 3, "T2": 4, "T3": 5, "T4": 6}
+TRAINING = {
+    "cohort": {
+        "digest": "c" * 64,
+        "flow": {"operated": 31, "included": 25, "ypt": 4, "not_reported": 2},
+        "holdout": COUNTS,
+    },
+    "stages": {"train": COUNTS, "validation": COUNTS},
+    "epochs": [
+        {
+            "lesson": 0,
+            "number": n,
+            "seconds": 2.0,
+            "train_loss": 1 / n,
+            "validation_loss": 1 / n,
+            "validation_accuracy": 0.5,
+        }
+        for n in (1, 2, 3)
+    ],
+    "settings": {
+        "backbone": "resnet10",
+        "start": "champion",
+        "recipe": "paper",
+        "learning_rate": 3e-4,
+        "batch": 16,
+        "seed": 7,
+    },
+    "heat": {"dice": {"all": {"mean": 0.2, "n": 9, "sd": 0.1}}, "outside_body": {"mean": 0.1, "n": 9, "sd": 0.1}},
+    "locator": {"n": 3, "near": None, "note": "too few"},
+    "nomogram": {"note": "kept", "fit": None},
+}
+
+
+def a_gate(champion: str, **changes) -> dict:
+    """What `evaluate` keeps, of patients that nobody is."""
+    patients = paired(240, sex=["female", "male"] * 120)
+    settings = {"governance.accuracy_margin": 0.05}
+    return {
+        **judge(patients, EASY, draws=100),
+        "champion": champion,
+        "cohort": "c" * 64,
+        "unreadable": 0,
+        "curves": curves(patients),
+        "settings": settings,
+        "settings_digest": digest_of_settings(settings),
+        "judged": "2026-03-02 10:00 UTC",
+        "by": "Ada",
+        **changes,
+    }
+
+
+@pytest.fixture
+def champion(registry, models, artefacts, versions) -> str:
+    return adopt(registry, models, artefacts["old"], by="Ada", why="it stages since May")
+
+
+def headings(page: str) -> list[str]:
+    return [h.strip() for h in re.findall(r"<h2>(.*?)(?:<small>|</h2>)", page)]
+
+
+def test_a_card_of_a_model_of_which_little_is_known_says_so(registry, models, versions, champion):
+    page = write_card(registry, models, versions["new"], by="Ada").read_text()
+
+    assert headings(page) == HEADINGS
+    assert "this model was not trained by this service" in page
+    assert "the holdout was not opened for this model" in page
+    assert "It was not asked." in page
+    assert "gate: not asked" in page
+
+
+def test_every_heading_names_its_item_of_claim_or_tripod(registry, models, versions):
+    page = write_card(registry, models, versions["new"], by="Ada").read_text()
+
+    assert all(re.search(r"CLAIM|TRIPOD", line) for line in page.splitlines() if line.startswith("<h2>"))
+
+
+def test_a_whole_card_shows_data_training_metrics_gate_and_who_approved(registry, models, versions, champion):
+    version = versions["third"]
+    registry.attach(version, "training_report", TRAINING, by="Ada")
+    registry.attach(version, "gate", a_gate(champion, verdict="pass", sentence="Not worse."), by="Ada")
+    promote(registry, version, Approval(version, champion, "Eve Example", "better on T4"))
+
+    path = write_card(registry, models, version, by="Eve Example")
+
+    page, card = path.read_text(), json.loads((path.parent / "card.json").read_text())
+    assert headings(page) == HEADINGS
+    assert "31 patients operated for gastric cancer; 25 in the cohort" in page
+    assert page.count("<svg") >= 4 + 1  # learning, ROC, calibration, decision curve; the nomogram
+    assert "Eve Example" in page
+    assert "better on T4" in page
+    assert re.search(r"quadratic kappa</td><td>0\.\d{3} \(0\.\d{3} to \d\.\d{3}\)", page)
+    assert re.search(r"<td>sex: female</td><td>120</td>", page)
+    assert [e["action"] for e in card["history"]] == ["register", "promote"]
+    assert card["gate"]["verdict"] == "pass"
+    assert card["contract"]["window_width_hu"] == 350
+    assert registry.document(version, "model_card")["version"] == version
+
+
+def test_a_card_opens_nothing_from_outside_and_holds_no_nan(registry, models, versions, champion):
+    registry.attach(versions["new"], "gate", a_gate(champion), by="Ada")
+
+    path = write_card(registry, models, versions["new"], by="Ada")
+
+    page = path.read_text()
+    assert not re.search(r'(?:src|href)\s*=\s*"?(?:https?:|//)', page)
+    assert "<script" not in page
+    json.loads((path.parent / "card.json").read_text(), parse_constant=pytest.fail)
+    assert re.search(r"\bs\d+\b", page) is None  # no subject of `paired`
+
+
+def test_what_a_manifest_says_of_itself_cannot_write_into_the_page(registry, models, artefacts, tmp_path):
+    found = load_artefact(artefacts["new"])
+    folder = tmp_path / "loud"
+    write_artefact(folder, found.network, attrs.evolve(found.manifest, name="<script>alert(1)</script>"))
+    version = register_artefact(registry, models, folder, by="Ada", why="<b>why</b>")
+
+    page = write_card(registry, models, version, by="Ada").read_text()
+
+    assert "<script>" not in page
+    assert "&lt;b&gt;why&lt;/b&gt;" in page
+
+
+def test_a_holdout_that_could_tell_nothing_still_makes_a_card(registry, models, versions, champion):
+    few = paired(8)
+    found = a_gate(champion) | judge(few, GovernanceConfig(), draws=20) | {"curves": curves(few)}
+    registry.attach(versions["new"], "gate", found, by="Ada")
+
+    page = write_card(registry, models, versions["new"], by="Ada").read_text()
+
+    assert "cannot tell" in page
+
+
+def test_there_is_no_card_of_an_unknown_model(registry, models):
+    with pytest.raises(InputRefused, match="not registered"):
+        write_card(registry, models, "f" * 64, by="Ada")
