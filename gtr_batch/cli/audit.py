@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gtr_batch.cli import audit_run
+from gtr_batch.cli import audit_run, audit_simulate
 from gtr_batch.cli.shell import bars, out, print_json, speaks_plainly
 
 app = typer.Typer(help="The audit: metrics, monitors, alarms, reports that can be made again.", no_args_is_help=True)
@@ -67,5 +67,6 @@ def metrics(
         show_metrics(out, found)
 
 
+app.command("simulate")(audit_simulate.simulate)
 for _name, _command in audit_run.COMMANDS.items():
     app.command(_name)(_command)

@@ -134,13 +134,21 @@ def detectable_odds_ratio(
     if not patients:
         return None
     steps = increments(probabilities, log_odds_ratio)
-    for log_truth in np.sign(log_odds_ratio) * np.log(np.linspace(1.05, 50.0, 980)):
-        chances = shifted(probabilities, float(log_truth))
+    quantile = float(norm.ppf(power))
+
+    def passes(log_truth: float) -> bool:
+        chances = shifted(probabilities, log_truth * float(np.sign(log_odds_ratio)))
         mean = float((chances * steps).sum(axis=1).mean())
         variance = float((chances * steps**2).sum(axis=1).mean()) - mean**2
-        if mean * patients - norm.ppf(power) * np.sqrt(max(variance, 0.0) * patients) >= height:
-            return float(np.exp(abs(log_truth)))
-    return None
+        return mean * patients - quantile * float(np.sqrt(max(variance, 0.0) * patients)) >= height
+
+    low, high = 0.0, float(np.log(50.0))
+    if not passes(high):
+        return None
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        low, high = (low, middle) if passes(middle) else (middle, high)
+    return float(np.exp(high))
 
 
 def estimate_shift(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float] | None:
@@ -153,7 +161,7 @@ def estimate_shift(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, f
     probabilities : numpy.ndarray
         (n, 4).
     """
-    grid = np.linspace(-3.5, 3.5, 1401)
+    grid = np.linspace(-3.5, 3.5, 351)
     rows = np.arange(len(labels))
     safe = np.clip(np.asarray(probabilities, float), _EDGE, None)
     below = logit((safe / safe.sum(axis=1, keepdims=True)).cumsum(axis=1)[:, :-1])

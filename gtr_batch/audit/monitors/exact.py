@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)  # of the baseline, at which a number's distribution is held against it
 
@@ -41,9 +41,8 @@ def upper_tail(population: ArrayLike, marked: ArrayLike, drawn: ArrayLike, found
         inside = k <= t[:, None]
         k = np.minimum(k, np.maximum(t, 0)[:, None])
         log = _choose(g[:, None], k) + _choose((b - g)[:, None], d[:, None] - k) - _choose(b, d)[:, None]
-        log = np.where(inside, log, -np.inf)
-        with np.errstate(divide="ignore"):
-            result[work] = np.exp(np.minimum(np.where(f > t, -np.inf, logsumexp(log, axis=1)), 0.0))
+        log = np.where(inside & (f <= t)[:, None], log, -np.inf)
+        result[work] = np.minimum(np.exp(log).sum(axis=1), 1.0)
     return result.reshape(shape)
 
 

@@ -153,12 +153,13 @@ def principal(x: np.ndarray, most: int = DIRECTIONS) -> np.ndarray:
     """Standardised columns on their leading principal components, whichever side a row is of; (n, most or fewer)."""
     spread = x.std(axis=0)
     z = (x - x.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)
-    values, vectors = np.linalg.eigh(z @ z.T)
+    wide = z.shape[1] > len(z)
+    values, vectors = np.linalg.eigh(z @ z.T if wide else z.T @ z)
     order = np.argsort(values)[::-1][:most]
     order = order[values[order] > 1e-9 * max(float(values.max()), 1e-9)]
     if not len(order):
         return np.zeros((len(x), 1))
-    scores = vectors[:, order] * np.sqrt(values[order])
+    scores = vectors[:, order] * np.sqrt(values[order]) if wide else z @ vectors[:, order]
     return np.asarray(scores * np.where(scores[np.abs(scores).argmax(axis=0), np.arange(len(order))] < 0, -1.0, 1.0))
 
 
