@@ -29,6 +29,8 @@ DAGS = {
     "housekeeping",
     "retraining",
     "restage",
+    "drift_monitor",
+    "monthly_audit",
 }
 
 Say = Callable[[str], None]
