@@ -122,14 +122,21 @@ def card(version: str | None) -> str | None:
 def promote(version: str, champion: str, verdict: str) -> str:
     """Make the approved version the champion: this one, in the place of the champion that was shown."""
     from gtr_batch.domain.lifecycle import Approval
-    from gtr_batch.governance.card import write_card
     from gtr_batch.governance.promotion import promote as run
 
     by, why = approved_by("approve")
     with ministry() as gov:
         run(gov.registry, version, Approval(version, champion, by, why), without_gate=verdict != "pass")
-        write_card(gov.registry, gov.night.config.training.models, version, by=by)
     return version
+
+
+@task(on_failure_callback=TellOperations())
+def rewrite_cards(version: str, champion: str) -> None:
+    """The cards of the new champion and of the one before it, as things are now."""
+    from gtr_batch.governance.card import rewrite_cards as run
+
+    with ministry() as gov:
+        run(gov.registry, gov.night.config.training.models, [version, champion], by=approved_by("approve")[0])
 
 
 @dag(
@@ -163,7 +170,9 @@ def retraining() -> None:
         response_timeout=timedelta(days=30),
     )
     chain(judged, carded, approve)
-    chain(judged, approve, promote(judged["version"], judged["champion"], judged["verdict"]))
+    promoted = promote(judged["version"], judged["champion"], judged["verdict"])
+    chain(judged, approve, promoted)
+    rewrite_cards(promoted, judged["champion"])
 
 
 retraining()

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from gtr_batch.cli import model_error_rates, model_gate, model_import, model_withdrawal
-from gtr_batch.cli.model_options import By, Json, Shown, Version, Why, shown_champion
+from gtr_batch.cli.model_options import By, Json, Shown, Version, Why, cards_of, shown_champion
 from gtr_batch.cli.shell import out, print_json, speaks_plainly
 
 app = typer.Typer(help="Models: the registry, promotion, rollback, shadow, withdrawal.", no_args_is_help=True)
@@ -170,6 +170,7 @@ def adopt(by: By, why: Why) -> None:
     with open_governance() as gov:
         config = gov.night.config
         version = run(gov.registry, config.training.models, config.stage.artefact, by=by, why=why)
+        cards_of(gov, version, by=by)
     out.print(f"{version[:12]} is the champion", highlight=False)
 
 
@@ -184,6 +185,7 @@ def shadow(version: Version, by: By, why: Why) -> None:
     with open_governance() as gov:
         whole = find(gov.registry, version)
         to_shadow(gov.registry, whole, by=by, why=why)
+        cards_of(gov, whole, by=by)
     out.print(f"{whole[:12]} stages in shadow from the next night on", highlight=False)
 
 
@@ -198,6 +200,7 @@ def retire(version: Version, by: By, why: Why) -> None:
     with open_governance() as gov:
         whole = find(gov.registry, version)
         run(gov.registry, whole, by=by, why=why)
+        cards_of(gov, whole, by=by)
     out.print(f"{whole[:12]} is retired", highlight=False)
 
 
@@ -214,7 +217,6 @@ def promote(
 ) -> None:
     """Make a model the champion and retire the one before it."""
     from gtr_batch.domain.lifecycle import Approval
-    from gtr_batch.governance.card import write_card
     from gtr_batch.governance.promotion import promote as run
     from gtr_batch.governance.registry import find
     from gtr_batch.wiring import open_governance
@@ -222,7 +224,7 @@ def promote(
     with open_governance() as gov:
         whole, shown = find(gov.registry, version), shown_champion(gov, replaces)
         run(gov.registry, whole, Approval(whole, shown, by, why), without_gate=without_gate)
-        write_card(gov.registry, gov.night.config.training.models, whole, by=by)
+        cards_of(gov, shown, whole, by=by)
     out.print(f"{whole[:12]} is the champion; nights that have begun keep the model they began with", highlight=False)
 
 
@@ -234,7 +236,9 @@ def rollback(by: By, why: Why, replaces: Shown) -> None:
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
-        version = run(gov.registry, by=by, why=why, shown=shown_champion(gov, replaces))
+        shown = shown_champion(gov, replaces)
+        version = run(gov.registry, by=by, why=why, shown=shown)
+        cards_of(gov, shown, version, by=by)
     out.print(f"{version[:12]} is the champion again", highlight=False)
 
 

@@ -18,3 +18,10 @@ def shown_champion(gov: Any, digits: str) -> str | None:
     from gtr_batch.governance.registry import find
 
     return None if digits == "none" else find(gov.registry, digits)
+
+
+def cards_of(gov: Any, *versions: str | None, by: str) -> None:
+    """Write the cards of these models anew, after a decision about them."""
+    from gtr_batch.governance.card import rewrite_cards
+
+    rewrite_cards(gov.registry, gov.night.config.training.models, versions, by=by)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from gtr_batch.cli.model_options import By, Json, Shown, Version, Why, shown_champion
+from gtr_batch.cli.model_options import By, Json, Shown, Version, Why, cards_of, shown_champion
 from gtr_batch.cli.shell import bars, out, print_json, speaks_plainly
 
 
@@ -40,6 +40,7 @@ def withdraw(
             successor=after,
             no_successor=no_successor,
         )
+        cards_of(gov, whole, after, by=by)
         rows = affected(gov.registry, whole)
     due = sum(row["due"] for row in rows)
     out.print(f"{whole[:12]} is withdrawn; it made {len(rows)} reports, {due} stand in the PACS", highlight=False)

@@ -7,7 +7,7 @@ one likes; what nobody knows stands there as not known.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from gtr_batch.training.cohort import REASONS
 from gtr_batch.training.report import COLOURS, as_svg, curves, inline_svg
 from gtr_batch.training.steps import write_json
 
-_ARCHITECTURE = ("architecture", "backbone", "feature_count", "class_order", "temperature")
 _MODELS = {"candidate": ("-", "this model"), "champion": ("--", "the champion it was held against")}
 
 
@@ -110,6 +109,11 @@ def write_card(registry: ModelRegistry, models: Path, version: str, *, by: str) 
     return path
 
 
+def rewrite_cards(registry: ModelRegistry, models: Path, versions: Iterable[str | None], *, by: str) -> list[Path]:
+    """Write the cards of these versions anew after a decision about them: a card never shows a state that is past."""
+    return [write_card(registry, models, version, by=by) for version in dict.fromkeys(versions) if version]
+
+
 def roc_figure(found: Mapping[str, Any]) -> str:
     """One-vs-rest ROC curves of each stage, both models, as SVG."""
     from matplotlib.figure import Figure
@@ -175,8 +179,14 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gtr_batch.governance"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"n3": _n3, "share": _share, "ci": _ci, "signed": _signed}
+    environment.filters |= {"n3": _n3, "share": _share, "ci": _ci, "signed": _signed, "words": _words}
     return environment
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {inner}" for key, inner in sorted(value.items()))
+    return " to ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _n3(value: float | None) -> str:

@@ -79,11 +79,11 @@ def promote(registry: ModelRegistry, version: str, approval: Approval, *, withou
             f"{approval.by} was shown {_short(approval.champion)} as the champion to be replaced, by now it is "
             f"{_short(champion)}; nothing is changed. Look again, then decide again"
         )
-    gate_passed(registry, version, champion, without_gate=without_gate)
+    passed = gate_passed(registry, version, champion, without_gate=without_gate)
     check_registered(registry, version)
     changes = [Change(champion, "promote", CHAMPION, RETIRED)] if champion else []
     changes.append(Change(version, "promote", model["state"], CHAMPION))
-    said = f"{approval.why} (without a passed gate)" if without_gate else approval.why
+    said = f"{approval.why} (without a passed gate)" if not passed else approval.why
     registry.change(changes, champion=champion, by=approval.by, why=said)
     log.info("model.promoted", model_version=version, before=champion, by=approval.by)
 
@@ -141,8 +141,8 @@ def before(registry: ModelRegistry) -> str | None:
     return next((v for v in reversed(below) if v != champion and registry.state(v) == RETIRED), None)
 
 
-def gate_passed(registry: ModelRegistry, version: str, champion: str | None, *, without_gate: bool = False) -> None:
-    """Refuse a version that the gate did not pass against this champion."""
+def gate_passed(registry: ModelRegistry, version: str, champion: str | None, *, without_gate: bool = False) -> bool:
+    """Refuse a version that the gate did not pass against this champion; returns whether it did."""
     gate: Mapping[str, Any] = registry.document(version, "gate") or {}
     verdict = str(gate.get("verdict", "")) or "none"
     against = gate.get("champion")
@@ -150,8 +150,9 @@ def gate_passed(registry: ModelRegistry, version: str, champion: str | None, *, 
         raise GovernanceRefused(
             f"the gate refused model {_short(version)} against {_short(champion)}; no approval overrules that"
         )
-    if without_gate or (verdict == "pass" and against == champion):
-        return
+    passed = verdict == "pass" and against == champion
+    if passed or without_gate:
+        return passed
     raise GovernanceRefused(
         f"model {_short(version)} has no passed gate against {_short(champion)} (verdict: {verdict}"
         + (f", against {_short(against)}" if gate else "")

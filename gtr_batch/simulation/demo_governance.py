@@ -210,6 +210,7 @@ def tell_of_replay(demo: Demo, story: Story, version: str) -> None:
 
 def undo(demo: Demo, story: Story, version: str, folder: Path) -> None:
     """Roll back, withdraw, and supersede what the withdrawn model had said."""
+    from gtr_batch.governance.card import rewrite_cards
     from gtr_batch.governance.promotion import rollback
     from gtr_batch.governance.withdrawal import affected, send_notices, withdraw
     from gtr_batch.simulation.demo_notices import look_at_notice
@@ -229,6 +230,9 @@ def undo(demo: Demo, story: Story, version: str, folder: Path) -> None:
             f"{sent['sent']} of {len(due)} reports superseded in the PACS",
         )
         row = next(r for r in affected(gov.registry, version) if r["notice_stored"])
+        models = gov.night.config.training.models
+        cards = rewrite_cards(gov.registry, models, [version, before], by=PERSON)
+        story.say(f"model card, now that it is withdrawn: {cards[0]}")
         for holds, line in look_at_notice(gov.night.archive, gov.night.config.pacs, row, folder):
             story.need(holds, line)
 

@@ -22,6 +22,7 @@ def test_the_order_is_from_the_cohort_to_a_person(described):
         "card": ["gate", "register"],
         "approve": ["card", "gate"],
         "promote": ["approve", "gate"],
+        "rewrite_cards": ["gate", "promote"],
     }
 
 

@@ -91,6 +91,16 @@ def test_without_a_passed_gate_only_a_person_who_says_so_promotes(registry, vers
     assert registry.history(versions["new"])[-1]["why"] == "few patients (without a passed gate)"
 
 
+def test_who_would_have_answered_for_it_need_not_where_the_gate_passed_meanwhile(registry, versions, champion):
+    """Asked while the gate could not tell; judged again, after nights in shadow, it passed; then approved."""
+    pass_gate(registry, versions["new"], champion, "cannot tell")
+    pass_gate(registry, versions["new"], champion, "pass")
+
+    promote(registry, versions["new"], Approval(versions["new"], champion, "Eve", "better"), without_gate=True)
+
+    assert registry.history(versions["new"])[-1]["why"] == "better"
+
+
 def test_a_gate_passed_against_another_champion_does_not_count(registry, versions, champion):
     pass_gate(registry, versions["new"], champion)
     approve(registry, versions["third"])
