@@ -1,0 +1,39 @@
+"""Do the model's sets of neighbouring stages hold the true stage as often as they promise?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gtr_batch.audit.cohorts import Cohort
+from gtr_batch.domain.conformal import ordinal_set
+from gtr_batch.metrics.intervals import wilson
+
+
+def coverage(cohort: Cohort, model: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Coverage of the conformal sets, at the threshold that the artefact holds.
+
+    Returns
+    -------
+    dict or None
+        ``promised``, ``n``, ``held``, ``share``, ``ci`` (Wilson), ``mean_size``; None where the artefact has no sets or
+        no patient has a pT.
+
+    References
+    ----------
+    Lu et al., MICCAI 2022
+    """
+    found = (model.get("metrics") or {}).get("conformal") or {}
+    if not found or found.get("threshold") is None or not len(cohort):
+        return None
+    threshold = float(found["threshold"])
+    sets = [ordinal_set(p, threshold) for p in cohort.probabilities.tolist()]
+    held = sum(low <= label <= high for (low, high), label in zip(sets, cohort.labels.tolist(), strict=True))
+    return {
+        "promised": float(found["coverage"]),
+        "n": len(cohort),
+        "held": held,
+        "share": held / len(cohort),
+        "ci": wilson(held, len(cohort)),
+        "mean_size": sum(high - low + 1 for low, high in sets) / len(cohort),
+    }

@@ -1,0 +1,102 @@
+"""What the readers made of the model's answer: overrides, and decisions by endoscopic ultrasound beside the model's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gtr_batch.audit.cohorts import Cohort
+from gtr_batch.audit.over_time import months
+from gtr_batch.domain.audit import AuditCase
+from gtr_batch.domain.audit_run import AuditInputs
+from gtr_batch.metrics.calibration import at_least_t3
+from gtr_batch.metrics.classification import confusion
+from gtr_batch.metrics.intervals import wilson
+from gtr_batch.metrics.utility import THRESHOLDS, decision_curve, net_benefit, treatment
+
+
+def overrides(inputs: AuditInputs, cases: Sequence[AuditCase]) -> dict[str, Any]:
+    """Readers who saw the model's answer and wrote another stage.
+
+    An override is no error of the model: the reader may be wrong. It is what pathology is not, known at once and for
+    every patient who is read.
+
+    Returns
+    -------
+    dict
+        ``n`` reads with the answer at hand in the period's nights, ``over`` of them that say otherwise, ``share``,
+        ``ci``, ``higher``, ``lower``, ``table`` (4, 4; rows the model, columns the reader), and ``months``: ``month``,
+        ``n``, ``over``; ``right``: of overrides with a pT by now, how often reader and model were right.
+    """
+    read = [c for c in cases if c.t_stage is not None and c.read is not None and c.read.radiologist_ct is not None]
+    seen = [c for c in read if c.read is not None and c.read.with_ai]
+    now = [c for c in seen if inputs.first <= c.night <= inputs.last]
+    model, reader = _pair(now)
+    over = int((model != reader).sum())
+    by_month = []
+    for month in months(inputs.since, inputs.last):
+        said, wrote = _pair([c for c in seen if c.month == month])
+        by_month.append({"month": month, "n": len(said), "over": int((said != wrote).sum())})
+    return {
+        "n": len(now),
+        "over": over,
+        "share": over / len(now) if now else None,
+        "ci": wilson(over, len(now)),
+        "higher": int((reader > model).sum()),
+        "lower": int((reader < model).sum()),
+        "table": confusion(model, reader).tolist(),
+        "months": by_month,
+        "with_pathology": _who_was_right(inputs, seen),
+        "unread": sum(c.t_stage is not None and inputs.first <= c.night <= inputs.last for c in cases) - len(now),
+    }
+
+
+def eus_decision(cohort: Cohort) -> dict[str, Any] | None:
+    """Decisions for treatment (T3 or T4) on the patients who had an endoscopic ultrasound: by the model and by it.
+
+    Returns
+    -------
+    dict or None
+        ``n``; ``curve``: ``threshold``, ``model``, ``all``, ``none``, ``eus``; over- and under-treatment and NNT of
+        both. None without such patients.
+    """
+    with_eus = cohort.where([c.read is not None and c.read.endosonographer_ut is not None for c in cohort.cases])
+    if not len(with_eus):
+        return None
+    positive, said = at_least_t3(with_eus.labels, with_eus.probabilities)
+    by_eus = np.array([_ut(c) >= 2 for c in with_eus.cases])
+    by_model = with_eus.votes >= 2
+    curve = [
+        {**row, "eus": net_benefit(positive, by_eus, t)}
+        for row, t in zip(decision_curve(positive, said), THRESHOLDS, strict=True)
+    ]
+    both = {name: treatment(positive, treated) for name, treated in (("model", by_model), ("eus", by_eus))}
+    return {
+        "n": len(with_eus),
+        "curve": curve,
+        **{name: {"over": t.over, "under": t.under, "nnt": t.nnt} for name, t in both.items()},
+    }
+
+
+def _pair(cases: Sequence[AuditCase]) -> tuple[np.ndarray, np.ndarray]:
+    model = np.array([c.t_stage.position for c in cases if c.t_stage is not None], int)
+    reader = [c.read.radiologist_ct.position for c in cases if c.read is not None and c.read.radiologist_ct is not None]
+    return model, np.array(reader, int)
+
+
+def _who_was_right(inputs: AuditInputs, seen: Sequence[AuditCase]) -> dict[str, int]:
+    known = [(c, c.pathology(inputs.as_of)) for c in seen]
+    judged = [(c, truth) for c, truth in known if truth is not None and c.read is not None]
+    apart = [(c, truth) for c, truth in judged if c.read is not None and c.read.radiologist_ct is not c.t_stage]
+    return {
+        "n": len(apart),
+        "model": sum(c.t_stage is truth for c, truth in apart),
+        "reader": sum(c.read is not None and c.read.radiologist_ct is truth for c, truth in apart),
+    }
+
+
+def _ut(case: AuditCase) -> int:
+    assert case.read is not None and case.read.endosonographer_ut is not None  # `eus_decision` asked
+    return case.read.endosonographer_ut.position

@@ -1,0 +1,105 @@
+"""Definitions, settings, and what the report was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gtr_batch.audit.report import words
+from gtr_batch.audit.report.blocks import Block, Column, Heading, Table, Text
+
+_DEFINITIONS = (
+    ("Patient", "The unit. One case each: the latest staged case before the operation."),
+    ("pT, ypT", "Pathological stage of the resected tumour, without (pT) and after (ypT) treatment before surgery."),
+    ("Accuracy", "Share of patients whose stage (majority vote of three slices) is pathology's."),
+    ("AUC", "Chance that a patient with the stage gets a higher probability of it than one without; macro: mean."),
+    ("Kappa", "Agreement beyond chance with quadratic weights: a miss by two stages counts four times one by one."),
+    ("RPS", "Ranked probability score of the four probabilities, 0 to 1, smaller is better; knows the stages' order."),
+    ("Brier, log-loss", "Proper scores of the four probabilities; smaller is better."),
+    ("ECE, null 95%", "Mean gap between what was said of the likeliest stage and how often it was so (15 bins); null: "
+     "what a perfectly calibrated model with these probabilities stays below in 95% of samples of this size."),
+    ("Calibration line", "Logistic regression of T3 or T4 on the logit of its probability: slope 1 and intercept 0 are "
+     "right. Penalised (Firth) where what was said nearly parts the outcomes."),
+    ("Over-, under-treatment", "Treated as T3 or T4 with pT1 or pT2, and the reverse; shares of all patients."),
+    ("NNT", "One over (rightly less wrongly treated) a patient, as the paper computes it."),
+    ("CUSUM", "Sum of log-likelihood ratios of a shifted against the unshifted model, never below 0; two-sided."),
+    ("p of a monitor", "Of a week (or joined weeks) against the artefact's reference, or the first weeks watched."),
+)  # fmt: skip
+_SETTINGS = {
+    "false_alarm_budget": "False alarms of all monitors together",
+    "horizon_months": "within so many months",
+    "odds_ratio": "Shift that the CUSUM is tuned to (odds ratio)",
+    "minimum_labels": "Patients with a pT; fewer: cannot tell",
+    "minimum_cases": "Staged cases a week; fewer weeks are joined",
+    "baseline_weeks": "Weeks that stand for a reference where there is none",
+    "label_wait_days": "Days after which a patient is hardly ever operated",
+    "t4_understaging_cap": "Cap of T4 staged lower",
+    "stop_monitors": "Monitors whose alarms say stop",
+    "pause_delivery": "A stop alarm holds results back",
+    "draws": "Draws of bootstraps and of thresholds",
+    "seed": "Seed of all draws",
+}
+_PERCENT = ("false_alarm_budget", "t4_understaging_cap")
+
+
+def appendix(findings: Mapping[str, Any]) -> list[Block]:
+    """The last page."""
+    run, settings = findings["run"], findings["settings"]
+    month = run["kind"] == "month"
+    titles = {m["name"]: m["title"] for m in findings["monitors"]}
+    shares = [
+        f"{titles.get(name, name.replace('_', ' '))} {words.share(value, 0)}"
+        for name, value in sorted(settings["shares"].items(), key=lambda item: (-item[1], item[0]))
+        if value
+    ]
+    blocks: list[Block] = [Heading("Appendix: definitions, settings, provenance")]
+    if month:
+        blocks.append(
+            Table(
+                (Column("Word", 1.3, words=True), Column("Meaning", 5.4, words=True)), _DEFINITIONS, title="Definitions"
+            )
+        )
+    blocks.append(
+        Table(
+            (Column("Setting", 3, words=True), Column("Value", 3.4, words=True)),
+            [
+                *((text, _value(name, settings[name])) for name, text in _SETTINGS.items() if name in settings),
+                ("Shares of the false-alarm budget", ", ".join(shares) or words.DASH),
+            ],
+            title="Settings (audit.*)",
+        )
+    )
+    blocks.append(
+        Table(
+            (Column("", 2, words=True), Column("", 5.4, words=True)),
+            [
+                ("Run (SHA-256 of its inputs)", run["run_id"]),
+                ("Model version", run["model_version"] or words.DASH),
+                ("Code version", run["code_version"]),
+                ("Nights of the period", f"{words.day(run['first'])} to {words.day(run['last'])}"),
+                ("Data look back to", words.day(run["since"])),
+                ("Pathology reported by", words.day(run["as_of"])),
+                ("Cases looked at", str(run["cases"])),
+            ],
+            title="Provenance",
+        )
+    )
+    blocks.append(
+        Text(
+            "The run can be made again from its kept inputs, byte for byte: gtr audit rerun "
+            f"{run['run_id'][:12]}. The report names no patient and no case. Every result of the service is unverified "
+            "until a person verifies it.",
+            note=True,
+        )
+    )
+    return blocks
+
+
+def _value(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name in _PERCENT:
+        return words.share(value, 0)
+    if isinstance(value, list):
+        return ", ".join(str(v).replace("_", " ") for v in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

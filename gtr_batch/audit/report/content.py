@@ -1,0 +1,56 @@
+"""The report, chapter by chapter: what HTML and PDF then set. Everything it says stands in the findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gtr_batch.audit.report import words
+from gtr_batch.audit.report.blocks import Block, NewPage, Page
+from gtr_batch.audit.report.chapters.appendix import appendix
+from gtr_batch.audit.report.chapters.front import front
+from gtr_batch.audit.report.chapters.numbers import numbers
+from gtr_batch.audit.report.chapters.patients import labels, readers, subgroups
+from gtr_batch.audit.report.chapters.service import came_and_said, refused, unjudged
+from gtr_batch.audit.report.chapters.staging import staging
+from gtr_batch.audit.report.chapters.watching import watching
+
+
+def content(findings: Mapping[str, Any]) -> Page:
+    """The whole report of a month, or the short one of a week.
+
+    Parameters
+    ----------
+    findings : mapping
+        As `gtr_batch.audit.findings.compute` gives them.
+    """
+    run = findings["run"]
+    month = run["kind"] == "month"
+    blocks: list[Block] = front(findings)
+    chapters: tuple[Callable[[Mapping[str, Any]], list[Block]], ...]
+    if month:
+        chapters = (numbers, watching, staging, labels, readers, subgroups, came_and_said, refused, unjudged, appendix)
+    else:
+        chapters = (watching, came_and_said, refused, unjudged, appendix)
+    for k, chapter in enumerate(chapters):
+        if k == 0 and month:
+            blocks.append(NewPage())
+        blocks += chapter(findings)
+    when = words.period(run["kind"], run["period"])
+    name = run["model"] or "model"
+    return Page(
+        title=f"{'Audit of' if month else 'Drift monitors,'} {when}",
+        kicker=f"Gastric cancer T staging · {'monthly audit' if month else 'weekly monitoring'}",
+        meta=(
+            ("Nights", f"{words.day(run['first'])} to {words.day(run['last'])}"),
+            ("Pathology reported by", words.day(run["as_of"])),
+            ("Model", f"{name} ({run['model_version'][:12] or 'none'}), staging since {words.day(run['reign'])}"),
+            ("Run", run["run_id"][:16]),
+        ),
+        running=(
+            f"T staging {'audit' if month else 'monitoring'}, {when}",
+            f"model {run['model_version'][:12] or 'none'} · run {run['run_id'][:12]}",
+        ),
+        warning="Demo, not for patients: the model was trained on simulated phantoms." if run["demo"] else "",
+        blocks=blocks,
+    )
