@@ -199,7 +199,8 @@ def _newton(design: np.ndarray, y: np.ndarray, *, firth: bool) -> _Fit | None:
             return None
         beta = beta + step * min(1.0, 5.0 / max(largest, 1e-12))
         if largest < 1e-9:
-            return beta, np.sqrt(np.diag(covariance))
+            with np.errstate(invalid="ignore"):  # a covariance that is none has no error; such a fit is not sound
+                return beta, np.sqrt(np.diag(covariance))
     return None
 
 
