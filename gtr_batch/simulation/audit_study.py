@@ -101,8 +101,8 @@ def summary(months: Months, found: Sequence[History], settings: AuditConfig) -> 
     """False alarms with their intervals, and delays of detection.
 
     A false alarm is one before the shift begins, or any without a shift. A delay counts from the first night of the
-    shift to the day of the crossing, of the histories in which the monitor had not alarmed before; where it did not alarm
-    by the end, the delay is longer than the history lasted, and counts as such in the quantiles.
+    shift to the day of the crossing, of the histories in which the monitor had not alarmed before; where it did not
+    alarm by the end, the delay is longer than the history lasted, and counts as such in the quantiles.
     """
     on, runs = months.shifts_on, len(found)
     early = {m: [h for h in found if _false(h, m, on)] for m in MONITORS}

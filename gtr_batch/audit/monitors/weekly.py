@@ -1,4 +1,4 @@
-"""How every monitor of unlabelled data works: week by week against a comparison that does not move."""
+"""How every monitor of unlabelled data works: week by week against a comparison."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
+from attrs import define, field
 
 from gtr_batch.audit.monitors.budget import QUARTER_EVERY, QUARTER_WEEKS, joined, share_of, weekly_alpha
 from gtr_batch.audit.monitors.measures import Judged, Measure
-from gtr_batch.audit.monitors.watched import ALARM, CANNOT_TELL, OFF, QUIET, TITLES, Watched, level_of, silent
+from gtr_batch.audit.monitors.watched import ALARM, OFF, QUIET, TITLES, Point, Watched, level_of, silent
 from gtr_batch.audit.monitors.weeks import Block, blocks_of, split_baseline, subjects_of, together
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AuditInputs
@@ -59,7 +60,7 @@ def watch_weekly(
         As `gtr_batch.audit.monitors.weeks.watched_cases` gives them.
     measures : sequence of Measure
         Over the same cases. Those that know a comparison (the artefact's reference) judge from the first week on; the
-        others learn the first weeks, and judge from then on.
+        others learn the first weeks, and judge from then on, as `_Own` says.
     could_have_seen : callable
         (measures, size of the last block, of the last quarter, alpha) -> sentence.
     reference_words : str
@@ -76,51 +77,61 @@ def watch_weekly(
         return silent(inputs, name, since, "What it looks at is not known of any case.")
     blocks = blocks_of(cases, since, inputs.last, int(settings["minimum_cases"]))
     learning = [m for m in measures if not m.known]
-    referred = len(learning) < len(measures)
+    referred = [m for m in measures if m.known]
     split = split_baseline(blocks, int(settings["baseline_weeks"]), least(inputs)) if learning else 0
     subjects = subjects_of(cases)
     start = len(blocks) if split is None else split
-    grown = together(blocks[:start], subjects)
+    own = _Own(blocks, subjects, start, [] if split is None else learning)
     if learning and split is None and not referred:
-        return silent(inputs, name, since, _too_few(inputs, len(grown), since))
-    if learning and split is not None:
-        for measure in learning:
-            measure.learn(grown)
+        return silent(inputs, name, since, _too_few(inputs, len(own.rows), since))
     first = 0 if referred else start
     if not any(block.full for block in blocks[first:]):
         return silent(inputs, name, since, _nothing_yet(inputs, blocks, first))
 
     alpha = weekly_alpha(settings, name)
     threshold = -float(np.log10(alpha))
-    path, said, crossed, quarter = [], [], None, np.zeros(0, int)
+    path: list[Point] = []
+    said: list[dict[str, Any]] = []
+    crossed: int | None = None
+    quarter = np.zeros(0, int)
     for k in range(first, len(blocks)):
-        block = blocks[k]
-        able = [m for m in measures if m.known and (m not in learning or k >= start)]
-        enough = alpha if crossed is None else 1.0
-        week = _judge(able, block.rows, enough / 2, [int(settings["seed"]), k, 0])
-        p, words, span = week.p * 2, week.words, "week"
+        block, enough = blocks[k], alpha if crossed is None else 1.0
         late = (k - first) % QUARTER_EVERY == QUARTER_EVERY - 1
+        if crossed is None:  # after an alarm the comparison stays as it was before
+            own.grow(k)
+        able = [*referred, *(own.measures if k >= start else [])]
+        found, span = _judge(able, block.rows, enough / 2, [int(settings["seed"]), k, 0]), "week"
+        p = joined(found.p, None)
         if late:
-            since_quarter = block.last - timedelta(weeks=QUARTER_WEEKS)
-            quarter = together([b for b in blocks[first : k + 1] if b.first > since_quarter], subjects)
-            whole = _judge(able, quarter, enough * QUARTER_EVERY / 2, [int(settings["seed"]), k, 1])
+            quarter = _quarter(blocks[first : k + 1], block, subjects)
+            ours = _quarter(blocks[max(first, start) : k + 1], block, subjects)
+            level, seed = enough * QUARTER_EVERY / 2, [int(settings["seed"]), k, 1]
+            whole = _judge(referred, quarter, level, seed)
+            mine = _judge(own.measures if len(ours) else [], ours, level, [*seed, 1])
+            whole = min(whole, mine, key=lambda judged: judged.p)
             if joined(1.0, whole.p) < p:
-                words, span = whole.words, f"{QUARTER_WEEKS} weeks"
-            p = joined(week.p, whole.p)
-        value = -float(np.log10(max(min(p, 1.0), _SMALLEST))) + 0.0
+                found, span = whole, f"{QUARTER_WEEKS} weeks"
+                p = joined(1.0, whole.p)
+        value = -float(np.log10(max(p, _SMALLEST))) + 0.0
         path.append((block.last, value, threshold))
-        said.append({"first": block.first, "last": block.last, "n": len(block), "p": p, "span": span, "words": words})
+        compared = _compared(bool(referred), own.words(), reference_words)
+        said.append(
+            {
+                "first": block.first,
+                "last": block.last,
+                "n": len(block),
+                "p": p,
+                "span": span,
+                "words": found.words,
+                "compared_with": compared,
+            }
+        )
         if crossed is None and value >= threshold:
             crossed = len(path) - 1
 
-    learnt = bool(learning) and split is not None
-    own = f"the {len(grown)} patients from {blocks[0].first} to {blocks[start - 1].last}" if learnt else ""
-    compared = _compared(referred, own, reference_words)
     at = crossed if crossed is not None else int(np.argmax([v for _, v, _ in path]))
-    sentence = _sentence(said, at, crossed is not None, compared, since)
     last_size = len([b for b in blocks if b.full][-1])
-    quarter_size = len(quarter) or QUARTER_EVERY * last_size
-    able = [m for m in measures if m.known]
+    able = [*referred, *own.measures]
     period = np.array([i for i, c in enumerate(cases) if inputs.first <= c.night <= inputs.last], int)
     return Watched(
         name,
@@ -132,14 +143,62 @@ def watch_weekly(
         path[-1][1],
         threshold,
         tuple(path),
-        sentence,
-        could_have_seen(able, last_size, quarter_size, alpha),
+        _sentence(said, at, crossed is not None, since),
+        could_have_seen(able, last_size, len(quarter) or QUARTER_EVERY * last_size, alpha),
         {
-            "compared_with": compared,
+            "compared_with": said[-1]["compared_with"],
             "weeks": said,
             "readings": {m.name: {"comparison": m.summary(None), "period": m.summary(period)} for m in able},
         },
     )
+
+
+@define(eq=False)
+class _Own:
+    """The hospital's own weeks as comparison: the first ones, and with time all that lie a quarter or more back.
+
+    It grows every fourth week. Which weeks are in it depends on the calendar only, never overlaps what is judged, so
+    that every test stays exact; a small or unlucky beginning does not weigh on it for ever.
+    """
+
+    blocks: Sequence[Block]
+    subjects: np.ndarray
+    start: int
+    measures: Sequence[Measure]
+    rows: np.ndarray = field(init=False)
+    last: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.last = self.start
+        self.rows = together(self.blocks[: self.start], self.subjects)
+        self._teach()
+
+    def grow(self, k: int) -> None:
+        """Before block k is judged."""
+        if (k - self.start) % QUARTER_EVERY or not self.measures:
+            return
+        until = self.blocks[k].last - timedelta(weeks=QUARTER_WEEKS)
+        old = [i for i, b in enumerate(self.blocks[:k]) if b.full and b.last <= until]
+        if old and old[-1] >= self.last:
+            self.last = old[-1] + 1
+            self.rows = together(self.blocks[: self.last], self.subjects)
+            self._teach()
+
+    def words(self) -> str:
+        """How this comparison is called; empty where there is none."""
+        if not self.measures or not self.last:
+            return ""
+        days = self.blocks[0].first, self.blocks[self.last - 1].last
+        return f"the {len(self.rows)} patients from {days[0]} to {days[1]}"
+
+    def _teach(self) -> None:
+        for measure in self.measures:
+            measure.learn(self.rows)
+
+
+def _quarter(blocks: Sequence[Block], block: Block, subjects: np.ndarray) -> np.ndarray:
+    since = block.last - timedelta(weeks=QUARTER_WEEKS)
+    return together([b for b in blocks if b.first > since], subjects)
 
 
 def _judge(measures: Sequence[Measure], rows: np.ndarray, enough: float, seed: Sequence[int]) -> Judged:
@@ -175,14 +234,12 @@ def _compared(referred: bool, own: str, words: str) -> str:
     return f"{words}; what that does not hold, with {own}" if own else words
 
 
-def _sentence(said: Sequence[dict[str, Any]], at: int, alarm: bool, compared: str, since: date) -> str:
+def _sentence(said: Sequence[dict[str, Any]], at: int, alarm: bool, since: date) -> str:
     week = said[at]
+    compared = week["compared_with"]
     if alarm:
         return f"Crossed in the {week['span']} to {week['last']}: {week['words']} (compared with {compared})."
     return (
-        f"Quiet over {len(said)} week{'' if len(said) == 1 else 's'} since {since}, compared with {compared}; nearest "
-        f"to an alarm was the {week['span']} to {week['last']}: {week['words']}."
+        f"Quiet over {len(said)} week{'' if len(said) == 1 else 's'} since {since}; nearest to an alarm was the "
+        f"{week['span']} to {week['last']}: {week['words']} (compared with {compared})."
     )
-
-
-__all__ = ["CANNOT_TELL", "least", "restarted", "since_of", "watch_weekly"]
