@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from gtr_batch.domain.audit_run import AlarmLevel
+from gtr_batch.domain.audit_run import Alarm, AlarmLevel
 from gtr_batch.errors import InputRefused
 from gtr_batch.logs import get_logger
 from gtr_batch.ports import AuditBook
@@ -58,6 +58,23 @@ def acknowledge(book: AuditBook, alarm_id: int, *, by: str, note: str, restart: 
             raise InputRefused(f"{name} has {len(text.strip())} characters, at most {longest} are kept")
     book.acknowledge(alarm_id, by=by, note=note, restart=restart)
     get_logger("audit").info("alarm.acknowledged", alarm_id=alarm_id, by=by, restart=str(restart) if restart else None)
+
+
+def alarms_in(findings: Mapping[str, Any], model_version: str) -> list[Alarm]:
+    """An alarm for each monitor of which the findings say that it has crossed: what is reported is what is raised."""
+    crossed = [m for m in findings["monitors"] if m["state"] == "alarm" and m["crossed_on"] is not None]
+    return [
+        Alarm(
+            monitor=m["name"],
+            level=AlarmLevel(m["level"]),
+            on=date.fromisoformat(m["crossed_on"]),
+            epoch=date.fromisoformat(m["since"]),
+            model_version=model_version,
+            sentence=m["sentence"],
+            detail={k: m[k] for k in ("value", "threshold", "title")},
+        )
+        for m in crossed
+    ]
 
 
 def raised_for(book: AuditBook, asked_by: str) -> list[Mapping[str, Any]]:

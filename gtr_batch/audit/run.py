@@ -20,7 +20,7 @@ from gtr_batch.audit import alarms as about_alarms
 from gtr_batch.audit import shelf
 from gtr_batch.audit.house import AuditHouse
 from gtr_batch.audit.period import Reign, epochs, nights_of, reign_on, restarts, since
-from gtr_batch.domain.audit_run import Alarm, AuditInputs, AuditKind
+from gtr_batch.domain.audit_run import AuditInputs, AuditKind
 from gtr_batch.errors import InputRefused
 from gtr_batch.logs import get_logger
 
@@ -32,20 +32,18 @@ _NOT_OF_THE_RESULT = ("folder", "weekly_schedule", "monthly_schedule")
 
 @frozen
 class Makers:
-    """What turns inputs into findings, files and alarms; `makers` gives the real ones."""
+    """What turns inputs into findings, and findings into files; `makers` gives the real ones."""
 
     compute: Callable[[AuditInputs], Mapping[str, Any]]
     write_report: Callable[[Mapping[str, Any], Path], Mapping[str, Path]]
-    alarms: Callable[[AuditInputs], Sequence[Alarm]]
 
 
 def makers() -> Makers:
     """The audit's own."""
     from gtr_batch.audit.findings import compute
-    from gtr_batch.audit.monitors import alarms_of, watch
     from gtr_batch.audit.report import write_report
 
-    return Makers(compute, write_report, lambda inputs: alarms_of(watch(inputs), inputs))
+    return Makers(compute, write_report)
 
 
 def run_audit(
@@ -108,7 +106,7 @@ def run_audit(
     house.tell("report")
     files = shelf.keep_report(house.folder, run, lambda room: make.write_report(findings, room))
     house.book.save_run({**run, "files": files})
-    new = house.book.raise_alarms(run_id, make.alarms(inputs))
+    new = house.book.raise_alarms(run_id, about_alarms.alarms_in(findings, inputs.model_version))
     if house.rules.audit.pause_delivery:
         about_alarms.StopAlarms(house.book).held()  # from now on, not only from the next night's delivery on
     log = get_logger("audit")
@@ -173,16 +171,21 @@ def _settings(house: AuditHouse) -> dict[str, Any]:
 
 
 def _open(alarms: Sequence[Mapping[str, Any]], inputs: AuditInputs) -> tuple[dict[str, Any], ...]:
-    """Open alarms about this model; not those of later nights, nor this very period's own, so that twice is as once."""
+    """Alarms about this model that are open, or acknowledged while their monitor watches on without a restart.
+
+    Not those of later nights; and not this very period's own while they are open, so that twice is as once.
+    """
     said = ("alarm_id", "monitor", "level", "night", "epoch", "model_version", "sentence", "kind", "period")
-    return tuple(
-        {k: str(a[k]) for k in said}
-        for a in alarms
-        if a["acknowledged_at"] is None
-        and a["model_version"] == inputs.model_version
-        and a["night"] <= inputs.last
-        and (a["kind"], a["period"]) != (inputs.kind, inputs.period)
-    )
+    found = []
+    for alarm in alarms:
+        if alarm["model_version"] != inputs.model_version or alarm["night"] > inputs.last:
+            continue
+        if alarm["acknowledged_at"] is None:
+            if (alarm["kind"], alarm["period"]) != (inputs.kind, inputs.period):
+                found.append({k: str(alarm[k]) for k in said})
+        elif alarm["epoch"] == inputs.epochs.get(alarm["monitor"]):
+            found.append({k: str(alarm[k]) for k in (*said, "acknowledged_by", "note")})
+    return tuple(found)
 
 
 def _previous(house: AuditHouse, inputs: AuditInputs) -> dict[str, Any]:

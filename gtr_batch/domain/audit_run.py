@@ -57,7 +57,8 @@ class AuditInputs:
     `cases`, which reach back so far as sequential monitors look; `as_of` the day by whose end pathology had to be
     reported to count. `epochs`: monitor -> first night that it watches (the champion's first night, or the restart that
     came with an acknowledgment). `reference` is the artefact's. `settings` are those of the room audit. `alarms` are
-    open ones at the time; `previous` the headline numbers of the run before, where there is one.
+    open ones at the time, and acknowledged ones whose monitor watches on without a restart; `previous` the headline
+    numbers of the run before, where there is one.
     """
 
     kind: AuditKind

@@ -17,7 +17,7 @@ from gtr_batch.audit.run import Makers
 from gtr_batch.config import AuditConfig, Config
 from gtr_batch.db.audit import PostgresAuditBook
 from gtr_batch.domain.audit import AuditCase
-from gtr_batch.domain.audit_run import Alarm, AlarmLevel, AuditInputs, known_by
+from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs, known_by
 from gtr_batch.domain.staging import TStage
 from tests.fixtures_db import *  # noqa: F403
 
@@ -90,7 +90,22 @@ def simple_makers(alarms: Sequence[tuple[str, AlarmLevel]] = (), answer: str = "
     def compute(inputs: AuditInputs) -> dict[str, Any]:
         stages = [str(c.t_stage) for c in inputs.cases]
         headline = {"n": len(stages), "kappa": None}
-        return {"answer": answer, "reasons": ["a test"], "headline": headline, "stages": stages, "was": inputs.previous}
+        monitors = [
+            {
+                "name": name,
+                "title": name,
+                "state": "alarm",
+                "level": str(level),
+                "crossed_on": str(inputs.last),
+                "since": str(inputs.epochs[name]),
+                "sentence": f"{name} crossed.",
+                "value": 9.0,
+                "threshold": 5.0,
+            }
+            for name, level in alarms
+        ]
+        said = {"answer": answer, "reasons": ["a test"], "headline": headline, "monitors": monitors}
+        return {**said, "stages": stages, "was": inputs.previous}
 
     def write(findings: Mapping[str, Any], folder: Path) -> dict[str, Path]:
         paths = {name: folder / name for name in ("report.html", "report.json")}
@@ -98,13 +113,7 @@ def simple_makers(alarms: Sequence[tuple[str, AlarmLevel]] = (), answer: str = "
         paths["report.json"].write_text(json.dumps(findings))  # in the order of its keys, as it is
         return paths
 
-    def raised(inputs: AuditInputs) -> list[Alarm]:
-        return [
-            Alarm(name, level, inputs.last, inputs.epochs[name], inputs.model_version, f"{name} crossed.", {"value": 1})
-            for name, level in alarms
-        ]
-
-    return Makers(compute, write, raised)
+    return Makers(compute, write)
 
 
 @pytest.fixture

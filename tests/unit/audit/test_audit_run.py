@@ -220,6 +220,17 @@ def test_an_open_alarm_of_another_run_is_in_the_inputs_until_it_is_acknowledged(
     assert inputs_of(audit_house, MONTH, date(2026, 2, 1)).epochs["headers"] == date(2026, 1, 10)
 
 
+def test_an_alarm_that_was_acknowledged_without_a_restart_is_in_the_inputs_with_the_note(audit_house):
+    make = simple_makers([("headers", AlarmLevel.LOOK)])
+    month = run_audit(audit_house, MONTH, MARCH, "Ada", make=make)
+    audit_house.book.acknowledge(month["alarms"][0]["alarm_id"], by="Ada", note="a quiet month", restart=None)
+
+    [alarm] = inputs_of(audit_house, MONTH, MARCH).alarms
+
+    assert (alarm["acknowledged_by"], alarm["note"]) == ("Ada", "a quiet month")
+    assert inputs_of(audit_house, MONTH, date(2026, 2, 1)).alarms == ()  # nobody knew in February
+
+
 def test_a_month_without_cases_is_a_run_too(audit_house, audit_source):
     audit_source.held.clear()
 
