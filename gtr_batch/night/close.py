@@ -150,6 +150,8 @@ def case_rows(house: House, night: date) -> list[dict[str, Any]]:
             reason = f"{case.refusal.code}: {case.refusal.sentence}"
         elif case.state is CaseState.FAILED and case.failure is not None:
             reason = f"{case.failure.step}: {case.failure.error}"
+        elif case.state is CaseState.REPORTED:
+            reason = why_held(house, case) or ""
         rows.append(
             {
                 "case_id": case.case_id,

@@ -19,7 +19,7 @@ from gtr_batch.domain.staging import CaseStaging, KeySliceSource, SliceStaging, 
 from gtr_batch.errors import InputRefused, NightFailed
 from gtr_batch.files import LocalFileStore
 from gtr_batch.night import steps
-from gtr_batch.night.close import close_night
+from gtr_batch.night.close import case_rows, close_night
 from gtr_batch.night.house import House
 from gtr_batch.night.steps import deliver
 from tests.unit.audit.conftest import MODEL, SUCCESSOR, FakeClock, simple_makers
@@ -137,6 +137,7 @@ def test_a_stop_alarm_holds_back_that_models_reports_and_the_night_is_green_and_
     assert summary["delivery"]["held"] == [mine, also_mine]
     assert "says stop and nobody has acknowledged it" in summary["delivery"]["why"][0]
     assert night_house.book.night_summary(NIGHT)["delivery"] == summary["delivery"]
+    assert [bool(row["reason"]) for row in case_rows(night_house, NIGHT)] == [True, True, False]
 
 
 def test_after_the_acknowledgment_the_same_night_run_again_sends_what_was_held_back(audit_house, night_house):
