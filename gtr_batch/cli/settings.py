@@ -30,8 +30,8 @@ def show(
             made = house.settings.made_under(case)
             if made is None:
                 raise InputRefused(f"case {case}: no result, or one that is older than the history of settings")
-            values, source = dict(house.settings.snapshot(made["settings_digest"])), {}
-            head = f"case {case}: model {made['model_version'][:12]}, night opened {made['at']:%Y-%m-%d %H:%M} UTC, "
+            values, source = dict(sorted(house.settings.snapshot(made["settings_digest"]).items())), {}
+            head = f"case {case}: model {made['model_version'][:12]}, opened {made['at']:%Y-%m-%d %H:%M} UTC, "
             head += f"settings {made['settings_digest'][:12]}"
         else:
             values, source = governed(house.rules), dict.fromkeys(house.settings.current(), "history")

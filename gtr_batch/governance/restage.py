@@ -20,6 +20,7 @@ import numpy as np
 from gtr_batch import night as steps
 from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.lifecycle import CHAMPION, WITHDRAWN
+from gtr_batch.domain.rules import digest_of_settings, governed
 from gtr_batch.domain.staging import CaseStaging, StageProbabilities
 from gtr_batch.errors import CasesToRetry, GovernanceRefused, GtrError, InputRefused
 from gtr_batch.governance.house import GovernanceHouse
@@ -107,6 +108,7 @@ def deliver(gov: GovernanceHouse, digits: str, *, by: str, why: str) -> dict[str
             f"{row['digest'][:12]}: the cases, the EHR or the machine changed meanwhile. Nothing is sent"
         )
     gov.restages.approve(row["digest"], by=by, why=why)
+    _note_openings(gov.night, version, {case.night for case in cases})
     delivered, failed = [], {}
     for case in (c for c in cases if c.case_id in book.stagings):
         try:
@@ -240,6 +242,14 @@ def _answer(staging: CaseStaging, nomogram: StageProbabilities | None) -> dict[s
         "flags": [str(f) for f in staging.flags],
         "model_version": staging.model_version,
     }
+
+
+def _note_openings(house: House, version: str, nights: set[date]) -> None:
+    """These results are made by this model, under today's settings: so that each of them can say so."""
+    if house.settings is not None:
+        settings = governed(house.rules)
+        for night in sorted(nights):
+            house.settings.note_opening(night, version, digest_of_settings(settings), settings)
 
 
 def _stage(answer: Mapping[str, Any] | None) -> str | None:

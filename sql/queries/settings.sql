@@ -30,10 +30,10 @@ select at, model_version, settings_digest from night_opening where night = %(nig
 select settings from setting_snapshot where digest = %(digest)s;
 
 -- name: made_under(case_id)
--- Under which opening of its night a case's result was made.
+-- Under which opening of its night, or replay of it, a case's result was made.
 select o.at, o.model_version, o.settings_digest
 from staging_case as c
 join staging_result as r using (case_id, model_version)
-join night_opening as o on o.night = c.night and o.at <= r.staged_at
+join night_opening as o on o.night = c.night and o.model_version = c.model_version and o.at <= r.staged_at
 where c.case_id = %(case_id)s
 order by o.night_opening_id desc limit 1;

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import date, timedelta
 
 import psycopg2
 import pydicom
 import pytest
+from typer.testing import CliRunner
 
 from gtr_batch import night as steps
+from gtr_batch.cli import app
 from gtr_batch.domain.lifecycle import Approval
 from gtr_batch.errors import GovernanceRefused, InputRefused, ModelArtefactError, NightFailed
 from gtr_batch.governance import restage
@@ -236,6 +239,8 @@ def test_a_replay_goes_to_the_pacs_only_as_it_was_approved(config, gov, versions
 
     assert (len(sent["delivered"]), sent["failed"], again["failed"]) == (2, {}, {})
     assert {row[2] for row in worklist(dsn)} == {versions["challenger"]}
+    (made_by,) = {gov.night.settings.made_under(c.case_id)["model_version"] for c in gov.night.book.of_night(NIGHT)}
+    assert made_by == versions["challenger"]
     assert [a["by_whom"] for a in gov.restages.approvals(found["digest"])] == ["Ada", "Ada"]
     case = gov.night.book.of_night(NIGHT)[0]
     held = reports_in_the_pacs(gov.night, case, tmp_path / "held")
@@ -273,3 +278,59 @@ def test_a_result_says_under_which_settings_it_was_made(config, gov, versions, p
     with open_house(config) as house:
         assert house.rules.validate.min_slices == 500
     assert read_version(config.stage.artefact) == versions["champion"]
+
+
+@pytest.fixture
+def gtr(config, monkeypatch):
+    """A function that runs `gtr` with the small hospital's settings; gives its standard output, and must end well."""
+    monkeypatch.delenv("GTR_CONFIG", raising=False)
+    for name, value in {
+        "PACS__PORT": config.pacs.port,
+        "PACS__CALLED_AE_TITLE": config.pacs.called_ae_title,
+        "PACS__CONNECT_TIMEOUT_S": 3,
+        "PACS__COMMITMENT_TIMEOUT_S": 2,
+        "DATABASE__DSN": config.database.dsn,
+        "FILES__ROOT": config.files.root,
+        "STAGE__ARTEFACT": config.stage.artefact,
+        "TRAINING__MODELS": config.training.models,
+        "TRAINING__FOLDER": config.training.folder,
+        "INTAKE__PROBES": 2,
+    }.items():
+        monkeypatch.setenv(f"GTR_{name}", str(value))
+
+    def call(*arguments):
+        done = CliRunner().invoke(app, list(map(str, arguments)))
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    return call
+
+
+@pytest.mark.slow
+def test_from_the_shell_a_night_is_replayed_sent_withdrawn_and_superseded(config, gov, versions, patients, gtr, dsn):
+    to_shadow(gov.registry, versions["challenger"], **WHO)
+    run(config)
+    case = gov.night.book.of_night(NIGHT)[0]
+    new, old = versions["challenger"], versions["champion"]
+    ada = ("--by", "Ada", "--why", "a test")
+
+    status = gtr("status", "--night", NIGHT)
+    under = gtr("settings", "show", "--case", case.case_id)
+    before = gtr("restage", "--night", NIGHT, "--model", new[:12], "--compare", "--json")
+    table = gtr("restage", "--night", NIGHT, "--model", new[:12], "--compare")
+    gtr("model", "promote", new, "--replaces", old, "--without-gate", *ada)
+    sent = gtr("restage", "--deliver", json.loads(before)["digest"][:12], *ada)
+    withdrawn = gtr("model", "withdraw", new, "--replaces", new, "--successor", old, *ada)
+    listed = json.loads(gtr("model", "reports", new[:12], "--json"))
+    notices = gtr("model", "notices", new[:12], "--approve", "2", "--by", "Ada")
+
+    assert f"in shadow {new[:12]}: " in status
+    assert f"model {old[:12]}" in under
+    assert "validate.min_slices" in under
+    assert "nothing was sent" in table
+    assert json.loads(before)["digest"][:12] in table
+    assert "2 cases delivered, 0 failed" in sent
+    assert "it made 2 reports, 2 stand in the PACS" in withdrawn
+    assert [row["due"] for row in listed] == [True, True]
+    assert "2 reports superseded in the PACS, 0 failed" in notices
+    assert {row[3] for row in worklist(dsn)} == {"model_withdrawn"}
