@@ -225,6 +225,7 @@ class AuditConfig:
     share_disagreement: float = 0.05  # slices that vote apart
     share_key_slice: float = 0.05  # where key slices come from
     odds_ratio: float = 2.0  # the shift of stages that stage_shift is tuned to
+    tolerated_odds_ratio: float = 1.1  # a shift that calibration, and who is operated, may leave within the budget
     minimum_labels: int = 20  # patients with pathology; fewer: cannot tell
     minimum_cases: int = 10  # staged cases a week for the unlabelled monitors; fewer weeks are joined
     baseline_weeks: int = 8  # what monitors without an artefact's reference compare with: the first weeks they watch
@@ -240,6 +241,11 @@ class AuditConfig:
             raise ConfigError(f"audit.share_* sum to {sum(shares.values()):g}; they split one budget and sum to 1")
         if not 0 < self.false_alarm_budget < 1:
             raise ConfigError(f"audit.false_alarm_budget is {self.false_alarm_budget}; a share between 0 and 1")
+        if not 1 <= self.tolerated_odds_ratio < self.odds_ratio**0.5:
+            raise ConfigError(
+                f"audit.tolerated_odds_ratio is {self.tolerated_odds_ratio:g}, audit.odds_ratio {self.odds_ratio:g}: "
+                "the first is 1 or more, and below the square root of the second, or the CUSUM climbs for nothing"
+            )
         unknown = sorted(set(self.stop_monitors) - set(shares))
         if unknown:
             raise ConfigError(f"audit.stop_monitors names {', '.join(unknown)}; known: {', '.join(shares)}")

@@ -40,6 +40,7 @@ GOVERNED: tuple[str, ...] = (
     "audit.false_alarm_budget",
     "audit.horizon_months",
     "audit.odds_ratio",
+    "audit.tolerated_odds_ratio",
     "audit.minimum_labels",
     "audit.minimum_cases",
     "audit.baseline_weeks",

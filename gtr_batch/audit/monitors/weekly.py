@@ -13,6 +13,7 @@ from gtr_batch.audit.monitors.budget import QUARTER_EVERY, QUARTER_WEEKS, joined
 from gtr_batch.audit.monitors.measures import Judged, Measure
 from gtr_batch.audit.monitors.watched import ALARM, OFF, QUIET, TITLES, Point, Watched, level_of, silent
 from gtr_batch.audit.monitors.weeks import Block, blocks_of, split_baseline, subjects_of, together
+from gtr_batch.audit.period import epoch
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AuditInputs
 
@@ -36,8 +37,13 @@ def restarted(inputs: AuditInputs, name: str) -> bool:
     A person who acknowledges a new scanner does not want to hear of it every week; the artefact's reference would say
     nothing else for ever. So a restarted monitor compares with its own first weeks.
     """
-    began = min([inputs.since, *inputs.epochs.values()])
-    return since_of(inputs, name) > began
+    first = inputs.model.get("first_night")
+    if isinstance(first, str) and first:
+        # A horizon that is over begins anew, too: that is no restart.
+        return since_of(inputs, name) > epoch(
+            date.fromisoformat(first), inputs.last, int(inputs.settings["horizon_months"])
+        )
+    return since_of(inputs, name) > min([inputs.since, *inputs.epochs.values()])
 
 
 def watch_weekly(

@@ -43,33 +43,36 @@ def reference_of(
     -------
     dict
         ``n``; ``features``: ``mean`` and ``scale`` (D,), ``components`` (16, D) and ``sample`` (at most 200, 16), the
-        standardised features on their leading principal components, each in SD; ``headers``: shares of each value;
+        standardised features on leading principal components, each in SD. Every second patient makes mean, scale and
+        components, the others the sample (``held_out``): along directions that they made themselves, patients spread
+        wider than any that come later, and a monitor would call new patients drift. ``headers``: shares of each value;
         ``quality``: quantiles of each measure at ``levels``; ``output``: ``t_stage`` shares, ``mean_probabilities``,
         quantiles of ``confidence`` (largest probability) and ``entropy`` (nats); ``disagreement_share``: of patients
         whose three slices do not all say the same.
     """
-    x = features.astype(np.float64)
+    x, held_out = features[::2].astype(np.float64), features[1::2].astype(np.float64)
     mean, scale = x.mean(axis=0), x.std(axis=0)
     scale[scale < 1e-9] = 1.0
     _, values, directions = np.linalg.svd((x - mean) / scale, full_matrices=False)
     k = min(COMPONENTS, int((values > 1e-9).sum()))
     spread = np.maximum(values[:k] / np.sqrt(max(len(x) - 1, 1)), 1e-9)
     components = directions[:k] / spread[:, None]
-    sample = ((x - mean) / scale) @ components.T
-    picked = np.linspace(0, len(x) - 1, min(SAMPLE, len(x))).astype(int)
+    sample = ((held_out - mean) / scale) @ components.T
+    picked = np.linspace(0, len(sample) - 1, min(SAMPLE, len(sample))).astype(int)
     entropy = -(probabilities * np.log(np.clip(probabilities, 1e-12, 1))).sum(axis=1)
     return {
-        "n": len(x),
+        "n": len(features),
         "features": {
             "mean": _short(mean),
             "scale": _short(scale),
             "components": [_short(c) for c in components],
             "sample": [_short(row) for row in sample[picked]],
+            "held_out": True,
         },
         "headers": {name: _shares(facts, name) for name in HEADERS},
         "quality": {name: _quantiles_of(facts, name) for name in QUALITY},
         "output": {
-            "t_stage": _short(np.bincount(probabilities.argmax(axis=1), minlength=4) / len(x)),
+            "t_stage": _short(np.bincount(probabilities.argmax(axis=1), minlength=4) / len(features)),
             "mean_probabilities": _short(probabilities.mean(axis=0)),
             "confidence": _quantiles(probabilities.max(axis=1)),
             "entropy": _quantiles(entropy),

@@ -102,10 +102,22 @@ def test_a_monitor_restarted_after_the_new_scanner_is_quiet_again(replaced):
     """Who accepted the scanner is not told of it every week, whatever the artefact's reference says."""
     begins = attrs.evolve(MONTHS, shift=Shift("scanner", 1.0)).shifts_on
 
-    watched = _watched(attrs.evolve(replaced, epochs={"headers": begins, "output": FIRST}))["headers"]
+    referred = attrs.evolve(replaced, reference=inputs_of(attrs.evolve(MONTHS, reference=300)).reference)
+
+    watched = _watched(attrs.evolve(referred, epochs={"headers": begins, "output": FIRST}))["headers"]
 
     assert watched.since == begins
     assert watched.state == "quiet"
+
+
+def test_a_horizon_that_begins_anew_is_no_restart(referred):
+    """After 24 months the budget begins anew, with the artefact's reference."""
+    again = date(2022, 1, 1)
+    model = {**referred.model, "first_night": str(again)}
+
+    watched = _watched(attrs.evolve(referred, model=model, epochs=dict.fromkeys(MONITORS, FIRST)))
+
+    assert "the artefact's reference" in watched["headers"].sentence
 
 
 def test_pathology_that_shifts_by_an_odds_ratio_of_two_is_a_stop():
@@ -284,9 +296,18 @@ def test_the_artefacts_reference_is_what_weeks_are_compared_with(referred):
     assert {w.state for w in watched.values()} == {"quiet"}
 
 
-def test_features_are_not_compared_with_the_sample_that_made_the_directions(referred):
-    """Its spread along them is smaller than new patients': it would alarm for nothing."""
+def test_features_are_compared_with_the_references_patients_that_were_held_out(referred):
     found = _watched(referred)["features"]
+
+    assert "the artefact's reference" in found.sentence
+    assert found.path[0][0] == FIRST + timedelta(days=6)
+
+
+def test_features_are_not_compared_with_patients_that_made_the_directions(referred):
+    """Along these they spread wider than new patients: it would alarm for nothing. Old artefacts hold such a sample."""
+    old = {**referred.reference, "features": {**referred.reference["features"], "held_out": False}}
+
+    found = _watched(attrs.evolve(referred, reference=old))["features"]
 
     assert "the artefact's reference" not in found.sentence
     assert found.detail["readings"]["directions"]["period"]["mean"] is not None

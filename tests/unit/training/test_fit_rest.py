@@ -70,10 +70,26 @@ def test_the_reference_is_bounded_and_plain():
     found = reference_of(rng.normal(size=(250, 2048)), rng.dirichlet([1] * 4, 250), rng.integers(0, 4, (250, 3)), facts)
 
     assert len(json.dumps(found, allow_nan=False)) < 600_000
-    assert len(found["features"]["sample"]) == 200
-    assert np.std(np.array(found["features"]["sample"]), axis=0) == pytest.approx(np.ones(16), abs=0.15)
+    assert np.array(found["features"]["sample"]).shape == (125, 16)
+    assert found["n"] == 250
     assert found["headers"]["manufacturer"] == {"A": 1.0}
     assert sum(found["output"]["t_stage"]) == pytest.approx(1, abs=1e-3)
+
+
+def test_patients_who_come_later_spread_as_the_references_sample_does():
+    """Along directions that they made themselves patients spread wider: the sample is of others."""
+    rng = np.random.default_rng(0)
+    strong = rng.normal(size=(4, 2048)) * 0.5
+    features = rng.normal(size=(900, 4)) @ strong + rng.normal(size=(900, 2048))
+    at_first, later = features[:300], features[300:]
+
+    found = reference_of(at_first, rng.dirichlet([1] * 4, 300), rng.integers(0, 4, (300, 3)), [{}] * 300)["features"]
+
+    mean, scale, components, sample = (np.array(found[k]) for k in ("mean", "scale", "components", "sample"))
+    new = ((later - mean) / scale) @ components.T
+    made = ((at_first[::2] - mean) / scale) @ components.T
+    assert sample.std(axis=0) / new.std(axis=0) == pytest.approx(np.ones(16), abs=0.25)
+    assert (made.std(axis=0) / new.std(axis=0)).max() > 2
 
 
 def test_heat_that_is_the_lesion_has_a_dice_of_one_and_heat_beside_it_none():
