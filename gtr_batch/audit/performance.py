@@ -158,7 +158,7 @@ def _against_reference(found: Cohorts, reference: Mapping[str, Any] | None, leve
     bounds, p = difference(k, n, reference["right"], reference["n"]), lower_p(k, n, reference["right"], reference["n"])
     assert bounds is not None and p is not None
     words = (
-        f"Accuracy on {n} patients {_percent(k / n)}, on the {reference['n']} {reference['what']} "
+        f"Accuracy on {_patients(n)} {_percent(k / n)}, on the {reference['n']} {reference['what']} "
         f"{_percent(reference['accuracy'])}: difference {_points(k / n - reference['accuracy'])} "
         f"(95% {_points(bounds[0])} to {_points(bounds[1])})"
     )
@@ -170,11 +170,14 @@ def _calibration(
 ) -> list[dict[str, Any]]:
     window, least = found.window, int(settings["minimum_labels"])
     if evaluated is None:
-        return [_cannot("ece", "Calibration: no patient with a pT."), _cannot("slope", "Calibration: no line to fit.")]
+        return [
+            _cannot("ece", "Calibration error: no patient with a pT."),
+            _cannot("slope", "Calibration of T3 or T4: no patient with a pT."),
+        ]
     value, null = pick(evaluated, ("ece", "top")), pick(evaluated, ("ece", "null_95"))
     p = ece_p(window.labels, window.probabilities, seed=int(settings["seed"]))
     assert value is not None and null is not None and p is not None  # there are patients
-    words = f"Calibration error (ECE) {value:.3f} on {len(window)} patients; chance alone stays below {null:.3f} in 95%"
+    words = f"Calibration error (ECE) {value:.3f} on {_patients(len(window))}; chance stays below {null:.3f} in 95%"
     both = [_judged("ece", words, p, level, too_few=len(window) < least)]
     p = slope_p(*at_least_t3(window.labels, window.probabilities))
     line = evaluated.get("calibration")
@@ -214,6 +217,10 @@ def _cannot(name: str, sentence: str) -> dict[str, Any]:
 
 def _row(name: str, verdict: str, sentence: str, p: float | None) -> dict[str, Any]:
     return {"name": name, "verdict": verdict, "sentence": sentence, "p": p}
+
+
+def _patients(n: int) -> str:
+    return "1 patient" if n == 1 else f"{n} patients"
 
 
 def _percent(value: float) -> str:

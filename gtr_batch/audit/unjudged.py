@@ -86,15 +86,21 @@ def not_judged(
     absent = [str(s) for s, count in zip(STAGES, counts, strict=True) if count == 0]
     if n and absent:
         said.append(f"Sensitivity and AUC of {' and '.join(absent)}, and the macro AUC: no patient with that pT.")
-    said += [c["sentence"] for c in criteria if c["verdict"] == "cannot tell"]
+    told = ("last_month", "reference") if n == 0 else tuple(c["name"] for c in criteria)
+    said += [c["sentence"] for c in criteria if c["verdict"] == "cannot tell" and c["name"] in told]
+    silent: dict[str, list[str]] = {}
     for m in monitors:
-        if m["state"] == "cannot tell":
-            said.append(f"{m['title']}: {m['sentence']}")
-        if m["state"] == "off":
-            said.append(f"{m['title']}: turned off in the settings.")
+        if m["state"] in ("cannot tell", "off"):
+            why = "turned off in the settings." if m["state"] == "off" else str(m["sentence"])
+            silent.setdefault(why, []).append(str(m["title"]))
+    said += [f"{_joined(titles)}: {why}" for why, titles in silent.items()]
     if not inputs.reference:
         said.append(
             "Drift against the model's own training data: the artefact holds no reference distributions; the monitors "
             "compare with the first weeks that they watched."
         )
     return said
+
+
+def _joined(titles: Sequence[str]) -> str:
+    return titles[0] if len(titles) == 1 else f"{', '.join(titles[:-1])} and {titles[-1]}"

@@ -42,7 +42,7 @@ def content(findings: Mapping[str, Any]) -> Page:
         title=f"{'Audit of' if month else 'Drift monitors,'} {when}",
         kicker=f"Gastric cancer T staging · {'monthly audit' if month else 'weekly monitoring'}",
         meta=(
-            ("Nights", f"{words.day(run['first'])} to {words.day(run['last'])}"),
+            ("Nights", words.span(run["first"], run["last"])),
             ("Pathology reported by", words.day(run["as_of"])),
             ("Model", f"{name} ({run['model_version'][:12] or 'none'}), staging since {words.day(run['reign'])}"),
             ("Run", run["run_id"][:16]),

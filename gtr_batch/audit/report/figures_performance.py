@@ -52,7 +52,10 @@ def confusion_and_months(
 
 def _confusion(axes: Any, table: np.ndarray) -> None:
     of_row = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    axes.imshow(of_row, cmap="Blues", vmin=0, vmax=1.15)
+    edges = np.arange(5) - 0.5
+    axes.pcolormesh(edges, edges, of_row, cmap="Blues", vmin=0, vmax=1.15, edgecolors="white", lw=1)
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
     for i in range(4):
         for j in range(4):
             dark = of_row[i, j] > 0.55

@@ -197,7 +197,7 @@ def _flowables(block: b.Block, width: float, styles: dict[Any, Any], numbers: It
     if isinstance(block, b.Band):
         return [_band(block, width, styles)]
     if isinstance(block, b.Tiles):
-        return [_tiles(block, width, styles), _gap(8)]
+        return [KeepTogether([_gap(4), _tiles(block, width, styles), _gap(8)])]
     if isinstance(block, b.Signatures):
         return [_signatures(block, width, styles)]
     if isinstance(block, b.Picture):

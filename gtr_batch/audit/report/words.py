@@ -97,7 +97,7 @@ def number_ci(value: Sequence[float] | None, digits: int = 3) -> str:
 
 def prose(text: str) -> str:
     """A sentence with true minus signs, and days as people write them: ``8 Dec 2024`` for ``2024-12-08``."""
-    return minus(_DAY.sub(lambda found: _short_day(found[0]), text))
+    return minus(_DAY.sub(lambda found: _short_day(found[0]), text)).replace("(p ", "(p\u00a0")
 
 
 def _short_day(text: str) -> str:
@@ -127,6 +127,11 @@ def day(value: str | None) -> str:
         return DASH
     d = date.fromisoformat(value)
     return f"{d.day} {_MONTHS[d.month - 1]} {d.year}"
+
+
+def span(first: str, last: str) -> str:
+    """``1 to 31 March 2026``, or both days whole where their months differ."""
+    return f"{int(first[8:])} to {day(last)}" if first[:7] == last[:7] else f"{day(first)} to {day(last)}"
 
 
 def month(value: str) -> str:

@@ -76,7 +76,7 @@ def appendix(findings: Mapping[str, Any]) -> list[Block]:
                 ("Run (SHA-256 of its inputs)", run["run_id"]),
                 ("Model version", run["model_version"] or words.DASH),
                 ("Code version", run["code_version"]),
-                ("Nights of the period", f"{words.day(run['first'])} to {words.day(run['last'])}"),
+                ("Nights of the period", words.span(run["first"], run["last"])),
                 ("Data look back to", words.day(run["since"])),
                 ("Pathology reported by", words.day(run["as_of"])),
                 ("Cases looked at", str(run["cases"])),

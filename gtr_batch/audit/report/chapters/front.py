@@ -8,7 +8,7 @@ from typing import Any
 from gtr_batch.audit.report import words
 from gtr_batch.audit.report.blocks import Band, Block, Bullets, Heading, Signatures, Text, Tile, Tiles
 
-_LONG = 6  # reasons in the band; the others stand below
+_LONG = 8  # reasons in the band; the others stand below
 
 
 def front(findings: Mapping[str, Any]) -> list[Block]:
@@ -18,7 +18,7 @@ def front(findings: Mapping[str, Any]) -> list[Block]:
     blocks: list[Block] = [Band("May we go on using it?", word, tone, reasons[:_LONG])]
     if len(reasons) > _LONG:
         blocks += [Heading("Further reasons", 3), Bullets(reasons[_LONG:])]
-    blocks += [Heading("In a few numbers"), Tiles(_tiles(findings)), Text(_what_follows(findings["answer"]))]
+    blocks += [Heading("In a few numbers"), Tiles(_tiles(findings)), Text(_what_follows(findings))]
     if findings["run"]["kind"] == "month":
         blocks.append(Signatures(("Medical physicist", "Head of department")))
     return blocks
@@ -66,7 +66,12 @@ def _why(n: str) -> str:
     return f"not defined on {n}"
 
 
-def _what_follows(answer: str) -> str:
+def _what_follows(findings: Mapping[str, Any]) -> str:
+    if findings["answer"] == "yes" and findings["run"]["kind"] == "week":
+        return (
+            "Yes means: no alarm is open and no monitor has crossed its threshold. It is no proof that nothing has "
+            "changed; the chapter on what could have been seen says which changes would have stayed hidden."
+        )
     return {
         "yes": "Yes means: no alarm is open, and no number is worse than before, or than the reference, beyond chance. "
         "It is no proof that nothing has changed; the chapter on what could have been seen says which changes would "
@@ -77,4 +82,4 @@ def _what_follows(answer: str) -> str:
         "acknowledged the alarm with a note. Staging may go on in shadow.",
         "cannot tell": "Cannot tell is no yes: these data neither speak for going on nor against it. Whoever goes on "
         "does so on other grounds, and should write them down.",
-    }[answer]
+    }[str(findings["answer"])]

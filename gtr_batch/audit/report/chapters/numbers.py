@@ -51,7 +51,7 @@ def _who(findings: Mapping[str, Any]) -> str:
     begins = "since the model began" if performance["since_reign"] else "within 12 months"
     return (
         f"Patients whom this model staged and whose pT was reported {begins}, {since} to {until}: {headline['n']} "
-        f"({counts}), one case each. This month: the {headline['n_period']} of them whose pT was reported in it. "
+        f"({counts}), one case each. This month: those of them whose pT was reported in it, {headline['n_period']}. "
         f"Patients operated after chemotherapy (ypT) are not among them."
     )
 

@@ -93,7 +93,7 @@ def _alarms(findings: Mapping[str, Any]) -> Table:
             Column("State", 1.1, words=True),
         ),
         rows,
-        title="Alarms that were open when this report was made",
+        title="Alarms that are open, or acknowledged while their monitor watches on",
     )
 
 

@@ -1,0 +1,299 @@
+"""What an audit finds, and what it answers: may we go on using it?"""
+
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+
+import attrs
+import numpy as np
+import pytest
+
+from gtr_batch.audit.chance import above_p, difference, ece_p, level_of, lower_p, slope_p
+from gtr_batch.audit.cohorts import cohorts
+from gtr_batch.audit.findings import compute, plain
+from gtr_batch.audit.subgroups import subgroups
+from gtr_batch.audit.verdict import answer
+from gtr_batch.domain.audit import AuditCase
+from gtr_batch.domain.staging import STAGES, TStage
+from tests.audit_builder import a_month, a_week, every_stage, hand_made, labelled_case, on_new_scanner
+
+QUIET = {"name": "headers", "title": "Scanners", "state": "quiet", "level": "look", "sentence": "Quiet."}
+SHIFT = {"name": "stage_shift", "title": "Pathology", "state": "alarm", "level": "stop", "sentence": "Crossed."}
+SOME = {"seen": 20, "staged": 18, "refused": 2, "failed": 0, "patients": 20}
+NONE = {"seen": 0, "staged": 0, "refused": 0, "failed": 0, "patients": 0}
+
+
+def asked(monitors, alarms=(), criteria=(), tallied=SOME, labelled=100):
+    return answer(monitors, alarms, criteria, tallied, n_labelled=labelled, minimum_labels=20, weekly=False)
+
+
+def test_stops_when_a_stop_monitor_has_crossed():
+    word, reasons = asked([QUIET, SHIFT])
+
+    assert word == "stop"
+    assert "Pathology" in reasons[0] and "Crossed." in reasons[0]
+
+
+def test_stops_while_a_stop_alarm_is_open_though_its_monitor_is_quiet():
+    alarm = {"monitor": "stage_shift", "level": "stop", "night": "2026-01-03", "sentence": "Crossed then."}
+
+    word, reasons = asked([QUIET], [alarm])
+
+    assert word == "stop"
+    assert "2026-01-03" in reasons[0]
+
+
+def test_looks_when_a_look_alarm_is_open_or_a_number_is_worse_beyond_chance():
+    alarm = {"monitor": "headers", "level": "look", "night": "2026-01-03", "sentence": "New scanner."}
+    worse = {"name": "ece", "verdict": "worse", "sentence": "ECE 0.2."}
+
+    assert asked([QUIET], [alarm])[0] == "look"
+    assert asked([QUIET], criteria=[worse]) == ("look", ["ECE 0.2."])
+
+
+def test_an_alarm_that_is_open_is_not_called_new():
+    alarm = {"monitor": "stage_shift", "level": "stop", "night": "2026-01-03", "sentence": "Crossed."}
+
+    _, reasons = asked([SHIFT], [alarm])
+
+    assert len(reasons) == 1
+    assert reasons[0].startswith("Open alarm")
+
+
+def test_an_acknowledged_alarm_no_longer_stops_but_its_monitor_is_looked_at():
+    alarm = {"monitor": "stage_shift", "level": "stop", "sentence": "Crossed.", "acknowledged_by": "Dr Stone"}
+
+    word, reasons = asked([SHIFT, QUIET], [alarm])
+
+    assert word == "look"
+    assert reasons[0].startswith("Acknowledged alarm")
+
+
+def test_says_yes_with_reasons_when_nothing_is_wrong():
+    fine = {"name": "ece", "verdict": "not shown", "sentence": "ECE 0.02."}
+
+    word, reasons = asked([QUIET], criteria=[fine])
+
+    assert word == "yes"
+    assert "ECE 0.02." in reasons
+
+
+def test_cannot_tell_without_labels_and_without_a_monitor_that_can_judge():
+    blind = {**QUIET, "state": "cannot tell"}
+
+    assert asked([blind], labelled=3)[0] == "cannot tell"
+    assert asked([QUIET], labelled=3)[0] == "yes"
+
+
+def test_cannot_tell_of_nights_in_which_no_study_came():
+    assert asked([QUIET], tallied=NONE)[0] == "cannot tell"
+    assert asked([QUIET], tallied=NONE, labelled=0)[0] == "cannot tell"
+
+
+@pytest.fixture(scope="module")
+def month():
+    return a_month()
+
+
+def test_the_same_inputs_give_the_same_findings_whatever_the_order_of_the_cases(month):
+    shuffled = attrs.evolve(month, cases=tuple(reversed(month.cases)))
+
+    assert json.dumps(compute(month), sort_keys=True) == json.dumps(compute(shuffled), sort_keys=True)
+
+
+def test_findings_are_json_without_nan_and_hold_what_the_run_keeps(month):
+    found = compute(month)
+
+    json.dumps(found, allow_nan=False)
+    assert found["run"]["run_id"] == month.digest
+    assert found["headline"]["n"] == found["performance"]["window"]["n"]
+    assert all(v is None or isinstance(v, int | float) for v in found["headline"].values())
+    assert {m["name"] for m in found["monitors"]} >= {"stage_shift", "headers", "features"}
+
+
+def test_a_month_is_compared_with_the_headline_of_the_month_before(month):
+    bad = {"n_period": 400, "right_period": 400, "accuracy": 1.0}
+
+    found = compute(attrs.evolve(month, previous=bad))
+
+    last = next(c for c in found["criteria"] if c["name"] == "last_month")
+    assert found["previous"]["accuracy"] == 1.0
+    assert "400/400" in last["sentence"]
+
+
+def test_finds_a_scanner_that_changed(month):
+    since = month.last - timedelta(days=60)
+
+    found = compute(attrs.evolve(month, cases=tuple(map(on_new_scanner(since), month.cases))))
+
+    state = {m["name"]: m["state"] for m in found["monitors"]}
+    assert state["headers"] == "alarm"
+    assert found["answer"] in ("look", "stop")
+    assert "Revolution CT" in found["inputs"]["headers"]["model"]["values"]
+
+
+def test_finds_pathology_that_moved_away_from_the_probabilities():
+    found = compute(a_month(months=10, per_month=60, shift="or=6", at=2))
+
+    shift = next(m for m in found["monitors"] if m["name"] == "stage_shift")
+    assert shift["state"] == "alarm"
+    assert found["answer"] == "stop"
+
+
+def test_a_week_is_short_and_has_no_numbers_of_accuracy(month):
+    found = compute(a_week(month))
+
+    assert found["run"]["kind"] == "week"
+    assert "performance" not in found and "readers" not in found
+    assert found["refusals"] and found["inputs"] and found["monitors"]
+
+
+def test_every_case_has_one_fate(month):
+    found = compute(month)
+
+    assert sum(f["n"] for f in found["fates"]) == len(month.cases)
+
+
+def test_only_pathology_of_the_last_year_counts_and_only_that_of_this_model():
+    old = labelled_case(900, TStage.T1, TStage.T1, night=date(2024, 6, 1))
+    other = labelled_case(901, TStage.T1, TStage.T1, night=date(2026, 1, 5), model_version="b" * 64)
+    late = labelled_case(902, TStage.T1, TStage.T1, night=date(2026, 1, 5), reported=date(2026, 2, 3))
+
+    found = cohorts(hand_made([*every_stage(8), old, other, late], as_of=date(2026, 2, 5)))
+
+    assert len(found.window) == len(found.period) == 8
+
+
+def test_the_same_case_twice_counts_once_and_is_said():
+    cases = every_stage(24)
+
+    found = compute(hand_made([*cases, *cases[:3]]))
+
+    assert found["performance"]["window"]["n"] == 24
+    assert any("3 of 27 rows" in s for s in found["not_judged"])
+
+
+def test_counts_overrides_of_reads_that_saw_the_answer():
+    from gtr_batch.domain.audit import Read
+
+    night = date(2026, 1, 5)
+    seen = Read(night, TStage.T3, with_ai=True)
+    unseen = Read(night, TStage.T3, with_ai=False)
+    cases = [
+        labelled_case(1, TStage.T3, None, night=night, read=seen),
+        labelled_case(2, TStage.T2, TStage.T3, night=night, read=seen),
+        labelled_case(3, TStage.T2, None, night=night, read=unseen),
+    ]
+
+    found = compute(hand_made(cases))["overrides"]
+
+    assert (found["n"], found["over"], found["higher"], found["lower"]) == (2, 1, 1, 0)
+    assert found["with_pathology"] == {"n": 1, "model": 0, "reader": 1}
+
+
+def test_compares_decisions_with_endoscopic_ultrasound_on_the_same_patients():
+    from gtr_batch.domain.audit import Read
+
+    night = date(2026, 1, 5)
+    cases = [
+        labelled_case(k, STAGES[k % 4], STAGES[k % 4], night=night, read=Read(night, endosonographer_ut=TStage.T3))
+        for k in range(8)
+    ]
+
+    found = compute(hand_made([*cases, *(labelled_case(50, TStage.T1, TStage.T1, night=night),)]))
+
+    eus = found["performance"]["eus"]
+    assert eus["n"] == 8
+    assert eus["eus"] == {"over": 0.5, "under": 0.0, "nnt": None}
+    assert eus["model"]["over"] == 0.0
+
+
+def test_a_subgroup_is_judged_only_where_it_is_large_enough():
+    few = [labelled_case(k, TStage.T1, TStage.T2, night=date(2026, 1, 5), sex="female") for k in range(5)]
+    many = [labelled_case(100 + k, TStage.T1, TStage.T1, night=date(2026, 1, 5), sex="male") for k in range(60)]
+
+    small = {r["group"]: r["verdict"] for r in subgroups(cohorts(hand_made([*few, *many])).window) if r["by"] == "sex"}
+    more = [labelled_case(300 + k, TStage.T1, TStage.T2, night=date(2026, 1, 5), sex="female") for k in range(30)]
+    large = {
+        r["group"]: r["verdict"] for r in subgroups(cohorts(hand_made([*few, *many, *more])).window) if r["by"] == "sex"
+    }
+
+    assert small == {"female": "too small", "male": "too small"}
+    assert large == {"female": "worse", "male": "better"}
+
+
+def test_coverage_of_the_sets_is_counted_where_the_artefact_has_a_threshold():
+    model = {"name": "m", "metrics": {"conformal": {"coverage": 0.9, "threshold": 0.7, "n": 100}}}
+
+    found = compute(hand_made(every_stage(20), model=model))["coverage"]
+
+    assert found["n"] == 20
+    assert found["held"] == 16  # sets of one stage: right as often as the stage
+    assert compute(hand_made(every_stage(20)))["coverage"] is None
+
+
+def test_more_t4_staged_lower_than_the_cap_is_worse_only_beyond_chance():
+    night = date(2026, 1, 5)
+
+    def of_t4(lower: int) -> list[AuditCase]:
+        return [labelled_case(k, TStage.T3 if k < lower else TStage.T4, TStage.T4, night=night) for k in range(40)]
+
+    verdict = {}
+    for lower in (2, 6, 12):
+        found = compute(hand_made(of_t4(lower)))
+        verdict[lower] = next(c for c in found["criteria"] if c["name"] == "t4_understaging")
+
+    assert [verdict[k]["verdict"] for k in (2, 6, 12)] == ["not shown", "not shown", "worse"]
+    assert "chance may do that" in verdict[6]["sentence"]
+
+
+def test_the_comparisons_share_one_error_rate():
+    settings = {"false_alarm_budget": 0.05, "horizon_months": 24}
+
+    assert level_of(settings, 4) * 24 * 4 == pytest.approx(0.05)
+
+
+def test_calibrated_probabilities_are_called_off_no_more_often_than_the_level():
+    rng = np.random.default_rng(0)
+    below = {"ece": 0, "slope": 0}
+    for k in range(200):
+        p = rng.dirichlet([1, 1, 1, 1], 120)
+        y = np.array([rng.choice(4, p=row) for row in p])
+        below["ece"] += ece_p(y, p, draws=400, seed=k) <= 0.05
+        below["slope"] += slope_p(y >= 2, p[:, 2] + p[:, 3]) <= 0.05
+
+    assert 2 <= below["ece"] <= 20  # 10 expected of 200, SD 3.1
+    assert 2 <= below["slope"] <= 20
+
+
+def test_probabilities_that_are_far_too_sure_are_called_off():
+    rng = np.random.default_rng(1)
+    p = rng.dirichlet([1, 1, 1, 1], 300)
+    y = np.array([rng.choice(4, p=row) for row in p])
+    sure = p**4 / (p**4).sum(axis=1, keepdims=True)
+
+    assert ece_p(y, sure) < 0.001
+    assert slope_p(y >= 2, sure[:, 2] + sure[:, 3]) < 0.001
+
+
+def test_tests_of_shares_agree_with_what_is_known():
+    low, high = difference(56, 70, 48, 80)
+
+    assert (round(low, 4), round(high, 4)) == (0.0524, 0.3339)  # Newcombe 1998, table II, method 10
+    assert lower_p(10, 20, 20, 20) < 0.001 < lower_p(19, 20, 20, 20)
+    assert lower_p(0, 0, 5, 10) is None
+    assert above_p(0, 0, 0.1) is None
+    assert above_p(10, 40, 0.1) < 0.01
+
+
+def test_what_is_not_finite_becomes_none():
+    value = {
+        "a": float("nan"),
+        "b": np.array([1.0, np.inf]),
+        "c": np.int64(3),
+        "d": date(2026, 1, 1),
+        "e": (None, True),
+    }
+
+    assert plain(value) == {"a": None, "b": [1.0, None], "c": 3, "d": "2026-01-01", "e": [None, True]}
