@@ -45,7 +45,7 @@ def _governed(folder: Path, patients: int) -> bool:
             {"why": "demo"},
             Teller(progress, "retraining"),
             meanwhile=lambda: plot.think(demo, story),
-            timeout_s=900,
+            timeout_s=1800,
         )
     story.need(state == "success", f"retraining: {state}")
     if state == "success":
@@ -92,7 +92,7 @@ def _open(demo: Any, patients: int) -> None:
 def _night(demo: Any, story: Any, night: Any) -> None:
     with bars() as progress:
         teller = Teller(progress, f"nightly_staging {night}")
-        state = demo.run("nightly_staging", {"night": str(night)}, teller, timeout_s=420)
+        state = demo.run("nightly_staging", {"night": str(night)}, teller, timeout_s=900)
     story.need(state == "success", f"nightly_staging of {night}: {state}")
 
 
