@@ -15,6 +15,7 @@ from gtr_batch.config import AuditConfig
 from gtr_batch.domain.audit import Classification, Surgery
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs
 from gtr_batch.domain.staging import TStage
+from gtr_batch.errors import ConfigError
 from gtr_batch.simulation.months import FIRST, Months, Shift, inputs_of
 
 MONTHS = Months(months=10, per_month=60, at=5, seed=41)
@@ -230,6 +231,12 @@ def test_a_share_of_nothing_turns_a_monitor_off(calm):
     settings = {**calm.settings, "share_headers": 0.0, "share_output": 0.25}
 
     assert _watched(attrs.evolve(calm, settings=settings))["headers"].state == "off"
+
+
+@pytest.mark.parametrize(("odds_ratio", "tolerated"), [(2.0, 1.5), (2.0, 0.9), (0.5, 1.0)])
+def test_a_tolerance_on_which_the_cusum_would_climb_is_refused(odds_ratio, tolerated):
+    with pytest.raises(ConfigError, match="tolerated_odds_ratio"):
+        AuditConfig(odds_ratio=odds_ratio, tolerated_odds_ratio=tolerated)
 
 
 def test_pathology_of_one_class_only_is_judged_without_a_traceback(calm):
