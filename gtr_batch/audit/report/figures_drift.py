@@ -83,7 +83,7 @@ def headers(found: Mapping[str, Any], names: Sequence[str], first: str) -> Any:
         panels = figure.subplots(len(names), 1, squeeze=False).ravel()
         for axes, name in zip(panels, names, strict=True):
             _stack(axes, found[name], first)
-            axes.set_title(words.HEADERS[name])
+            axes.set_title(words.HEADERS[name], pad=8)
         for axes in panels[:-1]:
             axes.tick_params(axis="x", labelbottom=False)
     return figure
@@ -134,10 +134,6 @@ def quality(found: Mapping[str, Any], periods: Sequence[str], first: str) -> Any
     """Weekly median and middle 80% of each measure; the reference's as a band behind."""
     with style():
         names = [name for name in words.QUALITY if any(w["n"] for w in found[name]["weeks"])]
-        if not names:
-            figure = new_figure(1.0)
-            empty(figure.subplots(), "No image quality was measured in these weeks.")
-            return figure
         rows = -(-len(names) // 3)
         figure = new_figure(1.55 * rows + 0.1)
         panels = figure.subplots(rows, 3, squeeze=False).ravel()

@@ -105,7 +105,7 @@ def _estimates(found: Mapping[str, Any], since: str) -> Table:
             "All without a label wrong; all right. No assumption.",
         ),
     ]
-    if second.get("n"):
+    if second.get("from_reader"):
         rows.append(
             (
                 "Reader as second reference",

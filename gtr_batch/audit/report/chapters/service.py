@@ -40,14 +40,17 @@ def came_and_said(findings: Mapping[str, Any]) -> list[Block]:
                 "Further header values by week",
             )
         )
-    blocks.append(
-        Picture(
-            draw.quality(found["quality"], found["weeks"], run["first"]),
-            "Image quality of staged cases by week: median and middle 80%. Behind, in sand: the middle 80% of the "
-            "artefact's reference, with its median dashed. Right of the dotted line: this period.",
-            "Image quality by week",
+    if any(w["n"] for q in found["quality"].values() for w in q["weeks"]):
+        blocks.append(
+            Picture(
+                draw.quality(found["quality"], found["weeks"], run["first"]),
+                "Image quality of staged cases by week: median and middle 80%. Behind, in sand: the middle 80% of the "
+                "artefact's reference, with its median dashed. Right of the dotted line: this period.",
+                "Image quality by week",
+            )
         )
-    )
+    else:
+        blocks.append(Text("Image quality: validation measured none of these cases."))
     blocks.append(
         Picture(
             draw.outputs(outputs),
