@@ -103,20 +103,25 @@ def night(
 @speaks_plainly
 def status(night: Night = None, as_json: Json = False) -> None:
     """Show what became of a night's cases: staged, refused, failed and why. Default: the latest night."""
-    from gtr_batch.wiring import open_house
+    from gtr_batch.wiring import open_governance
 
-    with open_house() as house:
+    with open_governance() as gov:
+        house = gov.night
         when = parse_night(night) or house.book.last_night()
         if when is None:
             err.print("no night has run yet")
             raise typer.Exit(1)
         rows = _rows(house, when)
         summary = house.book.night_summary(when)
+        versions = dict.fromkeys(row["model_version"] for row in rows if row["model_version"])
+        withdrawn = [version for version in versions if gov.registry.state(version) == "withdrawn"]
     if as_json:
-        print_json({"night": str(when), "summary": summary, "cases": rows})
+        print_json({"night": str(when), "summary": summary, "withdrawn": withdrawn, "cases": rows})
     else:
         show_night(out, when, rows)
         show_shadow(out, summary)
+        for version in withdrawn:
+            out.print(f"[bold red]Model {version[:12]} was withdrawn: its results must not be used.[/]")
         if summary is None:
             out.print("[yellow]The night is not closed yet.[/]")
 

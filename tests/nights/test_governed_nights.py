@@ -325,6 +325,8 @@ def test_from_the_shell_a_night_is_replayed_sent_withdrawn_and_superseded(config
     notices = gtr("model", "notices", new[:12], "--approve", "2", "--by", "Ada")
 
     assert f"in shadow {new[:12]}: " in status
+    assert "was withdrawn" not in status
+    assert f"Model {new[:12]} was withdrawn: its results must not be used." in gtr("status", "--night", NIGHT)
     assert f"model {old[:12]}" in under
     assert "validate.min_slices" in under
     assert "nothing was sent" in table
