@@ -171,9 +171,17 @@ retry_delay_s = 5
             self.stack.api("POST", "pools", {"name": name, **pool})
 
     def run(
-        self, dag_id: str, conf: dict[str, Any], tell: Callable[[list[dict[str, Any]]], None], timeout_s: float
+        self,
+        dag_id: str,
+        conf: dict[str, Any],
+        tell: Callable[[list[dict[str, Any]]], None],
+        timeout_s: float,
+        *,
+        last: str = "",
     ) -> str:
         """Trigger a DAG and wait for its end; `tell` gets the task instances while it runs. Returns the run's state.
+
+        With `last`, it is left alone once that task has succeeded: what follows waits for a person.
 
         Raises
         ------
@@ -185,7 +193,10 @@ retry_delay_s = 5
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
             state = self.stack.run_state(dag_id, run_id)
-            tell(self.stack.task_instances(dag_id, run_id))
+            tasks = self.stack.task_instances(dag_id, run_id)
+            tell(tasks)
+            if last and any(t["task_id"] == last and t["state"] == "success" for t in tasks):
+                return "success"
             if state in ("success", "failed"):
                 return state
             time.sleep(1)

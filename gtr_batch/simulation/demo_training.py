@@ -56,14 +56,17 @@ def prepare(demo: Demo, year: Year, progress: Callable[[int, int], None]) -> lis
 
 
 def run(demo: Demo, tell: Callable[[list[dict[str, Any]]], None], timeout_s: float = 900) -> Outcome:
-    """Trigger `retraining`, wait, then open the sealed holdout for the candidate that it registered."""
+    """Trigger `retraining`, wait for the card, then open the sealed holdout for the candidate that it registered.
+
+    Nobody is asked here whether it shall stage: `make demo-retraining` goes on from there.
+    """
     from gtr_batch.governance.holdout import evaluate_holdout
     from gtr_batch.wiring import open_training
 
     began = time.monotonic()
-    state = demo.run("retraining", {"why": "demo"}, tell, timeout_s=timeout_s)
+    state = demo.run("retraining", {"why": "demo"}, tell, timeout_s=timeout_s, last="card")
     with open_training() as house:
-        models = [m for m in house.registry.all() if m["cohort_digest"]]
+        models = [m for m in house.registry.all() if m["state"] == "candidate"]  # the gate adopts a champion, too
         if state != "success" or not models:
             return Outcome(state, "", "", "", {}, time.monotonic() - began)
         version, cohort = str(models[0]["version"]), str(models[0]["cohort_digest"])
