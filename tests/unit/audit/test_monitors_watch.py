@@ -169,6 +169,16 @@ def test_what_became_known_after_the_day_changes_nothing(calm):
     assert [w.to_json() for w in watch(early)] == [w.to_json() for w in watch(blind)]
 
 
+def test_the_path_of_an_earlier_audit_is_the_beginning_of_a_later_ones(replaced):
+    """So a history that is watched once, at its end, tells what every weekly run would have said."""
+    early, late = _watched(_ending(replaced, FIRST + timedelta(days=181))), _watched(replaced)
+
+    for name in MONITORS[1:]:
+        path = early[name].path
+        assert len(path) > 10
+        assert path == late[name].path[: len(path)]
+
+
 def test_the_order_of_rows_does_not_matter(replaced):
     shuffled = list(replaced.cases)
     random.Random(3).shuffle(shuffled)
