@@ -48,7 +48,7 @@ def one_a_patient(cases: Sequence[AuditCase], as_of: date) -> list[AuditCase]:
     by_subject: dict[str, list[AuditCase]] = {}
     for case in cases:
         if case.t_stage is not None and case.probabilities is not None and case.night <= as_of:
-            by_subject.setdefault(case.subject, []).append(known_by(case, as_of))
+            by_subject.setdefault(case.subject or case.case_id, []).append(known_by(case, as_of))
     chosen = []
     for subject in sorted(by_subject):
         of_patient = by_subject[subject]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from attrs import field, frozen
 
+from gtr_batch.audit.labels import one_a_patient
 from gtr_batch.audit.monitors.budget import DAYS_A_MONTH, share_of
 from gtr_batch.audit.monitors.cusum import (
     cusum,
@@ -41,15 +42,13 @@ class Pathology:
 
 
 def pathology_of(cases: Sequence[AuditCase], as_of: date) -> Pathology:
-    """One case for each operated patient, the last that was staged before the operation; by the day of the report."""
-    latest: dict[tuple[str, date], AuditCase] = {}
-    for case in sorted(cases, key=lambda c: (c.night, c.case_id)):
-        if case.surgery is not None and case.pathology(as_of, Classification.PT) is not None:
-            latest[case.subject or case.case_id, case.surgery.operated_on] = case
+    """One case for each operated patient, by the day of the report; which one, `one_a_patient` says."""
     found = []
-    for case in latest.values():
+    for case in one_a_patient(cases, as_of):
         stage, surgery = case.pathology(as_of, Classification.PT), case.surgery
-        assert stage is not None and surgery is not None and surgery.reported_on is not None
+        if stage is None or surgery is None:
+            continue
+        assert surgery.reported_on is not None  # else it has no stage
         found.append((surgery.reported_on, case.night, case.case_id, stage.position, case.probabilities))
     found.sort(key=lambda f: f[:3])
     return Pathology(

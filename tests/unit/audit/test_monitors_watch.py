@@ -10,7 +10,9 @@ import attrs
 import numpy as np
 import pytest
 
+from gtr_batch.audit.labels import labelled
 from gtr_batch.audit.monitors import MONITORS, alarms_of, watch
+from gtr_batch.audit.monitors.stage_shift import pathology_of
 from gtr_batch.config import AuditConfig
 from gtr_batch.domain.audit import Classification, Surgery
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs
@@ -201,6 +203,15 @@ def test_a_patient_with_two_cases_before_the_operation_counts_once(calm):
     both = attrs.evolve(calm, cases=calm.cases + tuple(twins))
 
     assert _watched(both)["stage_shift"].detail["labelled"] == labelled
+
+
+def test_patients_with_a_pT_are_counted_as_in_the_rest_of_the_report(calm):
+    """Also those who were operated twice: the first operation counts, once."""
+    labels = labelled(calm.cases, calm.as_of).labels
+    seen = pathology_of(calm.cases, calm.as_of).labels
+
+    assert len(seen) == len(labels)
+    assert np.bincount(seen, minlength=4).tolist() == np.bincount(labels, minlength=4).tolist()
 
 
 def test_too_few_labels_cannot_tell_and_say_how_many():
