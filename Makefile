@@ -26,7 +26,7 @@ demo: $(STAMP)
 demo-training: $(STAMP)
 	@$(BIN)/gtr demo training
 
-# A candidate is made, judged, approved, promoted, replayed, rolled back and withdrawn (15 minutes on two cores)
+# A candidate is judged, approved, promoted; a worse one refused; replay, rollback, withdrawal (14 minutes on two cores)
 demo-retraining: $(STAMP)
 	@$(BIN)/gtr demo retraining
 
