@@ -161,7 +161,7 @@ def cases_of(months: Months) -> list[AuditCase]:
     for i in again.tolist():
         j = i - int(rng.integers(1, 12))
         if j >= 0 and after[i] == after[j]:
-            _repeat(drawn, patient, i, j)
+            _repeat(drawn, patient, night, i, j)
     facts = _facts(drawn, n)
     found = [_case(k, int(night[k]), int(patient[k]), drawn, facts[k]) for k in range(n)]
     return sorted(found + _not_staged(rng, months, days, begins), key=lambda c: (c.night, c.case_id))
@@ -232,13 +232,14 @@ def _misread(rng: np.random.Generator, stage: np.ndarray, right: float) -> np.nd
     return np.clip(stage + beside, 0, 3)
 
 
-def _repeat(drawn: dict[str, np.ndarray], patient: np.ndarray, i: int, j: int) -> None:
-    """Make case i a second CT of the patient of case j: one disease, one operation, after both."""
-    patient[i] = patient[j]
-    for name in ("stage", "resected", "ypt", "female", "age"):
+def _repeat(drawn: dict[str, np.ndarray], patient: np.ndarray, night: np.ndarray, i: int, j: int) -> None:
+    """Make case i one more CT of the patient of case j: one disease, and one operation after the last."""
+    for name in ("stage", "resected", "ypt", "female", "age", "probabilities", "slices"):
         drawn[name][i] = drawn[name][j]
-    drawn["probabilities"][i] = drawn["probabilities"][j]
-    drawn["slices"][i] = drawn["slices"][j]
+    before = np.flatnonzero(patient == patient[j])
+    patient[i] = patient[j]
+    drawn["waits"][before] = drawn["waits"][i] + night[i] - night[before]
+    drawn["reports"][before] = drawn["reports"][i]
 
 
 def _facts(drawn: dict[str, np.ndarray], n: int) -> list[dict[str, Any]]:
@@ -276,7 +277,6 @@ def _case(k: int, night: int, patient: int, drawn: dict[str, np.ndarray], facts:
     stage = STAGES[int(drawn["stage"][k])]
     surgery = None
     if drawn["resected"][k]:
-        # The days of waiting are the patient's: a second CT does not put the operation off by much.
         operated = on + timedelta(days=int(drawn["waits"][k]))
         kind = Classification.YPT if drawn["ypt"][k] else Classification.PT
         surgery = Surgery(operated, operated + timedelta(days=int(drawn["reports"][k])), kind, str(stage), stage)
