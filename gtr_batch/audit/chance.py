@@ -13,12 +13,11 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import binomtest, chi2, fisher_exact
 
-from gtr_batch.metrics.calibration import BINS, ece_top, recalibration
+from gtr_batch.metrics.calibration import ece_null, ece_top, recalibration
 from gtr_batch.metrics.intervals import Interval, wilson
 
 DRAWS = 20_000  # of the null of ECE: enough to tell 1 in 2400
 _EDGE = 1e-6  # as in `recalibration`
-_ALONE = 400  # in a bin with more rows the number of hits is normal enough
 
 
 def level_of(settings: Mapping[str, Any], comparisons: int) -> float:
@@ -65,20 +64,10 @@ def ece_p(labels: np.ndarray, probabilities: np.ndarray, *, draws: int = DRAWS, 
     probabilities : numpy.ndarray
         (n, 4).
     """
-    value = ece_top(labels, probabilities)
-    if value is None:
+    value, null = ece_top(labels, probabilities), ece_null(probabilities, draws=draws, seed=seed)
+    if value is None or null is None:
         return None
-    said = np.sort(probabilities.max(axis=1))  # the order of the rows must not matter
-    which = np.minimum((said * BINS).astype(int), BINS - 1)
-    rng = np.random.default_rng(seed)
-    total = np.zeros(draws)
-    for k in range(BINS):
-        p = said[which == k]
-        if len(p) > _ALONE:
-            total += np.abs(rng.normal(0.0, float(np.sqrt((p * (1 - p)).sum())), draws))
-        elif len(p):
-            total += np.abs((rng.random((draws, len(p))) < p).sum(axis=1) - p.sum())
-    return float((1 + (total / len(said) >= value - 1e-12).sum()) / (1 + draws))
+    return float((1 + (null >= value - 1e-12).sum()) / (1 + draws))
 
 
 def slope_p(positive: np.ndarray, said: np.ndarray) -> float | None:

@@ -56,7 +56,13 @@ def ece_classwise(labels: np.ndarray, probabilities: np.ndarray, bins: int = BIN
 
 
 def ece_null_95(probabilities: np.ndarray, bins: int = BINS, draws: int = 1000, seed: int = 0) -> float | None:
-    """What the top-label ECE of a perfectly calibrated model stays below in 95% of such samples; None without rows.
+    """What the top-label ECE of a perfectly calibrated model stays below in 95% of such samples; None without rows."""
+    null = ece_null(probabilities, bins, draws, seed)
+    return None if null is None else float(np.quantile(null, 0.95))
+
+
+def ece_null(probabilities: np.ndarray, bins: int = BINS, draws: int = 1000, seed: int = 0) -> np.ndarray | None:
+    """Top-label ECE of a perfectly calibrated model in samples such as this one, (draws,); None without rows.
 
     By simulation: outcomes are drawn from the very probabilities that were said. The order of the rows does not
     matter.
@@ -73,7 +79,7 @@ def ece_null_95(probabilities: np.ndarray, bins: int = BINS, draws: int = 1000, 
             total += np.abs(rng.normal(0.0, math.sqrt(float((p * (1 - p)).sum())), draws))
         elif len(p):
             total += np.abs((rng.random((draws, len(p))) < p).sum(axis=1) - p.sum())
-    return float(np.quantile(total / len(said), 0.95))
+    return np.asarray(total / len(said))
 
 
 def hosmer_lemeshow(hit: np.ndarray, said: np.ndarray, groups: int = 10) -> dict[str, float] | None:
