@@ -65,8 +65,9 @@ def _rates(window: Mapping[str, Any]) -> Table:
         found = (window["hosmer_lemeshow"] or {}).get(stage)
         if not found or found.get("p") is None:
             return words.DASH
-        statistic = found.get("statistic")
-        return f"{'not finite' if statistic is None else words.number(statistic, 1)}, p {found['p']:.2g}"
+        statistic, p = found.get("statistic"), float(found["p"])
+        size = "above 1000" if statistic is None or statistic > 1000 else words.number(statistic, 1)
+        return f"{size}\n{'p below 0.0001' if p < 1e-4 else f'p {p:.2g}'}"
 
     rows = [
         (
