@@ -29,6 +29,7 @@ _SETTINGS = {
     "false_alarm_budget": "False alarms of all monitors together",
     "horizon_months": "within so many months",
     "odds_ratio": "Shift that the CUSUM is tuned to (odds ratio)",
+    "tolerated_odds_ratio": "Shift that it tolerates (odds ratio)",
     "minimum_labels": "Patients with a pT; fewer: cannot tell",
     "minimum_cases": "Staged cases a week; fewer weeks are joined",
     "baseline_weeks": "Weeks that stand for a reference where there is none",
