@@ -21,7 +21,7 @@ from gtr_batch.errors import CaseRejected
 # Everything that is read of a file; what decoding needs, and no more of the patient than PatientID and its issuer.
 _KEYWORDS = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID",
-    "IssuerOfPatientID", "Modality", "ImageType", "Manufacturer", "ManufacturerModelName", "KVP",
+    "IssuerOfPatientID", "Modality", "ImageType", "Manufacturer", "ManufacturerModelName", "KVP", "CTDIvol", "Exposure",
     "SliceThickness", "GantryDetectorTilt", "ConvolutionKernel", "ContrastBolusAgent", "BurnedInAnnotation",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SamplesPerPixel",
     "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "BitsAllocated",
@@ -115,6 +115,8 @@ def _row(ds: pydicom.Dataset, limits: ValidateConfig) -> dict[str, Any]:
         "manufacturer": manufacturer,
         "model": safe(ds.get("ManufacturerModelName")),
         "kvp": number(ds, "KVP"),
+        "ctdi_vol_mgy": number(ds, "CTDIvol"),
+        "exposure_mas": number(ds, "Exposure"),
         "contrast_agent": bool(str(ds.get("ContrastBolusAgent") or "").strip()),
         "transfer_syntax": str(ds.file_meta.get("TransferSyntaxUID", "")),
     }

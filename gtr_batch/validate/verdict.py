@@ -217,4 +217,6 @@ def _facts(series: Series, case_row: Mapping[str, Any], evidence: PhaseEvidence)
                 "transfer_syntax",
             )
         }
+        # Not every scanner tells the dose; what it does not tell is no fact.
+        facts |= {name: header[name] for name in ("ctdi_vol_mgy", "exposure_mas") if header[name] is not None}
     return {k: (v.item() if isinstance(v, np.generic) else v) for k, v in facts.items()}

@@ -289,3 +289,17 @@ def test_verdict_does_not_depend_on_the_order_of_files(order: list[int], tmp_pat
 
     assert straight.refusal == shuffled.refusal
     assert straight.facts == shuffled.facts
+
+
+def test_dose_is_a_fact_where_the_headers_tell_it_and_none_where_they_do_not(
+    abdomen: np.ndarray, tmp_path: Path
+) -> None:
+    write_series(tmp_path / "told", abdomen, change=_set(CTDIvol=11.5, Exposure="90"))
+    write_series(tmp_path / "untold", abdomen)
+
+    verdicts = validate_shard([CaseFiles(name, tmp_path / name) for name in ("told", "untold")], SMALL)
+    told, untold = (verdicts[name].facts for name in ("told", "untold"))
+
+    assert (told["ctdi_vol_mgy"], told["exposure_mas"]) == (11.5, 90.0)
+    assert "ctdi_vol_mgy" not in untold
+    assert "exposure_mas" not in untold
