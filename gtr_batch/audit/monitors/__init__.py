@@ -6,7 +6,7 @@ that a rerun gives the same. What each monitor's null is and why, and what the b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from attrs import evolve
 
@@ -14,8 +14,8 @@ from gtr_batch.audit.monitors.features import watch_features
 from gtr_batch.audit.monitors.inputs_watched import watch_headers, watch_key_slice, watch_quality, watch_refusals
 from gtr_batch.audit.monitors.outputs_watched import watch_confidence, watch_disagreement, watch_output
 from gtr_batch.audit.monitors.stage_shift import watch_stage_shift
-from gtr_batch.audit.monitors.watched import TITLES, Watched, alarm_of
-from gtr_batch.domain.audit_run import Alarm, AuditInputs, known_by
+from gtr_batch.audit.monitors.watched import TITLES, Watched
+from gtr_batch.domain.audit_run import AuditInputs, known_by
 
 _WATCHES: Mapping[str, Callable[[AuditInputs], Watched]] = {
     "stage_shift": watch_stage_shift,
@@ -30,7 +30,7 @@ _WATCHES: Mapping[str, Callable[[AuditInputs], Watched]] = {
 }
 MONITORS: tuple[str, ...] = tuple(name for name in _WATCHES if name != "confidence")
 
-__all__ = ["MONITORS", "TITLES", "Watched", "alarms_of", "watch"]
+__all__ = ["MONITORS", "TITLES", "Watched", "watch"]
 
 
 def watch(inputs: AuditInputs) -> list[Watched]:
@@ -47,9 +47,3 @@ def watch(inputs: AuditInputs) -> list[Watched]:
     """
     known = evolve(inputs, cases=tuple(known_by(c, inputs.as_of) for c in inputs.cases))
     return [watch_one(known) for watch_one in _WATCHES.values()]
-
-
-def alarms_of(watched: Sequence[Watched], inputs: AuditInputs) -> list[Alarm]:
-    """An alarm for each monitor that has crossed since its epoch."""
-    found = (alarm_of(w, inputs) for w in watched)
-    return [alarm for alarm in found if alarm is not None]

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from gtr_batch.domain.audit_run import Alarm, AlarmLevel, AuditInputs
+from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs
 
 QUIET, ALARM, CANNOT_TELL, OFF = "quiet", "alarm", "cannot tell", "off"
 Point = tuple[date, float, float]  # day, value, threshold
@@ -92,19 +92,3 @@ def silent(inputs: AuditInputs, name: str, since: date, sentence: str, state: st
     none = "Nothing: the monitor is off." if state == OFF else "Nothing: the monitor could not judge."
     level = level_of(inputs, name)
     return Watched(name, TITLES[name], state, level, since, None, None, None, (), sentence, none)
-
-
-def alarm_of(watched: Watched, inputs: AuditInputs) -> Alarm | None:
-    """The alarm of a monitor that crossed."""
-    if watched.state != ALARM or watched.crossed_on is None:
-        return None
-    numbers = {"value": plain(watched.value), "threshold": plain(watched.threshold), "title": watched.title}
-    return Alarm(
-        monitor=watched.name,
-        level=watched.level,
-        on=watched.crossed_on,
-        epoch=watched.since,
-        model_version=inputs.model_version,
-        sentence=watched.sentence,
-        detail=numbers,
-    )

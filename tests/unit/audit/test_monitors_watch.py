@@ -10,8 +10,9 @@ import attrs
 import numpy as np
 import pytest
 
+from gtr_batch.audit.alarms import alarms_in
 from gtr_batch.audit.labels import labelled
-from gtr_batch.audit.monitors import MONITORS, alarms_of, watch
+from gtr_batch.audit.monitors import MONITORS, watch
 from gtr_batch.audit.monitors.stage_shift import pathology_of
 from gtr_batch.config import AuditConfig
 from gtr_batch.domain.audit import Classification, Surgery
@@ -25,6 +26,10 @@ MONTHS = Months(months=10, per_month=60, at=5, seed=41)
 
 def _watched(inputs):
     return {w.name: w for w in watch(inputs)}
+
+
+def _alarms(inputs):
+    return alarms_in({"monitors": [w.to_json() for w in watch(inputs)]}, inputs.model_version)
 
 
 def _ending(inputs: AuditInputs, last: date) -> AuditInputs:
@@ -49,7 +54,7 @@ def test_monitors_come_in_the_order_of_the_settings_and_the_promise_last(calm):
 
 def test_a_calm_history_is_quiet(calm):
     assert {w.state for w in watch(calm)} == {"quiet"}
-    assert alarms_of(watch(calm), calm) == []
+    assert _alarms(calm) == []
 
 
 def test_few_calm_histories_alarm():
@@ -128,7 +133,7 @@ def test_pathology_that_shifts_by_an_odds_ratio_of_two_is_a_stop():
     inputs = inputs_of(months)
 
     found = _watched(inputs)["stage_shift"]
-    alarm = next(a for a in alarms_of(watch(inputs), inputs) if a.monitor == "stage_shift")
+    alarm = next(a for a in _alarms(inputs) if a.monitor == "stage_shift")
 
     assert found.state == "alarm"
     assert found.crossed_on > months.shifts_on
