@@ -59,6 +59,6 @@ bench: $(STAMP)
 
 # Remake the demo's model (half an hour on two cores)
 demo-model: $(STAMP)
-	@$(BIN)/python -m gtr_batch.simulation.demo_model --out gtr_batch/simulation/demo_artefact
+	@$(BIN)/python -m gtr_batch.simulation.demos.model --out gtr_batch/simulation/demo_artefact
 
 .PHONY: help install demo demo-training demo-retraining demo-audit up down test check bench demo-model

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from airflow.sdk import dag, task
 
-from gtr_airflow.callbacks import TellOperations
+from gtr_airflow.callbacks import NotifyOperations
 from gtr_airflow.connections import settings
 from gtr_airflow.nights import timetable
 from gtr_airflow.retry import default_args
@@ -17,7 +17,7 @@ from gtr_batch.config import load
 CONFIG = load()
 
 
-@task(on_failure_callback=TellOperations())
+@task(on_failure_callback=NotifyOperations())
 def refresh_ehr() -> dict:
     """Load, check and upsert the extracts; returns rows by table."""
     from gtr_batch import wiring

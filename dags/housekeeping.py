@@ -1,4 +1,4 @@
-"""### The house's keeping, daily
+"""### Housekeeping, daily
 
 Deletes pixels after their retention time, asks again about objects that the PACS took but has not committed, looks at
 the disk, and lists the dead letters: objects that the PACS refused for good. Results stay; only pixels go.
@@ -10,8 +10,8 @@ from datetime import timedelta
 
 from airflow.sdk import dag, get_current_context, task
 
-from gtr_airflow.callbacks import TellOperations
-from gtr_airflow.connections import hospital
+from gtr_airflow.callbacks import NotifyOperations
+from gtr_airflow.connections import task_site
 from gtr_airflow.nights import day_of, timetable
 from gtr_airflow.retry import default_args
 from gtr_batch.config import load
@@ -19,13 +19,13 @@ from gtr_batch.config import load
 CONFIG = load()
 
 
-@task(pool="pacs", execution_timeout=timedelta(hours=1), on_failure_callback=TellOperations())
+@task(pool="pacs", execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())
 def housekeeping() -> dict:
-    """Keep the house; returns what was found and done, as counts and UIDs."""
+    """Clean up; returns what was found and done, as counts and UIDs."""
     from gtr_batch import night as steps
 
-    with hospital() as house:
-        return steps.housekeeping(house, day_of(get_current_context(), CONFIG))
+    with task_site() as site:
+        return steps.housekeeping(site, day_of(get_current_context(), CONFIG))
 
 
 @dag(
@@ -37,8 +37,8 @@ def housekeeping() -> dict:
     doc_md=__doc__,
     tags=["gtr"],
 )
-def keep_house() -> None:
+def clean_up() -> None:
     housekeeping()
 
 
-keep_house()
+clean_up()

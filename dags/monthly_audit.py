@@ -20,7 +20,7 @@ from datetime import timedelta
 from airflow.sdk import Param, dag, get_current_context, task
 
 from gtr_airflow.audits import DRIFT, announce, period_of, run_period
-from gtr_airflow.callbacks import TellOperations
+from gtr_airflow.callbacks import NotifyOperations
 from gtr_airflow.nights import timetable
 from gtr_airflow.retry import default_args
 from gtr_batch.config import load
@@ -28,13 +28,13 @@ from gtr_batch.config import load
 CONFIG = load()
 
 
-@task(execution_timeout=timedelta(hours=2), on_failure_callback=TellOperations())
+@task(execution_timeout=timedelta(hours=2), on_failure_callback=NotifyOperations())
 def audit() -> dict[str, str]:
     """Audit the month, keep its inputs and its report; returns the run's id, period and answer."""
     return run_period("month", period_of(get_current_context(), CONFIG, "month", "month"))
 
 
-@task(outlets=[DRIFT], on_failure_callback=TellOperations())
+@task(outlets=[DRIFT], on_failure_callback=NotifyOperations())
 def raise_alarms(run: dict[str, str]) -> list[int]:
     """Tell of new alarms and write the drift asset; skipped where there are none."""
     print(f"audit {run['run_id'][:12]} of {run['period']}: {run['answer']}")  # noqa: T201 - for the task's log

@@ -6,7 +6,7 @@ One run a night. It finds the evening's CT studies, fetches them, stages the gas
 results back into the PACS. Shards of cases are mapped, not cases; inside a shard each case succeeds, is refused or
 fails alone, and its state is in the case book. A shard flows to its end without waiting for the others.
 
-**A red task** is a shard in which some cases could not be finished after all tries; the later rooms still run for the
+**A red task** is a shard in which some cases could not be finished after all tries; the later steps still run for the
 others. **The colour of the run** is decided by `close_night` alone: red when cases failed beyond the night's
 tolerance, or when the night's cases could not be found out; its log names them.
 
@@ -33,8 +33,8 @@ from airflow.sdk import (
     task_group,
 )
 
-from gtr_airflow.callbacks import TellOperations, deadline_missed, run_failed
-from gtr_airflow.connections import hospital
+from gtr_airflow.callbacks import NotifyOperations, deadline_missed, run_failed
+from gtr_airflow.connections import task_site
 from gtr_airflow.nights import night_of, night_timetable, until_ready
 from gtr_airflow.retry import default_args
 from gtr_batch.config import load
@@ -42,8 +42,8 @@ from gtr_batch.errors import NightFailed
 
 CONFIG = load()
 
-# A failed shard must not keep its other cases from the next room, so the rooms ask only that the one before is over,
-# and take the shard from the mapping, not from what the room before returned.
+# A failed shard must not keep its other cases from the next step, so the steps ask only that the one before is over,
+# and take the shard from the mapping, not from what the step before returned.
 SHARD = {
     "trigger_rule": "all_done",
     "map_index_template": "shard {{ ti.map_index + 1 }}, {{ task.op_args[0] | length }} case(s)",
@@ -56,8 +56,8 @@ def query_pacs() -> list[str]:
     """Ask the PACS for the CT studies of the night's window."""
     from gtr_batch import night as steps
 
-    with hospital() as house:
-        return steps.query_pacs(house, tonight())
+    with task_site() as site:
+        return steps.query_pacs(site, tonight())
 
 
 @task(pool="pacs", execution_timeout=timedelta(hours=1), show_return_value_in_logs=False)
@@ -65,8 +65,8 @@ def intake(studies: list[str]) -> list[list[str]]:
     """Choose the cases: eligible patients, portal venous series; shard them."""
     from gtr_batch import night as steps
 
-    with hospital() as house:
-        return steps.intake(house, tonight(), studies)
+    with task_site() as site:
+        return steps.intake(site, tonight(), studies)
 
 
 @task(**{**SHARD, "trigger_rule": "all_success"}, pool="pacs", execution_timeout=timedelta(hours=2))
@@ -113,20 +113,20 @@ def deliver(shard: list[str]) -> list[str]:
 
 @task(**SHARD, pool="gpu", execution_timeout=timedelta(hours=1))
 def shadow(shard: list[str]) -> None:
-    """Stage the same slices with every challenger in shadow; nothing of it leaves the house."""
+    """Stage the same slices with every challenger in shadow; nothing of it leaves the hospital."""
     from gtr_batch import night as steps
 
-    with hospital() as house:
-        steps.shadow(house, tonight(), shard)
+    with task_site() as site:
+        steps.shadow(site, tonight(), shard)
 
 
-@task(trigger_rule="all_done", on_failure_callback=TellOperations())
+@task(trigger_rule="all_done", on_failure_callback=NotifyOperations())
 def close_night(shards: list[list[str]] | None) -> dict:
     """Decide the colour of the night and write its summary; `shards` is None where intake did not end well."""
     from gtr_batch import night as steps
 
-    with hospital() as house:
-        summary = steps.close_night(house, tonight())
+    with task_site() as site:
+        summary = steps.close_night(site, tonight())
     if shards is None:
         raise NightFailed(f"night {tonight()}: query_pacs or intake failed, so its cases are not known; run it again")
     return summary
@@ -137,11 +137,11 @@ def tonight() -> date:
     return night_of(get_current_context(), CONFIG)
 
 
-def _in_the_night(room: str, shard: list[str]) -> list[str]:
+def _in_the_night(step: str, shard: list[str]) -> list[str]:
     from gtr_batch import night as steps
 
-    with hospital() as house:
-        return getattr(steps, room)(house, tonight(), shard)
+    with task_site() as site:
+        return getattr(steps, step)(site, tonight(), shard)
 
 
 @task_group(prefix_group_id=False)

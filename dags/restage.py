@@ -17,15 +17,15 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, dag, get_current_context, task
 
 from gtr_airflow.approvals import approved_by
-from gtr_airflow.callbacks import TellOperations
-from gtr_airflow.connections import ministry
+from gtr_airflow.callbacks import NotifyOperations
+from gtr_airflow.connections import task_governance
 from gtr_airflow.retry import default_args
 from gtr_batch.config import load
 
 CONFIG = load()
 
 
-@task(pool="gpu", execution_timeout=timedelta(hours=6), on_failure_callback=TellOperations(), multiple_outputs=True)
+@task(pool="gpu", execution_timeout=timedelta(hours=6), on_failure_callback=NotifyOperations(), multiple_outputs=True)
 def replay() -> dict[str, str]:
     """Replay with the model and compare; returns the comparison's digest and its words."""
     from datetime import date
@@ -34,7 +34,7 @@ def replay() -> dict[str, str]:
     from gtr_batch.governance.registry import find
 
     params = get_current_context()["params"]
-    with ministry() as gov:
+    with task_governance() as gov:
         found = restage.compare(
             gov,
             find(gov.registry, params["model"]),
@@ -44,14 +44,14 @@ def replay() -> dict[str, str]:
     return {"digest": found["digest"], "words": restage.in_words(found)}
 
 
-@task(pool="pacs", execution_timeout=timedelta(hours=6), on_failure_callback=TellOperations())
+@task(pool="pacs", execution_timeout=timedelta(hours=6), on_failure_callback=NotifyOperations())
 def send(digest: str) -> None:
     """Make the approved answers the results, and deliver them."""
     from gtr_batch.errors import NightFailed
     from gtr_batch.governance import restage
 
     by, why = approved_by("approve")
-    with ministry() as gov:
+    with task_governance() as gov:
         found = restage.deliver(gov, digest, by=by, why=why)
     print(f"{len(found['delivered'])} cases delivered")  # noqa: T201 - a count, for the task's log
     if found["failed"]:

@@ -24,8 +24,8 @@ from airflow.sdk import Param, chain, dag, get_current_context, task
 
 from gtr_airflow.approvals import approved_by
 from gtr_airflow.audits import or_on_drift
-from gtr_airflow.callbacks import TellOperations
-from gtr_airflow.connections import ministry, school
+from gtr_airflow.callbacks import NotifyOperations
+from gtr_airflow.connections import task_governance, task_training
 from gtr_airflow.nights import timetable
 from gtr_airflow.retry import default_args
 from gtr_batch.config import load
@@ -33,109 +33,109 @@ from gtr_batch.config import load
 CONFIG = load()
 
 
-@task(on_failure_callback=TellOperations())
+@task(on_failure_callback=NotifyOperations())
 def freeze_cohort() -> str:
     """Who is trained on, who validates, who is sealed, who is left out and why; returns the cohort's digest."""
     from gtr_batch.training import steps
 
-    with school() as house:
-        return steps.freeze_cohort(house)
+    with task_training() as site:
+        return steps.freeze_cohort(site)
 
 
-@task(on_failure_callback=TellOperations())
+@task(on_failure_callback=NotifyOperations())
 def leak_gate(cohort: str) -> str:
     """Refuse a cohort in which patients, slices or labels straddle the split."""
     from gtr_batch.training import steps
 
-    with school() as house:
-        steps.leak_gate(house, cohort)
+    with task_training() as site:
+        steps.leak_gate(site, cohort)
     return cohort
 
 
-@task(pool="pacs", execution_timeout=timedelta(hours=12), on_failure_callback=TellOperations())
+@task(pool="pacs", execution_timeout=timedelta(hours=12), on_failure_callback=NotifyOperations())
 def cache_slices(cohort: str) -> str:
     """Prepare every member's slices once: from the cache, the night's files, or the PACS."""
     from gtr_batch.training import steps
 
-    with school() as house:
-        print(steps.cache_slices(house, cohort))  # noqa: T201 - counts, for the task's log
+    with task_training() as site:
+        print(steps.cache_slices(site, cohort))  # noqa: T201 - counts, for the task's log
     return cohort
 
 
-@task(pool="gpu", execution_timeout=timedelta(hours=48), on_failure_callback=TellOperations())
+@task(pool="gpu", execution_timeout=timedelta(hours=48), on_failure_callback=NotifyOperations())
 def train(cohort: str) -> str:
     """Train the network; a retry goes on after the last finished epoch."""
     from gtr_batch.training import steps
 
-    with school() as house:
-        print(steps.train_network(house, cohort))  # noqa: T201
+    with task_training() as site:
+        print(steps.train_network(site, cohort))  # noqa: T201
     return cohort
 
 
-@task(pool="gpu", execution_timeout=timedelta(hours=4), on_failure_callback=TellOperations())
+@task(pool="gpu", execution_timeout=timedelta(hours=4), on_failure_callback=NotifyOperations())
 def fit(cohort: str) -> str:
     """Temperature, rad-score, nomogram, locator, conformal sets, reference, report; returns the model version."""
     from gtr_batch.training import steps
 
-    with school() as house:
-        return steps.fit_artefact(house, cohort)
+    with task_training() as site:
+        return steps.fit_artefact(site, cohort)
 
 
-@task(on_failure_callback=TellOperations())
+@task(on_failure_callback=NotifyOperations())
 def register(cohort: str, version: str) -> str:
     """Register the artefact as a candidate."""
     from gtr_batch.training import steps
 
     context = get_current_context()
-    with school() as house:
+    with task_training() as site:
         why = context["params"]["why"] or f"run {context['run_id']}"
-        return steps.register_candidate(house, cohort, version, by="retraining", why=why)
+        return steps.register_candidate(site, cohort, version, by="retraining", why=why)
 
 
-@task(pool="gpu", execution_timeout=timedelta(hours=6), on_failure_callback=TellOperations(), multiple_outputs=True)
+@task(pool="gpu", execution_timeout=timedelta(hours=6), on_failure_callback=NotifyOperations(), multiple_outputs=True)
 def gate(version: str) -> dict[str, str]:
     """Open the sealed holdout, hold the candidate against the champion; a red task is a refused candidate."""
     from gtr_batch.errors import GovernanceRefused
     from gtr_batch.governance.evaluation import evaluate, in_words
 
     why = f"gate of run {get_current_context()['run_id']}"
-    with school() as house, ministry() as gov:
-        found = evaluate(gov, house, version, by="retraining", why=why)
+    with task_training() as site, task_governance() as gov:
+        found = evaluate(gov, site, version, by="retraining", why=why)
     print(in_words(found))  # noqa: T201 - for the task's log
     if found["verdict"] == "fail":
         raise GovernanceRefused(f"model {version[:12]}: {found['sentence']} It stays a candidate")
     return {"version": version, "champion": found["champion"], "verdict": found["verdict"], "words": in_words(found)}
 
 
-@task(on_failure_callback=TellOperations(), trigger_rule="all_done")
+@task(on_failure_callback=NotifyOperations(), trigger_rule="all_done")
 def card(version: str | None) -> str | None:
     """Write the model card, also of a candidate that the gate refused; returns where the page lies."""
     from gtr_batch.governance.card import write_card
 
     if version is None:
         return None
-    with ministry() as gov:
+    with task_governance() as gov:
         return str(write_card(gov.registry, gov.night.config.training.models, version, by="retraining"))
 
 
-@task(on_failure_callback=TellOperations())
+@task(on_failure_callback=NotifyOperations())
 def promote(version: str, champion: str, verdict: str) -> str:
     """Make the approved version the champion: this one, in the place of the champion that was shown."""
     from gtr_batch.domain.lifecycle import Approval
     from gtr_batch.governance.promotion import promote as run
 
     by, why = approved_by("approve")
-    with ministry() as gov:
+    with task_governance() as gov:
         run(gov.registry, version, Approval(version, champion, by, why), without_gate=verdict != "pass")
     return version
 
 
-@task(on_failure_callback=TellOperations())
+@task(on_failure_callback=NotifyOperations())
 def rewrite_cards(version: str, champion: str) -> None:
     """The cards of the new champion and of the one before it, as things are now."""
     from gtr_batch.governance.card import rewrite_cards as run
 
-    with ministry() as gov:
+    with task_governance() as gov:
         run(gov.registry, gov.night.config.training.models, [version, champion], by=approved_by("approve")[0])
 
 

@@ -1,4 +1,4 @@
-"""Settings: one TOML file and the environment, read once into frozen classes, one per room.
+"""Settings: one TOML file and the environment, read once into frozen classes, one per section.
 
 ``GTR_CONFIG`` names the TOML file. Any setting can be given in the environment as ``GTR_<ROOM>__<SETTING>``
 (``GTR_PACS__PORT=11112``), which wins. Unknown keys are errors. There are no default passwords.
@@ -299,22 +299,22 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
             table = tomllib.loads(path.read_text())
         except (OSError, tomllib.TOMLDecodeError) as err:
             raise ConfigError(f"settings {path}: {err}; see {_PAGE}") from err
-    rooms = {a.name: typing.get_type_hints(Config)[a.name] for a in attrs.fields(Config)}
-    unknown = sorted(set(table) - set(rooms))
+    sections = {a.name: typing.get_type_hints(Config)[a.name] for a in attrs.fields(Config)}
+    unknown = sorted(set(table) - set(sections))
     if unknown:
         raise ConfigError(
-            f"unknown section(s) in settings: {', '.join(unknown)}; known: {', '.join(rooms)}; see {_PAGE}"
+            f"unknown section(s) in settings: {', '.join(unknown)}; known: {', '.join(sections)}; see {_PAGE}"
         )
     built = {}
-    for room, cls in rooms.items():
-        given = dict(table.get(room, {}))
-        prefix = f"GTR_{room.upper()}__"
+    for section, cls in sections.items():
+        given = dict(table.get(section, {}))
+        prefix = f"GTR_{section.upper()}__"
         given.update({k[len(prefix) :].lower(): v for k, v in env.items() if k.startswith(prefix)})
         kinds = typing.get_type_hints(cls)
         strange = sorted(set(given) - set(kinds))
         if strange:
-            raise ConfigError(f"unknown setting(s): {', '.join(f'{room}.{k}' for k in strange)}; see {_PAGE}")
-        built[room] = cls(**{k: _coerce(kinds[k], v, f"{room}.{k}") for k, v in given.items()})
+            raise ConfigError(f"unknown setting(s): {', '.join(f'{section}.{k}' for k in strange)}; see {_PAGE}")
+        built[section] = cls(**{k: _coerce(kinds[k], v, f"{section}.{k}") for k, v in given.items()})
     return Config(**built)
 
 

@@ -143,10 +143,10 @@ def _night(night: date) -> str:
 def _case(case_id: str) -> str:
     """`case_id` as a folder name: only the UUID's own spelling, so that it can be no path."""
     try:
-        lawful = str(UUID(case_id)) == case_id
+        valid = str(UUID(case_id)) == case_id
     except (ValueError, AttributeError, TypeError):
-        lawful = False
-    if not lawful:
+        valid = False
+    if not valid:
         raise ValueError(f"case_id {str(case_id)[:80]!r} is not a UUID")
     return case_id
 

@@ -1,4 +1,4 @@
-"""What the rooms and the night need of the world, named for the need and not for the library behind."""
+"""What the steps and the night need of the world, named for the need and not for the library behind."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class FileStore(Protocol):
         """Delete the retrieved and preprocessed pixels of nights before `before`; returns bytes freed."""
 
 
-class ModelShelf(Protocol):
+class ModelStore(Protocol):
     """Where model artefacts lie."""
 
     def champion(self) -> Path:
@@ -290,7 +290,7 @@ class ModelRegistry(Protocol):
     def history(self, version: str) -> Sequence[Mapping[str, Any]]:
         """``at``, ``action``, ``from_state``, ``to_state``, ``by_whom``, ``why``, oldest first."""
 
-    def reigns(self) -> Sequence[Mapping[str, Any]]:
+    def champion_events(self) -> Sequence[Mapping[str, Any]]:
         """Every event by which a champion came or went (``version`` and what `history` says), oldest first."""
 
     def reports(self, version: str) -> Sequence[Mapping[str, Any]]:
@@ -301,10 +301,10 @@ class ModelRegistry(Protocol):
 
 
 class SettingsBook(Protocol):
-    """The history of governed settings (`gtr_batch.domain.rules`), and under which of them a night was opened."""
+    """The history of governed settings (`domain.governed_settings`), and under which of them a night was opened."""
 
     def current(self) -> Mapping[str, Any]:
-        """Values that the history holds now, by ``room.name``; what it does not hold, the file says."""
+        """Values that the history holds now, by ``section.name``; what it does not hold, the file says."""
 
     def set(self, name: str, value: Any, *, by: str, why: str) -> None:
         """Change a setting; None gives it back to the file."""
@@ -431,7 +431,7 @@ class DeliveryHold(Protocol):
     """Who may hold reports back, while the setting `audit.pause_delivery` is on."""
 
     def held(self) -> Mapping[str, str]:
-        """Model versions whose reports must not leave the house now, each with the sentence that says why."""
+        """Model versions whose reports must not leave the hospital now, each with the sentence that says why."""
 
 
 class Clock(Protocol):

@@ -10,14 +10,12 @@ from pathlib import Path
 
 from attrs import frozen
 
-from gtr_batch.audit.house import AuditHouse
-from gtr_batch.audit.house import Tell as TellAudit
+from gtr_batch.audit.site import AuditProgress, AuditSite
 from gtr_batch.config import Config, load
-from gtr_batch.governance.house import GovernanceHouse
-from gtr_batch.night.house import House, Tell
+from gtr_batch.governance.site import GovernanceSite
+from gtr_batch.night.site import Site, StepProgress
 from gtr_batch.ports import Progress
-from gtr_batch.training.house import Tell as TellTraining
-from gtr_batch.training.house import TrainingHouse
+from gtr_batch.training.site import TrainingProgress, TrainingSite
 
 
 @frozen
@@ -30,7 +28,7 @@ class SystemClock:
 
 
 @frozen
-class FolderShelf:
+class FolderModelStore:
     """Artefacts in folders, without a registry: the champion where the settings say, others beside it."""
 
     folder: Path
@@ -56,9 +54,9 @@ class FolderShelf:
 
 
 @contextmanager
-def open_house(
-    config: Config | None = None, *, environ: Mapping[str, str] | None = None, tell: Tell | None = None
-) -> Iterator[House]:
+def open_site(
+    config: Config | None = None, *, environ: Mapping[str, str] | None = None, progress: StepProgress | None = None
+) -> Iterator[Site]:
     """Build the adapters from settings, and close them after.
 
     Nothing connects before it is first used.
@@ -75,46 +73,46 @@ def open_house(
     from gtr_batch.db.settings import PostgresSettings
     from gtr_batch.db.shadow import PostgresShadows
     from gtr_batch.files import LocalFileStore
-    from gtr_batch.governance.shelf import RegistryShelf
+    from gtr_batch.governance.model_store import RegistryModelStore
     from gtr_batch.pacs import Pacs
 
     config = config or load(environ=environ)
     database = Database(config.database)
     try:
-        house = House(
+        site = Site(
             config=config,
             archive=Pacs(config.pacs),
             book=PostgresCaseBook(database),
             clinical=PostgresClinicalSource(database),
             files=LocalFileStore(config.files.root),
-            shelf=RegistryShelf(PostgresRegistry(database), config.stage.artefact),
+            model_store=RegistryModelStore(PostgresRegistry(database), config.stage.artefact),
             clock=SystemClock(),
-            settings=PostgresSettings(database),
+            settings_history=PostgresSettings(database),
             shadows=PostgresShadows(database),
             hold=StopAlarms(PostgresAuditBook(database)),
         )
-        if tell is not None:
-            house.tell = tell
-        yield house
+        if progress is not None:
+            site.progress = progress
+        yield site
     finally:
         database.close()
 
 
 @contextmanager
 def open_governance(
-    config: Config | None = None, *, environ: Mapping[str, str] | None = None, tell: Tell | None = None
-) -> Iterator[GovernanceHouse]:
-    """Build what those who decide about models are given, and close it after; raises as `open_house`."""
+    config: Config | None = None, *, environ: Mapping[str, str] | None = None, progress: StepProgress | None = None
+) -> Iterator[GovernanceSite]:
+    """Build what those who decide about models are given, and close it after; raises as `open_site`."""
     from gtr_batch.db import Database
     from gtr_batch.db.registry import PostgresRegistry
     from gtr_batch.db.restages import PostgresRestages
     from gtr_batch.files import LocalFileStore
 
     config = config or load(environ=environ)
-    with open_house(config, tell=tell) as night:
+    with open_site(config, progress=progress) as night:
         database = Database(config.database)
         try:
-            yield GovernanceHouse(
+            yield GovernanceSite(
                 night=night,
                 registry=PostgresRegistry(database),
                 restages=PostgresRestages(database),
@@ -126,9 +124,9 @@ def open_governance(
 
 @contextmanager
 def open_training(
-    config: Config | None = None, *, environ: Mapping[str, str] | None = None, tell: TellTraining | None = None
-) -> Iterator[TrainingHouse]:
-    """Build what a retraining is given, and close it after; raises as `open_house`."""
+    config: Config | None = None, *, environ: Mapping[str, str] | None = None, progress: TrainingProgress | None = None
+) -> Iterator[TrainingSite]:
+    """Build what a retraining is given, and close it after; raises as `open_site`."""
     from gtr_batch.db import Database, PostgresCaseBook
     from gtr_batch.db.cohorts import PostgresCohorts
     from gtr_batch.db.registry import PostgresRegistry
@@ -136,32 +134,32 @@ def open_training(
     from gtr_batch.pacs import Pacs
 
     config = config or load(environ=environ)
-    with open_house(config) as night:
+    with open_site(config) as night:
         database = Database(config.database)
         try:
             cohorts = PostgresCohorts(database)
-            house = TrainingHouse(
+            site = TrainingSite(
                 config=config,
                 archive=Pacs(config.pacs),
                 cases=PostgresCaseBook(database),
                 source=cohorts,
                 cohorts=cohorts,
                 files=LocalFileStore(config.files.root),
-                shelf=night.shelf,
+                model_store=night.model_store,
                 registry=PostgresRegistry(database),
             )
-            if tell is not None:
-                house.tell = tell
-            yield house
+            if progress is not None:
+                site.progress = progress
+            yield site
         finally:
             database.close()
 
 
 @contextmanager
 def open_audit(
-    config: Config | None = None, *, environ: Mapping[str, str] | None = None, tell: TellAudit | None = None
-) -> Iterator[AuditHouse]:
-    """Build what an audit is given, and close it after; raises as `open_house`."""
+    config: Config | None = None, *, environ: Mapping[str, str] | None = None, progress: AuditProgress | None = None
+) -> Iterator[AuditSite]:
+    """Build what an audit is given, and close it after; raises as `open_site`."""
     from gtr_batch.db import Database
     from gtr_batch.db.audit import PostgresAuditBook, PostgresAuditSource
     from gtr_batch.db.registry import PostgresRegistry
@@ -170,17 +168,17 @@ def open_audit(
     config = config or load(environ=environ)
     database = Database(config.database)
     try:
-        house = AuditHouse(
+        site = AuditSite(
             config=config,
             source=PostgresAuditSource(database, config.night.timezone),
             book=PostgresAuditBook(database),
             registry=PostgresRegistry(database),
             clock=SystemClock(),
-            settings=PostgresSettings(database),
+            settings_history=PostgresSettings(database),
         )
-        if tell is not None:
-            house.tell = tell
-        yield house
+        if progress is not None:
+            site.progress = progress
+        yield site
     finally:
         database.close()
 

@@ -12,7 +12,7 @@ import attrs
 from gtr_batch.domain.audit import AuditCase, Classification, Surgery
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind, known_by
 from gtr_batch.domain.staging import STAGES, TStage
-from gtr_batch.simulation.months import Months, Shift, inputs_of
+from gtr_batch.simulation.hospital.months import Months, Shift, inputs_of
 
 NEW_SCANNER = {"manufacturer": "GE MEDICAL SYSTEMS", "model": "Revolution CT", "kernel": "STANDARD"}
 METRICS = {

@@ -1,4 +1,4 @@
-"""Hand-made answers of the rooms before `report`: small, and their values known."""
+"""Hand-made answers of the steps before `report`: small, and their values known."""
 
 from __future__ import annotations
 

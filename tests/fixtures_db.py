@@ -15,7 +15,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from gtr_batch.config import DatabaseConfig
 from gtr_batch.db import Database, migrate
-from gtr_batch.simulation.services import embedded_postgres
+from gtr_batch.simulation.servers.services import embedded_postgres
 
 __all__ = ["database", "dsn", "empty_dsn", "migrated_template", "postgres_uri"]
 

@@ -23,7 +23,7 @@ class StopAlarms:
     book: AuditBook
 
     def held(self) -> Mapping[str, str]:
-        """Model versions whose reports must not leave the house now, each with why; the worklist hides them too."""
+        """Model versions whose reports must not leave the hospital now, each with why; the worklist hides them too."""
         found: dict[str, str] = {}
         for alarm in self.book.alarms(only_open=True):
             if alarm["level"] == AlarmLevel.STOP:

@@ -46,7 +46,7 @@ class Cohorts:
 
     window_first: date
     until: date
-    since_reign: bool  # the model has reigned for less than the window
+    since_promotion: bool  # the model has was_champion for less than the window
     everybody: Cohort
     window: Cohort
     period: Cohort
@@ -59,15 +59,15 @@ def cohorts(inputs: AuditInputs) -> Cohorts:
     early comes from patients operated early.
     """
     until = min(inputs.last, inputs.as_of)
-    reign = first_night(inputs)
+    term = first_night(inputs)
     year = until - timedelta(days=WINDOW_DAYS - 1)
-    first = max(year, reign)
+    first = max(year, term)
     labelled = _labelled(of_model(inputs), inputs.as_of)
     reported = [_reported_on(c) for c in labelled.cases]
     return Cohorts(
         window_first=first,
         until=until,
-        since_reign=reign > year,
+        since_promotion=term > year,
         everybody=labelled,
         window=labelled.where([first <= day <= until for day in reported]),
         period=labelled.where([inputs.first <= day <= until for day in reported]),

@@ -112,7 +112,7 @@ def _monthly(inputs: AuditInputs, found: Cohorts, settings: Mapping[str, Any]) -
             "period": measure(found.period, draws=0, seed=seed),
             "window_first": found.window_first,
             "until": found.until,
-            "since_reign": found.since_reign,
+            "since_promotion": found.since_promotion,
             "t4": t4,
             "reliability": reliability_of_stages(found.window),
             "stages": np.bincount(found.window.labels, minlength=4),
@@ -147,7 +147,7 @@ def _run(inputs: AuditInputs, found: Cohorts) -> dict[str, Any]:
         "demo": bool(inputs.model.get("demo")),
         "code_version": inputs.code_version,
         "cases": len(inputs.cases),
-        "reign": first_night(inputs),
+        "term": first_night(inputs),
         "window_first": found.window_first,
         "until": found.until,
     }

@@ -11,13 +11,13 @@ from zoneinfo import ZoneInfo
 
 from attrs import field, frozen
 
-from gtr_batch.audit.house import AuditHouse
+from gtr_batch.audit.site import AuditSite
 from gtr_batch.domain.audit_run import AuditKind
 from gtr_batch.errors import InputRefused
 
 
 @frozen
-class Reign:
+class Term:
     """The model that is judged. `first`: the night from which it staged; None where it has not staged yet."""
 
     version: str
@@ -67,7 +67,7 @@ def months_after(day: date, months: int) -> date:
 
 
 def since(last: date, horizon_months: int, first: date | None) -> date:
-    """The first night of the data: the horizon's, or that of the reign where it is shorter."""
+    """The first night of the data: the horizon's, or that of the term where it is shorter."""
     furthest = months_after(last + timedelta(days=1), -horizon_months)
     return furthest if first is None or first > last else max(first, furthest)
 
@@ -101,7 +101,7 @@ def epochs(
     return {m: epoch(max(start, restarted.get(m, start)), last, horizon_months) for m in monitors}
 
 
-def reign_on(house: AuditHouse, last: date) -> Reign:
+def term_on(site: AuditSite, last: date) -> Term:
     """The model that was champion at the end of a day; one withdrawn since, or on that day, is judged all the same.
 
     A model that was adopted had staged before there was a registry, and so it is the one before its adoption too. Where
@@ -112,25 +112,25 @@ def reign_on(house: AuditHouse, last: date) -> Reign:
     ModelArtefactError
         There is no registered champion, and no artefact where the settings say.
     """
-    zone = ZoneInfo(house.config.night.timezone)
-    crowned = [e for e in house.registry.reigns() if e["to_state"] == "champion"]
+    zone = ZoneInfo(site.config.night.timezone)
+    crowned = [e for e in site.registry.champion_events() if e["to_state"] == "champion"]
     by_then = [e for e in crowned if e["at"].astimezone(zone).date() <= last]
     if not by_then and not (crowned and crowned[0]["action"] == "adopt"):
-        return _of_the_settings(house, last)
+        return _of_the_settings(site, last)
     event = by_then[-1] if by_then else crowned[0]
-    model = house.registry.model(event["version"])
-    staged = _staged_by(house, event["version"], last)
+    model = site.registry.model(event["version"])
+    staged = _staged_by(site, event["version"], last)
     first = staged if event["action"] == "adopt" else event["at"].astimezone(zone).date()
-    return Reign(event["version"], model["manifest"], model["state"], first)
+    return Term(event["version"], model["manifest"], model["state"], first)
 
 
-def _of_the_settings(house: AuditHouse, last: date) -> Reign:
+def _of_the_settings(site: AuditSite, last: date) -> Term:
     from gtr_batch.stage import read_manifest
 
-    manifest, version = read_manifest(house.config.stage.artefact)
-    return Reign(version, manifest.to_json(), "not registered", _staged_by(house, version, last))
+    manifest, version = read_manifest(site.config.stage.artefact)
+    return Term(version, manifest.to_json(), "not registered", _staged_by(site, version, last))
 
 
-def _staged_by(house: AuditHouse, version: str, last: date) -> date | None:
-    first = house.source.first_night(version)
+def _staged_by(site: AuditSite, version: str, last: date) -> date | None:
+    first = site.source.first_night(version)
     return first if first is not None and first <= last else None

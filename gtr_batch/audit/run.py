@@ -17,16 +17,16 @@ from attrs import frozen
 
 from gtr_batch import __version__
 from gtr_batch.audit import alarms as about_alarms
-from gtr_batch.audit import shelf
-from gtr_batch.audit.house import AuditHouse
-from gtr_batch.audit.period import Reign, epochs, nights_of, reign_on, restarts, since
+from gtr_batch.audit import report_store
+from gtr_batch.audit.period import Term, epochs, nights_of, restarts, since, term_on
+from gtr_batch.audit.site import AuditSite
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind
 from gtr_batch.errors import InputRefused
 from gtr_batch.logs import get_logger
 
 # What numbers and pictures are computed with, beside our own code.
 _LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "MAPIE", "matplotlib", "reportlab", "jinja2")
-_ROOMS = ("audit", "metrics", "domain")
+_PACKAGES = ("audit", "metrics", "domain")
 _NOT_OF_THE_RESULT = ("folder", "weekly_schedule", "monthly_schedule")
 
 
@@ -47,7 +47,7 @@ def makers() -> Makers:
 
 
 def run_audit(
-    house: AuditHouse,
+    site: AuditSite,
     kind: AuditKind,
     day: date,
     asked_by: str,
@@ -84,12 +84,12 @@ def run_audit(
     if not asked_by.strip():
         raise InputRefused("asked_by is empty: the history of audits says who asked for each")
     make = make or makers()
-    house.tell("cases")
-    content = inputs_of(house, AuditKind(kind), day, as_of).content()
-    run_id = shelf.keep_inputs(house.folder, content)
+    site.progress("cases")
+    content = inputs_of(site, AuditKind(kind), day, as_of).content()
+    run_id = report_store.keep_inputs(site.folder, content)
     # From here on what was kept is looked at, not what was read: that is what a rerun has.
     inputs = AuditInputs.from_json(json.loads(content))
-    house.tell("findings")
+    site.progress("findings")
     findings = make.compute(inputs)
     run = {
         "run_id": run_id,
@@ -103,12 +103,12 @@ def run_audit(
         "headline": findings["headline"],
         "asked_by": asked_by,
     }
-    house.tell("report")
-    files = shelf.keep_report(house.folder, run, lambda room: make.write_report(findings, room))
-    house.book.save_run({**run, "files": files})
-    new = house.book.raise_alarms(run_id, about_alarms.alarms_in(findings, inputs.model_version))
-    if house.rules.audit.pause_delivery:
-        about_alarms.StopAlarms(house.book).held()  # from now on, not only from the next night's delivery on
+    site.progress("report")
+    files = report_store.keep_report(site.folder, run, lambda folder: make.write_report(findings, folder))
+    site.book.save_run({**run, "files": files})
+    new = site.book.raise_alarms(run_id, about_alarms.alarms_in(findings, inputs.model_version))
+    if site.settings.audit.pause_delivery:
+        about_alarms.StopAlarms(site.book).held()  # from now on, not only from the next night's delivery on
     log = get_logger("audit")
     for alarm in new:
         log.warning("audit.alarm", **{k: str(alarm[k]) for k in ("alarm_id", "monitor", "level", "night")})
@@ -116,55 +116,55 @@ def run_audit(
     return {
         **{k: run[k] for k in ("run_id", "kind", "period", "model_version", "answer")},
         "reasons": list(findings.get("reasons", ())),
-        "folder": str(shelf.report_folder(house.folder, run)),
+        "folder": str(report_store.report_folder(site.folder, run)),
         "files": files,
         "alarms": [about_alarms.plain(a) for a in new],
     }
 
 
-def inputs_of(house: AuditHouse, kind: AuditKind, day: date, as_of: date | None = None) -> AuditInputs:
+def inputs_of(site: AuditSite, kind: AuditKind, day: date, as_of: date | None = None) -> AuditInputs:
     """Gather everything that the audit of a period looks at; see `run_audit`."""
     first, last = nights_of(kind, day)
     if as_of is not None and as_of < first:
         raise InputRefused(f"as of {as_of}: nothing was known then of the nights {first} to {last}")
     as_of = as_of or last
-    reign, rules = reign_on(house, last), house.rules
-    begin = since(last, rules.audit.horizon_months, reign.first)
-    start, alarms = reign.first or begin, house.book.alarms()
+    term, rules = term_on(site, last), site.settings
+    begin = since(last, rules.audit.horizon_months, term.first)
+    start, alarms = term.first or begin, site.book.alarms()
     inputs = AuditInputs(
         kind=kind,
         first=first,
         last=last,
         since=begin,
         as_of=as_of,
-        model_version=reign.version,
-        model=_model(house, reign),
+        model_version=term.version,
+        model=_model(site, term),
         code_version=code_version(),
-        cases=tuple(house.source.cases(begin, last, as_of)),
-        settings=_settings(house),
+        cases=tuple(site.source.cases(begin, last, as_of)),
+        settings=_settings(site),
         epochs=epochs(
-            rules.audit.shares, restarts(alarms, reign.version, last), start, last, rules.audit.horizon_months
+            rules.audit.shares, restarts(alarms, term.version, last), start, last, rules.audit.horizon_months
         ),
-        reference=dict(reign.manifest.get("reference") or {}),
+        reference=dict(term.manifest.get("reference") or {}),
     )
-    return attrs.evolve(inputs, alarms=_open(alarms, inputs), previous=_previous(house, inputs))
+    return attrs.evolve(inputs, alarms=_open(alarms, inputs), previous=_previous(site, inputs))
 
 
-def _model(house: AuditHouse, reign: Reign) -> dict[str, Any]:
+def _model(site: AuditSite, term: Term) -> dict[str, Any]:
     """What is said of the model: its own metrics, and those of the sealed holdout where the gate has judged it."""
-    manifest = reign.manifest
+    manifest = term.manifest
     numbers = dict(manifest.get("metrics") or {})
-    gate = house.registry.document(reign.version, "gate") or {}
+    gate = site.registry.document(term.version, "gate") or {}
     judged = (gate.get("models") or {}).get("candidate") or {}
     if judged.get("n") and judged.get("accuracy") is not None:
         numbers |= {"holdout_accuracy": judged["accuracy"], "n_holdout": judged["n"]}
     said = {name: manifest.get(name) for name in ("name", "backbone", "demo", "created", "cohort_digest")}
-    first = str(reign.first) if reign.first else None
-    return {**said, "state": reign.state, "first_night": first, "metrics": numbers}
+    first = str(term.first) if term.first else None
+    return {**said, "state": term.state, "first_night": first, "metrics": numbers}
 
 
-def _settings(house: AuditHouse) -> dict[str, Any]:
-    rules = house.rules
+def _settings(site: AuditSite) -> dict[str, Any]:
+    rules = site.settings
     values = {a.name: getattr(rules.audit, a.name) for a in attrs.fields(type(rules.audit))}
     kept = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if k not in _NOT_OF_THE_RESULT}
     return {**kept, "t4_understaging_cap": rules.governance.t4_understaging_cap}
@@ -188,16 +188,16 @@ def _open(alarms: Sequence[Mapping[str, Any]], inputs: AuditInputs) -> tuple[dic
     return tuple(found)
 
 
-def _previous(house: AuditHouse, inputs: AuditInputs) -> dict[str, Any]:
+def _previous(site: AuditSite, inputs: AuditInputs) -> dict[str, Any]:
     """The headline of the latest run of the latest earlier period."""
-    before = [r for r in house.book.runs(inputs.kind) if r["period"] < inputs.period]
+    before = [r for r in site.book.runs(inputs.kind) if r["period"] < inputs.period]
     if not before:
         return {}
     latest = max(r["period"] for r in before)
     return dict(next(r["headline"] for r in before if r["period"] == latest))  # newest first
 
 
-def rerun(house: AuditHouse, digits: str, *, make: Makers | None = None) -> dict[str, Any]:
+def rerun(site: AuditSite, digits: str, *, make: Makers | None = None) -> dict[str, Any]:
     """Compute and render a run again from its kept inputs, and compare file by file.
 
     Returns
@@ -212,20 +212,20 @@ def rerun(house: AuditHouse, digits: str, *, make: Makers | None = None) -> dict
     InputRefused
         No, or more than one, run begins so; its inputs are gone or are not what they were.
     """
-    run = find(house, digits)
-    inputs = AuditInputs.from_json(json.loads(shelf.kept_inputs(house.folder, run["run_id"])))
+    run = find(site, digits)
+    inputs = AuditInputs.from_json(json.loads(report_store.kept_inputs(site.folder, run["run_id"])))
     make = make or makers()
-    house.tell("findings")
+    site.progress("findings")
     findings = make.compute(inputs)
-    house.tell("report")
-    with tempfile.TemporaryDirectory(prefix="gtr-audit-") as room:
-        now = {name: shelf.digest_of(path) for name, path in make.write_report(findings, Path(room)).items()}
-    filed = shelf.report_folder(house.folder, run)
+    site.progress("report")
+    with tempfile.TemporaryDirectory(prefix="gtr-audit-") as folder:
+        now = {name: report_store.digest_of(path) for name, path in make.write_report(findings, Path(folder)).items()}
+    filed = report_store.report_folder(site.folder, run)
     files = {
         name: {
             "kept": run["files"].get(name),
             "now": now.get(name),
-            "lies": shelf.digest_of(filed / name) if (filed / name).is_file() else None,
+            "lies": report_store.digest_of(filed / name) if (filed / name).is_file() else None,
         }
         for name in sorted({*run["files"], *now})
     }
@@ -234,9 +234,9 @@ def rerun(house: AuditHouse, digits: str, *, make: Makers | None = None) -> dict
     return {"run_id": run["run_id"], "same": same, "files": files, "code": code, "sentence": _said(files, code)}
 
 
-def find(house: AuditHouse, digits: str) -> Mapping[str, Any]:
+def find(site: AuditSite, digits: str) -> Mapping[str, Any]:
     """The one run whose id begins so; `InputRefused` where there is not exactly one."""
-    run = house.book.run(digits)
+    run = site.book.run(digits)
     if run is None:
         raise InputRefused(f"audit {digits!r}: not exactly one run begins so; `gtr audit list` shows them all")
     return run
@@ -257,8 +257,8 @@ def _said(files: Mapping[str, Mapping[str, str | None]], code: Mapping[str, str]
 def code_version() -> str:
     """Our version, and a digest of the code and the libraries that compute and draw."""
     package, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
-    for room in _ROOMS:
-        for path in sorted(p for p in (package / room).rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+    for name in _PACKAGES:
+        for path in sorted(p for p in (package / name).rglob("*") if p.is_file() and "__pycache__" not in p.parts):
             digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
     for name in _LIBRARIES:
         digest.update(f"{name}=={metadata.version(name)}\0".encode())

@@ -54,8 +54,8 @@ def _audit(kind: AuditKind, wanted: str | None, as_of: str | None, by: str, as_j
 
     day = day_in(kind, wanted) if wanted else None
     until = parse_night(as_of)
-    with _house() as house:
-        found = run_audit(house, kind, day or _last_whole(house, kind), by, as_of=until)
+    with _site() as site:
+        found = run_audit(site, kind, day or _last_whole(site, kind), by, as_of=until)
     if as_json:
         print_json(found)
         return
@@ -77,8 +77,8 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List every audit, newest first."""
-    with _house() as house:
-        found = [dict(r) for r in house.book.runs(kind)]
+    with _site() as site:
+        found = [dict(r) for r in site.book.runs(kind)]
     if as_json:
         print_json(found)
         return
@@ -105,12 +105,12 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what is written down of an audit, and where its report lies."""
+    from gtr_batch.audit.report_store import report_folder
     from gtr_batch.audit.run import find
-    from gtr_batch.audit.shelf import report_folder
 
-    with _house() as house:
-        run = dict(find(house, digits))
-        folder = report_folder(house.folder, run)
+    with _site() as site:
+        run = dict(find(site, digits))
+        folder = report_folder(site.folder, run)
     if as_json:
         print_json({**run, "folder": str(folder)})
         return
@@ -134,8 +134,8 @@ def rerun(
     """Compute an audit again from its kept inputs and compare byte for byte; exit code 1 where it is not the same."""
     from gtr_batch.audit.run import rerun as again
 
-    with _house() as house:
-        found = again(house, digits)
+    with _site() as site:
+        found = again(site, digits)
     if as_json:
         print_json(found)
     else:
@@ -153,8 +153,8 @@ def alarms(
     as_json: Json = False,
 ) -> None:
     """List alarms: what crossed when, and who has looked."""
-    with _house() as house:
-        found = [dict(a) for a in house.book.alarms(only_open=only_open)]
+    with _site() as site:
+        found = [dict(a) for a in site.book.alarms(only_open=only_open)]
     if as_json:
         print_json(found)
         return
@@ -185,9 +185,9 @@ def acknowledge(
     from gtr_batch.audit.alarms import acknowledge as close
 
     begin: date | None = parse_night(restart)
-    with _house() as house:
-        close(house.book, alarm, by=by, note=note, restart=begin)
-        left = len(house.book.alarms(only_open=True))
+    with _site() as site:
+        close(site.book, alarm, by=by, note=note, restart=begin)
+        left = len(site.book.alarms(only_open=True))
     if as_json:
         print_json({"alarm_id": alarm, "by": by, "note": note, "restart": begin, "open": left})
         return
@@ -200,20 +200,20 @@ def acknowledge(
 
 
 @contextmanager
-def _house() -> Iterator[Any]:
+def _site() -> Iterator[Any]:
     from gtr_batch.wiring import open_audit
 
-    with err.status("audit") as spinner, open_audit(tell=spinner.update) as house:
-        yield house
+    with err.status("audit") as spinner, open_audit(progress=spinner.update) as site:
+        yield site
 
 
-def _last_whole(house: Any, kind: AuditKind) -> date:
+def _last_whole(site: Any, kind: AuditKind) -> date:
     """The last day of the last whole period before today, by the hospital's calendar."""
     from zoneinfo import ZoneInfo
 
     from gtr_batch.audit.period import period_before
 
-    today = house.clock.now().astimezone(ZoneInfo(house.config.night.timezone)).date()
+    today = site.clock.now().astimezone(ZoneInfo(site.config.night.timezone)).date()
     return period_before(kind, today)
 
 

@@ -34,8 +34,8 @@ def simulate(
     """Measure the monitors: false alarms of all together, and how soon each finds a shift. See docs/audit.md."""
     from gtr_batch.config import AuditConfig
     from gtr_batch.errors import InputRefused
-    from gtr_batch.simulation.audit_study import study
-    from gtr_batch.simulation.months import Months, Shift
+    from gtr_batch.simulation.hospital.audit_study import study
+    from gtr_batch.simulation.hospital.months import Months, Shift
 
     kind = Shift.parse(shift)
     if kind.kind != "none" and at > months:

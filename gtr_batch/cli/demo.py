@@ -27,7 +27,7 @@ HERE = Path(".demo")
 @speaks_plainly
 def run(folder: Folder = HERE, ct: Ct = None, key_slice: Key = None, artefact: Artefact = None) -> None:
     """Set everything up, run the night, print its cases, stop everything; 0 only if every case ended as it should."""
-    from gtr_batch.simulation.demo import stop
+    from gtr_batch.simulation.demos.demo import stop
 
     try:
         right = _night(folder.resolve(), ct, key_slice, artefact)
@@ -43,7 +43,7 @@ def training(
     patients: Annotated[int, typer.Option(help="Operated patients of the year.")] = 280,
 ) -> None:
     """Simulate a year of operated patients, run the retraining DAG, open the holdout; 0 if better than untrained."""
-    from gtr_batch.simulation.demo import stop
+    from gtr_batch.simulation.demos.demo import stop
 
     folder = folder.resolve()
     try:
@@ -57,7 +57,7 @@ def training(
 @speaks_plainly
 def up(folder: Folder = HERE, ct: Ct = None, key_slice: Key = None, artefact: Artefact = None) -> None:
     """The same, and stay up for a look around; `gtr demo down` ends it."""
-    from gtr_batch.simulation.demo import stop
+    from gtr_batch.simulation.demos.demo import stop
 
     folder = folder.resolve()
     done = False
@@ -75,7 +75,7 @@ def up(folder: Folder = HERE, ct: Ct = None, key_slice: Key = None, artefact: Ar
 @speaks_plainly
 def down(folder: Folder = HERE) -> None:
     """Stop what `up` started, and only that."""
-    from gtr_batch.simulation.demo import stop
+    from gtr_batch.simulation.demos.demo import stop
 
     out.print(f"{stop(folder.resolve())} processes stopped")
 
@@ -86,7 +86,7 @@ def where(folder: Folder = HERE) -> None:
     """Address and password of a demo that is up, and what to try."""
     import json
 
-    from gtr_batch.simulation.demo import running
+    from gtr_batch.simulation.demos.demo import running
 
     folder = folder.resolve()
     if not running(folder):
@@ -100,8 +100,8 @@ def where(folder: Folder = HERE) -> None:
 
 
 def _night(folder: Path, ct: Path | None, key_slice: str | None, artefact: Path | None) -> bool:
-    from gtr_batch.simulation.demo import ARTEFACT, Demo
-    from gtr_batch.simulation.showcase import show_results
+    from gtr_batch.simulation.demos.demo import ARTEFACT, Demo
+    from gtr_batch.simulation.demos.showcase import show_results
 
     began = time.monotonic()
     demo = Demo(folder, artefact=artefact or ARTEFACT)
@@ -121,7 +121,7 @@ def _night(folder: Path, ct: Path | None, key_slice: str | None, artefact: Path 
         demo.wait_for_airflow()
     for dag_id, conf in (("ehr_refresh", {}), ("nightly_staging", {"night": str(demo.night)})):
         with bars() as progress:
-            state = demo.run(dag_id, conf, Teller(progress, dag_id), timeout_s=420)
+            state = demo.run(dag_id, conf, TaskProgress(progress, dag_id), timeout_s=420)
         colour = "green" if state == "success" else "red"
         out.print(f"[{colour}]{dag_id}: {state}[/]")
         if state != "success" and dag_id == "ehr_refresh":
@@ -143,9 +143,9 @@ def _night(folder: Path, ct: Path | None, key_slice: str | None, artefact: Path 
 
 
 def _training(folder: Path, patients: int) -> bool:
-    from gtr_batch.simulation import demo_training
-    from gtr_batch.simulation.demo import Demo
-    from gtr_batch.simulation.year import Year
+    from gtr_batch.simulation.demos import training as demo_training
+    from gtr_batch.simulation.demos.demo import Demo
+    from gtr_batch.simulation.hospital.year import Year
 
     began = time.monotonic()
     demo = Demo(folder)
@@ -165,7 +165,7 @@ def _training(folder: Path, patients: int) -> bool:
     with step("DAGs parsed"):
         demo.wait_for_airflow()
     with bars() as progress:
-        found = demo_training.run(demo, Teller(progress, "retraining"))
+        found = demo_training.run(demo, TaskProgress(progress, "retraining"))
     if found.state != "success":
         err.print(f"[bold red]retraining: {found.state}[/]; see {demo.stack.url if demo.stack else folder}")
         return False
@@ -189,10 +189,10 @@ def _training(folder: Path, patients: int) -> bool:
 
 def _rows(demo: Any) -> tuple[list[dict[str, Any]], list[str]]:
     from gtr_batch.night.close import case_rows
-    from gtr_batch.wiring import open_house
+    from gtr_batch.wiring import open_site
 
-    with open_house() as house:
-        rows = case_rows(house, demo.night)
+    with open_site() as site:
+        rows = case_rows(site, demo.night)
     return rows, demo.judge(rows)
 
 
@@ -205,7 +205,7 @@ def step(what: str) -> Iterator[None]:
     out.print(f"  {what}: {time.monotonic() - started:.1f} s", highlight=False)
 
 
-class Teller:
+class TaskProgress:
     """A bar for the run, and a line for each task that ends."""
 
     def __init__(self, progress: Progress, dag_id: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gtr_batch.cli.demo import Teller, step
+from gtr_batch.cli.demo import TaskProgress, step
 from gtr_batch.cli.shell import RED, bars, err, out, speaks_plainly
 
 
@@ -18,7 +18,7 @@ def audit(
     patients: Annotated[int, typer.Option(help="Patients of the year.")] = 480,
 ) -> None:
     """Simulate a year with a new scanner and a shift of pathology, audit it; 0 only if the reports find both."""
-    from gtr_batch.simulation.demo import stop
+    from gtr_batch.simulation.demos.demo import stop
 
     folder = folder.resolve()
     try:
@@ -29,10 +29,10 @@ def audit(
 
 
 def _audited(folder: Path, patients: int) -> bool:
-    from gtr_batch.simulation import demo_audit
-    from gtr_batch.simulation.audited_year import AuditedYear
-    from gtr_batch.simulation.demo import Demo
-    from gtr_batch.simulation.demo_governance import Story
+    from gtr_batch.simulation.demos import audit as demo_audit
+    from gtr_batch.simulation.demos.demo import Demo
+    from gtr_batch.simulation.demos.governance import Story
+    from gtr_batch.simulation.hospital.audited_year import AuditedYear
 
     began = time.monotonic()
     demo, story, year = Demo(folder), Story(), AuditedYear(patients=patients)
@@ -51,17 +51,17 @@ def _audited(folder: Path, patients: int) -> bool:
 
     def run(dag_id: str, name: str, value: str) -> None:
         with bars() as progress:
-            states[value] = demo.run(dag_id, {name: value}, Teller(progress, f"{dag_id} {value}"), timeout_s=300)
+            states[value] = demo.run(dag_id, {name: value}, TaskProgress(progress, f"{dag_id} {value}"), timeout_s=300)
 
     for monday in demo_audit.WEEKS:
         run("drift_monitor", "day", str(monday))
-    demo_audit.tell_of_weeks(story, year)
+    demo_audit.show_weeks(story, year)
     run("monthly_audit", "month", demo_audit.BEFORE_SCANNER)
     run("monthly_audit", "month", demo_audit.OF_SCANNER)
     demo_audit.acknowledge_scanner(story, year)
     for month in demo_audit.MONTHS_AFTER:
         run("monthly_audit", "month", month)
-    demo_audit.tell_of_months(story, year, {k: v for k, v in states.items() if len(k) == len("2025-08")})
+    demo_audit.show_months(story, year, {k: v for k, v in states.items() if len(k) == len("2025-08")})
     demo_audit.made_again(story)
     demo_audit.without_phi(folder / "audit", story)
     for line in story.lines:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gtr_batch.cli.demo import Teller, step
+from gtr_batch.cli.demo import TaskProgress, step
 from gtr_batch.cli.shell import RED, bars, err, out, speaks_plainly
 
 
@@ -18,7 +18,7 @@ def retraining(
     patients: Annotated[int, typer.Option(help="Operated patients of the year.")] = 280,
 ) -> None:
     """Train, judge, approve, promote, refuse, replay, roll back, withdraw; 0 only if all went as it should."""
-    from gtr_batch.simulation.demo import stop
+    from gtr_batch.simulation.demos.demo import stop
 
     folder = folder.resolve()
     try:
@@ -29,21 +29,21 @@ def retraining(
 
 
 def _governed(folder: Path, patients: int) -> bool:
-    from gtr_batch.simulation import demo_governance as plot
-    from gtr_batch.simulation.demo import Demo
+    from gtr_batch.simulation.demos import governance as plot
+    from gtr_batch.simulation.demos.demo import Demo
 
     began = time.monotonic()
     demo, story = Demo(folder, artefact=folder / "last-years-model"), plot.Story()
     demo.clear()
     _open(demo, patients)
     _night(demo, story, demo.night)
-    plot.tell_of_night(demo, story)
+    plot.show_night(demo, story)
     with bars() as progress:
         state = plot.run_with_approval(
             demo,
             "retraining",
             {"why": "demo"},
-            Teller(progress, "retraining"),
+            TaskProgress(progress, "retraining"),
             meanwhile=lambda: plot.think(demo, story),
             timeout_s=1800,
         )
@@ -62,9 +62,9 @@ def _governed(folder: Path, patients: int) -> bool:
 
 def _open(demo: Any, patients: int) -> None:
     """The hospital: its database, its Airflow, a year of patients, two nights' studies in the PACS."""
-    from gtr_batch.simulation import demo_governance as plot
-    from gtr_batch.simulation import demo_training
-    from gtr_batch.simulation.year import Year
+    from gtr_batch.simulation.demos import governance as plot
+    from gtr_batch.simulation.demos import training as demo_training
+    from gtr_batch.simulation.hospital.year import Year
     from gtr_batch.wiring import refresh_ehr
 
     with step("PostgreSQL and its schema"):
@@ -91,30 +91,30 @@ def _open(demo: Any, patients: int) -> None:
 
 def _night(demo: Any, story: Any, night: Any) -> None:
     with bars() as progress:
-        teller = Teller(progress, f"nightly_staging {night}")
-        state = demo.run("nightly_staging", {"night": str(night)}, teller, timeout_s=900)
+        task_progress = TaskProgress(progress, f"nightly_staging {night}")
+        state = demo.run("nightly_staging", {"night": str(night)}, task_progress, timeout_s=900)
     story.need(state == "success", f"nightly_staging of {night}: {state}")
 
 
 def _after(demo: Any, story: Any) -> None:
     """What follows the promotion."""
-    from gtr_batch.simulation import demo_governance as plot
+    from gtr_batch.simulation.demos import governance as plot
 
-    champion = plot.tell_of_promotion(demo, story)
+    champion = plot.show_promotion(demo, story)
     with step("a worse candidate before the gate"):
         plot.refuse_a_worse_one(demo, story, champion)
     _night(demo, story, plot.next_night(demo))
-    plot.tell_of_next_night(demo, story, champion)
+    plot.show_next_night(demo, story, champion)
     with bars() as progress:
         state = plot.run_with_approval(
             demo,
             "restage",
             {"nights": [str(demo.night)], "model": champion},
-            Teller(progress, "restage"),
+            TaskProgress(progress, "restage"),
             meanwhile=lambda: None,
             timeout_s=600,
         )
     story.need(state == "success", f"restage: {state}")
-    plot.tell_of_replay(demo, story, champion)
+    plot.show_replay(demo, story, champion)
     with step("rollback, withdrawal, notices"):
         plot.undo(demo, story, champion, demo.folder / "notices")

@@ -38,7 +38,7 @@ class Finding:
     mend: str = ""
 
 
-def _checks(house: Any) -> list[tuple[str, Callable[[Any], Finding]]]:
+def _checks(site: Any) -> list[tuple[str, Callable[[Any], Finding]]]:
     return [
         (
             "settings",
@@ -55,59 +55,59 @@ def _checks(house: Any) -> list[tuple[str, Callable[[Any], Finding]]]:
     ]
 
 
-def _echo(house: Any) -> Finding:
-    house.archive.echo()
-    pacs = house.config.pacs
+def _echo(site: Any) -> Finding:
+    site.archive.echo()
+    pacs = site.config.pacs
     return Finding(
         "PACS, C-ECHO", "ok", f"{pacs.called_ae_title} at {pacs.host}:{pacs.port} answers {pacs.calling_ae_title}"
     )
 
 
-def _find(house: Any) -> Finding:
-    now = house.clock.now().replace(tzinfo=None)
-    studies = house.archive.find_studies(now - timedelta(days=1), now)
+def _find(site: Any) -> Finding:
+    now = site.clock.now().replace(tzinfo=None)
+    studies = site.archive.find_studies(now - timedelta(days=1), now)
     return Finding("PACS, C-FIND", "ok", f"{len(studies)} CT studies in the last 24 hours")
 
 
-def _commitment(house: Any) -> Finding:
+def _commitment(site: Any) -> Finding:
     name = "PACS, storage commitment"
-    if house.config.pacs.commitment == "off":
+    if site.config.pacs.commitment == "off":
         return Finding(name, "ok", "turned off (pacs.commitment): results are read back by C-FIND")
     # An instance that does not exist: a PACS that offers commitment answers "no such object instance".
     probe = ("1.2.840.10008.5.1.4.1.1.88.34", derived_uid("doctor", "no such instance"))
-    answer = house.archive.commit([probe], house.config.pacs.commitment_timeout_s)
+    answer = site.archive.commit([probe], site.config.pacs.commitment_timeout_s)
     if not answer.offered:
         mend = "nothing to mend if this PACS cannot: results are read back by C-FIND and each case says so"
         return Finding(name, "warn", "the PACS offers no storage commitment", mend)
     return Finding(name, "ok", "the PACS answers commitment requests")
 
 
-def _database(house: Any) -> Finding:
+def _database(site: Any) -> Finding:
     from gtr_batch.db import pending
 
-    waiting = pending(house.config.database.dsn)
+    waiting = pending(site.config.database.dsn)
     if waiting:
         return Finding(
             "database", "red", f"{len(waiting)} migrations are not applied", "run `gtr migrate` as the owner role"
         )
-    last = house.book.last_night()
+    last = site.book.last_night()
     return Finding("database", "ok", f"schema up to date; last night {last or 'none yet'}")
 
 
-def _store(house: Any) -> Finding:
-    free, wanted = house.files.free_bytes() / 1024**3, house.config.files.min_free_gb
+def _store(site: Any) -> Finding:
+    free, wanted = site.files.free_bytes() / 1024**3, site.config.files.min_free_gb
     if free < wanted:
         return Finding(
             "file store", "red", f"{free:.1f} GB free, {wanted:g} wanted", "free space or lower files.retention_days"
         )
-    return Finding("file store", "ok", f"{house.config.files.root}: {free:.1f} GB free")
+    return Finding("file store", "ok", f"{site.config.files.root}: {free:.1f} GB free")
 
 
-def _model(house: Any) -> Finding:
+def _model(site: Any) -> Finding:
     from gtr_batch.nomogram import check_model
     from gtr_batch.stage import read_manifest, verify
 
-    folder = house.shelf.champion()
+    folder = site.model_store.champion()
     version, (manifest, _) = verify(folder), read_manifest(folder)
     check_model(manifest.nomogram)
     if manifest.demo:
@@ -117,19 +117,19 @@ def _model(house: Any) -> Finding:
     return Finding("model", "ok", f"{manifest.name} {version[:12]}, weights match the manifest")
 
 
-def _device(house: Any) -> Finding:
+def _device(site: Any) -> Finding:
     import torch
 
     from gtr_batch.stage import choose_device
 
-    device = choose_device(house.config.stage.device)
+    device = choose_device(site.config.stage.device)
     if str(device).startswith("cuda"):
         free, total = torch.cuda.mem_get_info()
         return Finding("device", "ok", f"{torch.cuda.get_device_name()}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free")
     return Finding("device", "ok", f"CPU, {torch.get_num_threads()} threads (no GPU in use)")
 
 
-def _versions(house: Any) -> Finding:
+def _versions(site: Any) -> Finding:
     found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     other = _unlike(CONSTRAINTS.read_text()) if CONSTRAINTS.is_file() else []
     if other:
@@ -164,12 +164,12 @@ _MEND = {
 }
 
 
-def examine(house: Any) -> list[Finding]:
+def examine(site: Any) -> list[Finding]:
     """All checks, each on its own: one that fails does not hide the next."""
     findings = []
-    for name, check in _checks(house):
+    for name, check in _checks(site):
         try:
-            findings.append(check(house))
+            findings.append(check(site))
         except GtrError as error:
             findings.append(Finding(name, "red", f"{type(error).__name__}: {error}", _MEND[name]))
         except (OSError, ImportError, RuntimeError) as error:
@@ -180,10 +180,10 @@ def examine(house: Any) -> list[Finding]:
 @speaks_plainly
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False) -> None:
     """Check PACS, database, store, GPU, model and versions, and say how to mend what fails."""
-    from gtr_batch.wiring import open_house
+    from gtr_batch.wiring import open_site
 
-    with open_house() as house:
-        findings = examine(house)
+    with open_site() as site:
+        findings = examine(site)
     red = any(f.state == "red" for f in findings)
     if as_json:
         print_json([{"check": f.check, "state": f.state, "found": f.found, "mend": f.mend} for f in findings])

@@ -74,24 +74,24 @@ def night(
     """Run a whole night here, without Airflow: from PACS to PACS. Finished cases are left alone."""
     from gtr_batch import night as steps
     from gtr_batch.errors import CasesToRetry
-    from gtr_batch.wiring import open_house
+    from gtr_batch.wiring import open_site
 
     when = parse_night(night)
     assert when is not None  # the option is required
-    with step_bars() as tell, open_house(tell=tell) as house:
-        shards = steps.intake(house, when, steps.query_pacs(house, when))
+    with step_bars() as progress, open_site(progress=progress) as site:
+        shards = steps.intake(site, when, steps.query_pacs(site, when))
         for step in steps.SHARD_STEPS:
             for shard in shards:
                 try:
-                    step(house, when, shard)
+                    step(site, when, shard)
                 except CasesToRetry as error:  # noted in the case book; close_night decides the colour
                     err.print(f"[yellow]{error}[/]", highlight=False)
         for shard in shards:
-            steps.shadow(house, when, shard)
+            steps.shadow(site, when, shard)
         try:
-            summary: dict[str, Any] = steps.close_night(house, when)
+            summary: dict[str, Any] = steps.close_night(site, when)
         finally:
-            cases = _rows(house, when)
+            cases = _rows(site, when)
     if as_json:
         print_json({**summary, "cases": cases})
     else:
@@ -106,13 +106,13 @@ def status(night: Night = None, as_json: Json = False) -> None:
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
-        house = gov.night
-        when = parse_night(night) or house.book.last_night()
+        site = gov.night
+        when = parse_night(night) or site.book.last_night()
         if when is None:
             err.print("no night has run yet")
             raise typer.Exit(1)
-        rows = _rows(house, when)
-        summary = house.book.night_summary(when)
+        rows = _rows(site, when)
+        summary = site.book.night_summary(when)
         versions = dict.fromkeys(row["model_version"] for row in rows if row["model_version"])
         withdrawn = [version for version in versions if gov.registry.state(version) == "withdrawn"]
     if as_json:
@@ -126,10 +126,10 @@ def status(night: Night = None, as_json: Json = False) -> None:
             out.print("[yellow]The night is not closed yet.[/]")
 
 
-def _rows(house: Any, when: date) -> list[dict[str, Any]]:
+def _rows(site: Any, when: date) -> list[dict[str, Any]]:
     from gtr_batch.night.close import case_rows
 
-    return case_rows(house, when)
+    return case_rows(site, when)
 
 
 @app.command()
@@ -154,12 +154,12 @@ def nomogram(
     else:
         from gtr_batch.config import load
         from gtr_batch.stage import read_manifest
-        from gtr_batch.wiring import open_house
+        from gtr_batch.wiring import open_site
 
         config = load()
-        with open_house(config) as house:
+        with open_site(config) as site:
             # Without a database there is no registry: then the artefact of the settings is asked.
-            folder = house.shelf.champion() if config.database.dsn else config.stage.artefact
+            folder = site.model_store.champion() if config.database.dsn else config.stage.artefact
         table = read_manifest(folder)[0].nomogram
     answer = score(table, inputs.rad_score, inputs.covariates)
     if as_json:

@@ -32,8 +32,8 @@ def list_models(as_json: Json = False) -> None:
     with open_governance() as gov:
         rows = [dict(row) for row in gov.registry.all()]
         staging = None
-        if not gov.registry.reigns():
-            folder = gov.night.shelf.champion()
+        if not gov.registry.champion_events():
+            folder = gov.night.model_store.champion()
             staging = {"version": read_version(folder), "folder": str(folder)}
     if as_json:
         print_json({"models": rows, "by_settings": staging})
@@ -76,7 +76,7 @@ def show(
         with open_governance() as gov:
             champion = gov.registry.champion()
             if version is None and champion is None:
-                folder = gov.night.shelf.champion()
+                folder = gov.night.model_store.champion()
             else:
                 whole = find(gov.registry, version) if version else str(champion)
                 folder = Path(check_registered(gov.registry, whole)["folder"])
@@ -177,7 +177,7 @@ def adopt(by: By, why: Why) -> None:
 @app.command("shadow")
 @speaks_plainly
 def shadow(version: Version, by: By, why: Why) -> None:
-    """Let a model stage every night beside the champion; nothing of it leaves the house."""
+    """Let a model stage every night beside the champion; nothing of it leaves the hospital."""
     from gtr_batch.governance.promotion import to_shadow
     from gtr_batch.governance.registry import find
     from gtr_batch.wiring import open_governance

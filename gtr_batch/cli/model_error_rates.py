@@ -21,7 +21,7 @@ def error_rates(
     """Simulate holdouts with equal models, and with a candidate that is worse by the margin; how often does it pass?"""
     from gtr_batch.config import load
     from gtr_batch.errors import InputRefused
-    from gtr_batch.governance import error_rates as room
+    from gtr_batch.governance import error_rates as simulation
     from gtr_batch.metrics.noninferiority import exact_power, patients_needed
 
     settings = load().governance
@@ -29,10 +29,10 @@ def error_rates(
     n = patients or patients_needed(margin, discordance)
     found: list[dict[str, Any]] = []
     for difference in (0.0, -margin):
-        world = room.World(n, difference, champion, discordance)
+        world = simulation.World(n, difference, champion, discordance)
         with err.status(f"{runs} holdouts of {n} patients, difference {difference:+.3f}"):
             try:
-                rates = room.error_rates(world, settings, runs=runs, processes=processes)
+                rates = simulation.error_rates(world, settings, runs=runs, processes=processes)
             except ValueError as wrong:
                 raise InputRefused(f"no such two models: {wrong}") from wrong
         found.append({**rates, "accuracy_exact": exact_power(n, margin, discordance, difference)})

@@ -32,12 +32,12 @@ def judge(
     with bars() as progress:
         bar = progress.add_task("holdout", total=None)
 
-        def tell(_: str, done: int, total: int) -> None:
+        def report(_: str, done: int, total: int) -> None:
             progress.update(bar, completed=done, total=total)
 
-        with open_governance() as gov, open_training(tell=tell) as school:
+        with open_governance() as gov, open_training(progress=report) as training:
             whole = find(gov.registry, version)
-            found = evaluate(gov, school, whole, by=by, why=why, cohort=cohort)
+            found = evaluate(gov, training, whole, by=by, why=why, cohort=cohort)
             page = write_card(gov.registry, gov.night.config.training.models, whole, by=by)
     if as_json:
         print_json(found)

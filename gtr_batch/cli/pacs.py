@@ -20,13 +20,13 @@ def echo(as_json: Json = False) -> None:
     """C-ECHO."""
     import time
 
-    from gtr_batch.wiring import open_house
+    from gtr_batch.wiring import open_site
 
-    with open_house() as house:
+    with open_site() as site:
         started = time.perf_counter()
-        house.archive.echo()
+        site.archive.echo()
         seconds = time.perf_counter() - started
-        called, pacs = house.config.pacs.called_ae_title, house.config.pacs
+        called, pacs = site.config.pacs.called_ae_title, site.config.pacs
     if as_json:
         print_json({"ae_title": called, "seconds": seconds})
     else:
@@ -41,12 +41,12 @@ def find(
 ) -> None:
     """List the CT studies of a night's window; UIDs and descriptions, no names."""
     from gtr_batch.night import night_window
-    from gtr_batch.wiring import open_house
+    from gtr_batch.wiring import open_site
 
     when = parse_night(night)
     assert when is not None  # the option is required
-    with open_house() as house:
-        studies = house.archive.find_studies(*night_window(house.config, when))
+    with open_site() as site:
+        studies = site.archive.find_studies(*night_window(site.config, when))
     if as_json:
         print_json([{"study_uid": s.study_uid, "study_at": s.study_at, "description": s.description} for s in studies])
         return
@@ -64,14 +64,14 @@ def get(
     as_json: Json = False,
 ) -> None:
     """Fetch a series, checked against the instances that C-FIND promises."""
-    from gtr_batch.wiring import open_house
+    from gtr_batch.wiring import open_site
 
     started = datetime.now().astimezone()
     folder.mkdir(parents=True, exist_ok=True)
-    with open_house() as house, bars() as progress:
-        wanted = [i.sop_instance_uid for i in house.archive.find_instances(study_uid, series_uid)]
+    with open_site() as site, bars() as progress:
+        wanted = [i.sop_instance_uid for i in site.archive.find_instances(study_uid, series_uid)]
         task = progress.add_task("retrieve", total=len(wanted))
-        paths = house.archive.retrieve(
+        paths = site.archive.retrieve(
             study_uid, series_uid, wanted, folder, progress=lambda done, total: progress.update(task, completed=done)
         )
     took: timedelta = datetime.now().astimezone() - started

@@ -27,20 +27,20 @@ def restage(
 ) -> None:
     """Replay nights or accession numbers with a model and compare; nothing goes to the PACS without an approval."""
     from gtr_batch.errors import InputRefused
-    from gtr_batch.governance import restage as room
+    from gtr_batch.governance import restage as replay
     from gtr_batch.governance.registry import find
     from gtr_batch.wiring import open_governance
 
     if compare == bool(deliver):
         raise InputRefused("either --compare (with --model and --night or --accession) or --deliver DIGEST")
-    with step_bars() as tell, open_governance(tell=tell) as gov:
+    with step_bars() as progress, open_governance(progress=progress) as gov:
         if deliver:
-            found = room.deliver(gov, deliver, by=by, why=why)
+            found = replay.deliver(gov, deliver, by=by, why=why)
         else:
             if not model or not (night or accession):
                 raise InputRefused("--compare wants --model, and --night or --accession")
             nights = [when for when in map(parse_night, night or []) if when is not None]
-            found = room.compare(gov, find(gov.registry, model), nights=nights, accession_numbers=accession or [])
+            found = replay.compare(gov, find(gov.registry, model), nights=nights, accession_numbers=accession or [])
     if as_json:
         print_json(found)
     elif deliver:

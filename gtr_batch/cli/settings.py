@@ -20,21 +20,21 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show every governed setting, its value and where it comes from; or those of one result."""
-    from gtr_batch.domain.rules import governed
+    from gtr_batch.domain.governed_settings import governed
     from gtr_batch.errors import InputRefused
-    from gtr_batch.wiring import open_house
+    from gtr_batch.wiring import open_site
 
-    with open_house() as house:
-        assert house.settings is not None  # the real house has them
+    with open_site() as site:
+        assert site.settings_history is not None  # the real site has them
         if case is not None:
-            made = house.settings.made_under(case)
+            made = site.settings_history.made_under(case)
             if made is None:
                 raise InputRefused(f"case {case}: no result, or one that is older than the history of settings")
-            values, source = dict(sorted(house.settings.snapshot(made["settings_digest"]).items())), {}
+            values, source = dict(sorted(site.settings_history.snapshot(made["settings_digest"]).items())), {}
             head = f"case {case}: model {made['model_version'][:12]}, opened {made['at']:%Y-%m-%d %H:%M} UTC, "
             head += f"settings {made['settings_digest'][:12]}"
         else:
-            values, source = governed(house.rules), dict.fromkeys(house.settings.current(), "history")
+            values, source = governed(site.settings), dict.fromkeys(site.settings_history.current(), "history")
             head = ""
     if as_json:
         print_json(values)
@@ -51,11 +51,11 @@ def show(
 @speaks_plainly
 def history(as_json: Json = False) -> None:
     """Show every change: who, when, why."""
-    from gtr_batch.wiring import open_house
+    from gtr_batch.wiring import open_site
 
-    with open_house() as house:
-        assert house.settings is not None  # the real house has them
-        rows = [dict(row) for row in house.settings.history()]
+    with open_site() as site:
+        assert site.settings_history is not None  # the real site has them
+        rows = [dict(row) for row in site.settings_history.history()]
     if as_json:
         print_json(rows)
         return
@@ -69,19 +69,19 @@ def history(as_json: Json = False) -> None:
 @app.command("set")
 @speaks_plainly
 def change(
-    name: Annotated[str, typer.Argument(help="room.name, as `gtr settings show` lists them.")],
+    name: Annotated[str, typer.Argument(help="section.name, as `gtr settings show` lists them.")],
     value: Annotated[str, typer.Argument(help="The new value, or 'file': the settings file holds again.")],
     by: Annotated[str, typer.Option(help="Your name.")],
     why: Annotated[str, typer.Option(help="Why; kept for ever.")],
 ) -> None:
     """Change a governed setting from the next night on; the settings file stays as it is."""
-    from gtr_batch.domain.rules import lawful
+    from gtr_batch.domain.governed_settings import checked_value
     from gtr_batch.governance.registry import answered_for
-    from gtr_batch.wiring import open_house
+    from gtr_batch.wiring import open_site
 
     answered_for(by, why)
-    new = None if value == "file" else lawful(name, value)
-    with open_house() as house:
-        assert house.settings is not None  # the real house has them
-        house.settings.set(name, new, by=by, why=why)
+    new = None if value == "file" else checked_value(name, value)
+    with open_site() as site:
+        assert site.settings_history is not None  # the real site has them
+        site.settings_history.set(name, new, by=by, why=why)
     out.print(f"{name} is {'as the file says' if new is None else new} from now on", highlight=False)

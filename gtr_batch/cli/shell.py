@@ -79,13 +79,13 @@ def bars() -> Progress:
 
 @contextmanager
 def step_bars() -> Iterator[Callable[[Step, int, int], None]]:
-    """One bar a step, made when the step begins; gives the function that a house tells its progress to."""
+    """One bar a step, made when the step begins; gives the function that a site tells its progress to."""
     with bars() as progress:
         tasks: dict[Step, Any] = {}
 
-        def tell(step: Step, done: int, total: int) -> None:
+        def report(step: Step, done: int, total: int) -> None:
             if step not in tasks:
                 tasks[step] = progress.add_task(str(step), total=total)
             progress.update(tasks[step], completed=done, total=total)
 
-        yield tell
+        yield report

@@ -15,19 +15,19 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
 @contextmanager
-def _house() -> Iterator[Any]:
+def _site() -> Iterator[Any]:
     from gtr_batch.wiring import open_training
 
     with bars() as progress:
         tasks: dict[str, Any] = {}
 
-        def tell(what: str, done: int, total: int) -> None:
+        def report(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = progress.add_task(what, total=total)
             progress.update(tasks[what], completed=done, total=total)
 
-        with open_training(tell=tell) as house:
-            yield house
+        with open_training(progress=report) as site:
+            yield site
 
 
 @app.command("run")
@@ -40,14 +40,14 @@ def run(
     """All of it, up to a registered candidate; what was done before is not done again."""
     from gtr_batch.training import steps
 
-    with _house() as house:
-        digest = steps.freeze_cohort(house)
-        done: dict[str, Any] = {"cohort": digest, "leaks": steps.leak_gate(house, digest)}
-        done["slices"] = steps.cache_slices(house, digest)
-        done["training"] = steps.train_network(house, digest)
-        version = steps.fit_artefact(house, digest)
-        done["model_version"] = steps.register_candidate(house, digest, version, by, why)
-        done["report"] = str(house.run_folder(digest) / "report.html")
+    with _site() as site:
+        digest = steps.freeze_cohort(site)
+        done: dict[str, Any] = {"cohort": digest, "leaks": steps.leak_gate(site, digest)}
+        done["slices"] = steps.cache_slices(site, digest)
+        done["training"] = steps.train_network(site, digest)
+        version = steps.fit_artefact(site, digest)
+        done["model_version"] = steps.register_candidate(site, digest, version, by, why)
+        done["report"] = str(site.run_folder(digest) / "report.html")
     _say(done, as_json)
 
 
@@ -59,12 +59,12 @@ def cohort(as_json: Json = False) -> None:
     from gtr_batch.training import steps
     from gtr_batch.training.cohort import build_cohort
 
-    with _house() as house:
-        settings = steps.cohort_settings(house)
-        sealed, trained = house.cohorts.sealed_subjects(), house.cohorts.trained_subjects()
-        manifest, _ = build_cohort(house.source.candidates(), settings, sealed=sealed, trained=trained)
+    with _site() as site:
+        settings = steps.cohort_settings(site)
+        sealed, trained = site.cohorts.sealed_subjects(), site.cohorts.trained_subjects()
+        manifest, _ = build_cohort(site.source.candidates(), settings, sealed=sealed, trained=trained)
         try:
-            steps.freeze_cohort(house)
+            steps.freeze_cohort(site)
             enough = "enough to train on"
         except CannotTell as err:
             enough = str(err)
@@ -83,8 +83,8 @@ def evaluate(
     """Open the sealed holdout for a registered model; leaves a row that cannot be changed."""
     from gtr_batch.governance.holdout import evaluate_holdout
 
-    with _house() as house:
-        found = evaluate_holdout(house, digest, version, by, why)
+    with _site() as site:
+        found = evaluate_holdout(site, digest, version, by, why)
     _say(found, as_json)
 
 

@@ -85,7 +85,7 @@ def load_extracts(
         today = (datetime.now(UTC) + timedelta(hours=14)).date()
     found = csv_file.find(Path(folder))
     total = 2 * len(found)
-    tell = progress or (lambda done, of: None)
+    report_progress = progress or (lambda done, of: None)
     files = [csv_file.read(extract, path) for extract, path in found]
     query = queries.load("ehr")
     with database.transaction("load of EHR extracts") as tx:
@@ -96,12 +96,12 @@ def load_extracts(
         problems = []
         for done, file in enumerate(files, start=1):
             problems += _check(tx, file.extract, today)
-            tell(done, total)
+            report_progress(done, total)
         _refuse(problems)
         reports = []
         for done, file in enumerate(files, start=len(files) + 1):
             reports.append(_upsert(tx, file))
-            tell(done, total)
+            report_progress(done, total)
         tx.run(query["clear"])
         tx.run(query["note_load"], files=rows.as_json([attrs.asdict(r) for r in reports]))
     report = LoadReport(tuple(reports))

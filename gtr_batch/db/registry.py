@@ -111,10 +111,10 @@ class PostgresRegistry:
         with self._database.transaction("model history") as tx:
             return tx.all(_queries()["history"], version=version)
 
-    def reigns(self) -> Sequence[Mapping[str, Any]]:
+    def champion_events(self) -> Sequence[Mapping[str, Any]]:
         """Every event by which a champion came or went, oldest first."""
         with self._database.transaction("champions") as tx:
-            return tx.all(_queries()["reigns"])
+            return tx.all(_queries()["champion_events"])
 
     def reports(self, version: str) -> Sequence[Mapping[str, Any]]:
         """Every structured report of a version and what became of it; see ``notices`` in ``registry.sql``."""

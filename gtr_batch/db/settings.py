@@ -17,7 +17,7 @@ class PostgresSettings:
         self._database = database
 
     def current(self) -> Mapping[str, Any]:
-        """Values that the history holds now, by ``room.name``; what it does not hold, the file says."""
+        """Values that the history holds now, by ``section.name``; what it does not hold, the file says."""
         with self._database.transaction("governed settings") as tx:
             return {row["name"]: row["value"] for row in tx.all(_queries()["current"])}
 

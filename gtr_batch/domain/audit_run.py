@@ -56,7 +56,7 @@ class AuditInputs:
     `first` and `last` are the nights of the period (a calendar month; Monday to Sunday); `since` the first night of
     `cases`, which reach back so far as sequential monitors look; `as_of` the day by whose end pathology had to be
     reported to count. `epochs`: monitor -> first night that it watches (the champion's first night, or the restart that
-    came with an acknowledgment). `reference` is the artefact's. `settings` are those of the room audit. `alarms` are
+    came with an acknowledgment). `reference` is the artefact's. `settings` are those of the section audit. `alarms` are
     open ones at the time, and acknowledged ones whose monitor watches on without a restart; `previous` the headline
     numbers of the run before, where there is one.
     """

@@ -31,7 +31,7 @@ PATH: tuple[CaseState, ...] = tuple(s for s in CaseState if s not in (CaseState.
 
 
 class Step(StrEnum):
-    """The rooms of the path: module, DAG task, log field `step` and working folder have these names."""
+    """The steps of the path: module, DAG task, log field `step` and working folder have these names."""
 
     PACS = "pacs"
     INTAKE = "intake"

@@ -15,12 +15,12 @@ _AE = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x
 
 
 class Uid(str):
-    """A lawful DICOM UID: digits and dots, at most 64 characters (PS3.5, 9.1).
+    """A valid DICOM UID: digits and dots, at most 64 characters (PS3.5, 9.1).
 
     Raises
     ------
     CaseRejected
-        Code ``unlawful_uid``: an empty or malformed UID never becomes a path or a key.
+        Code ``invalid_uid``: an empty or malformed UID never becomes a path or a key.
     """
 
     __slots__ = ()
@@ -29,7 +29,7 @@ class Uid(str):
         text = str(value)
         if len(text) > 64 or not _UID.fullmatch(text):
             shown = repr(text[:80])
-            raise CaseRejected("unlawful_uid", f"{shown} is not a lawful DICOM UID (PS3.5, 9.1)", {"length": len(text)})
+            raise CaseRejected("invalid_uid", f"{shown} is not a valid DICOM UID (PS3.5, 9.1)", {"length": len(text)})
         return super().__new__(cls, text)
 
 

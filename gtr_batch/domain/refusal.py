@@ -27,7 +27,7 @@ class RefusalCode(StrEnum):
     # retrieve
     SERIES_INCOMPLETE = "series_incomplete"
     SERIES_TOO_LARGE = "series_too_large"  # more instances or bytes than the settings allow
-    UNLAWFUL_UID = "unlawful_uid"
+    INVALID_UID = "invalid_uid"
     # validate: headers
     WRONG_MODALITY = "wrong_modality"
     NOT_PRIMARY_AXIAL = "not_primary_axial"  # localizer, secondary capture, derived

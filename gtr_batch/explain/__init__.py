@@ -1,4 +1,4 @@
-"""Room `explain`: the Grad-CAM of the voted class, in source pixels, from the forward pass that staged the case."""
+"""Step `explain`: the Grad-CAM of the voted class, in source pixels, from the forward pass that staged the case."""
 
 from gtr_batch.explain.gradcam import GradCamForward, to_source_pixels
 from gtr_batch.explain.overlay import overlay_rgb

@@ -9,24 +9,24 @@ from typing import Any
 import numpy as np
 
 from gtr_batch import __version__
+from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.lifecycle import CANDIDATE, SHADOW
-from gtr_batch.domain.rules import digest_of_settings, governed
 from gtr_batch.errors import GovernanceRefused, InputRefused
 from gtr_batch.governance.criteria import Paired
 from gtr_batch.governance.gate import judge
 from gtr_batch.governance.holdout import stage_holdout
-from gtr_batch.governance.house import GovernanceHouse
 from gtr_batch.governance.registry import adopt, answered_for, check_registered
+from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.logs import get_logger
 from gtr_batch.metrics.calibration import at_least_t3
 from gtr_batch.metrics.reliability import reliability
 from gtr_batch.metrics.utility import decision_curve
-from gtr_batch.training.house import TrainingHouse
+from gtr_batch.training.site import TrainingSite
 from gtr_batch.training.steps import write_json
 
 
 def evaluate(
-    gov: GovernanceHouse, school: TrainingHouse, version: str, *, by: str, why: str, cohort: str | None = None
+    gov: GovernanceSite, training: TrainingSite, version: str, *, by: str, why: str, cohort: str | None = None
 ) -> dict[str, Any]:
     """Bring a candidate before the gate; the verdict becomes a document of the model.
 
@@ -57,12 +57,12 @@ def evaluate(
         The model belongs to no cohort that was frozen here, so there is no holdout to judge it on.
     """
     answered_for(by, why)
-    registry, config = gov.registry, gov.night.rules
+    registry, config = gov.registry, gov.night.settings
     model = check_registered(registry, version)
     if model["state"] not in (CANDIDATE, SHADOW):
         raise GovernanceRefused(f"model {version[:12]} is {model['state']}; a candidate, or one in shadow, is judged")
     cohort = cohort or str(model["cohort_digest"])
-    _frozen_here(school, version, cohort)
+    _frozen_here(training, version, cohort)
     champion = registry.champion()
     if champion is None:
         champion = adopt(
@@ -73,7 +73,7 @@ def evaluate(
             why="stage.artefact named it when the first candidate came before the gate",
         )
     check_registered(registry, champion)
-    paired, opened = stage_holdout(school, cohort, candidate=version, champion=champion, by=by, why=why)
+    paired, opened = stage_holdout(training, cohort, candidate=version, champion=champion, by=by, why=why)
     settings = governed(config)
     found = judge(paired, config.governance, shadow=shadow_of(gov, version))
     found |= {
@@ -89,23 +89,23 @@ def evaluate(
         "by": by,
     }
     registry.attach(version, "gate", found, by=by)
-    write_json(school.run_folder(cohort) / f"gate-{version[:12]}.json", found)
+    write_json(training.run_folder(cohort) / f"gate-{version[:12]}.json", found)
     get_logger("gate").info("gate.judged", model_version=version, champion=champion, verdict=found["verdict"])
     return found
 
 
-def _frozen_here(school: TrainingHouse, version: str, cohort: str) -> None:
+def _frozen_here(training: TrainingSite, version: str, cohort: str) -> None:
     if not cohort:
         raise InputRefused(f"model {version[:12]} belongs to no frozen cohort: no sealed holdout to judge it on")
     try:
-        school.cohorts.cohort(cohort)
+        training.cohorts.cohort(cohort)
     except KeyError:
         raise InputRefused(
             f"model {version[:12]} names cohort {cohort[:12]}, which was not frozen here: name one that was"
         ) from None
 
 
-def shadow_of(gov: GovernanceHouse, version: str) -> dict[str, int]:
+def shadow_of(gov: GovernanceSite, version: str) -> dict[str, int]:
     """How long a model has staged in shadow: ``nights``, ``cases``, ``errors``."""
     if gov.night.shadows is None:
         return {"nights": 0, "cases": 0, "errors": 0}
@@ -114,7 +114,7 @@ def shadow_of(gov: GovernanceHouse, version: str) -> dict[str, int]:
     return {"nights": len({row["night"] for row in good}), "cases": len(good), "errors": len(rows) - len(good)}
 
 
-def shadow_in_words(gov: GovernanceHouse, version: str) -> str:
+def shadow_in_words(gov: GovernanceSite, version: str) -> str:
     """How long a model has staged in shadow, and how often as the champion; empty where it never did."""
     if gov.night.shadows is None:
         return ""

@@ -14,8 +14,8 @@ from gtr_batch.governance.criteria import Answers, Paired
 from gtr_batch.metrics.classification import accuracy, auc, auc_intervals, confusion, kappa_of, rates
 from gtr_batch.metrics.intervals import wilson
 from gtr_batch.training.cache import Cached, gather
-from gtr_batch.training.house import TrainingHouse
 from gtr_batch.training.loop import PreparedSlices, predict, voted
+from gtr_batch.training.site import TrainingSite
 from gtr_batch.training.steps import write_json
 
 OLD = 65  # years; the subgroups by age
@@ -31,7 +31,7 @@ class Opened:
     origins: Mapping[str, int]
 
 
-def evaluate_holdout(house: TrainingHouse, digest: str, version: str, by: str, why: str) -> dict[str, Any]:
+def evaluate_holdout(site: TrainingSite, digest: str, version: str, by: str, why: str) -> dict[str, Any]:
     """Open the holdout of a cohort for a model, stage it, and keep and return the metrics.
 
     An untrained twin of the same architecture is asked, too: what the candidate is better than.
@@ -55,10 +55,10 @@ def evaluate_holdout(house: TrainingHouse, digest: str, version: str, by: str, w
     from gtr_batch.stage import load_artefact
     from gtr_batch.stage.network import GTRNet
 
-    artefact = load_artefact(_folder(house, version))
-    opened, cached = _open(house, digest, version, by, why)
+    artefact = load_artefact(_folder(site, version))
+    opened, cached = _open(site, digest, version, by, why)
     slices = _slices(opened, cached)
-    torch.manual_seed(house.config.training.seed)
+    torch.manual_seed(site.config.training.seed)
     twin = GTRNet(artefact.manifest.backbone)
     with torch.no_grad():  # batch norms that have seen images, as far as that goes without training
         twin.train()
@@ -85,12 +85,12 @@ def evaluate_holdout(house: TrainingHouse, digest: str, version: str, by: str, w
         "auc_ci": auc_intervals(stages, own.probabilities),
         **rates(table),
     }
-    write_json(house.run_folder(digest) / f"holdout-{version[:12]}.json", found)
+    write_json(site.run_folder(digest) / f"holdout-{version[:12]}.json", found)
     return found
 
 
 def stage_holdout(
-    house: TrainingHouse, digest: str, *, candidate: str, champion: str, by: str, why: str
+    site: TrainingSite, digest: str, *, candidate: str, champion: str, by: str, why: str
 ) -> tuple[Paired, Opened]:
     """Open the holdout of a cohort for a candidate and stage it with the candidate and with the champion.
 
@@ -102,12 +102,12 @@ def stage_holdout(
     """
     from gtr_batch.stage import load_artefact
 
-    artefacts = [load_artefact(_folder(house, version)) for version in (candidate, champion)]
-    opened, cached = _open(house, digest, candidate, by, why, contract=artefacts[0].manifest.contract)
+    artefacts = [load_artefact(_folder(site, version)) for version in (candidate, champion)]
+    opened, cached = _open(site, digest, candidate, by, why, contract=artefacts[0].manifest.contract)
     own = _answers(artefacts[0], _slices(opened, cached))
     if artefacts[1].manifest.contract != artefacts[0].manifest.contract:
         contract = artefacts[1].manifest.contract
-        cached, missing, _ = gather(house, opened.members, what="champion", contract=contract)
+        cached, missing, _ = gather(site, opened.members, what="champion", contract=contract)
         if missing:  # a patient is compared only where both models could be asked
             keep = [k for k, m in enumerate(opened.members) if m.case_id in cached]
             own = Answers(own.votes[keep], own.probabilities[keep])
@@ -135,15 +135,15 @@ def _banded(value: float | None, edge: float, below: str, above: str) -> str:
     return "unknown" if value is None else (below if value < edge else above)
 
 
-def _folder(house: TrainingHouse, version: str) -> Path:
-    return Path(house.registry.model(version)["folder"])
+def _folder(site: TrainingSite, version: str) -> Path:
+    return Path(site.registry.model(version)["folder"])
 
 
 def _open(
-    house: TrainingHouse, digest: str, version: str, by: str, why: str, **how: Any
+    site: TrainingSite, digest: str, version: str, by: str, why: str, **how: Any
 ) -> tuple[Opened, dict[str, Cached]]:
-    members = house.cohorts.open_holdout(digest, version, by, why)
-    cached, unreadable, origins = gather(house, members, what="holdout", **how)
+    members = site.cohorts.open_holdout(digest, version, by, why)
+    cached, unreadable, origins = gather(site, members, what="holdout", **how)
     members = [m for m in members if m.case_id in cached]
     return Opened(members, np.array([m.label.position for m in members], int), unreadable, origins), cached
 

@@ -130,7 +130,7 @@ def before(registry: ModelRegistry) -> str | None:
     back, and never forth again to the model that the first one took down. Withdrawn ones are passed over.
     """
     stack: list[str] = []
-    for event in registry.reigns():
+    for event in registry.champion_events():
         if event["to_state"] == CHAMPION and event["action"] == "rollback":
             while stack and stack[-1] != event["version"]:
                 stack.pop()

@@ -78,18 +78,18 @@ def keep(models: Path, folder: Path, version: str) -> Path:
         check_files(kept, version)
         return kept
     models.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(prefix=f".{version[:12]}.", dir=models))
+    fresh = Path(tempfile.mkdtemp(prefix=f".{version[:12]}.", dir=models))
     try:
         for name in FILES:
-            shutil.copyfile(folder / name, room / name)
-        check_files(room, version)
-        room.chmod(0o755)
+            shutil.copyfile(folder / name, fresh / name)
+        check_files(fresh, version)
+        fresh.chmod(0o755)
         try:
-            room.rename(kept)
+            fresh.rename(kept)
         except OSError:  # another session has just put the same version there
             check_files(kept, version)
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
     return kept
 
 
@@ -136,10 +136,10 @@ def adopt(registry: ModelRegistry, models: Path, folder: Path, *, by: str, why: 
     version = str(read_version(folder))
     if registry.champion() == version:
         return version
-    reigns = registry.reigns()
-    if reigns:
+    champion_events = registry.champion_events()
+    if champion_events:
         raise GovernanceRefused(
-            f"there was a champion already ({reigns[-1]['version'][:12]}); adopting is for the first one alone, "
+            f"there was a champion already ({champion_events[-1]['version'][:12]}); only the first one is adopted, "
             f"promote model {version[:12]} instead; nothing is changed"
         )
     register_artefact(registry, models, folder, by=by, why=why)

@@ -19,16 +19,16 @@ import numpy as np
 
 from gtr_batch import night as steps
 from gtr_batch.domain.case import PATH, Case, CaseState, Step
+from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.lifecycle import CHAMPION, WITHDRAWN
-from gtr_batch.domain.rules import digest_of_settings, governed
 from gtr_batch.domain.staging import CaseStaging, StageProbabilities
 from gtr_batch.errors import CasesToRetry, GovernanceRefused, GtrError, InputRefused
-from gtr_batch.governance.house import GovernanceHouse
 from gtr_batch.governance.registry import answered_for, check_registered
 from gtr_batch.governance.scratch import ScratchBook, ScratchFiles
+from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.logs import get_logger
 from gtr_batch.metrics.agreement import agreement
-from gtr_batch.night.house import House
+from gtr_batch.night.site import Site
 from gtr_batch.night.steps import deliver_one, report_one
 from gtr_batch.ports import CaseBook
 
@@ -36,7 +36,7 @@ _REPLAYED = (steps.preprocess, steps.stage, steps.nomogram)
 
 
 def compare(
-    gov: GovernanceHouse, version: str, *, nights: Sequence[date] = (), accession_numbers: Sequence[str] = ()
+    gov: GovernanceSite, version: str, *, nights: Sequence[date] = (), accession_numbers: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Replay cases with a model and set its answers beside those that the cases carry; nothing is sent.
 
@@ -68,7 +68,7 @@ def compare(
     return found
 
 
-def deliver(gov: GovernanceHouse, digits: str, *, by: str, why: str) -> dict[str, Any]:
+def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> dict[str, Any]:
     """Make the answers of an approved comparison the results of their cases, and send them.
 
     Parameters
@@ -98,7 +98,7 @@ def deliver(gov: GovernanceHouse, digits: str, *, by: str, why: str) -> dict[str
     if not any(event["to_state"] == CHAMPION for event in gov.registry.history(version)):
         raise GovernanceRefused(
             f"model {version[:12]} was never a champion, so nobody answered for it: it may be compared, and its "
-            f"results do not leave the house. Nothing is sent"
+            f"results do not leave the hospital. Nothing is sent"
         )
     cases = gov.night.book.select(row["wanted"]["case_ids"])
     found, book = _compared(gov, version, cases)
@@ -116,7 +116,7 @@ def deliver(gov: GovernanceHouse, digits: str, *, by: str, why: str) -> dict[str
             delivered.append(case.case_id)
         except GtrError as err:
             failed[case.case_id] = f"{type(err).__name__}: {err}"
-        gov.night.tell(Step.DELIVER, len(delivered) + len(failed), len(book.stagings))
+        gov.night.progress(Step.DELIVER, len(delivered) + len(failed), len(book.stagings))
     get_logger("restage").info("restage.delivered", model_version=version, cases=len(delivered), by=by)
     return {"digest": row["digest"], "delivered": delivered, "failed": failed}
 
@@ -144,7 +144,7 @@ def _cell(row: Mapping[str, Any]) -> str:
     return str(row["after"]["t_stage"]) if row["after"] else f"not staged: {row['error']}"
 
 
-def _cases(gov: GovernanceHouse, nights: Sequence[date], accession_numbers: Sequence[str]) -> list[Case]:
+def _cases(gov: GovernanceSite, nights: Sequence[date], accession_numbers: Sequence[str]) -> list[Case]:
     book = gov.night.book
     found = [case for night in nights for case in book.of_night(night)]
     found += book.of_accessions(accession_numbers) if accession_numbers else []
@@ -161,7 +161,7 @@ def _validated(case: Case) -> bool:
     return case.state is not CaseState.REFUSED and PATH.index(case.reached) >= PATH.index(CaseState.VALIDATED)
 
 
-def _compared(gov: GovernanceHouse, version: str, cases: Sequence[Case]) -> tuple[dict[str, Any], ScratchBook]:
+def _compared(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> tuple[dict[str, Any], ScratchBook]:
     model = check_registered(gov.registry, version)
     if model["state"] == WITHDRAWN:
         raise GovernanceRefused(f"model {version[:12]} was withdrawn: it stages nothing any more, not even in a replay")
@@ -181,41 +181,41 @@ def _compared(gov: GovernanceHouse, version: str, cases: Sequence[Case]) -> tupl
     return {"digest": digest, **found}, book
 
 
-def _replayed(gov: GovernanceHouse, version: str, cases: Sequence[Case]) -> ScratchBook:
+def _replayed(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> ScratchBook:
     """The night's steps on a book in memory."""
     at = [_ready(gov.night, case) for case in cases]
     book = ScratchBook(at, version)
     files = ScratchFiles(gov.night.files, gov.scratch)
-    house = attrs.evolve(gov.night, book=cast(CaseBook, book), files=files, shadows=None)
+    site = attrs.evolve(gov.night, book=cast(CaseBook, book), files=files, shadows=None)
     for night in dict.fromkeys(c.night for c in at):
         ids = [c.case_id for c in at if c.night == night]
-        _do(house, steps.retrieve, night, ids)
+        _do(site, steps.retrieve, night, ids)
         for case_id in ids:
             book.advance(case_id, CaseState.VALIDATED)  # the night validated it, and the pixels are the same
         for step in _REPLAYED:
-            _do(house, step, night, ids)
+            _do(site, step, night, ids)
     return book
 
 
-def _do(house: House, step: Any, night: date, ids: list[str]) -> None:
-    size = house.config.night.shard_size
+def _do(site: Site, step: Any, night: date, ids: list[str]) -> None:
+    size = site.config.night.shard_size
     for start in range(0, len(ids), size):
         try:
-            step(house, night, ids[start : start + size])
+            step(site, night, ids[start : start + size])
         except CasesToRetry as err:  # in the book, and so in the comparison
             get_logger("restage").warning("restage.cases_failed", error=str(err))
 
 
-def _ready(house: House, case: Case) -> Case:
+def _ready(site: Site, case: Case) -> Case:
     """The case as it was after validation; before retrieval, where its pixels were cleared away."""
-    folder = house.files.folder(case.night, case.case_id, Step.RETRIEVE)
+    folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     there = all((folder / f"{uid}.dcm").is_file() for uid in case.expected_sop_uids)
     state = CaseState.VALIDATED if there and case.expected_sop_uids else CaseState.FOUND
     return attrs.evolve(case, state=state, reached=state, failure=None, refusal=None)
 
 
-def _row(house: House, book: ScratchBook, case: Case) -> dict[str, Any]:
-    before, score = house.book.staging(case.case_id), house.book.score(case.case_id)
+def _row(site: Site, book: ScratchBook, case: Case) -> dict[str, Any]:
+    before, score = site.book.staging(case.case_id), site.book.score(case.case_id)
     staging = book.stagings.get(case.case_id)
     scored = book.scores.get(case.case_id)
     then = book.cases[case.case_id]
@@ -244,24 +244,24 @@ def _answer(staging: CaseStaging, nomogram: StageProbabilities | None) -> dict[s
     }
 
 
-def _note_openings(house: House, version: str, nights: set[date]) -> None:
+def _note_openings(site: Site, version: str, nights: set[date]) -> None:
     """These results are made by this model, under today's settings: so that each of them can say so."""
-    if house.settings is not None:
-        settings = governed(house.rules)
+    if site.settings_history is not None:
+        settings = governed(site.settings)
         for night in sorted(nights):
-            house.settings.note_opening(night, version, digest_of_settings(settings), settings)
+            site.settings_history.note_opening(night, version, digest_of_settings(settings), settings)
 
 
 def _stage(answer: Mapping[str, Any] | None) -> str | None:
     return str(answer["t_stage"]) if answer else None
 
 
-def _replace_result(gov: GovernanceHouse, case: Case, scratch: ScratchBook) -> None:
+def _replace_result(gov: GovernanceSite, case: Case, scratch: ScratchBook) -> None:
     """One case: the replay's files and answers become the night's, then its report is written and delivered."""
-    house, book = gov.night, gov.night.book
+    site, book = gov.night, gov.night.book
     staging, (score, covariates) = scratch.stagings[case.case_id], scratch.scores[case.case_id]
     for step in (Step.PREPROCESS, Step.STAGE, Step.EXPLAIN):
-        source, goal = (files.folder(case.night, case.case_id, step) for files in (gov.scratch, house.files))
+        source, goal = (files.folder(case.night, case.case_id, step) for files in (gov.scratch, site.files))
         for path in sorted(p for p in source.iterdir() if p.is_file()):
             fresh = goal / f".{path.name}.restaged"
             shutil.copyfile(path, fresh)
@@ -270,7 +270,7 @@ def _replace_result(gov: GovernanceHouse, case: Case, scratch: ScratchBook) -> N
     book.save_staging(case.case_id, staging)
     book.save_features(case.case_id, staging.model_version, *scratch.features[case.case_id])
     book.save_score(case.case_id, score, covariates)
-    report_one(house, book.get(case.case_id))
-    deliver_one(house, book.get(case.case_id))
+    report_one(site, book.get(case.case_id))
+    deliver_one(site, book.get(case.case_id))
     for state in (CaseState.STAGED, CaseState.SCORED, CaseState.REPORTED, CaseState.STORED, CaseState.COMMITTED):
         book.advance(case.case_id, state, {"restaged": True})

@@ -19,7 +19,7 @@ from gtr_batch.errors import GovernanceRefused, GtrError
 from gtr_batch.governance.promotion import gate_passed
 from gtr_batch.governance.registry import answered_for, check_registered, known
 from gtr_batch.logs import get_logger
-from gtr_batch.night.house import House
+from gtr_batch.night.site import Site
 from gtr_batch.ports import ModelRegistry
 
 log = get_logger("governance")
@@ -115,7 +115,7 @@ def affected(registry: ModelRegistry, version: str) -> list[Mapping[str, Any]]:
 
 
 def send_notices(
-    house: House, registry: ModelRegistry, version: str, approved: Sequence[str], *, progress: Progress | None = None
+    site: Site, registry: ModelRegistry, version: str, approved: Sequence[str], *, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Supersede the reports of a withdrawn model that a person approved, in the PACS.
 
@@ -152,12 +152,12 @@ def send_notices(
             f"{len(set(approved))}; nothing is sent. Look at the list again, then approve it"
         )
     at = [e for e in registry.history(version) if e["to_state"] == WITHDRAWN][-1]["at"]
-    local = at.astimezone(ZoneInfo(house.config.night.timezone)).replace(tzinfo=None, microsecond=0)
+    local = at.astimezone(ZoneInfo(site.config.night.timezone)).replace(tzinfo=None, microsecond=0)
     manifest = ModelManifest.from_json(model["manifest"])
     failed: dict[str, str] = {}
     for number, row in enumerate(due, 1):
         try:
-            _supersede(house, registry, row, manifest=manifest, version=version, withdrawn_at=local)
+            _supersede(site, registry, row, manifest=manifest, version=version, withdrawn_at=local)
         except GtrError as err:
             failed[row["sop_instance_uid"]] = f"{type(err).__name__}: {err}"
             log.error("withdrawal.not_sent", case_id=row["case_id"], error=str(err))
@@ -167,7 +167,7 @@ def send_notices(
 
 
 def _supersede(
-    house: House,
+    site: Site,
     registry: ModelRegistry,
     row: Mapping[str, Any],
     *,
@@ -178,8 +178,8 @@ def _supersede(
     from gtr_batch.deliver import deliver_case
     from gtr_batch.report import write_withdrawal
 
-    case = house.book.get(row["case_id"])
-    folder = house.files.folder(case.night, case.case_id, Step.REPORT)
+    case = site.book.get(row["case_id"])
+    folder = site.files.folder(case.night, case.case_id, Step.REPORT)
     old = ReportObject(
         ObjectKind.STRUCTURED_REPORT,
         row["sop_class_uid"],
@@ -191,34 +191,34 @@ def _supersede(
     notice = write_withdrawal(
         folder,
         case=case,
-        report_file=_report_file(house, row, folder),
+        report_file=_report_file(site, row, folder),
         superseded=old,
         manifest=manifest,
         model_version=version,
         withdrawn_at=withdrawn_at,
-        config=house.rules.report,
+        config=site.settings.report,
     )
-    house.book.save_objects(case.case_id, [notice])
+    site.book.save_objects(case.case_id, [notice])
     registry.save_notice(old.sop_instance_uid, version, notice.sop_instance_uid)
     deliver_case(
-        house.archive,
+        site.archive,
         case,
         [notice],
         folder,
-        already_stored=house.book.stored(case.case_id),
-        commitment=house.config.pacs.commitment,
-        timeout_s=house.config.pacs.commitment_timeout_s,
-        save_receipts=lambda receipts: house.book.save_receipts(case.case_id, receipts),
-        save_commitment=lambda commitment, back: house.book.save_commitment(case.case_id, commitment, back),
+        already_stored=site.book.stored(case.case_id),
+        commitment=site.config.pacs.commitment,
+        timeout_s=site.config.pacs.commitment_timeout_s,
+        save_receipts=lambda receipts: site.book.save_receipts(case.case_id, receipts),
+        save_commitment=lambda commitment, back: site.book.save_commitment(case.case_id, commitment, back),
     )
 
 
-def _report_file(house: House, row: Mapping[str, Any], folder: Path) -> Path:
+def _report_file(site: Site, row: Mapping[str, Any], folder: Path) -> Path:
     """The report itself: from the file store, or, where that was cleared, from the PACS that has it."""
     path = folder / row["file"]
     if path.is_file():
         return path
-    found = house.archive.retrieve(row["study_uid"], row["series_uid"], [row["sop_instance_uid"]], folder)
+    found = site.archive.retrieve(row["study_uid"], row["series_uid"], [row["sop_instance_uid"]], folder)
     return found[0]
 
 

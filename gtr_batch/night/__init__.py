@@ -7,16 +7,16 @@ run stopped.
 
 from gtr_batch.night.close import close_night, housekeeping
 from gtr_batch.night.found import intake, query_pacs
-from gtr_batch.night.house import House, night_window
 from gtr_batch.night.shadow import shadow
+from gtr_batch.night.site import Site, night_window
 from gtr_batch.night.steps import deliver, nomogram, preprocess, report, retrieve, stage, validate
 
-# The rooms a shard goes through, in order.
+# The steps a shard goes through, in order.
 SHARD_STEPS = (retrieve, validate, preprocess, stage, nomogram, report, deliver)
 
 __all__ = [
     "SHARD_STEPS",
-    "House",
+    "Site",
     "close_night",
     "deliver",
     "housekeeping",

@@ -1,4 +1,4 @@
-"""The end of a night: its colour and its summary. And the house's keeping."""
+"""The end of a night: its colour and its summary. And housekeeping."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import GtrError, NightFailed
 from gtr_batch.logs import get_logger
-from gtr_batch.night.house import House, write_json
+from gtr_batch.night.site import Site, write_json
 from gtr_batch.night.steps import why_held
 
 GB = 1024**3
 
 
-def close_night(house: House, night: date) -> dict[str, Any]:
+def close_night(site: Site, night: date) -> dict[str, Any]:
     """Count the night's cases, write its summary and decide its colour.
 
     Returns
@@ -35,39 +35,39 @@ def close_night(house: House, night: date) -> dict[str, Any]:
     NightFailed
         More cases or studies failed, or did not finish, than `night.failure_tolerance` allows; names them.
     """
-    cases = house.book.of_night(night)
-    summary = summarise(house, night, cases)
-    house.book.close_night(night, summary)
-    write_json(house.files.night_folder(night, "summary") / "night.json", summary)
+    cases = site.book.of_night(night)
+    summary = summarise(site, night, cases)
+    site.book.close_night(night, summary)
+    write_json(site.files.night_folder(night, "summary") / "night.json", summary)
     get_logger("close_night").info("night.closed", night=str(night), **summary["states"])
     failed = {**summary["failed"], **summary["intake"].get("errors", {})}
-    if len(failed) > house.rules.night.failure_tolerance:
+    if len(failed) > site.settings.night.failure_tolerance:
         named = "; ".join(f"{key}: {error}" for key, error in list(failed.items())[:10])
         raise NightFailed(
             f"night {night}: {len(failed)} of {len(cases)} cases failed, "
-            f"{house.rules.night.failure_tolerance} tolerated: {named}. "
+            f"{site.settings.night.failure_tolerance} tolerated: {named}. "
             f"Mend the cause, then run the night again: finished cases are left alone"
         )
     return summary
 
 
-def summarise(house: House, night: date, cases: list[Case]) -> dict[str, Any]:
+def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
     """The night's summary as JSON-able counts, without PHI."""
     done = (CaseState.COMMITTED, CaseState.REFUSED)
-    failed, held = {}, _held(house, cases)
+    failed, held = {}, _held(site, cases)
     for case in cases:
         if case.failure is not None and case.state is CaseState.FAILED:
             failed[case.case_id] = f"{case.failure.step}: {case.failure.error}"
         elif case.state not in done and case.case_id not in held:
             failed[case.case_id] = f"did not finish: stopped after {case.state}"
-    stagings = [house.book.staging(c.case_id) for c in cases if c.state is CaseState.COMMITTED]
+    stagings = [site.book.staging(c.case_id) for c in cases if c.state is CaseState.COMMITTED]
     try:
-        intake = json.loads((house.files.night_folder(night, Step.INTAKE) / "intake.json").read_text())
+        intake = json.loads((site.files.night_folder(night, Step.INTAKE) / "intake.json").read_text())
     except FileNotFoundError:
         intake = {"errors": {"intake": "did not finish"}}
     return {
         "night": str(night),
-        "model_version": house.book.night_model(night) or house.model_version,
+        "model_version": site.book.night_model(night) or site.model_version,
         "cases": len(cases),
         "states": dict(Counter(str(c.state) for c in cases)),
         "stages": dict(Counter(str(s.t_stage) for s in stagings if s)),
@@ -75,24 +75,24 @@ def summarise(house: House, night: date, cases: list[Case]) -> dict[str, Any]:
         "failed": failed,
         "delivery": {"held": list(held), "why": list(dict.fromkeys(held.values()))} if held else {},
         "intake": intake,
-        "shadow": _shadow(house, night),
+        "shadow": _shadow(site, night),
     }
 
 
-def _held(house: House, cases: list[Case]) -> dict[str, str]:
+def _held(site: Site, cases: list[Case]) -> dict[str, str]:
     """Cases whose reports the audit holds back, each with why: staged and written, and nothing is wrong with them."""
-    asked = ((case.case_id, why_held(house, case)) for case in cases if case.state is CaseState.REPORTED)
+    asked = ((case.case_id, why_held(site, case)) for case in cases if case.state is CaseState.REPORTED)
     return {case_id: why for case_id, why in asked if why}
 
 
-def _shadow(house: House, night: date) -> dict[str, Any]:
+def _shadow(site: Site, night: date) -> dict[str, Any]:
     """Agreement of each challenger with the champion; what goes wrong here never touches the night."""
     from gtr_batch.metrics.agreement import agreement
 
-    if house.shadows is None:
+    if site.shadows is None:
         return {}
     try:
-        rows = house.shadows.of_night(night)
+        rows = site.shadows.of_night(night)
     except GtrError as err:
         return {"error": f"{type(err).__name__}: {err}"}
     found: dict[str, Any] = {}
@@ -105,7 +105,7 @@ def _shadow(house: House, night: date) -> dict[str, Any]:
     return found
 
 
-def housekeeping(house: House, today: date) -> dict[str, Any]:
+def housekeeping(site: Site, today: date) -> dict[str, Any]:
     """Delete pixels past their retention; name stale commitments and dead letters; tell the free space.
 
     Raises
@@ -113,12 +113,12 @@ def housekeeping(house: House, today: date) -> dict[str, Any]:
     NightFailed
         Less space is free than `files.min_free_gb`.
     """
-    files = house.config.files
-    freed = house.files.discard_pixels(today - timedelta(days=files.retention_days))
-    free = house.files.free_bytes()
+    files = site.config.files
+    freed = site.files.discard_pixels(today - timedelta(days=files.retention_days))
+    free = site.files.free_bytes()
     stale, dead = [], []
     for back in range(1, files.retention_days + 1):
-        for case in house.book.of_night(today - timedelta(days=back)):
+        for case in site.book.of_night(today - timedelta(days=back)):
             if case.reached is CaseState.STORED:
                 stale.append(case.case_id)
             elif case.state is CaseState.FAILED and case.failure and case.failure.step is Step.DELIVER:
@@ -137,12 +137,12 @@ def housekeeping(house: House, today: date) -> dict[str, Any]:
     return found
 
 
-def case_rows(house: House, night: date) -> list[dict[str, Any]]:
+def case_rows(site: Site, night: date) -> list[dict[str, Any]]:
     """A night's cases as JSON-able rows for people: state, stage, probabilities, flags, reason; no PHI."""
     rows = []
-    for case in house.book.of_night(night):
-        staging, score = house.book.staging(case.case_id), house.book.score(case.case_id)
-        delivered = [e for e in house.book.events(case.case_id) if e["state"] == CaseState.COMMITTED]
+    for case in site.book.of_night(night):
+        staging, score = site.book.staging(case.case_id), site.book.score(case.case_id)
+        delivered = [e for e in site.book.events(case.case_id) if e["state"] == CaseState.COMMITTED]
         flags = [str(f) for f in staging.flags] if staging else []
         flags += [flag for e in delivered for flag in e["detail"].get("flags", []) if flag not in flags]
         reason = ""
@@ -151,7 +151,7 @@ def case_rows(house: House, night: date) -> list[dict[str, Any]]:
         elif case.state is CaseState.FAILED and case.failure is not None:
             reason = f"{case.failure.step}: {case.failure.error}"
         elif case.state is CaseState.REPORTED:
-            reason = why_held(house, case) or ""
+            reason = why_held(site, case) or ""
         rows.append(
             {
                 "case_id": case.case_id,

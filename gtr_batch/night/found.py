@@ -9,31 +9,31 @@ from typing import Any
 
 import attrs
 
-from gtr_batch import intake as room
+from gtr_batch import intake as step
 from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.identifiers import Uid, case_id
 from gtr_batch.domain.refusal import Refusal, RefusalCode
-from gtr_batch.domain.rules import digest_of_settings, governed
 from gtr_batch.domain.series import SeriesEvidence, SeriesRecord, StudyRecord
 from gtr_batch.errors import CaseRejected, TransientError
 from gtr_batch.logs import get_logger
-from gtr_batch.night.house import House, night_window, write_json
+from gtr_batch.night.site import Site, night_window, write_json
 
 
-def query_pacs(house: House, night: date) -> list[str]:
+def query_pacs(site: Site, night: date) -> list[str]:
     """Ask the PACS for the CT studies of the night's window and note them; returns their Study Instance UIDs."""
-    model, settings = house.model_of(night), governed(house.rules)
-    house.book.open_night(night, model)
-    if house.settings is not None:
-        house.settings.note_opening(night, model, digest_of_settings(settings), settings)
-    studies = house.archive.find_studies(*night_window(house.config, night))
-    folder = house.files.night_folder(night, Step.PACS)
+    model, settings = site.model_of(night), governed(site.settings)
+    site.book.open_night(night, model)
+    if site.settings_history is not None:
+        site.settings_history.note_opening(night, model, digest_of_settings(settings), settings)
+    studies = site.archive.find_studies(*night_window(site.config, night))
+    folder = site.files.night_folder(night, Step.PACS)
     write_json(folder / "studies.json", [_plain(study) for study in studies])
     get_logger(Step.PACS).info("pacs.queried", night=str(night), studies=len(studies))
     return [study.study_uid for study in studies]
 
 
-def intake(house: House, night: date, studies: Sequence[str]) -> list[list[str]]:
+def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     """Choose the night's cases; returns shards of the case ids that still have work to do.
 
     A study whose series the PACS could not tell us of is noted among the night's errors and the others go on; where
@@ -46,55 +46,55 @@ def intake(house: House, night: date, studies: Sequence[str]) -> list[list[str]]
     """
     log = get_logger(Step.INTAKE)
     wanted = set(studies)
-    records = [r for r in _read_studies(house, night) if r.study_uid in wanted]
-    ambiguous = room.judge_study(records)
+    records = [r for r in _read_studies(site, night) if r.study_uid in wanted]
+    ambiguous = step.judge_study(records)
     report: dict[str, Any] = {"studies": len(records), "unknown_patients": 0, "already_staged": 0, "errors": {}}
     last: TransientError | None = None
     for done, study in enumerate(records, 1):
         try:
-            outcome = _one_study(house, night, study, ambiguous.get(study.study_uid))
+            outcome = _one_study(site, night, study, ambiguous.get(study.study_uid))
             if outcome:
                 report[outcome] += 1
         except TransientError as err:
             last = err
             report["errors"][study.study_uid] = f"{type(err).__name__}: {err}"
             log.error("study.failed", study_uid=study.study_uid, error=str(err))
-        house.tell(Step.INTAKE, done, len(records))
+        site.progress(Step.INTAKE, done, len(records))
     if last is not None and len(report["errors"]) == len(records):
         raise last
-    write_json(house.files.night_folder(night, Step.INTAKE) / "intake.json", report)
-    cases = house.book.of_night(night)
-    _reopen(house, cases)
-    ids = [c.case_id for c in cases if _has_work(house, c)]
-    size = house.config.night.shard_size
+    write_json(site.files.night_folder(night, Step.INTAKE) / "intake.json", report)
+    cases = site.book.of_night(night)
+    _reopen(site, cases)
+    ids = [c.case_id for c in cases if _has_work(site, c)]
+    size = site.config.night.shard_size
     log.info("intake.done", night=str(night), cases=len(ids), **{k: v for k, v in report.items() if k != "errors"})
     return [ids[i : i + size] for i in range(0, len(ids), size)]
 
 
-def _one_study(house: House, night: date, study: StudyRecord, ambiguous: Refusal | None) -> str:
+def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal | None) -> str:
     """Decide on one study; returns the counter it belongs to where it becomes no case of tonight."""
     try:
         Uid(study.study_uid)
     except CaseRejected as err:
-        _refuse(house, _study_case(night, study), Refusal.of(err))
+        _refuse(site, _study_case(night, study), Refusal.of(err))
         return ""
     if ambiguous is not None:
-        _refuse(house, _study_case(night, study), ambiguous)
+        _refuse(site, _study_case(night, study), ambiguous)
         return ""
     on = study.study_at.date() if study.study_at else night
-    facts = house.clinical.facts(study.patient_id, study.study_uid, on)
-    if facts is None and not house.rules.intake.refuse_without_ehr:
+    facts = site.clinical.facts(study.patient_id, study.study_uid, on)
+    if facts is None and not site.settings.intake.refuse_without_ehr:
         return "unknown_patients"
-    refusal = room.judge_patient(facts)
+    refusal = step.judge_patient(facts)
     if refusal is not None:
-        _refuse(house, _study_case(night, study), refusal)
+        _refuse(site, _study_case(night, study), refusal)
         return ""
-    if any(c.series_uid and c.study_uid == study.study_uid for c in house.book.of_night(night)):
+    if any(c.series_uid and c.study_uid == study.study_uid for c in site.book.of_night(night)):
         return ""  # chosen in an earlier run of this night: its case goes on, and no second one is made beside it
-    selection, expected = _select(house, night, study)
+    selection, expected = _select(site, night, study)
     if selection.series_uid is None:
         refusal = Refusal(RefusalCode.NO_PORTAL_VENOUS_SERIES, selection.sentence(), selection.numbers())
-        _refuse(house, _study_case(night, study), refusal)
+        _refuse(site, _study_case(night, study), refusal)
         return ""
     case = attrs.evolve(
         _study_case(night, study),
@@ -102,56 +102,56 @@ def _one_study(house: House, night: date, study: StudyRecord, ambiguous: Refusal
         series_uid=selection.series_uid,
         expected_sop_uids=expected,
     )
-    if house.book.staged_before([case.series_uid], house.model_of(night)):
+    if site.book.staged_before([case.series_uid], site.model_of(night)):
         return "already_staged"
-    house.book.record([case])
-    house.files.write_json(night, case.case_id, Step.INTAKE, "selection", _as_json(selection))
+    site.book.record([case])
+    site.files.write_json(night, case.case_id, Step.INTAKE, "selection", _as_json(selection))
     return ""
 
 
-def _select(house: House, night: date, study: StudyRecord) -> tuple[Any, tuple[str, ...]]:
+def _select(site: Site, night: date, study: StudyRecord) -> tuple[Any, tuple[str, ...]]:
     """Probe the promising series and choose; returns the selection and the chosen series' instances."""
     evidence, instances = [], {}
-    for series in room.candidates(house.archive.find_series(study.study_uid)):
-        found = house.archive.find_instances(study.study_uid, series.series_uid)
+    for series in step.candidates(site.archive.find_series(study.study_uid)):
+        found = site.archive.find_instances(study.study_uid, series.series_uid)
         instances[series.series_uid] = tuple(i.sop_instance_uid for i in found)
-        evidence.append(_probe(house, night, study, series, found))
-    selection = room.select_portal_venous(evidence, house.rules.validate)
+        evidence.append(_probe(site, night, study, series, found))
+    selection = step.select_portal_venous(evidence, site.settings.validate)
     return selection, instances.get(selection.series_uid or "", ())
 
 
-def _probe(house: House, night: date, study: StudyRecord, series: SeriesRecord, found: Sequence[Any]) -> SeriesEvidence:
+def _probe(site: Site, night: date, study: StudyRecord, series: SeriesRecord, found: Sequence[Any]) -> SeriesEvidence:
     """Fetch a few instances of a series and read what they show."""
     ordered = sorted(found, key=lambda i: (i.instance_number is None, i.instance_number or 0, i.sop_instance_uid))
-    chosen = [ordered[i].sop_instance_uid for i in room.probe_indices(len(ordered), house.config.intake.probes)]
+    chosen = [ordered[i].sop_instance_uid for i in step.probe_indices(len(ordered), site.config.intake.probes)]
     probe_id = case_id(study.study_uid, series.series_uid)
-    folder = house.files.folder(night, probe_id, Step.INTAKE)
+    folder = site.files.folder(night, probe_id, Step.INTAKE)
     try:
-        paths = house.archive.retrieve(study.study_uid, series.series_uid, chosen, folder)
-    except CaseRejected:  # an unlawful UID: the series has no usable evidence, select says so
+        paths = site.archive.retrieve(study.study_uid, series.series_uid, chosen, folder)
+    except CaseRejected:  # an invalid UID: the series has no usable evidence, select says so
         return SeriesEvidence(series)
-    probe = room.read_probe(paths, instances=len(ordered))
+    probe = step.read_probe(paths, instances=len(ordered))
     return SeriesEvidence(series, probe.headers, probe.contrast, probe.coverage_mm)
 
 
-def _has_work(house: House, case: Case) -> bool:
+def _has_work(site: Site, case: Case) -> bool:
     """Whether a step may still have to do something: not committed, or refused and the refusal not written back yet."""
     if case.state is not CaseState.REFUSED:
         return case.state is not CaseState.COMMITTED
-    if not (house.rules.report.refusal_sr and case.series_uid):
+    if not (site.settings.report.refusal_sr and case.series_uid):
         return False
-    written = {o.sop_instance_uid for o in house.book.objects(case.case_id)}
-    return not written or not written <= house.book.stored(case.case_id)
+    written = {o.sop_instance_uid for o in site.book.objects(case.case_id)}
+    return not written or not written <= site.book.stored(case.case_id)
 
 
-def _reopen(house: House, cases: Sequence[Case]) -> None:
+def _reopen(site: Site, cases: Sequence[Case]) -> None:
     """Failures that a person had to mend: running the night again is that person saying that it is mended."""
     for case in cases:
         if case.state is CaseState.FAILED and case.failure is not None and not case.failure.retryable:
-            house.book.fail(case.case_id, attrs.evolve(case.failure, retryable=True))
+            site.book.fail(case.case_id, attrs.evolve(case.failure, retryable=True))
 
 
-def _as_json(selection: room.Selection) -> dict[str, Any]:
+def _as_json(selection: step.Selection) -> dict[str, Any]:
     return {
         "series_uid": selection.series_uid,
         "phase": str(selection.phase),
@@ -163,9 +163,9 @@ def _as_json(selection: room.Selection) -> dict[str, Any]:
     }
 
 
-def _refuse(house: House, case: Case, refusal: Refusal) -> None:
-    house.book.record([case])
-    house.book.refuse(case.case_id, Step.INTAKE, refusal)
+def _refuse(site: Site, case: Case, refusal: Refusal) -> None:
+    site.book.record([case])
+    site.book.refuse(case.case_id, Step.INTAKE, refusal)
     get_logger(Step.INTAKE).warning(
         "case.refused", case_id=case.case_id, code=str(refusal.code), reason=refusal.sentence
     )
@@ -188,8 +188,8 @@ def _plain(study: StudyRecord) -> dict[str, Any]:
     return value
 
 
-def _read_studies(house: House, night: date) -> list[StudyRecord]:
-    rows = json.loads((house.files.night_folder(night, Step.PACS) / "studies.json").read_text())
+def _read_studies(site: Site, night: date) -> list[StudyRecord]:
+    rows = json.loads((site.files.night_folder(night, Step.PACS) / "studies.json").read_text())
     for row in rows:
         row["study_at"] = datetime.fromisoformat(row["study_at"]) if row["study_at"] else None
         row["modalities"] = tuple(row["modalities"])

@@ -1,4 +1,4 @@
-"""One shard through one room: every case succeeds or fails alone."""
+"""One shard through one step: every case succeeds or fails alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gtr_batch.errors import (
     TransientError,
 )
 from gtr_batch.logs import get_logger
-from gtr_batch.night.house import House
+from gtr_batch.night.site import Site
 
 Detail = Mapping[str, Any]
 
@@ -29,19 +29,19 @@ Detail = Mapping[str, Any]
 OURS = (DatabaseBusy, ConfigError, ModelArtefactError)
 
 
-def ready(house: House, shard: Sequence[str], step: Step) -> list[Case]:
+def ready(site: Site, shard: Sequence[str], step: Step) -> list[Case]:
     """The cases of a shard that `step` has to do."""
-    return [case for case in house.book.select(shard) if case.ready_for(step)]
+    return [case for case in site.book.select(shard) if case.ready_for(step)]
 
 
 class Shard:
     """Keeps the outcome of each case of a shard in one step, and says at the end what may be retried."""
 
-    def __init__(self, house: House, step: Step, shard: Sequence[str]) -> None:
-        self.house = house
+    def __init__(self, site: Site, step: Step, shard: Sequence[str]) -> None:
+        self.site = site
         self.step = step
         self.ids = list(shard)
-        self.cases = ready(house, shard, step)
+        self.cases = ready(site, shard, step)
         self.log = get_logger(step)
         self._retry: list[tuple[str, str]] = []
         self._done = 0
@@ -54,7 +54,7 @@ class Shard:
 
     def one(self, case: Case, to: CaseState, work: Callable[[], Detail | None]) -> None:
         """Do `work` for one case and write down what became of it."""
-        book, started = self.house.book, time.perf_counter()
+        book, started = self.site.book, time.perf_counter()
         try:
             detail = dict(work() or {})
             book.advance(case.case_id, to, detail)
@@ -72,7 +72,7 @@ class Shard:
             self._fail(case, f"unexpected {type(err).__name__} at {Path(at.filename).name}:{at.lineno}", False)
         finally:
             self._done += 1
-            self.house.tell(self.step, self._done, len(self.cases))
+            self.site.progress(self.step, self._done, len(self.cases))
 
     def beside(self, case: Case, work: Callable[[], object]) -> None:
         """Do `work` for a case that has ended (a refusal's report): its state stays, its faults stop nobody."""
@@ -88,7 +88,7 @@ class Shard:
             self.log.error("refusal.not_written_back", case_id=case.case_id, error=f"{type(err).__name__}: {said}")
 
     def _fail(self, case: Case, error: str, retryable: bool) -> None:
-        self.house.book.fail(case.case_id, Failure(step=self.step, error=error, retryable=retryable))
+        self.site.book.fail(case.case_id, Failure(step=self.step, error=error, retryable=retryable))
         self.log.error("case.failed", case_id=case.case_id, error=error, retryable=retryable)
         if retryable:
             self._retry.append((case.case_id, error))

@@ -14,13 +14,13 @@ from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.errors import CaseRejected, GtrError
 from gtr_batch.logs import get_logger
-from gtr_batch.night.house import House
+from gtr_batch.night.site import Site
 from gtr_batch.night.steps import contract_json
 
 Prepared = tuple[np.ndarray, PreparedGeometry, bool]  # slices, where they lie, prepared anew for the challenger
 
 
-def shadow(house: House, night: date, shard: Sequence[str]) -> dict[str, int]:
+def shadow(site: Site, night: date, shard: Sequence[str]) -> dict[str, int]:
     """Stage a shard with every challenger in shadow.
 
     The champion's results never wait for this, and no fault in here touches the night: a case that a challenger
@@ -32,46 +32,46 @@ def shadow(house: House, night: date, shard: Sequence[str]) -> dict[str, int]:
     dict
         Cases staged, by challenger; of one that could not work at all, -1.
     """
-    if house.shadows is None:
+    if site.shadows is None:
         return {}
     done: dict[str, int] = {}
-    for version in house.shelf.challengers():
+    for version in site.model_store.challengers():
         try:
-            done[version] = _challenge(house, version, shard)
+            done[version] = _challenge(site, version, shard)
         except Exception as err:  # noqa: BLE001 - the night is the champion's; its text may hold PHI, so only its place
             done[version] = -1
             get_logger("shadow").error("shadow.failed", model_version=version, night=str(night), error=_said(err))
     return done
 
 
-def _challenge(house: House, version: str, shard: Sequence[str]) -> int:
+def _challenge(site: Site, version: str, shard: Sequence[str]) -> int:
     from gtr_batch.stage import stage_shard
 
-    assert house.shadows is not None  # asked by shadow()
-    before = house.shadows.done(shard, version)
-    cases = [case for case in house.book.select(shard) if _staged(case) and case.case_id not in before]
+    assert site.shadows is not None  # asked by shadow()
+    before = site.shadows.done(shard, version)
+    cases = [case for case in site.book.select(shard) if _staged(case) and case.case_id not in before]
     if not cases:
         return 0
-    artefact = house.artefact_by(version)
-    stagings = {c.case_id: house.book.staging(c.case_id) for c in cases}
+    artefact = site.artefact_by(version)
+    stagings = {c.case_id: site.book.staging(c.case_id) for c in cases}
     champions = {case_id: staging for case_id, staging in stagings.items() if staging is not None}
     prepared: dict[str, Prepared] = {}
     for case in cases:
         try:
-            prepared[case.case_id] = prepared_for(house, case, artefact)
+            prepared[case.case_id] = prepared_for(site, case, artefact)
         except Exception as err:  # noqa: BLE001 - one case; the others go on
-            house.shadows.save_error(case.case_id, champions[case.case_id], version, _said(err))
+            site.shadows.save_error(case.case_id, champions[case.case_id], version, _said(err))
     answers = stage_shard(
         artefact,
         {i: p[0] for i, p in prepared.items()},
         {i: p[1] for i, p in prepared.items()},
-        batch_cases=house.config.stage.batch_cases,
+        batch_cases=site.config.stage.batch_cases,
     )
     for case_id, answer in answers.items():
         if isinstance(answer, CaseRejected):
-            house.shadows.save_error(case_id, champions[case_id], version, answer.sentence)
+            site.shadows.save_error(case_id, champions[case_id], version, answer.sentence)
             continue
-        house.shadows.save(
+        site.shadows.save(
             case_id,
             champions[case_id],
             answer.staging,
@@ -82,18 +82,18 @@ def _challenge(house: House, version: str, shard: Sequence[str]) -> int:
     return len(answers)
 
 
-def prepared_for(house: House, case: Case, artefact: Any) -> Prepared:
+def prepared_for(site: Site, case: Case, artefact: Any) -> Prepared:
     """A case's slices as this model wants them: the night's own where the contract is the same, else anew.
 
     Anew means from the retrieved series, at the same key slice: two models are compared on the same picture.
     """
     at = (case.night, case.case_id, Step.PREPROCESS)
-    geometry = PreparedGeometry.from_json(house.files.read_json(*at, "geometry"))
-    if house.files.read_json(*at, "contract") == contract_json(artefact.manifest.contract):
-        return house.files.read_arrays(*at, "prepared")["slices"], geometry, False
+    geometry = PreparedGeometry.from_json(site.files.read_json(*at, "geometry"))
+    if site.files.read_json(*at, "contract") == contract_json(artefact.manifest.contract):
+        return site.files.read_arrays(*at, "prepared")["slices"], geometry, False
     from gtr_batch.preprocess import prepare_volume, read_series
 
-    volume = read_series(house.files.folder(case.night, case.case_id, Step.RETRIEVE), case.expected_sop_uids)
+    volume = read_series(site.files.folder(case.night, case.case_id, Step.RETRIEVE), case.expected_sop_uids)
     index = volume.sop_instance_uids.index(geometry.sop_instance_uids[ROLES.index("key")])
     contract, device = artefact.manifest.contract, artefact.device
     slices, anew = prepare_volume(volume, index, contract, geometry.key_slice_source, device=device)

@@ -1,4 +1,4 @@
-"""The rooms of the path, joined: retrieve, validate, preprocess, stage (with explain), nomogram, report, deliver."""
+"""The steps of the path, joined: retrieve, validate, preprocess, stage (with explain), nomogram, report, deliver."""
 
 from __future__ import annotations
 
@@ -17,61 +17,61 @@ from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.staging import CaseStaging, Flag
 from gtr_batch.errors import CaseRejected, GtrError, RetrieveIncomplete
 from gtr_batch.logs import get_logger
-from gtr_batch.night.house import House
 from gtr_batch.night.runner import Detail, Shard
+from gtr_batch.night.site import Site
 
 HELD = "held"  # file of a case whose report was held back
 REFERENCE_MODALITIES = ("KO", "SEG", "RTSTRUCT")  # what may name a key slice
 
 
-def retrieve(house: House, night: date, shard: Sequence[str]) -> list[str]:
+def retrieve(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Fetch each case's series, and the study's key objects and segmentations."""
-    return Shard(house, Step.RETRIEVE, shard).each(CaseState.RETRIEVED, lambda case: _retrieve(house, case))
+    return Shard(site, Step.RETRIEVE, shard).each(CaseState.RETRIEVED, lambda case: _retrieve(site, case))
 
 
-def _retrieve(house: House, case: Case) -> Detail:
-    promised = house.archive.find_instances(case.study_uid, case.series_uid)
+def _retrieve(site: Site, case: Case) -> Detail:
+    promised = site.archive.find_instances(case.study_uid, case.series_uid)
     expected = sorted({i.sop_instance_uid for i in promised} | set(case.expected_sop_uids))
-    house.book.expect(case.case_id, expected)
-    folder = house.files.folder(case.night, case.case_id, Step.RETRIEVE)
+    site.book.expect(case.case_id, expected)
+    folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     try:
-        paths = house.archive.retrieve(case.study_uid, case.series_uid, expected, folder)
+        paths = site.archive.retrieve(case.study_uid, case.series_uid, expected, folder)
     except RetrieveIncomplete as err:
-        before = [e for e in house.book.events(case.case_id) if e["state"] == CaseState.FAILED]
+        before = [e for e in site.book.events(case.case_id) if e["state"] == CaseState.FAILED]
         tries = 1 + sum(e["detail"].get("error", "").startswith(RetrieveIncomplete.__name__) for e in before)
-        if tries < house.rules.night.retrieve_attempts:
+        if tries < site.settings.night.retrieve_attempts:
             raise
         raise CaseRejected("series_incomplete", f"{err} (after {tries} attempts)", {"attempts": tries}) from err
-    for series in house.archive.find_series(case.study_uid):
+    for series in site.archive.find_series(case.study_uid):
         if series.modality in REFERENCE_MODALITIES:
-            wanted = [i.sop_instance_uid for i in house.archive.find_instances(case.study_uid, series.series_uid)]
-            house.archive.retrieve(case.study_uid, series.series_uid, wanted, _references(house, case, series.modality))
+            wanted = [i.sop_instance_uid for i in site.archive.find_instances(case.study_uid, series.series_uid)]
+            site.archive.retrieve(case.study_uid, series.series_uid, wanted, _references(site, case, series.modality))
     return {"instances": len(paths), "megabytes": round(sum(p.stat().st_size for p in paths) / 1e6, 1)}
 
 
-def _references(house: House, case: Case, modality: str) -> Path:
-    folder = house.files.folder(case.night, case.case_id, Step.RETRIEVE) / modality
+def _references(site: Site, case: Case, modality: str) -> Path:
+    folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE) / modality
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 
-def validate(house: House, night: date, shard: Sequence[str]) -> list[str]:
+def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Judge headers and pixels of the whole shard in one Great Expectations run."""
     from gtr_batch.validate import CaseFiles, validate_shard
 
-    work = Shard(house, Step.VALIDATE, shard)
+    work = Shard(site, Step.VALIDATE, shard)
     if not work.cases:
         return work.finish()
     files = [
-        CaseFiles(c.case_id, house.files.folder(c.night, c.case_id, Step.RETRIEVE), c.expected_sop_uids)
+        CaseFiles(c.case_id, site.files.folder(c.night, c.case_id, Step.RETRIEVE), c.expected_sop_uids)
         for c in work.cases
     ]
-    verdicts = validate_shard(files, house.rules.validate, house.files.night_folder(night, "data_docs"))
+    verdicts = validate_shard(files, site.settings.validate, site.files.night_folder(night, "data_docs"))
 
     def judge(case: Case) -> Detail:
         verdict = verdicts[case.case_id]
-        house.files.write_json(case.night, case.case_id, Step.VALIDATE, "facts", dict(verdict.facts))
-        house.book.save_facts(case.case_id, verdict.facts)
+        site.files.write_json(case.night, case.case_id, Step.VALIDATE, "facts", dict(verdict.facts))
+        site.book.save_facts(case.case_id, verdict.facts)
         if verdict.refusal is not None:
             raise CaseRejected(verdict.refusal.code, verdict.refusal.sentence, verdict.refusal.numbers)
         return {}
@@ -79,21 +79,21 @@ def validate(house: House, night: date, shard: Sequence[str]) -> list[str]:
     return work.each(CaseState.VALIDATED, judge)
 
 
-def preprocess(house: House, night: date, shard: Sequence[str]) -> list[str]:
+def preprocess(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Key slice and neighbours as network input."""
-    return Shard(house, Step.PREPROCESS, shard).each(CaseState.PREPROCESSED, lambda case: _preprocess(house, case))
+    return Shard(site, Step.PREPROCESS, shard).each(CaseState.PREPROCESSED, lambda case: _preprocess(site, case))
 
 
-def _preprocess(house: House, case: Case) -> Detail:
+def _preprocess(site: Site, case: Case) -> Detail:
     from gtr_batch.preprocess import find_key_slice, prepare_all_for_locator, prepare_volume, read_series
     from gtr_batch.preprocess.outline import lesion_on_grid
     from gtr_batch.stage import slice_scores
 
-    artefact = house.artefact_of(case.night)
+    artefact = site.artefact_of(case.night)
     contract = artefact.manifest.contract
-    folder = house.files.folder(case.night, case.case_id, Step.RETRIEVE)
+    folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     volume = read_series(folder, case.expected_sop_uids)
-    facts = house.clinical.facts(case.patient_id, case.study_uid, _on(case))
+    facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
 
     def locate() -> Any:
         return slice_scores(artefact, prepare_all_for_locator(volume, contract, device=artefact.device))
@@ -109,37 +109,37 @@ def _preprocess(house: House, case: Case) -> Detail:
     slices, geometry = prepare_volume(volume, index, contract, key.source, device=artefact.device)
     lesion = lesion_on_grid(sorted((folder / "SEG").glob("*.dcm")), geometry)
     arrays = {"slices": slices} if lesion is None else {"slices": slices, "lesion": lesion}
-    house.files.write_arrays(case.night, case.case_id, Step.PREPROCESS, "prepared", arrays)
-    house.files.write_json(case.night, case.case_id, Step.PREPROCESS, "contract", contract_json(contract))
-    house.files.write_json(case.night, case.case_id, Step.PREPROCESS, "geometry", geometry.to_json())
+    site.files.write_arrays(case.night, case.case_id, Step.PREPROCESS, "prepared", arrays)
+    site.files.write_json(case.night, case.case_id, Step.PREPROCESS, "contract", contract_json(contract))
+    site.files.write_json(case.night, case.case_id, Step.PREPROCESS, "geometry", geometry.to_json())
     return {"key_slice_source": str(key.source), "key_slice_detail": list(key.detail)}
 
 
-def stage(house: House, night: date, shard: Sequence[str]) -> list[str]:
+def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """One forward pass for the shard: vote, features and heat maps."""
     from gtr_batch.explain import GradCamForward, to_source_pixels
     from gtr_batch.stage import stage_shard
 
-    work = Shard(house, Step.STAGE, shard)
+    work = Shard(site, Step.STAGE, shard)
     if not work.cases:
         return work.finish()
-    artefact, inputs, geometries, broken = house.artefact_of(night), {}, {}, {}
+    artefact, inputs, geometries, broken = site.artefact_of(night), {}, {}, {}
     for case in work.cases:
         at = (case.night, case.case_id, Step.PREPROCESS)
         try:
-            if house.files.read_json(*at, "contract") != contract_json(artefact.manifest.contract):
-                _preprocess(house, case)  # the night was begun anew with another model, which wants its own slices
+            if site.files.read_json(*at, "contract") != contract_json(artefact.manifest.contract):
+                _preprocess(site, case)  # the night was begun anew with another model, which wants its own slices
         except GtrError as err:
             broken[case.case_id] = err
             continue
-        inputs[case.case_id] = house.files.read_arrays(*at, "prepared")["slices"]
-        geometries[case.case_id] = PreparedGeometry.from_json(house.files.read_json(*at, "geometry"))
+        inputs[case.case_id] = site.files.read_arrays(*at, "prepared")["slices"]
+        geometries[case.case_id] = PreparedGeometry.from_json(site.files.read_json(*at, "geometry"))
     staged = stage_shard(
         artefact,
         inputs,
         geometries,
         forward=GradCamForward(artefact.network),
-        batch_cases=house.config.stage.batch_cases,
+        batch_cases=site.config.stage.batch_cases,
     )
 
     def keep(case: Case) -> Detail:
@@ -151,83 +151,83 @@ def stage(house: House, night: date, shard: Sequence[str]) -> list[str]:
         assert outcome.heat is not None  # GradCamForward explains every case it stages
         heat = to_source_pixels(outcome.heat, geometries[case.case_id])
         at = (case.night, case.case_id)
-        house.files.write_arrays(*at, Step.STAGE, "features", {"features": outcome.features, "logits": outcome.logits})
-        house.files.write_arrays(*at, Step.EXPLAIN, "heat", {"heat": heat})
-        flags = (*outcome.staging.flags, *_flags_of_selection(house, case))
+        site.files.write_arrays(*at, Step.STAGE, "features", {"features": outcome.features, "logits": outcome.logits})
+        site.files.write_arrays(*at, Step.EXPLAIN, "heat", {"heat": heat})
+        flags = (*outcome.staging.flags, *_flags_of_selection(site, case))
         staging = attrs.evolve(outcome.staging, flags=tuple(dict.fromkeys(flags)))
-        house.book.save_staging(case.case_id, staging)
+        site.book.save_staging(case.case_id, staging)
         key_features = outcome.features[ROLES.index("key")]
-        house.book.save_features(case.case_id, staging.model_version, key_features, outcome.logits)
+        site.book.save_features(case.case_id, staging.model_version, key_features, outcome.logits)
         return {"t_stage": str(staging.t_stage), "p": round(staging.probabilities[staging.t_stage], 3)}
 
     return work.each(CaseState.STAGED, keep)
 
 
-def _flags_of_selection(house: House, case: Case) -> list[Flag]:
+def _flags_of_selection(site: Site, case: Case) -> list[Flag]:
     """What a reader must know of how the series was chosen."""
-    selection = house.files.read_json(case.night, case.case_id, Step.INTAKE, "selection")
-    facts = house.files.read_json(case.night, case.case_id, Step.VALIDATE, "facts")
+    selection = site.files.read_json(case.night, case.case_id, Step.INTAKE, "selection")
+    facts = site.files.read_json(case.night, case.case_id, Step.VALIDATE, "facts")
     flags = [Flag(flag) for flag in selection["flags"]]
     if not selection["confirmed"] and facts.get("phase") != "portal_venous":
         flags.append(Flag.PHASE_FROM_WORDS)
     return flags
 
 
-def nomogram(house: House, night: date, shard: Sequence[str]) -> list[str]:
+def nomogram(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Rad-score, points and P(T1..T4) from the key slice's features and the EHR's covariates."""
-    return Shard(house, Step.NOMOGRAM, shard).each(CaseState.SCORED, lambda case: _nomogram(house, case))
+    return Shard(site, Step.NOMOGRAM, shard).each(CaseState.SCORED, lambda case: _nomogram(site, case))
 
 
-def _nomogram(house: House, case: Case) -> Detail:
+def _nomogram(site: Site, case: Case) -> Detail:
     from gtr_batch.nomogram import rad_score, score
 
-    manifest = house.artefact_by(_staging(house, case).model_version).manifest
-    features = house.files.read_arrays(case.night, case.case_id, Step.STAGE, "features")["features"]
-    facts = house.clinical.facts(case.patient_id, case.study_uid, _on(case))
+    manifest = site.artefact_by(_staging(site, case).model_version).manifest
+    features = site.files.read_arrays(case.night, case.case_id, Step.STAGE, "features")["features"]
+    facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
     covariates = facts.covariates if facts else Covariates()
     answer = score(manifest.nomogram, rad_score(manifest.rad_score, features[ROLES.index("key")]), covariates)
-    house.book.save_score(case.case_id, answer, covariates)
-    _flag(house, case, answer)
+    site.book.save_score(case.case_id, answer, covariates)
+    _flag(site, case, answer)
     return {"points": round(answer.points["total"], 1), "missing": list(answer.missing)}
 
 
-def _flag(house: House, case: Case, answer: Any) -> None:
+def _flag(site: Site, case: Case, answer: Any) -> None:
     """Add to the staging what only the nomogram knows."""
-    staging, extra = _staging(house, case), []
+    staging, extra = _staging(site, case), []
     if answer.missing:
         extra.append(Flag.MISSING_COVARIATES)
     if answer.probabilities.most_likely is not staging.t_stage:
         extra.append(Flag.NOMOGRAM_DISAGREES)
     kept = [f for f in staging.flags if f not in (Flag.MISSING_COVARIATES, Flag.NOMOGRAM_DISAGREES)]
-    house.book.save_staging(case.case_id, attrs.evolve(staging, flags=(*kept, *extra)))
+    site.book.save_staging(case.case_id, attrs.evolve(staging, flags=(*kept, *extra)))
 
 
-def report(house: House, night: date, shard: Sequence[str]) -> list[str]:
+def report(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Write SR, parametric map, secondary capture and key objects; a refusal SR where the site wants one."""
-    work = Shard(house, Step.REPORT, shard)
-    for case in _refused(house, shard):
-        if not house.book.objects(case.case_id):
-            work.beside(case, partial(_refusal_report, house, case))
-    return work.each(CaseState.REPORTED, lambda case: report_one(house, case))
+    work = Shard(site, Step.REPORT, shard)
+    for case in _refused(site, shard):
+        if not site.book.objects(case.case_id):
+            work.beside(case, partial(_refusal_report, site, case))
+    return work.each(CaseState.REPORTED, lambda case: report_one(site, case))
 
 
-def report_one(house: House, case: Case) -> Detail:
+def report_one(site: Site, case: Case) -> Detail:
     """Write the objects of the staging that a case carries now."""
     from gtr_batch.explain import overlay_rgb
     from gtr_batch.preprocess import read_series
     from gtr_batch.report import write_case
 
-    staging, score = _staging(house, case), house.book.score(case.case_id)
-    manifest = house.artefact_by(staging.model_version).manifest
-    geometry = PreparedGeometry.from_json(house.files.read_json(case.night, case.case_id, Step.PREPROCESS, "geometry"))
-    heat = house.files.read_arrays(case.night, case.case_id, Step.EXPLAIN, "heat")["heat"]
-    source = house.files.folder(case.night, case.case_id, Step.RETRIEVE)
+    staging, score = _staging(site, case), site.book.score(case.case_id)
+    manifest = site.artefact_by(staging.model_version).manifest
+    geometry = PreparedGeometry.from_json(site.files.read_json(case.night, case.case_id, Step.PREPROCESS, "geometry"))
+    heat = site.files.read_arrays(case.night, case.case_id, Step.EXPLAIN, "heat")["heat"]
+    source = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     key = ROLES.index("key")
     hu = read_series(source, [geometry.sop_instance_uids[key]]).hu()[0]
     overlay = overlay_rgb(hu, heat[key], staging, manifest)
-    facts = house.clinical.facts(case.patient_id, case.study_uid, _on(case))
+    facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
     objects = write_case(
-        house.files.folder(case.night, case.case_id, Step.REPORT),
+        site.files.folder(case.night, case.case_id, Step.REPORT),
         case=case,
         source_files=[source / f"{uid}.dcm" for uid in geometry.sop_instance_uids],
         staging=staging,
@@ -237,74 +237,74 @@ def report_one(house: House, case: Case) -> Detail:
         heat=heat,
         overlay=overlay,
         manifest=manifest,
-        config=house.rules.report,
-        previous=house.book.objects(case.case_id),
+        config=site.settings.report,
+        previous=site.book.objects(case.case_id),
     )
-    house.book.save_objects(case.case_id, objects)
+    site.book.save_objects(case.case_id, objects)
     return {"objects": len(objects)}
 
 
-def _refused(house: House, shard: Sequence[str]) -> list[Case]:
-    if not house.rules.report.refusal_sr:
+def _refused(site: Site, shard: Sequence[str]) -> list[Case]:
+    if not site.settings.report.refusal_sr:
         return []
-    return [case for case in house.book.select(shard) if case.state is CaseState.REFUSED]
+    return [case for case in site.book.select(shard) if case.state is CaseState.REFUSED]
 
 
-def _refusal_report(house: House, case: Case) -> None:
+def _refusal_report(site: Site, case: Case) -> None:
     from gtr_batch.report import write_refusal
 
-    sources = sorted(house.files.folder(case.night, case.case_id, Step.RETRIEVE).glob("*.dcm"))
+    sources = sorted(site.files.folder(case.night, case.case_id, Step.RETRIEVE).glob("*.dcm"))
     if case.refusal is None or not sources:
         return
     objects = write_refusal(
-        house.files.folder(case.night, case.case_id, Step.REPORT),
+        site.files.folder(case.night, case.case_id, Step.REPORT),
         case=case,
         refusal=case.refusal,
         source_file=sources[0],
-        manifest=house.artefact_of(case.night).manifest,
-        config=house.rules.report,
-        model_version=house.model_of(case.night),
+        manifest=site.artefact_of(case.night).manifest,
+        config=site.settings.report,
+        model_version=site.model_of(case.night),
     )
-    house.book.save_objects(case.case_id, objects)
+    site.book.save_objects(case.case_id, objects)
 
 
-def deliver(house: House, night: date, shard: Sequence[str]) -> list[str]:
+def deliver(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Store what the PACS has not got yet, then have it committed or read it back.
 
     What the audit holds back stays `reported`; the night's summary says so, and a later run of the night sends it.
     """
-    work = Shard(house, Step.DELIVER, shard)
-    work.cases = _not_held_back(house, work.cases)
-    for case in _refused(house, shard):
-        if house.book.objects(case.case_id):
-            work.beside(case, partial(deliver_one, house, case))
-    return work.each(CaseState.COMMITTED, lambda case: deliver_one(house, case))
+    work = Shard(site, Step.DELIVER, shard)
+    work.cases = _not_held_back(site, work.cases)
+    for case in _refused(site, shard):
+        if site.book.objects(case.case_id):
+            work.beside(case, partial(deliver_one, site, case))
+    return work.each(CaseState.COMMITTED, lambda case: deliver_one(site, case))
 
 
-def _not_held_back(house: House, cases: list[Case]) -> list[Case]:
+def _not_held_back(site: Site, cases: list[Case]) -> list[Case]:
     """Those that may go; of the others it is noted why not. What the PACS has already is only committed."""
-    held, free = house.held_back(), []
+    held, free = site.held_back(), []
     for case in cases:
-        why = held.get(_staging(house, case).model_version) if held and case.reached is CaseState.REPORTED else None
+        why = held.get(_staging(site, case).model_version) if held and case.reached is CaseState.REPORTED else None
         if why is None:
             free.append(case)
         else:
             get_logger(Step.DELIVER).warning("case.held_back", case_id=case.case_id, reason=why)
-        if why is not None or why_held(house, case):
-            house.files.write_json(case.night, case.case_id, Step.DELIVER, HELD, {"why": why})
+        if why is not None or why_held(site, case):
+            site.files.write_json(case.night, case.case_id, Step.DELIVER, HELD, {"why": why})
     return free
 
 
-def why_held(house: House, case: Case) -> str | None:
+def why_held(site: Site, case: Case) -> str | None:
     """Why the latest run of `deliver` held a case's report back; None where it did not."""
     try:
-        found = house.files.read_json(case.night, case.case_id, Step.DELIVER, HELD)
+        found = site.files.read_json(case.night, case.case_id, Step.DELIVER, HELD)
     except FileNotFoundError:
         return None
     return str(found["why"]) if found["why"] else None
 
 
-def deliver_one(house: House, case: Case) -> Detail:
+def deliver_one(site: Site, case: Case) -> Detail:
     """Deliver the newest objects of a case.
 
     Raises
@@ -314,14 +314,14 @@ def deliver_one(house: House, case: Case) -> Detail:
     """
     from gtr_batch.deliver import deliver_case
 
-    book, pacs = house.book, house.config.pacs
+    book, pacs = site.book, site.config.pacs
     if case.state is not CaseState.REFUSED:
-        house.folder_of(_staging(house, case).model_version)  # a model withdrawn meanwhile sends nothing
+        site.folder_of(_staging(site, case).model_version)  # a model withdrawn meanwhile sends nothing
     outcome = deliver_case(
-        house.archive,
+        site.archive,
         case,
         book.objects(case.case_id),
-        house.files.folder(case.night, case.case_id, Step.REPORT),
+        site.files.folder(case.night, case.case_id, Step.REPORT),
         already_stored=book.stored(case.case_id),
         commitment=pacs.commitment,
         timeout_s=pacs.commitment_timeout_s,
@@ -337,8 +337,8 @@ def contract_json(contract: Any) -> Any:
     return json.loads(json.dumps(attrs.asdict(contract)))
 
 
-def _staging(house: House, case: Case) -> CaseStaging:
-    staging = house.book.staging(case.case_id)
+def _staging(site: Site, case: Case) -> CaseStaging:
+    staging = site.book.staging(case.case_id)
     assert staging is not None  # a case is only scored, reported and sent after it was staged
     return staging
 

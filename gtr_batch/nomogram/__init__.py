@@ -1,4 +1,4 @@
-"""Room `nomogram`: rad-score and EHR covariates in; points and P(T1..T4) out."""
+"""Step `nomogram`: rad-score and EHR covariates in; points and P(T1..T4) out."""
 
 from gtr_batch.nomogram.inputs import NomogramInputs, parse_inputs
 from gtr_batch.nomogram.rad_score import rad_score

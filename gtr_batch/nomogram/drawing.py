@@ -111,10 +111,10 @@ def _axis(axes: Any, row: int, title: str, ticks: list[tuple[str, float]], minor
     last = {-1: -100.0, 1: -100.0}
     for text, x in sorted(ticks, key=lambda t: t[1]):
         axes.plot([x, x], [row, row - 0.12], color="black", lw=1)
-        room = 1.1 * len(text) + 0.8
+        width = 1.1 * len(text) + 0.8
         # Two marks that would lie over one another are written one above, one below.
-        side = 1 if x - last[1] >= room else -1
-        if x - last[side] < room:
+        side = 1 if x - last[1] >= width else -1
+        if x - last[side] < width:
             continue
         last[side] = x
         axes.text(

@@ -145,7 +145,7 @@ class StudyQuery:
             try:
                 series = find_series(self._line(), text(ds, "StudyInstanceUID"))
             except CaseRejected:
-                return True  # an unlawful UID is refused where the study becomes a case, with its reason
+                return True  # an invalid UID is refused where the study becomes a case, with its reason
             listed = tuple(sorted({record.modality for record in series if record.modality}))
             ds.ModalitiesInStudy = list(listed)
         return self._modality in listed
@@ -157,7 +157,7 @@ def find_series(line: OpenAssociation, study_uid: str, answer_cap: int = 0) -> l
     Raises
     ------
     CaseRejected
-        Code ``unlawful_uid``: an empty UID in a query would mean "all studies".
+        Code ``invalid_uid``: an empty UID in a query would mean "all studies".
     """
     query = _identifier(
         "SERIES", StudyInstanceUID=Uid(study_uid), SeriesInstanceUID="", Modality="", SeriesNumber="",
@@ -190,7 +190,7 @@ def find_instances(line: OpenAssociation, study_uid: str, series_uid: str, answe
     Raises
     ------
     CaseRejected
-        Code ``unlawful_uid``.
+        Code ``invalid_uid``.
     """
     query = _identifier(
         "IMAGE", StudyInstanceUID=Uid(study_uid), SeriesInstanceUID=Uid(series_uid), SOPInstanceUID="",

@@ -141,7 +141,7 @@ REFUSALS: Mapping[RefusalCode, Code] = MappingProxyType(
         RefusalCode.ALREADY_STAGED: own("already_staged", "Already staged with this model"),
         RefusalCode.SERIES_INCOMPLETE: own("incomplete", "Series incomplete"),
         RefusalCode.SERIES_TOO_LARGE: own("too_large", "Series larger than the settings allow"),
-        RefusalCode.UNLAWFUL_UID: own("unlawful_uid", "Unlawful DICOM UID"),
+        RefusalCode.INVALID_UID: own("invalid_uid", "Invalid DICOM UID"),
         RefusalCode.WRONG_MODALITY: own("wrong_modality", "Wrong modality"),
         RefusalCode.NOT_PRIMARY_AXIAL: own("not_axial", "Not an original primary axial image"),
         RefusalCode.WRONG_PHASE: own("wrong_phase", "Not in the portal venous phase"),
@@ -174,7 +174,7 @@ _NOT_QUALITY = frozenset(
         RefusalCode.AMBIGUOUS_PATIENT,
         RefusalCode.ALREADY_STAGED,
         RefusalCode.SERIES_TOO_LARGE,
-        RefusalCode.UNLAWFUL_UID,
+        RefusalCode.INVALID_UID,
         RefusalCode.NON_FINITE_OUTPUT,
     }
 )

@@ -66,7 +66,7 @@ class Context:
             "manufacturer_model_name": author.name,
             "device_serial_number": author.serial_number,
             "software_versions": list(author.software_versions),
-            "specific_character_set": None,  # see `settle`: highdicom knows only some of those that are lawful
+            "specific_character_set": None,  # see `settle`: highdicom knows only some of those that are valid
             **optional,
         }
 

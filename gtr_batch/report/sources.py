@@ -40,7 +40,7 @@ def read_source(path: Path) -> Dataset:
     Raises
     ------
     CaseRejected
-        ``unlawful_uid``, or ``wrong_modality`` for a SOP class that is no standard image.
+        ``invalid_uid``, or ``wrong_modality`` for a SOP class that is no standard image.
     InvalidDicomError
         Not a DICOM file.
     """

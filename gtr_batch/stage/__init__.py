@@ -1,4 +1,4 @@
-"""Room `stage`: prepared slices and a model artefact in; slice classes, vote, probabilities and features out."""
+"""Step `stage`: prepared slices and a model artefact in; slice classes, vote, probabilities and features out."""
 
 from gtr_batch.stage.artefact import Artefact, load_artefact, read_manifest, read_version, verify, write_artefact
 from gtr_batch.stage.predict import StagedCase, choose_device, slice_scores, stage_shard

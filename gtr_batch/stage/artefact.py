@@ -86,9 +86,9 @@ def write_artefact(folder: Path, network: GTRNet, manifest: ModelManifest, dtype
         )
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        fresh = room / "new"
+        fresh = beside / "new"
         fresh.mkdir()
         save_file(tensors, fresh / WEIGHTS)
         value = attrs.evolve(manifest, weights_sha256=_sha256(fresh / WEIGHTS)).to_json()
@@ -102,10 +102,10 @@ def write_artefact(folder: Path, network: GTRNet, manifest: ModelManifest, dtype
             with path.open("rb") as f:
                 os.fsync(f.fileno())
         if folder.exists():
-            folder.rename(room / "old")
+            folder.rename(beside / "old")
         fresh.rename(folder)
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)
     return _version(json.loads(text))
 
 

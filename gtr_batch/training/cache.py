@@ -27,7 +27,7 @@ from gtr_batch.domain.case import Step
 from gtr_batch.domain.cohort import Member, digest_of
 from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.errors import CaseRejected, PermanentError, RetrieveIncomplete, StorageFull
-from gtr_batch.training.house import TrainingHouse
+from gtr_batch.training.site import TrainingSite
 
 
 class Origin(StrEnum):
@@ -118,7 +118,7 @@ def contract_digest(contract: PreprocessingContract) -> str:
     return digest_of(attrs.asdict(contract))
 
 
-def fetch(house: TrainingHouse, member: Member, cache: SliceCache, *, stack: bool = False) -> tuple[Cached, Origin]:
+def fetch(site: TrainingSite, member: Member, cache: SliceCache, *, stack: bool = False) -> tuple[Cached, Origin]:
     """A member's slices, from the nearest place that has them; kept in the cache.
 
     Parameters
@@ -136,17 +136,17 @@ def fetch(house: TrainingHouse, member: Member, cache: SliceCache, *, stack: boo
     kept = cache.read(member)
     if kept is not None:
         return kept, Origin.CACHE
-    found = _from_night(house, member, cache)
+    found = _from_night(site, member, cache)
     if found is not None:
         cache.write(member, found)
         return found, Origin.NIGHT
-    made = _from_pacs(house, member, cache.contract, stack)
+    made = _from_pacs(site, member, cache.contract, stack)
     cache.write(member, made)
     return made, Origin.PACS
 
 
 def gather(
-    house: TrainingHouse,
+    site: TrainingSite,
     members: Sequence[Member],
     *,
     stacks: int = 0,
@@ -175,20 +175,20 @@ def gather(
     PermanentError
         More than `training.unreadable_share` could not be read.
     """
-    cache = SliceCache(house.config.training.folder / "cache", contract or house.champion.contract)
+    cache = SliceCache(site.config.training.folder / "cache", contract or site.champion.contract)
     found: dict[str, Cached] = {}
     unreadable: dict[str, str] = {}
     origins = {str(o): 0 for o in Origin}
     for number, member in enumerate(members, 1):
         try:
-            one, origin = fetch(house, member, cache, stack=stacks > 0)
+            one, origin = fetch(site, member, cache, stack=stacks > 0)
             found[member.case_id] = one
             stacks -= one.stack is not None
             origins[origin] += 1
         except (CaseRejected, RetrieveIncomplete) as err:
             unreadable[member.case_id] = str(err)
-        house.tell(what, number, len(members))
-    limit = house.config.training.unreadable_share
+        site.progress(what, number, len(members))
+    limit = site.config.training.unreadable_share
     if len(unreadable) > limit * len(members):
         first = next(iter(unreadable.values()))
         raise PermanentError(
@@ -198,48 +198,48 @@ def gather(
     return found, unreadable, origins
 
 
-def _from_night(house: TrainingHouse, member: Member, cache: SliceCache) -> Cached | None:
+def _from_night(site: TrainingSite, member: Member, cache: SliceCache) -> Cached | None:
     """What the night prepared, if it did so by the same contract, of the same slices."""
     try:
-        at = (house.cases.get(member.case_id).night, member.case_id, Step.PREPROCESS)
-        if digest_of(house.files.read_json(*at, "contract")) != cache.digest:
+        at = (site.cases.get(member.case_id).night, member.case_id, Step.PREPROCESS)
+        if digest_of(site.files.read_json(*at, "contract")) != cache.digest:
             return None
-        if tuple(house.files.read_json(*at, "geometry")["sop_instance_uids"]) != tuple(member.slices):
+        if tuple(site.files.read_json(*at, "geometry")["sop_instance_uids"]) != tuple(member.slices):
             return None
-        arrays = house.files.read_arrays(*at, "prepared")
+        arrays = site.files.read_arrays(*at, "prepared")
     except (FileNotFoundError, KeyError, ValueError, zipfile.BadZipFile, OSError):
         return None
     lesion = arrays.get("lesion")
     return Cached(arrays["slices"].astype(np.float16), None if lesion is None else lesion.astype(bool))
 
 
-def _from_pacs(house: TrainingHouse, member: Member, contract: PreprocessingContract, stack: bool) -> Cached:
+def _from_pacs(site: TrainingSite, member: Member, contract: PreprocessingContract, stack: bool) -> Cached:
     from gtr_batch.preprocess import prepare_all_for_locator, prepare_volume, read_series
     from gtr_batch.preprocess.outline import lesion_on_grid
 
-    with _scratch(house.config.training.folder) as folder:
-        expected = [i.sop_instance_uid for i in house.archive.find_instances(member.study_uid, member.series_uid)]
+    with _scratch(site.config.training.folder) as folder:
+        expected = [i.sop_instance_uid for i in site.archive.find_instances(member.study_uid, member.series_uid)]
         if member.slices[1] not in expected:
             raise CaseRejected("series_incomplete", "the PACS no longer lists the key slice", {"listed": len(expected)})
-        house.archive.retrieve(member.study_uid, member.series_uid, expected, folder)
+        site.archive.retrieve(member.study_uid, member.series_uid, expected, folder)
         volume = read_series(folder, expected)
         key = volume.index(member.slices[1])
         slices, geometry = prepare_volume(volume, key, contract, member.key_slice_source)
-        lesion = lesion_on_grid(_segmentations(house, member, folder), geometry)
+        lesion = lesion_on_grid(_segmentations(site, member, folder), geometry)
         whole = prepare_all_for_locator(volume, contract).astype(np.float16) if stack else None
     return Cached(slices.astype(np.float16), lesion, whole, key if stack else -1)
 
 
-def _segmentations(house: TrainingHouse, member: Member, folder: Path) -> list[Path]:
+def _segmentations(site: TrainingSite, member: Member, folder: Path) -> list[Path]:
     """The study's segmentations, fetched; a help, so those that do not arrive are gone without."""
     found: list[Path] = []
-    for series in house.archive.find_series(member.study_uid):
+    for series in site.archive.find_series(member.study_uid):
         if series.modality == "SEG":
-            uids = [i.sop_instance_uid for i in house.archive.find_instances(member.study_uid, series.series_uid)]
+            uids = [i.sop_instance_uid for i in site.archive.find_instances(member.study_uid, series.series_uid)]
             place = folder / "SEG"
             place.mkdir(exist_ok=True, mode=0o700)
             try:
-                found += house.archive.retrieve(member.study_uid, series.series_uid, uids, place)
+                found += site.archive.retrieve(member.study_uid, series.series_uid, uids, place)
             except RetrieveIncomplete:
                 continue
     return found

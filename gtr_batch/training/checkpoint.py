@@ -1,6 +1,6 @@
-"""Where a training can be taken up again: after each epoch, in one of two slots whose room is reserved beforehand.
+"""Where a training can be taken up again: after each epoch, in one of two slots whose space is reserved beforehand.
 
-The room of both slots is taken before the first epoch, so that a disk that fills up later cannot cost one; the slots
+The space of both slots is taken before the first epoch, so that a disk that fills up later cannot cost one; the slots
 take turns, so that a kill in the middle of writing leaves the other. Each begins with its own digest. Nothing is ever
 unpickled but tensors and plain values.
 """
@@ -39,7 +39,7 @@ class Checkpoint:
         self._next = 0
 
     def reserve(self, payload_bytes: int) -> None:
-        """Take the room of both slots.
+        """Take the space of both slots.
 
         Raises
         ------

@@ -27,8 +27,8 @@ from gtr_batch.training.fit.nomogram import NomogramFit, fit_proportional_odds, 
 from gtr_batch.training.fit.rad_score import fit_rad_score
 from gtr_batch.training.fit.reference import reference_of
 from gtr_batch.training.fit.temperature import fit_temperature
-from gtr_batch.training.house import RECIPE, TrainingHouse
 from gtr_batch.training.loop import PreparedSlices, penultimate, predict, voted
+from gtr_batch.training.site import RECIPE, TrainingSite
 from gtr_batch.training.steps import members_of, write_json
 
 KEY = 1  # of below, key, above
@@ -36,7 +36,7 @@ LEAST_FOR_LOCATOR = 8  # series
 BATCH = 16
 
 
-def finish(house: TrainingHouse, digest: str) -> str:
+def finish(site: TrainingSite, digest: str) -> str:
     """Fit temperature, rad-score, nomogram, locator, conformal sets and reference; write artefact and report.
 
     Returns
@@ -54,25 +54,25 @@ def finish(house: TrainingHouse, digest: str) -> str:
     from gtr_batch.stage import write_artefact
     from gtr_batch.training.report import write_report
 
-    folder = house.run_folder(digest)
-    manifest = house.cohorts.cohort(digest)
-    network = _trained(house, folder)
-    part = {split: _Part.of(house, manifest, split, network) for split in (Split.TRAIN, Split.VALIDATION)}
+    folder = site.run_folder(digest)
+    manifest = site.cohorts.cohort(digest)
+    network = _trained(site, folder)
+    part = {split: _Part.of(site, manifest, split, network) for split in (Split.TRAIN, Split.VALIDATION)}
     training, validation = part[Split.TRAIN], part[Split.VALIDATION]
     temperature = fit_temperature(validation.logits.reshape(-1, 4), np.repeat(validation.stages, 3))
     groups = np.array([m.subject for m in training.members])
-    rad_model = fit_rad_score(training.features, training.stages, groups, house.config.training.seed)
-    nomogram, fitted, nomogram_note = _nomogram(house, digest, rad_model, training, validation)
-    locator, located = _locator(network, house, training, validation)
+    rad_model = fit_rad_score(training.features, training.stages, groups, site.config.training.seed)
+    nomogram, fitted, nomogram_note = _nomogram(site, digest, rad_model, training, validation)
+    locator, located = _locator(network, site, training, validation)
     probabilities = validation.probabilities(temperature)
-    facts = [house.cases.facts(m.case_id) or {} for m in validation.members]
+    facts = [site.cases.facts(m.case_id) or {} for m in validation.members]
     metrics = _metrics(validation, temperature)
     body: dict[str, Any] = {
         "cohort": {"digest": digest, "flow": dict(manifest.flow), "holdout": dict(manifest.holdout_counts)},
         "stages": {str(s): _by_stage(p) for s, p in part.items()},
         "slices": json.loads((folder / "slices.json").read_text()),
         "epochs": json.loads((folder / "epochs.json").read_text()),
-        "settings": attrs.asdict(house.config.training, filter=lambda a, _: a.name in RECIPE),
+        "settings": attrs.asdict(site.config.training, filter=lambda a, _: a.name in RECIPE),
         "validation": metrics,
         "temperature": temperature,
         "rad_score": {"selected": len(rad_model.selected), "of": network.feature_count, "largest": _largest(rad_model)},
@@ -88,7 +88,7 @@ def finish(house: TrainingHouse, digest: str) -> str:
         backbone=network.backbone,
         feature_count=network.feature_count,
         weights_sha256="",
-        contract=house.champion.contract,
+        contract=site.champion.contract,
         temperature=temperature,
         rad_score=rad_model,
         nomogram=nomogram,
@@ -101,8 +101,8 @@ def finish(house: TrainingHouse, digest: str) -> str:
             "nomogram_fit": body["nomogram"],
         },
         reference=reference_of(validation.features, probabilities, validation.logits.argmax(axis=2), facts),
-        intended_use=house.champion.intended_use,
-        demo=house.champion.demo,
+        intended_use=site.champion.intended_use,
+        demo=site.champion.demo,
         # The day of the cohort, not of the clock: the same cohort and recipe give the same model version.
         created=str(max(m.study_on for m in manifest.members)),
     )
@@ -124,9 +124,9 @@ class _Part:
     features: np.ndarray  # (patients, D), of key slices
 
     @classmethod
-    def of(cls, house: TrainingHouse, manifest: CohortManifest, split: Split, network: Any) -> _Part:
-        members = members_of(house, manifest, split)
-        cached, _, _ = gather(house, members, what=f"{split} again")
+    def of(cls, site: TrainingSite, manifest: CohortManifest, split: Split, network: Any) -> _Part:
+        members = members_of(site, manifest, split)
+        cached, _, _ = gather(site, members, what=f"{split} again")
         slices = np.stack([cached[m.case_id].slices for m in members])
         stages = np.array([m.label.position for m in members])
         return cls(
@@ -145,7 +145,7 @@ class _Part:
         return mean
 
 
-def _trained(house: TrainingHouse, folder: Path) -> Any:
+def _trained(site: TrainingSite, folder: Path) -> Any:
     from safetensors.torch import load_file
 
     from gtr_batch.stage.network import GTRNet
@@ -153,13 +153,13 @@ def _trained(house: TrainingHouse, folder: Path) -> Any:
     path = folder / "network.safetensors"
     if not path.exists():
         raise ConfigError(f"{folder} holds no trained network: run the training of this cohort first")
-    network = GTRNet(house.config.training.backbone)
+    network = GTRNet(site.config.training.backbone)
     network.load_state_dict(load_file(path))
     return network.eval()
 
 
 def _nomogram(
-    house: TrainingHouse, digest: str, rad_model: RadScoreModel, training: _Part, validation: _Part
+    site: TrainingSite, digest: str, rad_model: RadScoreModel, training: _Part, validation: _Part
 ) -> tuple[NomogramModel, NomogramFit | None, str]:
     """The cohort's own nomogram; where its fit is refused, the champion's stays, and the report says why."""
     features = np.concatenate([training.features, validation.features])
@@ -171,15 +171,15 @@ def _nomogram(
     try:
         fitted = fit_proportional_odds(name, scores, covariates, stages)
         note = f"Fitted on {fitted.n} patients of cohort {digest[:12]}, train and validation."
-        return model_of(name, fitted, covariates, note, house.champion.nomogram), fitted, note
+        return model_of(name, fitted, covariates, note, site.champion.nomogram), fitted, note
     except ModelArtefactError as err:
-        kept = house.champion.nomogram
+        kept = site.champion.nomogram
         note = f"The champion's nomogram ({kept.name}) was kept, since the cohort's own was refused: {err}"
         return attrs.evolve(kept, note=f"{kept.note} {note}".strip()), fitted, note
 
 
 def _locator(
-    network: Any, house: TrainingHouse, training: _Part, validation: _Part
+    network: Any, site: TrainingSite, training: _Part, validation: _Part
 ) -> tuple[KeySliceLocator | None, dict[str, Any]]:
     """The locator, and how often it lies within a slice of the marked one in patients it was not fitted on."""
     seen = [
@@ -196,7 +196,7 @@ def _locator(
     def fit(rows: list[tuple[Cached, np.ndarray]]) -> KeySliceLocator:
         features = np.concatenate([f for _, f in rows])
         marked = np.concatenate([np.abs(np.arange(len(f)) - one.key_index) <= 1 for one, f in rows])
-        return fit_locator(features, marked, house.config.training.seed)
+        return fit_locator(features, marked, site.config.training.seed)
 
     distances = []
     folds = min(5, len(seen))

@@ -73,7 +73,7 @@ class Epoch:
     seconds: float = 0.0
 
 
-Tell = Callable[[Epoch], None]
+EpochProgress = Callable[[Epoch], None]
 
 
 def train(
@@ -81,7 +81,7 @@ def train(
     cohort: PreparedSlices,
     validation: PreparedSlices,
     settings: Settings | Sequence[Settings],
-    tell: Tell | None = None,
+    progress: EpochProgress | None = None,
     *,
     device: str = "cpu",
     checkpoint: Checkpoint | None = None,
@@ -97,7 +97,7 @@ def train(
         No patient may be in both.
     settings : Settings, or several
         One a lesson. The paper's recipe is one lesson on whole slices.
-    tell : callable, optional
+    progress : callable, optional
         Called after each epoch.
     device : str
         On CUDA: bfloat16 where it is safe (autocast), channels last, pinned memory. Where `torch.distributed` is set
@@ -131,7 +131,7 @@ def train(
         here = kept if kept is not None and number == kept["lesson"] else None
         if here is None and number and lessons[number - 1].window != lesson.window:
             widen(network, cohort, lessons[number - 1].window, lesson, device)
-        _teach(network, cohort, validation, lesson, number, epochs, here, tell, device, checkpoint)
+        _teach(network, cohort, validation, lesson, number, epochs, here, progress, device, checkpoint)
     return epochs
 
 
@@ -143,7 +143,7 @@ def _teach(  # noqa: PLR0917 - the inner half of `train`
     lesson: int,
     epochs: list[Epoch],
     kept: dict[str, Any] | None,
-    tell: Tell | None,
+    progress: EpochProgress | None,
     device: str,
     checkpoint: Checkpoint | None,
 ) -> None:
@@ -204,8 +204,8 @@ def _teach(  # noqa: PLR0917 - the inner half of `train`
                     "epochs": [asdict(e) for e in epochs],
                 }
             )
-        if tell is not None and distributed.first():
-            tell(epochs[-1])
+        if progress is not None and distributed.first():
+            progress(epochs[-1])
     if best_weights is not None:
         network.load_state_dict(best_weights)
 

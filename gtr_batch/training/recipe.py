@@ -7,7 +7,7 @@ from typing import Any
 
 from gtr_batch.config import TrainingConfig
 from gtr_batch.errors import ConfigError
-from gtr_batch.ports import ModelShelf
+from gtr_batch.ports import ModelStore
 from gtr_batch.training.loop import Settings
 
 
@@ -40,7 +40,7 @@ def lessons_of(settings: TrainingConfig, outlined: bool) -> list[Settings]:
     ]
 
 
-def start_network(settings: TrainingConfig, shelf: ModelShelf) -> Any:
+def start_network(settings: TrainingConfig, model_store: ModelStore) -> Any:
     """The network that training begins with: random, ImageNet's weights, or the champion's.
 
     Raises
@@ -54,7 +54,7 @@ def start_network(settings: TrainingConfig, shelf: ModelShelf) -> Any:
     from gtr_batch.stage.network import GTRNet
 
     if settings.start == "champion":
-        artefact = load_artefact(shelf.champion())
+        artefact = load_artefact(model_store.champion())
         if artefact.manifest.backbone != settings.backbone:
             raise ConfigError(
                 f"training.start is 'champion', a {artefact.manifest.backbone}, and training.backbone is "

@@ -14,19 +14,19 @@ from gtr_batch.domain.cohort import CohortManifest, Member, Split, digest_of
 from gtr_batch.errors import ConfigError, LeakFound
 from gtr_batch.training.cache import Cached, gather
 from gtr_batch.training.cohort import CohortSettings, build_cohort, require_enough
-from gtr_batch.training.house import RECIPE, TrainingHouse
 from gtr_batch.training.leaks import check_manifest
+from gtr_batch.training.site import RECIPE, TrainingSite
 
-TellEpoch = Callable[[Any], None]
+EpochProgress = Callable[[Any], None]
 
 
-def cohort_settings(house: TrainingHouse) -> CohortSettings:
+def cohort_settings(site: TrainingSite) -> CohortSettings:
     """What of the settings decides who is in a cohort."""
-    training = house.config.training
+    training = site.config.training
     return CohortSettings(**{name: getattr(training, name) for name in CohortSettings.__annotations__})
 
 
-def freeze_cohort(house: TrainingHouse) -> str:
+def freeze_cohort(site: TrainingSite) -> str:
     """Build the cohort, seal its holdout and keep both; returns its digest.
 
     Raises
@@ -34,21 +34,21 @@ def freeze_cohort(house: TrainingHouse) -> str:
     CannotTell
         Too few patients of a stage. The cohort is kept all the same, so that people can see who is missing.
     """
-    settings = cohort_settings(house)
+    settings = cohort_settings(site)
     manifest, holdout = build_cohort(
-        house.source.candidates(),
+        site.source.candidates(),
         settings,
-        sealed=house.cohorts.sealed_subjects(),
+        sealed=site.cohorts.sealed_subjects(),
         # Who was trained on by this very cohort, in an earlier try, is no reason to draw another holdout.
-        trained=house.cohorts.trained_subjects(),
+        trained=site.cohorts.trained_subjects(),
     )
-    house.cohorts.freeze(manifest, holdout)
-    write_json(house.run_folder(manifest.digest) / "cohort.json", manifest.to_json())
+    site.cohorts.freeze(manifest, holdout)
+    write_json(site.run_folder(manifest.digest) / "cohort.json", manifest.to_json())
     require_enough(manifest, settings)
     return manifest.digest
 
 
-def leak_gate(house: TrainingHouse, digest: str) -> dict[str, Any]:
+def leak_gate(site: TrainingSite, digest: str) -> dict[str, Any]:
     """Refuse a cohort that leaks; returns the counts.
 
     Raises
@@ -56,24 +56,24 @@ def leak_gate(house: TrainingHouse, digest: str) -> dict[str, Any]:
     LeakFound
         With what was found.
     """
-    report = check_manifest(house.cohorts.cohort(digest))
-    write_json(house.run_folder(digest) / "leaks.json", report.to_json())
+    report = check_manifest(site.cohorts.cohort(digest))
+    write_json(site.run_folder(digest) / "leaks.json", report.to_json())
     if report.leaks:
         raise LeakFound(f"cohort {digest[:12]}: {'; '.join(report.sentences())}; nothing was trained")
     return {"rows": report.rows, "patients": report.patients}
 
 
-def cache_slices(house: TrainingHouse, digest: str) -> dict[str, Any]:
+def cache_slices(site: TrainingSite, digest: str) -> dict[str, Any]:
     """Prepare every train and validation member's slices; returns how many came from where."""
-    manifest = house.cohorts.cohort(digest)
+    manifest = site.cohorts.cohort(digest)
     members = [*manifest.of(Split.VALIDATION), *manifest.of(Split.TRAIN)]
-    _, unreadable, origins = gather(house, members, stacks=house.config.training.locator_series)
-    folder = house.run_folder(digest)
+    _, unreadable, origins = gather(site, members, stacks=site.config.training.locator_series)
+    folder = site.run_folder(digest)
     write_json(folder / "slices.json", {"origins": origins, "unreadable": unreadable, "members": len(members)})
     return {"members": len(members), "unreadable": len(unreadable), **origins}
 
 
-def train_network(house: TrainingHouse, digest: str, tell: TellEpoch | None = None) -> dict[str, Any]:
+def train_network(site: TrainingSite, digest: str, progress: EpochProgress | None = None) -> dict[str, Any]:
     """Train on every GPU there is, or take up a training that was killed; returns epochs and the best loss."""
     import torch
 
@@ -82,23 +82,23 @@ def train_network(house: TrainingHouse, digest: str, tell: TellEpoch | None = No
     from gtr_batch.training.recipe import lessons_of, start_network
     from gtr_batch.training.tracking import tracked
 
-    folder = house.run_folder(digest)
-    settings = house.config.training
-    training, validation = prepared(house, digest)
-    identity = digest_of([digest, _recipe(house)])
-    devices = worker.devices_of(choose_device(house.config.stage.device, house.config.stage.threads))
+    folder = site.run_folder(digest)
+    settings = site.config.training
+    training, validation = prepared(site, digest)
+    identity = digest_of([digest, _recipe(site)])
+    devices = worker.devices_of(choose_device(site.config.stage.device, site.config.stage.threads))
     torch.manual_seed(settings.seed)
-    network = start_network(settings, house.shelf)
+    network = start_network(settings, site.model_store)
     lessons = lessons_of(settings, training.centres is not None)
     worker.prepare(folder, network, {"train": training, "validation": validation})
     total = sum(lesson.epochs for lesson in lessons)
-    with tracked(settings.tracking_uri, f"{digest[:12]}", {**_recipe(house), "lessons": len(lessons)}) as note:
+    with tracked(settings.tracking_uri, f"{digest[:12]}", {**_recipe(site), "lessons": len(lessons)}) as note:
 
         def each(epoch: Any) -> None:
-            house.tell("epochs", sum(e.epochs for e in lessons[: epoch.lesson]) + epoch.number, total)
+            site.progress("epochs", sum(e.epochs for e in lessons[: epoch.lesson]) + epoch.number, total)
             note(epoch)
-            if tell is not None:
-                tell(epoch)
+            if progress is not None:
+                progress(epoch)
 
         job = worker.Job(str(folder), settings.backbone, lessons, identity, devices, network.dropout.p)
         epochs = worker.run(job, each)
@@ -106,23 +106,23 @@ def train_network(house: TrainingHouse, digest: str, tell: TellEpoch | None = No
     return {"epochs": len(epochs), "best_validation_loss": best, "devices": devices}
 
 
-def fit_artefact(house: TrainingHouse, digest: str) -> str:
+def fit_artefact(site: TrainingSite, digest: str) -> str:
     """Fit what follows the network, write the artefact and the training report; returns the model version."""
     from gtr_batch.training.finish import finish
 
-    return finish(house, digest)
+    return finish(site, digest)
 
 
-def register_candidate(house: TrainingHouse, digest: str, version: str, by: str, why: str) -> str:
+def register_candidate(site: TrainingSite, digest: str, version: str, by: str, why: str) -> str:
     """Put the artefact into the store of models and register it as ``candidate``; returns its version."""
     import shutil
 
     from gtr_batch.stage import read_manifest, verify
 
-    source = house.run_folder(digest) / "artefact"
+    source = site.run_folder(digest) / "artefact"
     if verify(source) != version:
         raise ConfigError(f"{source} is not model {version[:12]}: it was changed after it was made; train again")
-    folder = house.config.training.models / version
+    folder = site.config.training.models / version
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = folder.with_name(f".{version}.new")
@@ -130,29 +130,29 @@ def register_candidate(house: TrainingHouse, digest: str, version: str, by: str,
         shutil.copytree(source, fresh)
         fresh.rename(folder)
     manifest, _ = read_manifest(folder)
-    report = json.loads((house.run_folder(digest) / "report.json").read_text())
-    house.registry.register(version, manifest.to_json(), folder, by=by, why=why, cohort_digest=digest, training=report)
+    report = json.loads((site.run_folder(digest) / "report.json").read_text())
+    site.registry.register(version, manifest.to_json(), folder, by=by, why=why, cohort_digest=digest, training=report)
     return version
 
 
-def prepared(house: TrainingHouse, digest: str) -> tuple[Any, Any]:
+def prepared(site: TrainingSite, digest: str) -> tuple[Any, Any]:
     """Train and validation slices from the cache, memory-mapped: (PreparedSlices, PreparedSlices)."""
-    manifest = house.cohorts.cohort(digest)
-    return tuple(_mapped(house, digest, manifest, split) for split in (Split.TRAIN, Split.VALIDATION))  # type: ignore[return-value]
+    manifest = site.cohorts.cohort(digest)
+    return tuple(_mapped(site, digest, manifest, split) for split in (Split.TRAIN, Split.VALIDATION))  # type: ignore[return-value]
 
 
-def members_of(house: TrainingHouse, manifest: CohortManifest, split: Split) -> list[Member]:
+def members_of(site: TrainingSite, manifest: CohortManifest, split: Split) -> list[Member]:
     """The members of a split whose slices could be read, in the order of the arrays."""
-    unreadable = json.loads((house.run_folder(manifest.digest) / "slices.json").read_text())["unreadable"]
+    unreadable = json.loads((site.run_folder(manifest.digest) / "slices.json").read_text())["unreadable"]
     return [m for m in manifest.of(split) if m.case_id not in unreadable]
 
 
-def _mapped(house: TrainingHouse, digest: str, manifest: CohortManifest, split: Split) -> Any:
+def _mapped(site: TrainingSite, digest: str, manifest: CohortManifest, split: Split) -> Any:
     from gtr_batch.training.loop import PreparedSlices
 
-    members = members_of(house, manifest, split)
-    cached, _, _ = gather(house, members, what=str(split))
-    path = house.run_folder(digest) / f"{split}.npy"
+    members = members_of(site, manifest, split)
+    cached, _, _ = gather(site, members, what=str(split))
+    path = site.run_folder(digest) / f"{split}.npy"
     fresh = path.with_suffix(".tmp.npy")
     np.save(fresh, np.stack([cached[m.case_id].slices for m in members]))
     fresh.replace(path)
@@ -180,8 +180,8 @@ def write_json(path: Path, value: Any) -> None:
     fresh.replace(path)
 
 
-def _recipe(house: TrainingHouse) -> dict[str, Any]:
-    return attrs.asdict(house.config.training, filter=lambda a, _: a.name in RECIPE, value_serializer=_text)
+def _recipe(site: TrainingSite) -> dict[str, Any]:
+    return attrs.asdict(site.config.training, filter=lambda a, _: a.name in RECIPE, value_serializer=_text)
 
 
 def _text(_: Any, __: Any, value: Any) -> Any:

@@ -102,7 +102,7 @@ def _built_pages(run: SuiteRun) -> dict[str, str]:
 
 
 def _offline(html: str, style: str) -> str:
-    """The page without anything that would be fetched, run or followed out of the house."""
+    """The page without anything that would be fetched, run or followed out of the site."""
     html = _SCRIPT.sub("", _REMOTE.sub("", html))
     html = _REMOTE_HREF.sub('href="../index.html"', _REMOTE_CSS.sub("none", html))
     html = re.sub(r'href="(\.\./)+index\.html"', 'href="../index.html"', html)

@@ -52,8 +52,8 @@ def rules(limits: ValidateConfig) -> tuple[Rule, ...]:
     c = RefusalCode
     yes = (True,)
     return (
-        Rule("uids", "instances", "uids_lawful", c.UNLAWFUL_UID,
-             "{failing} of {of} instances have an empty or unlawful Study, Series or SOP Instance UID.", among=yes),
+        Rule("uids", "instances", "uids_valid", c.INVALID_UID,
+             "{failing} of {of} instances have an empty or invalid Study, Series or SOP Instance UID.", among=yes),
         Rule("modality", "instances", "modality", c.WRONG_MODALITY,
              "{failing} of {of} instances are not CT (modality {values}).", among=("CT",)),
         Rule("sop_class", "instances", "sop_class", c.NOT_PRIMARY_AXIAL,
@@ -82,8 +82,8 @@ def rules(limits: ValidateConfig) -> tuple[Rule, ...]:
              says=("expected", "files")),
         Rule("unexpected", "cases", "unexpected", c.INCONSISTENT_HEADERS,
              "{unexpected} instances on disk were not promised by the PACS.", high=0),
-        Rule("frame_uid", "instances", "frame_lawful", c.UNLAWFUL_UID,
-             "{failing} of {of} instances have an empty or unlawful Frame of Reference UID.", among=yes),
+        Rule("frame_uid", "instances", "frame_valid", c.INVALID_UID,
+             "{failing} of {of} instances have an empty or invalid Frame of Reference UID.", among=yes),
         Rule("duplicate_uids", "cases", "duplicate_uids", c.DUPLICATE_SLICES,
              "{duplicate_uids} instances have the SOP Instance UID of another.", high=0, says=("slices",)),
         Rule("duplicate_positions", "cases", "duplicate_positions", c.DUPLICATE_SLICES,
@@ -183,7 +183,7 @@ def run_suites(frames: Mapping[str, pd.DataFrame], all_rules: Sequence[Rule], ru
     PermanentError
         An expectation could not be evaluated: a rule names a column that is not there, or the like.
     """
-    os.environ["GX_ANALYTICS_ENABLED"] = "False"  # before the import: no usage statistics leave the house
+    os.environ["GX_ANALYTICS_ENABLED"] = "False"  # before the import: no usage statistics leave the hospital
     import great_expectations as gx
     from great_expectations.core.run_identifier import RunIdentifier
     from great_expectations.data_context.types.base import (

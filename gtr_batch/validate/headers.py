@@ -91,8 +91,8 @@ def _row(ds: pydicom.Dataset, limits: ValidateConfig) -> dict[str, Any]:
     kernel_name = safe(kernel[0] if isinstance(kernel, pydicom.multival.MultiValue) and kernel else kernel)
     manufacturer = safe(ds.get("Manufacturer"))
     return {
-        "uids_lawful": all(_lawful(ds.get(k)) for k in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")),
-        "frame_lawful": _lawful(ds.get("FrameOfReferenceUID")),
+        "uids_valid": all(_valid(ds.get(k)) for k in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")),
+        "frame_valid": _valid(ds.get("FrameOfReferenceUID")),
         "modality": safe(ds.get("Modality")),
         "sop_class": _class_name(ds),
         "image_type_problem": safe(image_type_problem(_texts(ds, "ImageType"))),
@@ -220,7 +220,7 @@ def _class_name(ds: pydicom.Dataset) -> str:
     return safe(pydicom.uid.UID(str(value)).name if value else "", 48)
 
 
-def _lawful(value: Any) -> bool:
+def _valid(value: Any) -> bool:
     try:
         Uid(str(value or ""))
     except CaseRejected:

@@ -11,7 +11,7 @@ from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, get_cu
 from airflow.sdk.exceptions import AirflowSkipException
 
 from gtr_airflow import callbacks
-from gtr_airflow.connections import inspectorate
+from gtr_airflow.connections import task_audit
 from gtr_batch.config import Config
 
 #: An event of it is one or more new alarms; its `extra` holds their numbers, monitors and levels.
@@ -49,8 +49,8 @@ def run_period(kind: str, day: date) -> dict[str, str]:
     from gtr_batch.audit.run import run_audit
     from gtr_batch.domain.audit_run import AuditKind
 
-    with inspectorate() as house:
-        found = run_audit(house, AuditKind(kind), day, _asked_by())
+    with task_audit() as site:
+        found = run_audit(site, AuditKind(kind), day, _asked_by())
     return {name: found[name] for name in ("run_id", "period", "answer")}
 
 
@@ -58,12 +58,12 @@ def announce() -> list[int]:
     """Tell of each new alarm of this run and write down what the event of `DRIFT` is about; skip where none is."""
     from gtr_batch.audit.alarms import in_words, raised_for
 
-    with inspectorate() as house:
-        new = raised_for(house.book, _asked_by())
+    with task_audit() as site:
+        new = raised_for(site.book, _asked_by())
     if not new:
         raise AirflowSkipException("no new alarm")
     for alarm in new:
-        callbacks.tell(*in_words(alarm))
+        callbacks.notify(*in_words(alarm))
     get_current_context()["outlet_events"][DRIFT].extra = {
         "alarms": [{name: alarm[name] for name in ("alarm_id", "monitor", "level")} for alarm in new]
     }

@@ -19,7 +19,7 @@ from gtr_batch.errors import GtrError
 log = structlog.get_logger("gtr_airflow")
 
 
-def tell(subject: str, text: str) -> None:
+def notify(subject: str, text: str) -> None:
     """Log a notice as an error, then send it where the connection ``gtr_alerts`` says; never raises for want of it."""
     log.error("operations.alert", subject=subject, text=text)
     if connection_or_none("gtr_alerts") is None:
@@ -30,21 +30,21 @@ def tell(subject: str, text: str) -> None:
         log.error("operations.alert_not_sent", trouble=trouble)
 
 
-class TellOperations(BaseNotifier):
+class NotifyOperations(BaseNotifier):
     """Failure callback of a task."""
 
     def notify(self, context: Any) -> None:
         ti, run = context["ti"], context["dag_run"]
         error = context.get("exception")
         why = str(error) if isinstance(error, GtrError) else type(error).__name__
-        tell(f"{ti.dag_id} failed in {ti.task_id}", f"Run {run.run_id}: {why}")
+        notify(f"{ti.dag_id} failed in {ti.task_id}", f"Run {run.run_id}: {why}")
 
 
 def run_failed(context: Any) -> None:
     """Failure callback of a run: tells of a run that Airflow itself ended (time-out); a failed task told already."""
     if context.get("reason") == "timed_out":
         run = context["dag_run"]
-        tell(f"{run.dag_id} timed out", f"Run {run.run_id} was ended; its unfinished cases wait for a re-run.")
+        notify(f"{run.dag_id} timed out", f"Run {run.run_id} was ended; its unfinished cases wait for a re-run.")
 
 
 async def deadline_missed(context: Any) -> None:
@@ -59,7 +59,7 @@ async def deadline_missed(context: Any) -> None:
     if run["run_type"] != "scheduled":
         log.info("night.deadline_of_a_rerun", run_id=run["dag_run_id"])
         return
-    await sync_to_async(tell)(
+    await sync_to_async(notify)(
         f"{run['dag_id']}: the worklist is not ready",
         f"Run {run['dag_run_id']} is {run['state']} and was due at {due}. "
         "Finished cases are in the PACS already; `gtr status` shows the others.",

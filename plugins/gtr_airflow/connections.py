@@ -100,36 +100,36 @@ def settings() -> Any:
 
 
 @contextmanager
-def hospital() -> Iterator[Any]:
-    """The house that a task works in: settings, then connections over them, then the adapters; closed at the end."""
+def task_site() -> Iterator[Any]:
+    """The site that a task works in: settings, then connections over them, then the adapters; closed at the end."""
     from gtr_batch import wiring
 
-    with wiring.open_house(settings()) as house:
-        yield house
+    with wiring.open_site(settings()) as site:
+        yield site
 
 
 @contextmanager
-def ministry() -> Iterator[Any]:
-    """The house of those who decide about models; as `hospital`."""
+def task_governance() -> Iterator[Any]:
+    """The site of those who decide about models; as `task_site`."""
     from gtr_batch import wiring
 
-    with wiring.open_governance(settings()) as house:
-        yield house
+    with wiring.open_governance(settings()) as site:
+        yield site
 
 
 @contextmanager
-def inspectorate() -> Iterator[Any]:
-    """The house that an audit works in; as `hospital`."""
+def task_audit() -> Iterator[Any]:
+    """The site that an audit works in; as `task_site`."""
     from gtr_batch import wiring
 
-    with wiring.open_audit(settings()) as house:
-        yield house
+    with wiring.open_audit(settings()) as site:
+        yield site
 
 
 @contextmanager
-def school() -> Iterator[Any]:
-    """The house that a retraining works in; as `hospital`."""
+def task_training() -> Iterator[Any]:
+    """The site that a retraining works in; as `task_site`."""
     from gtr_batch import wiring
 
-    with wiring.open_training(settings()) as house:
-        yield house
+    with wiring.open_training(settings()) as site:
+        yield site

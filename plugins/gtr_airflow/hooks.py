@@ -1,4 +1,4 @@
-"""Hooks behind our connection types; their work in the house is to make the form's Test button tell the truth."""
+"""Hooks behind our connection types; all they do is to make the form's Test button tell the truth."""
 
 from __future__ import annotations
 

@@ -20,12 +20,12 @@ NOON_TO_NOON = timedelta(hours=12)
 
 def timetable(cron: str, config: Config) -> CronTriggerTimetable:
     """Run at `cron` in the hospital's time zone, without a data interval."""
-    return CronTriggerTimetable(_lawful(cron), timezone=config.night.timezone)
+    return CronTriggerTimetable(_valid(cron), timezone=config.night.timezone)
 
 
 def night_timetable(config: Config) -> CronTriggerTimetable:
     """Run at the night's schedule; the data interval, and so the logical date, begins on the evening before."""
-    return CronTriggerTimetable(_lawful(config.night.schedule), timezone=config.night.timezone, interval=NOON_TO_NOON)
+    return CronTriggerTimetable(_valid(config.night.schedule), timezone=config.night.timezone, interval=NOON_TO_NOON)
 
 
 def until_ready(config: Config) -> timedelta:
@@ -33,7 +33,7 @@ def until_ready(config: Config) -> timedelta:
 
     In the two nights of the year in which the clocks change, the deadline is an hour off.
     """
-    run = croniter(_lawful(config.night.schedule), datetime(2001, 1, 1)).get_next(datetime)  # noqa: DTZ001
+    run = croniter(_valid(config.night.schedule), datetime(2001, 1, 1)).get_next(datetime)  # noqa: DTZ001
     logical = run - NOON_TO_NOON
     return datetime.combine(logical.date() + timedelta(days=1), config.night.ready_by) - logical
 
@@ -67,7 +67,7 @@ def day_of(context: Mapping[str, Any], config: Config) -> date:
     return context["dag_run"].run_after.astimezone(ZoneInfo(config.night.timezone)).date()
 
 
-def _lawful(cron: str) -> str:
+def _valid(cron: str) -> str:
     if not croniter.is_valid(cron):
         raise ConfigError(f"night schedule {cron!r} is not a cron expression; see docs/operations.md, Settings")
     return cron

@@ -56,7 +56,7 @@ from model_version order by registered_at desc, version;
 select at, action, from_state::text as from_state, to_state::text as to_state, by_whom, why
 from model_event where version = %(version)s order by model_event_id;
 
--- name: reigns()
+-- name: champion_events()
 -- Who became champion and who ceased to be, in order.
 select version, at, action, from_state::text as from_state, to_state::text as to_state, by_whom, why
 from model_event where to_state = 'champion' or from_state = 'champion' order by model_event_id;

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 from gtr_airflow import callbacks
 from gtr_batch import wiring
-from gtr_batch.audit import run as room
+from gtr_batch.audit import run as audit_run
 from gtr_batch.config import load
 from gtr_batch.errors import DatabaseBusy
 
@@ -37,13 +37,13 @@ class FakeBook:
 def audit_with(new_alarms: int, calls: list, faults: list):
     """An audit that raises so many alarms the first time that it is run, then meets a fault if one is left."""
 
-    def run_audit(house, kind, day: date, asked_by: str) -> dict:
+    def run_audit(site, kind, day: date, asked_by: str) -> dict:
         calls.append([str(kind), str(day), asked_by.split(",", maxsplit=1)[0]])
         run_id = f"{kind}-{day}"
-        if all(run["run_id"] != run_id for run in house.book.kept):
-            house.book.kept.append({"run_id": run_id, "asked_by": asked_by})
+        if all(run["run_id"] != run_id for run in site.book.kept):
+            site.book.kept.append({"run_id": run_id, "asked_by": asked_by})
             for number in range(1, new_alarms + 1):
-                house.book.raised.append(
+                site.book.raised.append(
                     {
                         "alarm_id": number,
                         "monitor": "headers",
@@ -70,9 +70,9 @@ def run(dag_id: str, book: FakeBook, *, new_alarms: int = 0, faults: tuple = (),
 
     calls: list = []
     told: list[str] = []
-    callbacks.tell = lambda subject, text: told.append(f"{subject}: {text}")
+    callbacks.notify = lambda subject, text: told.append(f"{subject}: {text}")
     wiring.open_audit = lambda config: contextlib.nullcontext(SimpleNamespace(book=book, config=load(environ={})))
-    room.run_audit = audit_with(new_alarms, calls, list(faults))
+    audit_run.run_audit = audit_with(new_alarms, calls, list(faults))
     made = getattr(importlib.import_module(dag_id), dag_id)()
     ended = made.test(**when)
     with create_session() as session:

@@ -1,6 +1,6 @@
-"""Run whole nights with `dag.test()`: our runner and close_night over a case book in memory, rooms that do as told.
+"""Run whole nights with `dag.test()`: our runner and close_night over a case book in memory, steps that do as told.
 
-Prints, as JSON, how each night ended: the run's state, its task instances, the calls of the rooms and the cases.
+Prints, as JSON, how each night ended: the run's state, its task instances, the calls of the steps and the cases.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gtr_batch.errors import CaseRejected, ConfigError, ExtractRefused, PacsBusy
 from gtr_batch.night.runner import Shard
 from tests.fakes import FakeCaseBook
 
-ROOMS = {
+STEPS = {
     "retrieve": (Step.RETRIEVE, CaseState.RETRIEVED),
     "validate": (Step.VALIDATE, CaseState.VALIDATED),
     "preprocess": (Step.PREPROCESS, CaseState.PREPROCESSED),
@@ -33,7 +33,7 @@ ROOMS = {
     "deliver": (Step.DELIVER, CaseState.COMMITTED),
 }
 
-# What becomes of a case, by its name: the room, and what that room meets each time.
+# What becomes of a case, by its name: the step, and what that step meets each time.
 FAULTS = {
     "rejected": ("validate", CaseRejected("wrong_phase", "arterial phase")),
     "failed": ("retrieve", PacsBusy("C-GET refused: status 0xA702 (out of resources)")),
@@ -51,14 +51,14 @@ class FakeFiles:
         return self.root
 
 
-class FakeHouse:
-    """A house whose rooms need no PACS, no model and no database."""
+class FakeSite:
+    """A site whose steps need no PACS, no model and no database."""
 
     def __init__(self, shards: list[list[str]] | Exception) -> None:
         self.config = load(environ={})
         self.book = FakeCaseBook()
         self.files = FakeFiles()
-        self.rules = self.config
+        self.settings = self.config
         self.shadows = None
         self.model_version = "3f" * 32
         self.shards = shards
@@ -82,9 +82,9 @@ class FakeHouse:
         self.book.record([Case(case_id=c, night=night, study_uid=f"1.2.{c}") for shard in self.shards for c in shard])
         return self.shards
 
-    def room(self, name: str, shard: list[str]) -> list[str]:
+    def step(self, name: str, shard: list[str]) -> list[str]:
         self.calls.append([name, shard])
-        step, to = ROOMS[name]
+        step, to = STEPS[name]
         return Shard(self, step, shard).each(to, lambda case: self.meet(name, case))
 
     def meet(self, name: str, case: Case) -> None:
@@ -93,9 +93,9 @@ class FakeHouse:
             raise fault
 
 
-def stumble(house: FakeHouse, night: date, shard: list[str]) -> None:
+def stumble(site: FakeSite, night: date, shard: list[str]) -> None:
     """A shadow that breaks in a way that nobody foresaw: no night may show it."""
-    house.calls.append(["shadow", shard])
+    site.calls.append(["shadow", shard])
     raise RuntimeError("out of its depth")
 
 
@@ -103,12 +103,12 @@ def run(shards: list[list[str]] | Exception, **when: object) -> dict:
     """Run one night and tell how it ended."""
     import nightly_staging
 
-    house = FakeHouse(shards)
-    wiring.open_house = lambda config: contextlib.nullcontext(house)
-    callbacks.tell = lambda subject, text: house.told.append(f"{subject}: {text}")
-    steps.query_pacs, steps.intake = FakeHouse.query_pacs, FakeHouse.intake
-    for name in ROOMS:
-        setattr(steps, name, lambda house, night, shard, name=name: house.room(name, shard))
+    site = FakeSite(shards)
+    wiring.open_site = lambda config: contextlib.nullcontext(site)
+    callbacks.notify = lambda subject, text: site.told.append(f"{subject}: {text}")
+    steps.query_pacs, steps.intake = FakeSite.query_pacs, FakeSite.intake
+    for name in STEPS:
+        setattr(steps, name, lambda site, night, shard, name=name: site.step(name, shard))
     steps.shadow = stumble
     dag = nightly_staging.nightly_staging()
     dag.deadline = None  # dag.test() of 3.3.2 cannot end a successful run that has one; see test_nightly_staging.py
@@ -117,21 +117,21 @@ def run(shards: list[list[str]] | Exception, **when: object) -> dict:
         "state": str(ended.state),
         "tasks": {f"{ti.task_id}[{ti.map_index}]": [str(ti.state), ti.try_number] for ti in ended.get_task_instances()},
         "labels": {f"{ti.task_id}[{ti.map_index}]": ti.rendered_map_index for ti in ended.get_task_instances()},
-        "calls": house.calls,
-        "told": house.told,
-        "cases": {case_id: str(case.state) for case_id, case in house.book._cases.items()},
-        "nights": [str(night) for night in house.book._nights],
+        "calls": site.calls,
+        "told": site.told,
+        "cases": {case_id: str(case.state) for case_id, case in site.book._cases.items()},
+        "nights": [str(night) for night in site.book._nights],
     }
 
 
 def run_daily(dag_id: str, **fakes: object) -> dict:
     """Run one of the small DAGs with this in the place of its one step; tell how it ended and who heard of it."""
     told: list[str] = []
-    callbacks.tell = lambda subject, text: told.append(f"{subject}: {text}")
+    callbacks.notify = lambda subject, text: told.append(f"{subject}: {text}")
     for name, fake in fakes.items():
         setattr(wiring if name == "refresh_ehr" else steps, name, fake)
     module = importlib.import_module(dag_id)
-    dag = next(made() for name, made in vars(module).items() if name in ("ehr_refresh", "keep_house"))
+    dag = next(made() for name, made in vars(module).items() if name in ("ehr_refresh", "clean_up"))
     ended = dag.test(run_after=datetime(2026, 3, 2, 11, tzinfo=UTC), logical_date=None)
     return {"state": str(ended.state), "told": told, "tries": [ti.try_number for ti in ended.get_task_instances()]}
 
@@ -167,12 +167,12 @@ def main() -> None:
             "intake fails": run(ConfigError("settings are wrong"), **by_hand),
             "no PACS": run(PacsUnreachable("no answer from AE 'PACS'"), **by_hand),
         }
-        wiring.open_house = lambda config: contextlib.nullcontext("house")
+        wiring.open_site = lambda config: contextlib.nullcontext("site")
         days: list[str] = []
         ended["bad extract"] = run_daily("ehr_refresh", refresh_ehr=refuse_extract)
         ended["good extract"] = run_daily("ehr_refresh", refresh_ehr=lambda config: {"biopsy": 3})
         ended["housekeeping"] = run_daily(
-            "housekeeping", housekeeping=lambda house, today: days.append(str(today)) or {}
+            "housekeeping", housekeeping=lambda site, today: days.append(str(today)) or {}
         )
         ended["housekeeping"]["days"] = days
         ended["deadline"] = deadline_of(datetime(2026, 3, 4, 12, 30, tzinfo=UTC))

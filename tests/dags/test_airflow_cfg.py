@@ -65,7 +65,7 @@ def test_every_option_of_the_template_is_one_of_this_airflow(known, section, opt
         ("sentry", "sentry_on", "False"),
     ],
 )
-def test_a_setting_that_keeps_the_house_safe_is_given(values, section, option, safe):
+def test_a_setting_that_keeps_the_hospital_safe_is_given(values, section, option, safe):
     assert values[section][option] == safe
 
 

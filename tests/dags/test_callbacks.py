@@ -67,7 +67,7 @@ def test_an_alert_goes_to_the_webhook_with_its_token(monkeypatch, webhook):
     url, received = webhook
     _alerts(monkeypatch, host=url, password="secret")
 
-    callbacks.tell("late", "the worklist is not ready")
+    callbacks.notify("late", "the worklist is not ready")
 
     assert received == [({"subject": "late", "text": "the worklist is not ready"}, "Bearer secret")]
 
@@ -75,7 +75,7 @@ def test_an_alert_goes_to_the_webhook_with_its_token(monkeypatch, webhook):
 def test_an_alert_that_cannot_be_sent_does_not_raise_and_tells_no_address(monkeypatch, free_port, capsys):
     _alerts(monkeypatch, host=f"http://127.0.0.1:{free_port}/a-secret-path")
 
-    callbacks.tell("late", "text")
+    callbacks.notify("late", "text")
     trouble = hooks.AlertHook().send("late", "text")
 
     assert trouble == ["webhook: ConnectError"]
@@ -87,13 +87,13 @@ def test_an_alert_without_a_connection_is_in_the_log_only(monkeypatch):
     logged = []
     monkeypatch.setattr(callbacks.log, "error", lambda event, **fields: logged.append((event, fields)))
 
-    callbacks.tell("late", "text")
+    callbacks.notify("late", "text")
 
     assert logged == [("operations.alert", {"subject": "late", "text": "text"})]
 
 
 def test_our_own_errors_are_told_in_their_words(told):
-    callbacks.TellOperations()(_task(NightFailed("night 2026-03-01: 1 of 4 cases failed: c1: PacsBusy")))
+    callbacks.NotifyOperations()(_task(NightFailed("night 2026-03-01: 1 of 4 cases failed: c1: PacsBusy")))
 
     assert told == [
         (
@@ -104,7 +104,7 @@ def test_our_own_errors_are_told_in_their_words(told):
 
 
 def test_of_other_errors_only_the_class_is_told_since_they_may_quote_a_patient(told):
-    callbacks.TellOperations()(_task(ValueError("invalid value 'DOE^JANE' for PatientName")))
+    callbacks.NotifyOperations()(_task(ValueError("invalid value 'DOE^JANE' for PatientName")))
 
     assert told == [("nightly_staging failed in close_night", "Run scheduled__2026-03-01: ValueError")]
 

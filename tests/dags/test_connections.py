@@ -126,7 +126,7 @@ def test_a_connection_that_nobody_made_is_none(monkeypatch):
     assert connections.connection_or_none("gtr_nobody") is None
 
 
-def test_a_task_works_in_a_house_of_these_settings_that_is_closed_after(monkeypatch, no_connections):
+def test_a_task_works_in_a_site_of_these_settings_that_is_closed_after(monkeypatch, no_connections):
     from contextlib import contextmanager
 
     from gtr_batch import wiring
@@ -134,16 +134,16 @@ def test_a_task_works_in_a_house_of_these_settings_that_is_closed_after(monkeypa
     seen = []
 
     @contextmanager
-    def open_house(config):
+    def open_site(config):
         seen.append(config.pacs.port)
-        yield "house"
+        yield "site"
         seen.append("closed")
 
     monkeypatch.setenv("GTR_PACS__PORT", "4242")
-    monkeypatch.setattr(wiring, "open_house", open_house)
+    monkeypatch.setattr(wiring, "open_site", open_site)
 
-    with connections.hospital() as house:
-        assert house == "house"
+    with connections.task_site() as site:
+        assert site == "site"
 
     assert seen == [4242, "closed"]
 

@@ -1,4 +1,4 @@
-"""Every DAG file: it imports, quickly, and keeps the rules of the house."""
+"""Every DAG file: it imports, quickly, and keeps the project's conventions."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from tests.dags.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow  # whole nights
 
-ROOMS = ["retrieve", "validate", "preprocess", "stage", "nomogram", "report", "deliver"]
-MAPPED = [*ROOMS, "shadow"]
+STEPS = ["retrieve", "validate", "preprocess", "stage", "nomogram", "report", "deliver"]
+MAPPED = [*STEPS, "shadow"]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_the_tasks_are_the_rooms_in_the_order_of_the_path(dag):
 
 def test_shards_are_mapped_and_show_which_they_are(dag):
     assert [name for name, task in dag["tasks"].items() if task["mapped_over"]] == MAPPED
-    assert all("shard" in dag["tasks"][room]["map_index_template"] for room in MAPPED)
+    assert all("shard" in dag["tasks"][step]["map_index_template"] for step in MAPPED)
 
 
 def test_associations_and_gpu_are_rationed_by_pools(dag):
@@ -81,8 +81,8 @@ def test_the_other_cases_of_a_failed_shard_go_all_the_way(nights):
     night = nights["mixed"]
 
     assert night["cases"] == {"good 1": "committed", "failed": "failed", "rejected": "refused", "good 2": "committed"}
-    later = [room for room in ROOMS if room != "retrieve"]
-    assert all(set(_of(night, room).values()) == {"success"} for room in later)
+    later = [step for step in STEPS if step != "retrieve"]
+    assert all(set(_of(night, step).values()) == {"success"} for step in later)
 
 
 def test_a_shard_with_cases_that_may_work_later_is_tried_again(nights):

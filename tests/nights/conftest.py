@@ -26,10 +26,10 @@ from gtr_batch.config import (
 )
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, N4Settings, PreprocessingContract, RadScoreModel
 from gtr_batch.nomogram import paper_table_3
-from gtr_batch.simulation.services import EmbeddedQrscp, load_files
+from gtr_batch.simulation.servers.services import EmbeddedQrscp, load_files
 from gtr_batch.stage import write_artefact
 from gtr_batch.stage.network import GTRNet
-from gtr_batch.wiring import open_governance, open_house
+from gtr_batch.wiring import open_governance, open_site
 from tests.adapters.pacs.peers import a_free_port
 from tests.fixtures_db import *  # noqa: F403
 from tests.fixtures_db import as_role
@@ -131,15 +131,15 @@ def config(tmp_path: Path, dsn: str, artefact: Path, pacs: EmbeddedQrscp) -> Con
 
 
 @pytest.fixture
-def house(config: Config) -> Iterator[object]:
-    """The open house."""
-    with open_house(config) as opened:
+def site(config: Config) -> Iterator[object]:
+    """The open site."""
+    with open_site(config) as opened:
         yield opened
 
 
 @pytest.fixture
 def gov(config: Config) -> Iterator[object]:
-    """The house of those who decide about models; its night is a house of its own, as in another process."""
+    """The site of those who decide about models; its night is a site of its own, as in another process."""
     with open_governance(config) as opened:
         yield opened
 

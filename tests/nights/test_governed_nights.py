@@ -20,20 +20,20 @@ from gtr_batch.governance.promotion import promote, to_shadow
 from gtr_batch.governance.registry import adopt, register_artefact
 from gtr_batch.governance.withdrawal import affected, send_notices, withdraw
 from gtr_batch.stage import read_version
-from gtr_batch.wiring import open_house
+from gtr_batch.wiring import open_site
 from tests.nights.conftest import NIGHT
 
 WHO = {"by": "Ada", "why": "a test"}
 
 
 def run(config, night=NIGHT, shadow=True):
-    """A whole night in a house of its own, as another process would run it; returns the summary."""
-    with open_house(config) as house:
-        shards = steps.intake(house, night, steps.query_pacs(house, night))
+    """A whole night in a site of its own, as another process would run it; returns the summary."""
+    with open_site(config) as site:
+        shards = steps.intake(site, night, steps.query_pacs(site, night))
         for step in (*steps.SHARD_STEPS, *([steps.shadow] if shadow else [])):
             for shard in shards:
-                step(house, night, shard)
-        return steps.close_night(house, night)
+                step(site, night, shard)
+        return steps.close_night(site, night)
 
 
 def enthrone(gov, version):
@@ -50,13 +50,13 @@ def worklist(dsn):
     return found
 
 
-def reports_in_the_pacs(house, case, folder):
+def reports_in_the_pacs(site, case, folder):
     """Every SR of a study, fetched from the PACS."""
     found = []
-    for series in house.archive.find_series(case.study_uid):
+    for series in site.archive.find_series(case.study_uid):
         if series.modality == "SR":
-            uids = [i.sop_instance_uid for i in house.archive.find_instances(case.study_uid, series.series_uid)]
-            found += house.archive.retrieve(case.study_uid, series.series_uid, uids, folder)
+            uids = [i.sop_instance_uid for i in site.archive.find_instances(case.study_uid, series.series_uid)]
+            found += site.archive.retrieve(case.study_uid, series.series_uid, uids, folder)
     return {str(ds.SOPInstanceUID): ds for ds in map(pydicom.dcmread, found)}
 
 
@@ -82,12 +82,12 @@ def patients(admit, enter_in_ehr, fill):
 
 @pytest.mark.slow
 def test_the_registry_says_who_stages_and_a_night_that_began_keeps_its_model(config, gov, versions, patients):
-    with open_house(config) as house:
-        shards = steps.intake(house, NIGHT, steps.query_pacs(house, NIGHT))
-        steps.retrieve(house, NIGHT, shards[0])
+    with open_site(config) as site:
+        shards = steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT))
+        steps.retrieve(site, NIGHT, shards[0])
         enthrone(gov, versions["challenger"])
         for step in steps.SHARD_STEPS[1:]:
-            step(house, NIGHT, shards[0])
+            step(site, NIGHT, shards[0])
     begun = run(config)
 
     assert begun["model_version"] == versions["champion"]
@@ -108,7 +108,7 @@ def test_a_night_refuses_to_stage_where_the_champion_was_withdrawn_without_succe
 
 
 @pytest.mark.slow
-def test_a_challenger_stages_beside_the_champion_and_nothing_of_it_leaves_the_house(
+def test_a_challenger_stages_beside_the_champion_and_nothing_of_it_leaves_the_hospital(
     config, gov, versions, patients, dsn
 ):
     to_shadow(gov.registry, versions["challenger"], **WHO)
@@ -185,14 +185,14 @@ def test_a_notice_is_made_of_the_report_in_the_pacs_where_the_file_store_was_cle
 
 @pytest.mark.slow
 def test_a_result_of_a_model_that_was_withdrawn_meanwhile_is_not_sent(config, gov, versions, patients):
-    with open_house(config) as house:
-        shards = steps.intake(house, NIGHT, steps.query_pacs(house, NIGHT))
+    with open_site(config) as site:
+        shards = steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT))
         for step in steps.SHARD_STEPS[:-1]:
-            step(house, NIGHT, shards[0])
+            step(site, NIGHT, shards[0])
         withdraw(gov.registry, versions["champion"], shown=versions["champion"], no_successor=True, **WHO)
-        steps.deliver(house, NIGHT, shards[0])
+        steps.deliver(site, NIGHT, shards[0])
         with pytest.raises(NightFailed, match="withdrawn"):
-            steps.close_night(house, NIGHT)
+            steps.close_night(site, NIGHT)
         assert all(not row["stored"] for row in gov.registry.reports(versions["champion"]))
 
 
@@ -239,7 +239,9 @@ def test_a_replay_goes_to_the_pacs_only_as_it_was_approved(config, gov, versions
 
     assert (len(sent["delivered"]), sent["failed"], again["failed"]) == (2, {}, {})
     assert {row[2] for row in worklist(dsn)} == {versions["challenger"]}
-    (made_by,) = {gov.night.settings.made_under(c.case_id)["model_version"] for c in gov.night.book.of_night(NIGHT)}
+    (made_by,) = {
+        gov.night.settings_history.made_under(c.case_id)["model_version"] for c in gov.night.book.of_night(NIGHT)
+    }
     assert made_by == versions["challenger"]
     assert [a["by_whom"] for a in gov.restages.approvals(found["digest"])] == ["Ada", "Ada"]
     case = gov.night.book.of_night(NIGHT)[0]
@@ -268,15 +270,18 @@ def test_a_replay_that_gives_other_answers_than_were_approved_sends_nothing(conf
 @pytest.mark.slow
 def test_a_result_says_under_which_settings_it_was_made(config, gov, versions, patients):
     run(config)
-    gov.night.settings.set("validate.min_slices", 500, by="Ada", why="a test")
+    gov.night.settings_history.set("validate.min_slices", 500, by="Ada", why="a test")
     case = gov.night.book.of_night(NIGHT)[0]
 
-    made = gov.night.settings.made_under(case.case_id)
+    made = gov.night.settings_history.made_under(case.case_id)
 
     assert made["model_version"] == versions["champion"]
-    assert gov.night.settings.snapshot(made["settings_digest"])["validate.min_slices"] == config.validate.min_slices
-    with open_house(config) as house:
-        assert house.rules.validate.min_slices == 500
+    assert (
+        gov.night.settings_history.snapshot(made["settings_digest"])["validate.min_slices"]
+        == config.validate.min_slices
+    )
+    with open_site(config) as site:
+        assert site.settings.validate.min_slices == 500
     assert read_version(config.stage.artefact) == versions["champion"]
 
 

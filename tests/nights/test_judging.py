@@ -11,13 +11,13 @@ import pytest
 from gtr_batch.errors import GovernanceRefused, InputRefused
 from gtr_batch.governance.card import write_card
 from gtr_batch.governance.evaluation import evaluate, in_words, shadow_in_words
-from gtr_batch.governance.house import GovernanceHouse
 from gtr_batch.governance.promotion import retire, to_shadow
 from gtr_batch.governance.registry import adopt, register_artefact
-from gtr_batch.simulation.blunt import blunted
-from gtr_batch.simulation.demo import ARTEFACT
+from gtr_batch.governance.site import GovernanceSite
+from gtr_batch.simulation.demos.demo import ARTEFACT
+from gtr_batch.simulation.hospital.blunt import blunted
 from gtr_batch.training import steps
-from tests.nights.test_retraining import house  # noqa: F401 - a fixture
+from tests.nights.test_retraining import site  # noqa: F401 - a fixture
 
 WHO = {"by": "Ada", "why": "a test"}
 
@@ -31,58 +31,58 @@ class Watched:
 
 
 @pytest.fixture
-def cohort(house) -> str:  # noqa: F811
-    return steps.freeze_cohort(house)
+def cohort(site) -> str:  # noqa: F811
+    return steps.freeze_cohort(site)
 
 
 @pytest.fixture
-def gov(house):  # noqa: F811
-    """Those who decide; the settings are the training house's."""
-    night = SimpleNamespace(config=house.config, rules=house.config, shadows=Watched())
-    return GovernanceHouse(night=night, registry=house.registry, restages=None, scratch=None)
+def gov(site):  # noqa: F811
+    """Those who decide; the settings are the training site's."""
+    night = SimpleNamespace(config=site.config, rules=site.config, shadows=Watched())
+    return GovernanceSite(night=night, registry=site.registry, restages=None, scratch=None)
 
 
 @pytest.fixture
-def candidate(house, cohort, tmp_path) -> str:  # noqa: F811
+def candidate(site, cohort, tmp_path) -> str:  # noqa: F811
     """A disturbed copy of the demo's model, registered for the cohort."""
     blunted(ARTEFACT, tmp_path / "blunt", amount=2.0, name="blunt")
-    models = house.config.training.models
-    return register_artefact(house.registry, models, tmp_path / "blunt", cohort_digest=cohort, **WHO)
+    models = site.config.training.models
+    return register_artefact(site.registry, models, tmp_path / "blunt", cohort_digest=cohort, **WHO)
 
 
-def test_a_verdict_says_who_opened_which_holdout_for_what_and_under_which_settings(house, gov, cohort, candidate):  # noqa: F811
-    found = evaluate(gov, house, candidate, **WHO)
+def test_a_verdict_says_who_opened_which_holdout_for_what_and_under_which_settings(site, gov, cohort, candidate):  # noqa: F811
+    found = evaluate(gov, site, candidate, **WHO)
 
-    champion = house.registry.champion()
+    champion = site.registry.champion()
     assert (found["model_version"], found["champion"], found["cohort"]) == (candidate, champion, cohort)
-    assert found["settings"]["governance.accuracy_margin"] == house.config.governance.accuracy_margin
-    assert [(o["model_version"], o["opened_by"], o["why"]) for o in house.cohorts.openings(cohort)] == [
+    assert found["settings"]["governance.accuracy_margin"] == site.config.governance.accuracy_margin
+    assert [(o["model_version"], o["opened_by"], o["why"]) for o in site.cohorts.openings(cohort)] == [
         (candidate, "Ada", "a test")
     ]
-    assert [e["action"] for e in house.registry.history(champion)] == ["register", "adopt"]
-    kept = house.registry.document(candidate, "gate")
+    assert [e["action"] for e in site.registry.history(champion)] == ["register", "adopt"]
+    kept = site.registry.document(candidate, "gate")
     assert (kept["verdict"], kept["criteria"]) == (found["verdict"], found["criteria"])
     (patients,) = [c for c in kept["criteria"] if c["name"] == "patients"]
     assert (patients["verdict"], patients["value"]) == ("cannot tell", found["patients"])  # a handful
 
 
-def test_a_verdict_names_no_patient_and_holds_no_nan(house, gov, candidate):  # noqa: F811
-    text = json.dumps(evaluate(gov, house, candidate, **WHO), allow_nan=False, default=str)
+def test_a_verdict_names_no_patient_and_holds_no_nan(site, gov, candidate):  # noqa: F811
+    text = json.dumps(evaluate(gov, site, candidate, **WHO), allow_nan=False, default=str)
 
     assert not any(f'"s{k:03d}"' in text for k in range(44))
     assert "SECRET" not in text
-    assert "SECRET" not in write_card(gov.registry, house.config.training.models, candidate, by="Ada").read_text()
+    assert "SECRET" not in write_card(gov.registry, site.config.training.models, candidate, by="Ada").read_text()
 
 
-def test_asked_twice_the_gate_says_the_same(house, gov, candidate):  # noqa: F811
-    first, second = (evaluate(gov, house, candidate, **WHO) for _ in range(2))
+def test_asked_twice_the_gate_says_the_same(site, gov, candidate):  # noqa: F811
+    first, second = (evaluate(gov, site, candidate, **WHO) for _ in range(2))
 
     same = ("verdict", "criteria", "subgroups", "models", "curves", "settings_digest")
     assert {k: first[k] for k in same} == {k: second[k] for k in same}
 
 
-def test_the_words_for_the_person_hold_every_criterion(house, gov, candidate):  # noqa: F811
-    found = evaluate(gov, house, candidate, **WHO)
+def test_the_words_for_the_person_hold_every_criterion(site, gov, candidate):  # noqa: F811
+    found = evaluate(gov, site, candidate, **WHO)
 
     said = in_words(found)
 
@@ -91,41 +91,41 @@ def test_the_words_for_the_person_hold_every_criterion(house, gov, candidate):  
 
 
 @pytest.mark.parametrize(("nights", "verdict"), [(2, "pass"), (3, "cannot tell")])
-def test_a_site_may_ask_for_nights_in_shadow_and_failed_ones_do_not_count(house, gov, candidate, nights, verdict):  # noqa: F811
-    governance = attrs.evolve(house.config.governance, shadow_nights=nights)
-    gov.night.rules = attrs.evolve(house.config, governance=governance)
-    to_shadow(house.registry, candidate, **WHO)
+def test_a_site_may_ask_for_nights_in_shadow_and_failed_ones_do_not_count(site, gov, candidate, nights, verdict):  # noqa: F811
+    governance = attrs.evolve(site.config.governance, shadow_nights=nights)
+    gov.night.settings = attrs.evolve(site.config, governance=governance)
+    to_shadow(site.registry, candidate, **WHO)
 
-    found = evaluate(gov, house, candidate, **WHO)
+    found = evaluate(gov, site, candidate, **WHO)
 
     (shadow,) = [c for c in found["criteria"] if c["name"] == "shadow"]
     assert (shadow["verdict"], shadow["value"]) == (verdict, 2)
     assert shadow_in_words(gov, candidate) == "2 nights, 2 cases, 1 as the champion"
 
 
-def test_only_a_candidate_or_one_in_shadow_is_judged(house, gov, candidate):  # noqa: F811
-    retire(house.registry, candidate, **WHO)
+def test_only_a_candidate_or_one_in_shadow_is_judged(site, gov, candidate):  # noqa: F811
+    retire(site.registry, candidate, **WHO)
 
     with pytest.raises(GovernanceRefused, match="is retired"):
-        evaluate(gov, house, candidate, **WHO)
+        evaluate(gov, site, candidate, **WHO)
 
 
-def test_a_holdout_is_opened_for_nobody_and_for_no_reason_never(house, gov, cohort, candidate):  # noqa: F811
+def test_a_holdout_is_opened_for_nobody_and_for_no_reason_never(site, gov, cohort, candidate):  # noqa: F811
     with pytest.raises(InputRefused, match="by is empty"):
-        evaluate(gov, house, candidate, by=" ", why="a test")
+        evaluate(gov, site, candidate, by=" ", why="a test")
 
-    assert house.cohorts.openings(cohort) == []
+    assert site.cohorts.openings(cohort) == []
 
 
-def test_a_model_from_elsewhere_is_judged_on_a_holdout_that_somebody_names(house, gov, cohort, tmp_path):  # noqa: F811
+def test_a_model_from_elsewhere_is_judged_on_a_holdout_that_somebody_names(site, gov, cohort, tmp_path):  # noqa: F811
     """The demo's manifest names the cohort it was made from, which this hospital never froze."""
     blunted(ARTEFACT, tmp_path / "elsewhere", amount=1.0, name="elsewhere")
-    models = house.config.training.models
-    version = register_artefact(house.registry, models, tmp_path / "elsewhere", **WHO)
-    adopt(house.registry, models, ARTEFACT, **WHO)
+    models = site.config.training.models
+    version = register_artefact(site.registry, models, tmp_path / "elsewhere", **WHO)
+    adopt(site.registry, models, ARTEFACT, **WHO)
 
     with pytest.raises(InputRefused, match="was not frozen here"):
-        evaluate(gov, house, version, **WHO)
-    found = evaluate(gov, house, version, cohort=cohort, **WHO)
+        evaluate(gov, site, version, **WHO)
+    found = evaluate(gov, site, version, cohort=cohort, **WHO)
 
     assert found["cohort"] == cohort

@@ -16,30 +16,30 @@ from gtr_batch import night as steps
 from gtr_batch.domain.case import CaseState
 from gtr_batch.errors import CasesToRetry, NightFailed, PacsUnreachable
 from gtr_batch.night.close import case_rows
-from gtr_batch.wiring import open_house
+from gtr_batch.wiring import open_site
 from tests.nights.conftest import NIGHT, PHI
 
 
-def run(house, night=NIGHT):
+def run(site, night=NIGHT):
     """A whole night as the command line runs it; returns the summary."""
-    shards = steps.intake(house, night, steps.query_pacs(house, night))
+    shards = steps.intake(site, night, steps.query_pacs(site, night))
     for step in steps.SHARD_STEPS:
         for shard in shards:
-            step(house, night, shard)
-    return steps.close_night(house, night)
+            step(site, night, shard)
+    return steps.close_night(site, night)
 
 
-def in_the_pacs(house, study_uid):
+def in_the_pacs(site, study_uid):
     """Instances of a study by modality, as the PACS lists them."""
     found = Counter()
-    for series in house.archive.find_series(study_uid):
-        found[series.modality] += len(house.archive.find_instances(study_uid, series.series_uid))
+    for series in site.archive.find_series(study_uid):
+        found[series.modality] += len(site.archive.find_instances(study_uid, series.series_uid))
     return found
 
 
 @pytest.mark.slow
 def test_a_night_stages_what_it_can_and_refuses_the_rest_with_reasons(
-    house, admit, enter_in_ehr, fill, tmp_path, dsn, dciodvfy
+    site, admit, enter_in_ehr, fill, tmp_path, dsn, dciodvfy
 ):
     """Good, with a missing slice, after chemotherapy, unknown to the EHR: one night, one run, each its own end."""
     log = io.StringIO()
@@ -51,17 +51,17 @@ def test_a_night_stages_what_it_can_and_refuses_the_rest_with_reasons(
     enter_in_ehr("treated", chemotherapy_on=date(2026, 1, 1))
     fill()
 
-    summary = run(house)
+    summary = run(site)
 
     assert summary["states"] == {"committed": 1, "refused": 2}
     assert summary["refusals"] == {"slice_gap": 1, "prior_chemotherapy": 1}
     assert summary["intake"]["unknown_patients"] == 1
-    rows = {row["state"]: row for row in case_rows(house, NIGHT)}
+    rows = {row["state"]: row for row in case_rows(site, NIGHT)}
     good = rows["committed"]
     assert good["key_slice_source"] == "automatic"
     assert {"automatic_key_slice", "no_storage_commitment", "missing_covariates"} <= set(good["flags"])
     assert sum(good["probabilities"]) == pytest.approx(1)
-    held = in_the_pacs(house, good["study_uid"])
+    held = in_the_pacs(site, good["study_uid"])
     assert held == {"CT": 22, "SR": 1, "OT": 2, "KO": 1}
 
     # The worklist has the answer, and nothing says who the patients are.
@@ -79,96 +79,96 @@ def test_a_night_stages_what_it_can_and_refuses_the_rest_with_reasons(
         assert not any(secret in name for name in names)
         assert not any(secret in text for text in texts)
 
-    # Every object that went out is lawful DICOM; the refusal was written back as well.
+    # Every object that went out is valid DICOM; the refusal was written back as well.
     written = sorted(store.glob("*/report/*.dcm"))
     assert len(written) == 5
     for path in written:
         assert "Error" not in dciodvfy(path)
 
     # A second run changes nothing and sends nothing.
-    before = {case_id: house.book.events(case_id) for case_id in (r["case_id"] for r in case_rows(house, NIGHT))}
-    assert run(house)["states"] == summary["states"]
-    assert {case_id: house.book.events(case_id) for case_id in before} == before
-    assert in_the_pacs(house, good["study_uid"]) == held
+    before = {case_id: site.book.events(case_id) for case_id in (r["case_id"] for r in case_rows(site, NIGHT))}
+    assert run(site)["states"] == summary["states"]
+    assert {case_id: site.book.events(case_id) for case_id in before} == before
+    assert in_the_pacs(site, good["study_uid"]) == held
 
 
 @pytest.mark.slow
-def test_a_night_resumes_where_a_dead_pacs_stopped_it(house, admit, enter_in_ehr, fill, pacs):
+def test_a_night_resumes_where_a_dead_pacs_stopped_it(site, admit, enter_in_ehr, fill, pacs):
     """The PACS dies after intake and again before delivery; each time the same night goes on from there."""
     admit("one")
     enter_in_ehr("one")
     fill()
-    shards = steps.intake(house, NIGHT, steps.query_pacs(house, NIGHT))
+    shards = steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT))
     pacs.stop()
 
     with pytest.raises(CasesToRetry, match="1 of 1"):
-        steps.retrieve(house, NIGHT, shards[0])
+        steps.retrieve(site, NIGHT, shards[0])
     with pytest.raises(NightFailed, match="PacsUnreachable"):
-        steps.close_night(house, NIGHT)
+        steps.close_night(site, NIGHT)
     pacs.start()
     for step in steps.SHARD_STEPS[:-1]:
-        step(house, NIGHT, shards[0])
+        step(site, NIGHT, shards[0])
     pacs.stop()
     with pytest.raises(CasesToRetry):
-        steps.deliver(house, NIGHT, shards[0])
+        steps.deliver(site, NIGHT, shards[0])
     pacs.start()
-    steps.deliver(house, NIGHT, shards[0])
+    steps.deliver(site, NIGHT, shards[0])
 
-    assert steps.close_night(house, NIGHT)["states"] == {"committed": 1}
+    assert steps.close_night(site, NIGHT)["states"] == {"committed": 1}
 
 
 @pytest.mark.slow
-def test_a_refusal_that_the_pacs_did_not_take_is_written_back_by_the_next_run(house, admit, enter_in_ehr, fill, pacs):
+def test_a_refusal_that_the_pacs_did_not_take_is_written_back_by_the_next_run(site, admit, enter_in_ehr, fill, pacs):
     admit("gap", skip=(9,))
     enter_in_ehr("gap")
     fill()
-    shards = steps.intake(house, NIGHT, steps.query_pacs(house, NIGHT))
+    shards = steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT))
     for step in steps.SHARD_STEPS[:-1]:
-        step(house, NIGHT, shards[0])
+        step(site, NIGHT, shards[0])
     pacs.stop()
 
     with pytest.raises(CasesToRetry, match="PacsUnreachable"):
-        steps.deliver(house, NIGHT, shards[0])
-    assert steps.close_night(house, NIGHT)["states"] == {"refused": 1}
+        steps.deliver(site, NIGHT, shards[0])
+    assert steps.close_night(site, NIGHT)["states"] == {"refused": 1}
     pacs.start()
-    run(house)
+    run(site)
 
-    assert in_the_pacs(house, house.book.of_night(NIGHT)[0].study_uid)["SR"] == 1
-    assert steps.intake(house, NIGHT, steps.query_pacs(house, NIGHT)) == []
+    assert in_the_pacs(site, site.book.of_night(NIGHT)[0].study_uid)["SR"] == 1
+    assert steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT)) == []
 
 
-def test_query_says_that_the_pacs_does_not_answer(house, pacs):
+def test_query_says_that_the_pacs_does_not_answer(site, pacs):
     pacs.stop()
 
     with pytest.raises(PacsUnreachable):
-        steps.query_pacs(house, NIGHT)
+        steps.query_pacs(site, NIGHT)
 
 
 @pytest.mark.slow
-def test_never_stages_a_series_of_which_a_promised_instance_does_not_come(house, admit, enter_in_ehr, fill, pacs):
+def test_never_stages_a_series_of_which_a_promised_instance_does_not_come(site, admit, enter_in_ehr, fill, pacs):
     """The PACS lists an instance whose file it has lost."""
     admit("lost")
     enter_in_ehr("lost")
     fill()
-    shards = steps.intake(house, NIGHT, steps.query_pacs(house, NIGHT))
-    case = house.book.select(shards[0])[0]
+    shards = steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT))
+    case = site.book.select(shards[0])[0]
     lost = next(
         p for p in (pacs.folder / "instances").rglob("*") if p.is_file() and case.expected_sop_uids[11] in p.name
     )
     lost.unlink()
 
-    for _ in range(house.config.night.retrieve_attempts - 1):
+    for _ in range(site.config.night.retrieve_attempts - 1):
         with pytest.raises(CasesToRetry):
-            steps.retrieve(house, NIGHT, shards[0])
-    steps.retrieve(house, NIGHT, shards[0])
+            steps.retrieve(site, NIGHT, shards[0])
+    steps.retrieve(site, NIGHT, shards[0])
 
-    case = house.book.get(case.case_id)
+    case = site.book.get(case.case_id)
     assert case.state is CaseState.REFUSED
     assert case.refusal.code == "series_incomplete"
 
 
 @pytest.mark.slow
-def test_a_truncated_file_refuses_its_case_and_no_other(house, admit, enter_in_ehr, fill, tmp_path):
+def test_a_truncated_file_refuses_its_case_and_no_other(site, admit, enter_in_ehr, fill, tmp_path):
     """Cut after it came from the PACS: retrieve mends it. Cut at the source: validate refuses it."""
 
     def cut(index, ds):
@@ -181,22 +181,22 @@ def test_a_truncated_file_refuses_its_case_and_no_other(house, admit, enter_in_e
         enter_in_ehr(name)
     fill()
 
-    summary = run(house)
+    summary = run(site)
 
     assert summary["states"] == {"committed": 1, "refused": 1}
     assert summary["refusals"] == {"unreadable_pixels": 1}
 
 
 @pytest.mark.slow
-def test_a_night_staged_with_this_model_is_not_staged_again_the_next_night(house, admit, enter_in_ehr, fill, config):
+def test_a_night_staged_with_this_model_is_not_staged_again_the_next_night(site, admit, enter_in_ehr, fill, config):
     """The same series found by another night's window, as after a change of the window, is left alone."""
     admit("once")
     enter_in_ehr("once")
     fill()
-    run(house)
+    run(site)
     wider = attrs.evolve(config, intake=attrs.evolve(config.intake, window_hours=48.0))
 
-    with open_house(wider) as later:
+    with open_site(wider) as later:
         before = NIGHT - timedelta(days=1)
         summary = run(later, before)
 
@@ -204,7 +204,7 @@ def test_a_night_staged_with_this_model_is_not_staged_again_the_next_night(house
     assert summary["intake"]["already_staged"] == 1
 
 
-def test_two_patients_under_one_accession_number_are_both_refused(house, admit, enter_in_ehr, fill):
+def test_two_patients_under_one_accession_number_are_both_refused(site, admit, enter_in_ehr, fill):
     def same(index, ds):
         ds.AccessionNumber = "SHARED"
 
@@ -213,53 +213,53 @@ def test_two_patients_under_one_accession_number_are_both_refused(house, admit, 
         enter_in_ehr(name)
     fill()
 
-    assert steps.intake(house, NIGHT, steps.query_pacs(house, NIGHT)) == []
+    assert steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT)) == []
 
-    assert {row["refusal"] for row in case_rows(house, NIGHT)} == {"ambiguous_patient"}
+    assert {row["refusal"] for row in case_rows(site, NIGHT)} == {"ambiguous_patient"}
 
 
-def test_an_unexpected_fault_fails_its_case_without_its_text(house, admit, enter_in_ehr, fill, monkeypatch):
+def test_an_unexpected_fault_fails_its_case_without_its_text(site, admit, enter_in_ehr, fill, monkeypatch):
     """A fault of ours in one case: noted by its place alone, since its text may hold what is in a header."""
     for name in ("first", "second"):
         admit(name)
         enter_in_ehr(name)
     fill()
-    shards = steps.intake(house, NIGHT, steps.query_pacs(house, NIGHT))
-    real = house.archive.retrieve
-    unlucky = house.book.select(shards[0])[0].series_uid
+    shards = steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT))
+    real = site.archive.retrieve
+    unlucky = site.book.select(shards[0])[0].series_uid
 
     def retrieve(study_uid, series_uid, *rest, **more):
         if series_uid == unlucky:
             raise KeyError("Phantom^Test 19600101")
         return real(study_uid, series_uid, *rest, **more)
 
-    monkeypatch.setattr(house.archive, "retrieve", retrieve)
+    monkeypatch.setattr(site.archive, "retrieve", retrieve)
 
-    steps.retrieve(house, NIGHT, shards[0])
+    steps.retrieve(site, NIGHT, shards[0])
 
-    failed, fine = house.book.select(shards[0])
+    failed, fine = site.book.select(shards[0])
     assert (failed.state, fine.state) == (CaseState.FAILED, CaseState.RETRIEVED)
     assert "KeyError" in failed.failure.error
     assert "Phantom" not in failed.failure.error
     with pytest.raises(NightFailed, match=failed.case_id):
-        steps.close_night(house, NIGHT)
+        steps.close_night(site, NIGHT)
 
     # Mended, and the night run again: the case resumes where it failed.
     monkeypatch.undo()
-    assert run(house)["states"] == {"committed": 2}
+    assert run(site)["states"] == {"committed": 2}
 
 
-def test_housekeeping_deletes_old_pixels_and_keeps_results(house, tmp_path):
+def test_housekeeping_deletes_old_pixels_and_keeps_results(site, tmp_path):
     from uuid import uuid4
 
     from gtr_batch.domain.case import Step
 
     case_id, old = str(uuid4()), NIGHT
-    pixels = house.files.folder(old, case_id, Step.RETRIEVE) / "1.2.3.dcm"
+    pixels = site.files.folder(old, case_id, Step.RETRIEVE) / "1.2.3.dcm"
     pixels.write_bytes(b"x" * 1000)
-    kept = house.files.write_json(old, case_id, Step.PREPROCESS, "geometry", {"a": 1})
+    kept = site.files.write_json(old, case_id, Step.PREPROCESS, "geometry", {"a": 1})
 
-    found = steps.housekeeping(house, old + timedelta(days=house.config.files.retention_days + 1))
+    found = steps.housekeeping(site, old + timedelta(days=site.config.files.retention_days + 1))
 
     assert found["freed_bytes"] >= 1000
     assert not pixels.exists()

@@ -40,7 +40,7 @@ def alarm(audits, artefact) -> int:
 
 @pytest.mark.slow
 def test_a_stop_alarm_holds_a_nights_reports_back_until_somebody_has_looked(
-    config, house, audits, alarm, admit, enter_in_ehr, fill, dsn, tmp_path
+    config, site, audits, alarm, admit, enter_in_ehr, fill, dsn, tmp_path
 ):
     admit("one")
     enter_in_ehr("one")
@@ -48,11 +48,11 @@ def test_a_stop_alarm_holds_a_nights_reports_back_until_somebody_has_looked(
     config = attrs.evolve(config, audit=attrs.evolve(config.audit, pause_delivery=True))
 
     held = run(config)
-    [case] = house.book.of_night(NIGHT)
-    before, shown = reports_in_the_pacs(house, case, tmp_path / "before"), worklist(dsn)
+    [case] = site.book.of_night(NIGHT)
+    before, shown = reports_in_the_pacs(site, case, tmp_path / "before"), worklist(dsn)
     acknowledge(audits, alarm, by="Ada", note="pathology's protocol changed")
     sent = run(config)
-    after = reports_in_the_pacs(house, case, tmp_path / "after")
+    after = reports_in_the_pacs(site, case, tmp_path / "after")
 
     assert (held["states"], held["failed"]) == ({"reported": 1}, {})
     assert "Pathology has shifted." in held["delivery"]["why"][0]

@@ -23,11 +23,11 @@ from gtr_batch.domain.staging import KeySliceSource
 from gtr_batch.errors import CannotTell, ConfigError, LeakFound
 from gtr_batch.files import LocalFileStore
 from gtr_batch.governance.holdout import evaluate_holdout
-from gtr_batch.simulation.demo import ARTEFACT
+from gtr_batch.simulation.demos.demo import ARTEFACT
 from gtr_batch.training import steps
 from gtr_batch.training.cache import contract_digest
-from gtr_batch.training.house import TrainingHouse
-from gtr_batch.wiring import FolderShelf
+from gtr_batch.training.site import TrainingSite
+from gtr_batch.wiring import FolderModelStore
 
 PATIENTS = 44
 OPERATED = date(2026, 2, 20)
@@ -63,8 +63,8 @@ def a_candidate(k: int) -> Candidate:
 
 
 @pytest.fixture
-def house(tmp_path, database):
-    """A training house on a real PostgreSQL; each night's slices show a square whose brightness is the stage."""
+def site(tmp_path, database):
+    """A training site on a real PostgreSQL; each night's slices show a square whose brightness is the stage."""
     torch.set_num_threads(1)
     files, book, cohorts = LocalFileStore(tmp_path / "store"), PostgresCaseBook(database), PostgresCohorts(database)
     candidates = [a_candidate(k) for k in range(PATIENTS)]
@@ -84,14 +84,14 @@ def house(tmp_path, database):
             learning_rate=1e-3,
         ),
     )
-    made = TrainingHouse(
+    made = TrainingSite(
         config=config,
         archive=None,
         cases=book,
         source=Source(candidates),
         cohorts=cohorts,
         files=files,
-        shelf=FolderShelf(ARTEFACT),
+        model_store=FolderModelStore(ARTEFACT),
         registry=PostgresRegistry(database),
     )
     contract = made.champion.contract
@@ -114,22 +114,22 @@ def house(tmp_path, database):
     return made
 
 
-def test_a_candidate_is_made_registered_and_judged_on_patients_it_never_saw(house):
-    digest = steps.freeze_cohort(house)
-    again = steps.freeze_cohort(house)
-    counts = steps.leak_gate(house, digest)
-    cached = steps.cache_slices(house, digest)
-    trained = steps.train_network(house, digest)
-    version = steps.fit_artefact(house, digest)
-    registered = steps.register_candidate(house, digest, version, "tester", "a test")
-    found = evaluate_holdout(house, digest, version, "tester", "a test")
+def test_a_candidate_is_made_registered_and_judged_on_patients_it_never_saw(site):
+    digest = steps.freeze_cohort(site)
+    again = steps.freeze_cohort(site)
+    counts = steps.leak_gate(site, digest)
+    cached = steps.cache_slices(site, digest)
+    trained = steps.train_network(site, digest)
+    version = steps.fit_artefact(site, digest)
+    registered = steps.register_candidate(site, digest, version, "tester", "a test")
+    found = evaluate_holdout(site, digest, version, "tester", "a test")
 
-    folder = house.run_folder(digest)
+    folder = site.run_folder(digest)
     assert again == digest  # a task that is run twice
     assert counts["patients"] == cached["members"] == cached["night"]
     assert trained["epochs"] == 4  # one a lesson
     assert registered == version
-    assert house.registry.state(version) == "candidate"
+    assert site.registry.state(version) == "candidate"
     assert found["n"] + cached["members"] == PATIENTS
     assert found["n"] == sum(sum(row) for row in found["confusion"])
     report = json.loads((folder / "report.json").read_text())
@@ -138,52 +138,52 @@ def test_a_candidate_is_made_registered_and_judged_on_patients_it_never_saw(hous
     page = (folder / "report.html").read_text()
     assert "SECRET" not in page
     assert not re.search(r'(?:src|href)="?https?:', page)
-    assert house.champion.demo and "Demo, not for patients" in page
+    assert site.champion.demo and "Demo, not for patients" in page
 
 
-def test_the_same_cohort_and_recipe_make_the_same_model(house):
-    digest = steps.freeze_cohort(house)
-    steps.leak_gate(house, digest)
-    steps.cache_slices(house, digest)
-    steps.train_network(house, digest)
+def test_the_same_cohort_and_recipe_make_the_same_model(site):
+    digest = steps.freeze_cohort(site)
+    steps.leak_gate(site, digest)
+    steps.cache_slices(site, digest)
+    steps.train_network(site, digest)
 
-    first = steps.fit_artefact(house, digest)
-    steps.train_network(house, digest)  # finished already: nothing is trained
-    second = steps.fit_artefact(house, digest)
+    first = steps.fit_artefact(site, digest)
+    steps.train_network(site, digest)  # finished already: nothing is trained
+    second = steps.fit_artefact(site, digest)
 
     assert first == second
 
 
-def test_a_small_cohort_cannot_tell_but_is_kept_for_people_to_see(house):
-    house.source = Source([a_candidate(k) for k in range(8)])
+def test_a_small_cohort_cannot_tell_but_is_kept_for_people_to_see(site):
+    site.source = Source([a_candidate(k) for k in range(8)])
 
     with pytest.raises(CannotTell, match="too few patients to train on"):
-        steps.freeze_cohort(house)
+        steps.freeze_cohort(site)
 
-    (folder,) = (house.config.training.folder / "runs").iterdir()
+    (folder,) = (site.config.training.folder / "runs").iterdir()
     assert json.loads((folder / "cohort.json").read_text())["flow"]["operated"] == 8
 
 
-def test_a_cohort_that_shares_slices_between_splits_is_not_trained_on(house):
+def test_a_cohort_that_shares_slices_between_splits_is_not_trained_on(site):
     shared = [a_candidate(k) for k in range(PATIENTS)]
-    house.source = Source([attrs.evolve(c, slices=shared[0].slices) for c in shared])
-    digest = steps.freeze_cohort(house)
+    site.source = Source([attrs.evolve(c, slices=shared[0].slices) for c in shared])
+    digest = steps.freeze_cohort(site)
 
     with pytest.raises(LeakFound, match="nothing was trained"):
-        steps.leak_gate(house, digest)
+        steps.leak_gate(site, digest)
 
 
-def test_cannot_fit_before_there_is_a_network(house):
-    digest = steps.freeze_cohort(house)
-    steps.cache_slices(house, digest)
+def test_cannot_fit_before_there_is_a_network(site):
+    digest = steps.freeze_cohort(site)
+    steps.cache_slices(site, digest)
 
     with pytest.raises(ConfigError, match="no trained network"):
-        steps.fit_artefact(house, digest)
+        steps.fit_artefact(site, digest)
 
 
-def test_the_contract_of_the_cache_is_the_champions(house):
-    digest = steps.freeze_cohort(house)
-    steps.cache_slices(house, digest)
+def test_the_contract_of_the_cache_is_the_champions(site):
+    digest = steps.freeze_cohort(site)
+    steps.cache_slices(site, digest)
 
-    (folder,) = (house.config.training.folder / "cache").iterdir()
-    assert folder.name == contract_digest(house.champion.contract)[:16]
+    (folder,) = (site.config.training.folder / "cache").iterdir()
+    assert folder.name == contract_digest(site.champion.contract)[:16]

@@ -44,7 +44,7 @@ def content(findings: Mapping[str, Any]) -> Page:
         meta=(
             ("Nights", words.span(run["first"], run["last"])),
             ("Pathology reported by", words.day(run["as_of"])),
-            ("Model", f"{name} ({run['model_version'][:12] or 'none'}), staging since {words.day(run['reign'])}"),
+            ("Model", f"{name} ({run['model_version'][:12] or 'none'}), staging since {words.day(run['term'])}"),
             ("Run", run["run_id"][:16]),
         ),
         running=(

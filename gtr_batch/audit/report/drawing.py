@@ -72,7 +72,7 @@ def as_png(figure: Any) -> bytes:
 def month_ticks(axes: Any, months: Sequence[str], most: int = 13, at: Sequence[int] | None = None) -> None:
     """Months (``2026-03``) under what stands at 0, 1, 2, ...: so many that they do not touch, the year where it begins.
 
-    `most`: how many have room; `at`: where each month stands, if not at its own position.
+    `most`: how many fit; `at`: where each month stands, if not at its own position.
     """
     from gtr_batch.audit.report.words import short_month
 

@@ -46,7 +46,7 @@ REFUSALS: Mapping[str, str] = {
     "already_staged": "already staged with this model",
     "series_incomplete": "series incomplete",
     "series_too_large": "series too large",
-    "unlawful_uid": "unlawful identifier in the series",
+    "invalid_uid": "invalid identifier in the series",
     "wrong_modality": "wrong modality",
     "not_primary_axial": "no primary axial images",
     "wrong_phase": "wrong contrast phase",

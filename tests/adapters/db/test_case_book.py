@@ -430,7 +430,7 @@ def replay(events) -> tuple:
     return state, reached, refusal, failure
 
 
-def lawful(case: Case, events) -> None:
+def valid(case: Case, events) -> None:
     seen = [e["state"] for e in events]
     on_path = [PATH.index(s) for s in seen if s in PATH]
     assert on_path == sorted(set(on_path)), "never backward, no state twice"
@@ -453,7 +453,7 @@ def test_any_order_of_calls_leaves_a_lawful_case_whose_events_replay_to_it(book,
         changed = book.get(case.case_id) != before
         assert not changed or len(book.events(case.case_id)) == len(events) + 1
 
-    lawful(book.get(case.case_id), book.events(case.case_id))
+    valid(book.get(case.case_id), book.events(case.case_id))
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -485,7 +485,7 @@ def test_two_sessions_at_once_leave_a_lawful_case(dsn, left, right):
     databases[0].close()
 
     assert errors == []
-    lawful(after, events)
+    valid(after, events)
 
 
 def test_two_sessions_that_advance_one_case_leave_one_event(dsn):

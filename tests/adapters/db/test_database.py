@@ -18,7 +18,7 @@ from gtr_batch.db import Database, PostgresCaseBook, migrate
 from gtr_batch.db.faults import translate
 from gtr_batch.db.queries import Query
 from gtr_batch.errors import ConfigError, DatabaseBusy, DatabaseRefused, GtrError, PermanentError, TransientError
-from gtr_batch.simulation.services import EmbeddedPostgres
+from gtr_batch.simulation.servers.services import EmbeddedPostgres
 from tests.fixtures_db import as_role
 
 NIGHT = date(2026, 3, 1)

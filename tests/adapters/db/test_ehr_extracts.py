@@ -40,7 +40,7 @@ def landed(dsn):
 
 
 def spoil(name: str, *rows: str) -> dict[str, str]:
-    """The extract `name` with other rows under its lawful header."""
+    """The extract `name` with other rows under its valid header."""
     return {name: EXTRACTS[name].splitlines()[0] + "\n" + "".join(row + "\n" for row in rows)}
 
 
@@ -95,7 +95,7 @@ def test_a_changed_row_is_updated_and_a_missing_one_stays(database, tmp_path, la
     assert landed()["marker"] == 1
 
 
-def test_an_extract_of_the_header_alone_is_lawful(database, tmp_path, landed):
+def test_an_extract_of_the_header_alone_is_valid(database, tmp_path, landed):
     headers = {name: text.splitlines()[0] + "\n" for name, text in EXTRACTS.items()}
 
     report = load_extracts(database, write(tmp_path / "ehr", **headers), today=TODAY)
@@ -166,7 +166,7 @@ BAD_ROWS = {
     ),
     "a patient nobody knows": (spoil("tumour", "P9,2026-02-01,5,lower"), "tumour.csv, row 2, column patient_id"),
     "no patient": (spoil("tumour", ",2026-02-01,5,lower"), "tumour.csv, row 2, column patient_id"),
-    "an unlawful UID": (spoil("read", "P1,../../etc,2026-03-02,T3,"), "read.csv, row 2, column study_uid"),
+    "an invalid UID": (spoil("read", "P1,../../etc,2026-03-02,T3,"), "read.csv, row 2, column study_uid"),
     "a treatment that ends before it starts": (
         spoil("treatment", "P2,chemotherapy,2026-03-01,2026-02-01"),
         "treatment.csv, row 2, column ended_on",

@@ -27,7 +27,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from gtr_batch.simulation.services import EmbeddedQrscp, start_qrscp, wait_for_echo
+from gtr_batch.simulation.servers.services import EmbeddedQrscp, start_qrscp, wait_for_echo
 
 
 def a_free_port() -> int:

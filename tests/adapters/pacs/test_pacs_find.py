@@ -129,7 +129,7 @@ def test_reads_study_times_as_they_are_stored_in_the_world(pacs_at, stored, expe
     assert [r.study_at for r in found] == [expected]
 
 
-def test_an_unlawful_study_uid_is_handed_on_without_a_warning(pacs_at, recwarn):
+def test_an_invalid_study_uid_is_handed_on_without_a_warning(pacs_at, recwarn):
     """It is refused, with its reason, where the study becomes a case; pydicom's warnings quote values."""
     peer = HostilePacs([study(1)])
     peer.instances[0].add_new("StudyInstanceUID", "LO", "1.2.03")
@@ -184,7 +184,7 @@ def test_two_patients_under_one_study_uid_stay_two_records(pacs_at):
 
 
 @pytest.mark.parametrize("uid", ["", "*", "1.2.*", "1..2", "1.02.3", "../../etc/passwd", "1.2\\1.3"])
-def test_never_sends_an_unlawful_uid(pacs_at, uid):
+def test_never_sends_an_invalid_uid(pacs_at, uid):
     peer = HostilePacs([study(1)])
 
     with peer.running():
@@ -194,7 +194,7 @@ def test_never_sends_an_unlawful_uid(pacs_at, uid):
         with pytest.raises(CaseRejected) as instances:
             pacs.find_instances("1.2.3", uid)
 
-    assert {series.value.code, instances.value.code} == {"unlawful_uid"}
+    assert {series.value.code, instances.value.code} == {"invalid_uid"}
     assert peer.requests == []
 
 

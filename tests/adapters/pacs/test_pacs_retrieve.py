@@ -253,12 +253,12 @@ def test_a_series_of_too_many_instances_is_refused_before_it_is_fetched(pacs_at,
 
 
 @pytest.mark.parametrize("uid", ["", "../x", "1..2", "1.2.03"])
-def test_an_unlawful_uid_never_becomes_a_path(pacs_at, series, tmp_path, uid):
+def test_an_invalid_uid_never_becomes_a_path(pacs_at, series, tmp_path, uid):
     study, number, uids = wanted(series)
     with pytest.raises(CaseRejected) as refused:
         pacs_at(1).retrieve(study, number, [*uids, uid], tmp_path / "out")
 
-    assert refused.value.code == "unlawful_uid"
+    assert refused.value.code == "invalid_uid"
     assert names(tmp_path) == []
 
 

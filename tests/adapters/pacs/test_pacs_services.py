@@ -12,7 +12,7 @@ import sqlalchemy
 from gtr_batch.config import PacsConfig
 from gtr_batch.errors import ConfigError
 from gtr_batch.pacs import Pacs
-from gtr_batch.simulation.services import EmbeddedPostgres, EmbeddedQrscp, embedded_postgres, load_files
+from gtr_batch.simulation.servers.services import EmbeddedPostgres, EmbeddedQrscp, embedded_postgres, load_files
 
 
 def test_a_preloaded_pacs_shows_the_same_as_a_loaded_one(series_folder, tmp_path, free_port):

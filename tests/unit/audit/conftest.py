@@ -1,4 +1,4 @@
-"""An audit's house: the real book of audits, cases and a registry in memory, and makers that a test can follow."""
+"""An audit's site: the real book of audits, cases and a registry in memory, and makers that a test can follow."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import attrs
 import pytest
 from attrs import define, field
 
-from gtr_batch.audit.house import AuditHouse
 from gtr_batch.audit.run import Makers
+from gtr_batch.audit.site import AuditSite
 from gtr_batch.config import AuditConfig, Config
 from gtr_batch.db.audit import PostgresAuditBook
 from gtr_batch.domain.audit import AuditCase
@@ -39,7 +39,7 @@ class FakeAuditSource:
 
 
 @define
-class FakeReigns:
+class FakeTerms:
     """What the audit asks of `ModelRegistry`."""
 
     events: list[dict[str, Any]] = field(factory=list)
@@ -48,7 +48,7 @@ class FakeReigns:
     def crown(self, version: str, at: datetime, action: str = "promote") -> None:
         self.events.append({"version": version, "at": at, "action": action, "to_state": "champion"})
 
-    def reigns(self) -> Sequence[Mapping[str, Any]]:
+    def champion_events(self) -> Sequence[Mapping[str, Any]]:
         return self.events
 
     def model(self, version: str) -> Mapping[str, Any]:
@@ -117,8 +117,8 @@ def simple_makers(alarms: Sequence[tuple[str, AlarmLevel]] = (), answer: str = "
 
 
 @pytest.fixture
-def reigns() -> FakeReigns:
-    made = FakeReigns()
+def champion_events() -> FakeTerms:
+    made = FakeTerms()
     made.crown(MODEL, datetime(2026, 1, 10, 9, tzinfo=UTC))
     return made
 
@@ -129,6 +129,6 @@ def audit_source() -> FakeAuditSource:
 
 
 @pytest.fixture
-def audit_house(database, reigns, audit_source, tmp_path) -> AuditHouse:
+def audit_site(database, champion_events, audit_source, tmp_path) -> AuditSite:
     config = attrs.evolve(Config(), audit=AuditConfig(folder=tmp_path / "audit"))
-    return AuditHouse(config, audit_source, PostgresAuditBook(database), reigns, FakeClock())
+    return AuditSite(config, audit_source, PostgresAuditBook(database), champion_events, FakeClock())

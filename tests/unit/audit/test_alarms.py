@@ -20,7 +20,7 @@ from gtr_batch.errors import InputRefused, NightFailed
 from gtr_batch.files import LocalFileStore
 from gtr_batch.night import steps
 from gtr_batch.night.close import case_rows, close_night
-from gtr_batch.night.house import House
+from gtr_batch.night.site import Site
 from gtr_batch.night.steps import deliver
 from tests.unit.audit.conftest import MODEL, SUCCESSOR, FakeClock, simple_makers
 
@@ -28,9 +28,9 @@ NIGHT = date(2026, 3, 20)
 MARCH = date(2026, 3, 15)
 
 
-def raised(audit_house, monitor="stage_shift", level=AlarmLevel.STOP) -> int:
+def raised(audit_site, monitor="stage_shift", level=AlarmLevel.STOP) -> int:
     """Audit March so that this alarm is raised; returns its id."""
-    run = run_audit(audit_house, AuditKind.MONTH, MARCH, "Ada", make=simple_makers([(monitor, level)]))
+    run = run_audit(audit_site, AuditKind.MONTH, MARCH, "Ada", make=simple_makers([(monitor, level)]))
     return run["alarms"][0]["alarm_id"]
 
 
@@ -42,30 +42,30 @@ def raised(audit_house, monitor="stage_shift", level=AlarmLevel.STOP) -> int:
         ({"by": "Ada", "note": "x" * 2001}, "2001 characters"),
     ],
 )
-def test_an_alarm_is_closed_by_a_named_person_with_a_note(audit_house, who, said):
-    alarm = raised(audit_house)
+def test_an_alarm_is_closed_by_a_named_person_with_a_note(audit_site, who, said):
+    alarm = raised(audit_site)
 
     with pytest.raises(InputRefused, match=said):
-        acknowledge(audit_house.book, alarm, **who)
+        acknowledge(audit_site.book, alarm, **who)
 
-    assert len(audit_house.book.alarms(only_open=True)) == 1
+    assert len(audit_site.book.alarms(only_open=True)) == 1
 
 
-def test_a_monitor_that_was_restarted_can_raise_another_alarm_and_one_that_was_not_is_silent(audit_house):
+def test_a_monitor_that_was_restarted_can_raise_another_alarm_and_one_that_was_not_is_silent(audit_site):
     make = simple_makers([("headers", AlarmLevel.LOOK), ("output", AlarmLevel.LOOK)])
-    first = run_audit(audit_house, AuditKind.MONTH, MARCH, "Ada", make=make)
+    first = run_audit(audit_site, AuditKind.MONTH, MARCH, "Ada", make=make)
     by_name = {a["monitor"]: a["alarm_id"] for a in first["alarms"]}
-    acknowledge(audit_house.book, by_name["headers"], by="Ada", note="new scanner", restart=date(2026, 3, 25))
-    acknowledge(audit_house.book, by_name["output"], by="Ada", note="a quiet month")
+    acknowledge(audit_site.book, by_name["headers"], by="Ada", note="new scanner", restart=date(2026, 3, 25))
+    acknowledge(audit_site.book, by_name["output"], by="Ada", note="a quiet month")
 
-    april = run_audit(audit_house, AuditKind.MONTH, date(2026, 4, 1), "Ada", make=make)
+    april = run_audit(audit_site, AuditKind.MONTH, date(2026, 4, 1), "Ada", make=make)
 
     assert [(a["monitor"], a["epoch"]) for a in april["alarms"]] == [("headers", "2026-03-25")]
 
 
-def test_a_notice_says_what_when_and_how_it_is_closed(audit_house):
-    raised(audit_house)
-    [alarm] = audit_house.book.alarms()
+def test_a_notice_says_what_when_and_how_it_is_closed(audit_site):
+    raised(audit_site)
+    [alarm] = audit_site.book.alarms()
 
     subject, text = in_words(alarm)
 
@@ -74,13 +74,13 @@ def test_a_notice_says_what_when_and_how_it_is_closed(audit_house):
     assert f"gtr audit acknowledge {alarm['alarm_id']}" in text
 
 
-def test_only_an_open_alarm_that_says_stop_holds_reports_back(audit_house):
-    look = raised(audit_house, "headers", AlarmLevel.LOOK)
-    held = StopAlarms(audit_house.book)
+def test_only_an_open_alarm_that_says_stop_holds_reports_back(audit_site):
+    look = raised(audit_site, "headers", AlarmLevel.LOOK)
+    held = StopAlarms(audit_site.book)
     before = dict(held.held())
-    stop = raised(audit_house)
+    stop = raised(audit_site)
     during = dict(held.held())
-    acknowledge(audit_house.book, stop, by="Ada", note="looked")
+    acknowledge(audit_site.book, stop, by="Ada", note="looked")
 
     assert look != stop
     assert before == {}
@@ -99,10 +99,10 @@ def a_staging(version: str) -> CaseStaging:
 
 
 @pytest.fixture
-def night_house(audit_house, database, tmp_path, monkeypatch) -> House:
-    """A house in the middle of a night: three cases are reported, the last by another model; sending always works."""
+def night_site(audit_site, database, tmp_path, monkeypatch) -> Site:
+    """A site in the middle of a night: three cases are reported, the last by another model; sending always works."""
     sent: list[str] = []
-    monkeypatch.setattr(steps, "deliver_one", lambda house, case: sent.append(case.case_id) or {})
+    monkeypatch.setattr(steps, "deliver_one", lambda site, case: sent.append(case.case_id) or {})
     book = PostgresCaseBook(database)
     files = LocalFileStore(tmp_path / "nights")
     book.open_night(NIGHT, MODEL)
@@ -115,75 +115,75 @@ def night_house(audit_house, database, tmp_path, monkeypatch) -> House:
         book.advance(case.case_id, CaseState.REPORTED)
     (files.night_folder(NIGHT, Step.INTAKE) / "intake.json").write_text("{}")
     config = attrs.evolve(Config(), audit=AuditConfig(pause_delivery=True))
-    house = House(config, None, book, None, files, None, FakeClock(), hold=StopAlarms(audit_house.book))
-    house.sent = sent
-    return house
+    site = Site(config, None, book, None, files, None, FakeClock(), hold=StopAlarms(audit_site.book))
+    site.sent = sent
+    return site
 
 
-def ids(house) -> list[str]:
-    return [case.case_id for case in house.book.of_night(NIGHT)]
+def ids(site) -> list[str]:
+    return [case.case_id for case in site.book.of_night(NIGHT)]
 
 
-def test_a_stop_alarm_holds_back_that_models_reports_and_the_night_is_green_and_says_why(audit_house, night_house):
-    raised(audit_house)
+def test_a_stop_alarm_holds_back_that_models_reports_and_the_night_is_green_and_says_why(audit_site, night_site):
+    raised(audit_site)
 
-    deliver(night_house, NIGHT, ids(night_house))
-    summary = close_night(night_house, NIGHT)
+    deliver(night_site, NIGHT, ids(night_site))
+    summary = close_night(night_site, NIGHT)
 
-    mine, also_mine, of_another = ids(night_house)
-    assert night_house.sent == [of_another]
+    mine, also_mine, of_another = ids(night_site)
+    assert night_site.sent == [of_another]
     assert summary["states"] == {"reported": 2, "committed": 1}
     assert summary["failed"] == {}
     assert summary["delivery"]["held"] == [mine, also_mine]
     assert "says stop and nobody has acknowledged it" in summary["delivery"]["why"][0]
-    assert night_house.book.night_summary(NIGHT)["delivery"] == summary["delivery"]
-    assert [bool(row["reason"]) for row in case_rows(night_house, NIGHT)] == [True, True, False]
+    assert night_site.book.night_summary(NIGHT)["delivery"] == summary["delivery"]
+    assert [bool(row["reason"]) for row in case_rows(night_site, NIGHT)] == [True, True, False]
 
 
-def test_after_the_acknowledgment_the_same_night_run_again_sends_what_was_held_back(audit_house, night_house):
-    alarm = raised(audit_house)
-    deliver(night_house, NIGHT, ids(night_house))
-    acknowledge(audit_house.book, alarm, by="Ada", note="pathology's new protocol")
+def test_after_the_acknowledgment_the_same_night_run_again_sends_what_was_held_back(audit_site, night_site):
+    alarm = raised(audit_site)
+    deliver(night_site, NIGHT, ids(night_site))
+    acknowledge(audit_site.book, alarm, by="Ada", note="pathology's new protocol")
 
-    deliver(night_house, NIGHT, ids(night_house))
-    summary = close_night(night_house, NIGHT)
+    deliver(night_site, NIGHT, ids(night_site))
+    summary = close_night(night_site, NIGHT)
 
-    assert sorted(night_house.sent) == sorted(ids(night_house))
+    assert sorted(night_site.sent) == sorted(ids(night_site))
     assert (summary["states"], summary["delivery"]) == ({"committed": 3}, {})
 
 
-def test_nothing_is_held_back_where_the_site_did_not_turn_that_on(audit_house, night_house):
-    raised(audit_house)
-    night_house.config = Config()
+def test_nothing_is_held_back_where_the_site_did_not_turn_that_on(audit_site, night_site):
+    raised(audit_site)
+    night_site.config = Config()
 
-    deliver(night_house, NIGHT, ids(night_house))
+    deliver(night_site, NIGHT, ids(night_site))
 
-    assert len(night_house.sent) == 3
+    assert len(night_site.sent) == 3
 
 
-def test_the_pause_is_a_governed_setting(audit_house, night_house, database):
-    raised(audit_house)
-    night_house.config, night_house.settings = Config(), PostgresSettings(database)
-    night_house.settings.set("audit.pause_delivery", True, by="Ada", why="the head of department wants it")
+def test_the_pause_is_a_governed_setting(audit_site, night_site, database):
+    raised(audit_site)
+    night_site.config, night_site.settings_history = Config(), PostgresSettings(database)
+    night_site.settings_history.set("audit.pause_delivery", True, by="Ada", why="the head of department wants it")
 
-    deliver(night_house, NIGHT, ids(night_house))
+    deliver(night_site, NIGHT, ids(night_site))
 
-    assert len(night_house.sent) == 1
+    assert len(night_site.sent) == 1
 
 
 def test_a_case_that_was_held_back_once_and_then_did_not_finish_turns_the_night_red(
-    audit_house, night_house, monkeypatch
+    audit_site, night_site, monkeypatch
 ):
-    alarm = raised(audit_house)
-    deliver(night_house, NIGHT, ids(night_house))
-    acknowledge(audit_house.book, alarm, by="Ada", note="looked")
+    alarm = raised(audit_site)
+    deliver(night_site, NIGHT, ids(night_site))
+    acknowledge(audit_site.book, alarm, by="Ada", note="looked")
 
-    def killed(house, case):
+    def killed(site, case):
         raise SystemExit  # the worker is ended in the middle
 
     monkeypatch.setattr(steps, "deliver_one", killed)
     with pytest.raises(SystemExit):
-        deliver(night_house, NIGHT, ids(night_house))
+        deliver(night_site, NIGHT, ids(night_site))
 
     with pytest.raises(NightFailed, match="did not finish: stopped after reported"):
-        close_night(night_house, NIGHT)
+        close_night(night_site, NIGHT)

@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from gtr_batch.audit import run as room
+from gtr_batch.audit import run as audit_run
 from gtr_batch.audit.run import run_audit
 from gtr_batch.cli.main import app
 from gtr_batch.domain.audit_run import AlarmLevel, AuditKind
@@ -19,17 +19,17 @@ MAKE = simple_makers([("headers", AlarmLevel.STOP)])
 
 
 @pytest.fixture
-def run(audit_house):
+def run(audit_site):
     """March, audited, with an alarm."""
-    return run_audit(audit_house, AuditKind.MONTH, MARCH, "Ada", make=MAKE)
+    return run_audit(audit_site, AuditKind.MONTH, MARCH, "Ada", make=MAKE)
 
 
 @pytest.fixture
-def gtr(dsn, audit_house, monkeypatch):
+def gtr(dsn, audit_site, monkeypatch):
     """A function that runs a command with settings from the environment; gives exit code, output and what was said."""
     monkeypatch.setenv("GTR_DATABASE__DSN", as_role(dsn, "gtr_app"))
-    monkeypatch.setenv("GTR_AUDIT__FOLDER", str(audit_house.folder))
-    monkeypatch.setattr(room, "makers", lambda: MAKE)
+    monkeypatch.setenv("GTR_AUDIT__FOLDER", str(audit_site.folder))
+    monkeypatch.setattr(audit_run, "makers", lambda: MAKE)
 
     def call(*arguments: str):
         done = CliRunner().invoke(app, ["audit", *arguments])
@@ -51,7 +51,7 @@ def test_lists_and_shows_what_was_run(gtr, run):
 
 def test_a_rerun_that_is_the_same_ends_well_and_one_that_is_not_ends_red(gtr, run, monkeypatch):
     code, said, _ = gtr("rerun", run["run_id"][:6])
-    monkeypatch.setattr(room, "makers", lambda: simple_makers(answer="yes"))
+    monkeypatch.setattr(audit_run, "makers", lambda: simple_makers(answer="yes"))
     red, other, _ = gtr("rerun", run["run_id"][:6])
 
     assert (code, "The same, byte for byte." in said) == (0, True)

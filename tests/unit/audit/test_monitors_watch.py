@@ -19,7 +19,7 @@ from gtr_batch.domain.audit import Classification, Surgery
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import ConfigError
-from gtr_batch.simulation.months import FIRST, Months, Shift, inputs_of
+from gtr_batch.simulation.hospital.months import FIRST, Months, Shift, inputs_of
 
 MONTHS = Months(months=10, per_month=60, at=5, seed=41)
 

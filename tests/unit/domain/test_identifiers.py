@@ -11,11 +11,11 @@ from gtr_batch.errors import CaseRejected, ConfigError
 @pytest.mark.parametrize(
     "text", ["", "1", "1.", ".1", "1..2", "1.02", "../etc", "1.2/3", "1.2\n", "1." + "2" * 64, "a.b"]
 )
-def test_refuses_an_unlawful_uid(text):
+def test_refuses_an_invalid_uid(text):
     with pytest.raises(CaseRejected) as caught:
         Uid(text)
 
-    assert caught.value.code == "unlawful_uid"
+    assert caught.value.code == "invalid_uid"
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=4))

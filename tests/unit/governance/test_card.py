@@ -9,8 +9,8 @@ import attrs
 import pytest
 
 from gtr_batch.config import GovernanceConfig
+from gtr_batch.domain.governed_settings import digest_of_settings
 from gtr_batch.domain.lifecycle import Approval
-from gtr_batch.domain.rules import digest_of_settings
 from gtr_batch.errors import InputRefused
 from gtr_batch.governance.card import write_card
 from gtr_batch.governance.evaluation import curves

@@ -15,8 +15,8 @@ from gtr_batch.governance.registry import adopt, check_registered, find, registe
 def spoil(folder, **changes):
     manifest = json.loads((folder / "manifest.json").read_text())
     for field, value in changes.items():
-        room, _, name = field.rpartition("__")
-        (manifest[room] if room else manifest)[name] = value
+        section, _, name = field.rpartition("__")
+        (manifest[section] if section else manifest)[name] = value
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 

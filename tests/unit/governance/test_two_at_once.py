@@ -46,8 +46,8 @@ def one_won(outcomes) -> bool:
     return outcomes.count("won") == 1
 
 
-def reigns(registry) -> list[str]:
-    return [e["version"] for e in registry.reigns() if e["to_state"] == "champion"]
+def champion_events(registry) -> list[str]:
+    return [e["version"] for e in registry.champion_events() if e["to_state"] == "champion"]
 
 
 @pytest.mark.parametrize("attempt", range(5))
@@ -60,7 +60,7 @@ def test_two_people_who_approve_the_same_model_promote_it_once(registry, second_
     )
 
     assert one_won(outcomes), outcomes
-    assert reigns(registry) == [champion, new]
+    assert champion_events(registry) == [champion, new]
     assert [e["action"] for e in registry.history(new)] == ["register", "promote"]
 
 
@@ -75,7 +75,7 @@ def test_two_rollbacks_at_once_go_back_one_step(registry, second_session, versio
 
     assert one_won(outcomes), outcomes
     assert registry.champion() == champion
-    assert reigns(registry) == [champion, versions["new"], champion]
+    assert champion_events(registry) == [champion, versions["new"], champion]
 
 
 @pytest.mark.parametrize("attempt", range(5))

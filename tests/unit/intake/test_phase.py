@@ -11,10 +11,10 @@ import pytest
 
 from gtr_batch.domain.contrast import Phase, PhaseEvidence
 from gtr_batch.intake import phase_from_pixels
-from gtr_batch.simulation.hospital import Hospital
-from gtr_batch.simulation.phantom import Phantom
-from gtr_batch.simulation.scanner import SCANNERS
-from gtr_batch.simulation.scanner import Phase as Simulated
+from gtr_batch.simulation.hospital.hospital import Hospital
+from gtr_batch.simulation.phantom.phantom import Phantom
+from gtr_batch.simulation.phantom.scanner import SCANNERS
+from gtr_batch.simulation.phantom.scanner import Phase as Simulated
 from tests.phantoms import abdomen_hu
 
 

@@ -171,7 +171,7 @@ def test_a_damaged_file_is_unreadable_pixels(tmp_path, hu, damage):
         (lambda i, ds: setattr(ds, "PixelSpacing", [0.8 + 0.1 * (i == 2)] * 2), "inconsistent_headers"),
         (lambda i, ds: delattr(ds, "ImagePositionPatient"), "inconsistent_headers"),
         (lambda i, ds: setattr(ds, "ImageOrientationPatient", [1, 0, 0, 1, 0, 0]), "inconsistent_headers"),
-        (lambda i, ds: setattr(ds, "SOPInstanceUID", ""), "unlawful_uid"),
+        (lambda i, ds: setattr(ds, "SOPInstanceUID", ""), "invalid_uid"),
     ],
     ids=["two at one place", "two series", "two spacings", "no position", "no plane", "no identity"],
 )
@@ -205,7 +205,7 @@ def test_real_jpeg_2000_slices_without_identity_are_refused(shared_data):
     with pytest.raises(CaseRejected) as refused:
         read_series(shared_data / "ct" / "totalsegmentator" / "example_ct_dicom")
 
-    assert refused.value.code == "unlawful_uid"
+    assert refused.value.code == "invalid_uid"
 
 
 @pytest.mark.parametrize("slice_name", ["CT1", "CT2"])

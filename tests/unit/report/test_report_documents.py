@@ -321,7 +321,7 @@ def test_a_refused_file_without_lawful_uids_gets_no_report_and_stops_nothing(tmp
     written = write_refusal(
         tmp_path / "report",
         case=a_case(good),
-        refusal=Refusal(RefusalCode.UNLAWFUL_UID, "Empty UID."),
+        refusal=Refusal(RefusalCode.INVALID_UID, "Empty UID."),
         source_file=bad,
         manifest=a_manifest(),
         config=ONLY_SR,

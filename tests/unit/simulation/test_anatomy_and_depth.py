@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gtr_batch.domain.staging import STAGES, TStage
-from gtr_batch.simulation.phantom import Phantom
-from gtr_batch.simulation.scanner import INGENUITY, PHILIPS, SCANNERS, TOSHIBA, Phase, quantum_noise
-from gtr_batch.simulation.stomach import Third
+from gtr_batch.simulation.phantom.phantom import Phantom
+from gtr_batch.simulation.phantom.scanner import INGENUITY, PHILIPS, SCANNERS, TOSHIBA, Phase, quantum_noise
+from gtr_batch.simulation.phantom.stomach import Third
 
 
 def a_phantom(stage: TStage | None = TStage.T3, index: int = 1, third: Third = Third.MIDDLE, **options) -> Phantom:

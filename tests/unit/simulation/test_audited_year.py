@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 from gtr_batch.domain.staging import TStage
-from gtr_batch.simulation.audited_year import NEW_SCANNER, AuditedYear, patients_of, rows_of
-from gtr_batch.simulation.patient import History, Patient
-from gtr_batch.simulation.year import Operated
+from gtr_batch.simulation.hospital.audited_year import NEW_SCANNER, AuditedYear, patients_of, rows_of
+from gtr_batch.simulation.hospital.patient import History, Patient
+from gtr_batch.simulation.hospital.year import Operated
 
 YEAR = AuditedYear(patients=240)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gtr_batch.simulation.blunt import blunted
-from gtr_batch.simulation.demo import ARTEFACT
+from gtr_batch.simulation.demos.demo import ARTEFACT
+from gtr_batch.simulation.hospital.blunt import blunted
 from gtr_batch.stage import load_artefact
 
 

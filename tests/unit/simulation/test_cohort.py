@@ -7,8 +7,8 @@ import pytest
 
 from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.domain.staging import STAGES
-from gtr_batch.simulation.cohort import draw_phantom, prepare_family, prepare_patient
-from gtr_batch.simulation.demo_cohort import Drawn, blanked
+from gtr_batch.simulation.demos.cohort import Drawn, blanked
+from gtr_batch.simulation.hospital.cohort import draw_phantom, prepare_family, prepare_patient
 from gtr_batch.training.loop import PreparedSlices
 
 CONTRACT = PreprocessingContract()

@@ -12,8 +12,8 @@ import pytest
 
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import ConfigError
-from gtr_batch.simulation.airflow_stack import AirflowStack
-from gtr_batch.simulation.demo import REPOSITORY, Demo, running, stop
+from gtr_batch.simulation.demos.demo import REPOSITORY, Demo, running, stop
+from gtr_batch.simulation.servers.airflow_stack import AirflowStack
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.nomogram.score import score
 from gtr_batch.preprocess import Volume, prepare_all_for_locator
-from gtr_batch.simulation.cohort import draw_phantom, prepare_patient
-from gtr_batch.simulation.demo import ARTEFACT
+from gtr_batch.simulation.demos.demo import ARTEFACT
+from gtr_batch.simulation.hospital.cohort import draw_phantom, prepare_patient
 from gtr_batch.stage.artefact import load_artefact, read_manifest
 from gtr_batch.stage.predict import slice_scores
 from gtr_batch.training.loop import PreparedSlices, predict, voted

@@ -14,12 +14,12 @@ import pytest
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.staging import KeySliceSource, TStage
 from gtr_batch.errors import InputRefused
-from gtr_batch.simulation.adopt import adopt_series
-from gtr_batch.simulation.dicom import write_key_objects, write_localizer, write_phase
-from gtr_batch.simulation.hospital import Hospital, demo_night, write_study
-from gtr_batch.simulation.patient import Fault, Patient, key_sop_uid
-from gtr_batch.simulation.scanner import SCANNERS, Phase
-from gtr_batch.simulation.spoil import drop_slice, truncate_pixels
+from gtr_batch.simulation.hospital.adopt import adopt_series
+from gtr_batch.simulation.hospital.hospital import Hospital, demo_night, write_study
+from gtr_batch.simulation.hospital.patient import Fault, Patient, key_sop_uid
+from gtr_batch.simulation.hospital.spoil import drop_slice, truncate_pixels
+from gtr_batch.simulation.phantom.dicom import write_key_objects, write_localizer, write_phase
+from gtr_batch.simulation.phantom.scanner import SCANNERS, Phase
 
 NIGHT = date(2026, 3, 2)
 
@@ -151,7 +151,9 @@ def test_a_study_without_portal_venous_series_has_only_the_unenhanced_one(tmp_pa
 
 
 def test_the_demo_night_has_every_stage_scanner_and_source_of_the_key_slice(tmp_path, monkeypatch):
-    monkeypatch.setattr("gtr_batch.simulation.hospital.write_night", lambda *_: [])  # the plan, without its pictures
+    monkeypatch.setattr(
+        "gtr_batch.simulation.hospital.hospital.write_night", lambda *_: []
+    )  # the plan, without its pictures
 
     patients = demo_night(tmp_path, tmp_path, NIGHT)
 

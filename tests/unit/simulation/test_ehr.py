@@ -12,10 +12,10 @@ import pytest
 from gtr_batch.domain.clinical import Differentiation, Lauren
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.staging import STAGES
-from gtr_batch.simulation.ehr import COLUMNS, MARKERS, draw_clinical, lognormal, write_extracts
-from gtr_batch.simulation.hospital import Hospital
-from gtr_batch.simulation.patient import History, ehr_rows
-from gtr_batch.simulation.stomach import Third
+from gtr_batch.simulation.hospital.ehr import COLUMNS, MARKERS, draw_clinical, lognormal, write_extracts
+from gtr_batch.simulation.hospital.hospital import Hospital
+from gtr_batch.simulation.hospital.patient import History, ehr_rows
+from gtr_batch.simulation.phantom.stomach import Third
 
 N = 2000
 THREE_SE = 3 * np.sqrt(0.25 / N)  # of a share

@@ -15,8 +15,8 @@ from gtr_batch.audit.monitors.stage_shift import pathology_of
 from gtr_batch.domain.audit import Classification
 from gtr_batch.errors import InputRefused
 from gtr_batch.metrics.calibration import ece_top
-from gtr_batch.simulation.audit_study import clopper_pearson, one_history, study, summary
-from gtr_batch.simulation.months import DAYS_A_MONTH, FIRST, Months, Shift, cases_of, inputs_of
+from gtr_batch.simulation.hospital.audit_study import clopper_pearson, one_history, study, summary
+from gtr_batch.simulation.hospital.months import DAYS_A_MONTH, FIRST, Months, Shift, cases_of, inputs_of
 
 LONG = Months(months=48, per_month=120, seed=3)
 

@@ -20,7 +20,7 @@ from gtr_batch.errors import AssociationLost, CaseRejected, PermanentError, Stor
 from gtr_batch.files import LocalFileStore
 from gtr_batch.training import cache as caching
 from gtr_batch.training.cache import Cached, Origin, SliceCache, fetch, gather
-from gtr_batch.training.house import TrainingHouse
+from gtr_batch.training.site import TrainingSite
 from tests.fakes import FakeCaseBook
 
 CONTRACT = PreprocessingContract(size=8)
@@ -55,9 +55,9 @@ def slices(value: float = 1.0) -> np.ndarray:
 
 
 @pytest.fixture
-def house(tmp_path):
-    """A training house whose PACS is dead, with one night's files."""
-    made = TrainingHouse(
+def site(tmp_path):
+    """A training site whose PACS is dead, with one night's files."""
+    made = TrainingSite(
         config=Config(
             files=FilesConfig(root=tmp_path / "store"), training=TrainingConfig(folder=tmp_path / "training")
         ),
@@ -66,129 +66,129 @@ def house(tmp_path):
         source=None,
         cohorts=None,
         files=LocalFileStore(tmp_path / "store"),
-        shelf=None,
+        model_store=None,
         registry=None,
     )
     made.champion = attrs.make_class("Champion", {"contract": attrs.field(default=CONTRACT)})()
     return made
 
 
-def prepare_night(house, member, contract=CONTRACT, uids=None):
+def prepare_night(site, member, contract=CONTRACT, uids=None):
     night = date(2026, 3, 1)
     case = Case(member.case_id, night, member.study_uid, member.series_uid, "P", "A", datetime(2026, 3, 1))
-    house.cases.record([case])
+    site.cases.record([case])
     at = (night, member.case_id, Step.PREPROCESS)
-    house.files.write_arrays(*at, "prepared", {"slices": slices(2.0)})
-    house.files.write_json(*at, "geometry", {"sop_instance_uids": list(uids or member.slices)})
-    house.files.write_json(*at, "contract", attrs.asdict(contract))
+    site.files.write_arrays(*at, "prepared", {"slices": slices(2.0)})
+    site.files.write_json(*at, "geometry", {"sop_instance_uids": list(uids or member.slices)})
+    site.files.write_json(*at, "contract", attrs.asdict(contract))
 
 
-def kept(house):
-    return SliceCache(house.config.training.folder / "cache", CONTRACT)
+def kept(site):
+    return SliceCache(site.config.training.folder / "cache", CONTRACT)
 
 
-def test_slices_come_from_the_night_first_and_from_the_cache_after_that(house):
+def test_slices_come_from_the_night_first_and_from_the_cache_after_that(site):
     member = a_member()
-    prepare_night(house, member)
+    prepare_night(site, member)
 
-    first, where = fetch(house, member, kept(house))
-    second, later = fetch(house, member, kept(house))
+    first, where = fetch(site, member, kept(site))
+    second, later = fetch(site, member, kept(site))
 
     assert (where, later) == (Origin.NIGHT, Origin.CACHE)
     np.testing.assert_array_equal(first.slices, second.slices)
 
 
 @pytest.mark.parametrize("change", [{"contract": PreprocessingContract(size=9)}, {"uids": ("9", "8", "7")}])
-def test_what_the_night_prepared_otherwise_is_not_used(house, change):
+def test_what_the_night_prepared_otherwise_is_not_used(site, change):
     member = a_member()
-    prepare_night(house, member, **change)
+    prepare_night(site, member, **change)
 
     with pytest.raises(AssociationLost):
-        fetch(house, member, kept(house))
+        fetch(site, member, kept(site))
 
 
-def test_a_damaged_entry_is_made_anew(house):
+def test_a_damaged_entry_is_made_anew(site):
     member = a_member()
-    prepare_night(house, member)
-    fetch(house, member, kept(house))
-    (path,) = kept(house).folder.glob("*.npz")
+    prepare_night(site, member)
+    fetch(site, member, kept(site))
+    (path,) = kept(site).folder.glob("*.npz")
     body = bytearray(path.read_bytes())
     body[len(body) // 3] ^= 0xFF
     path.write_bytes(bytes(body))
 
-    found, where = fetch(house, member, kept(house))
+    found, where = fetch(site, member, kept(site))
 
     assert where is Origin.NIGHT
     np.testing.assert_array_equal(found.slices, slices(2.0))
 
 
-def test_files_are_for_their_owner_only(house):
-    kept(house).write(a_member(), Cached(slices()))
+def test_files_are_for_their_owner_only(site):
+    kept(site).write(a_member(), Cached(slices()))
 
-    (path,) = kept(house).folder.glob("*.npz")
+    (path,) = kept(site).folder.glob("*.npz")
     assert path.stat().st_mode & 0o777 == 0o600
     assert "s1" not in path.name
 
 
-def test_lesion_and_stack_come_back_as_they_were(house):
+def test_lesion_and_stack_come_back_as_they_were(site):
     stack, lesion = np.arange(5 * 64, dtype=np.float16).reshape(5, 8, 8), np.eye(8, dtype=bool)[None].repeat(3, 0)
 
-    kept(house).write(a_member(), Cached(slices(), lesion, stack, 2))
-    found = kept(house).read(a_member())
+    kept(site).write(a_member(), Cached(slices(), lesion, stack, 2))
+    found = kept(site).read(a_member())
 
     np.testing.assert_array_equal(found.stack, stack)
     np.testing.assert_array_equal(found.lesion, lesion)
     assert found.key_index == 2
 
 
-def test_a_series_that_cannot_be_read_is_listed_and_left_out(house, monkeypatch):
-    def refuse(_house, member, *_how):
+def test_a_series_that_cannot_be_read_is_listed_and_left_out(site, monkeypatch):
+    def refuse(_site, member, *_how):
         raise CaseRejected("unreadable_pixels", f"instance of {member.series_uid} is cut short")
 
     monkeypatch.setattr(caching, "_from_pacs", refuse)
     members = [a_member(n) for n in range(20)]
     for member in members[1:]:
-        prepare_night(house, member)
+        prepare_night(site, member)
 
-    found, unreadable, origins = gather(house, members)
+    found, unreadable, origins = gather(site, members)
 
     assert (len(found), list(unreadable), origins["night"]) == (19, [members[0].case_id], 19)
     assert "cut short" in unreadable[members[0].case_id]
 
 
-def test_too_many_unreadable_series_stop_the_run(house, monkeypatch):
-    def refuse(_house, _member, *_how):
+def test_too_many_unreadable_series_stop_the_run(site, monkeypatch):
+    def refuse(_site, _member, *_how):
         raise CaseRejected("unreadable_pixels", "an instance is cut short")
 
     monkeypatch.setattr(caching, "_from_pacs", refuse)
     members = [a_member(n) for n in range(10)]
     for member in members[2:]:
-        prepare_night(house, member)
+        prepare_night(site, member)
 
     with pytest.raises(PermanentError, match="2 of 10 series cannot be read"):
-        gather(house, members)
+        gather(site, members)
 
 
-def test_a_pacs_that_dies_in_the_middle_loses_nothing_that_was_cached(house):
+def test_a_pacs_that_dies_in_the_middle_loses_nothing_that_was_cached(site):
     members = [a_member(n) for n in range(3)]
     for member in members[:2]:
-        prepare_night(house, member)
+        prepare_night(site, member)
 
     with pytest.raises(AssociationLost):
-        gather(house, members)
+        gather(site, members)
 
-    assert len(list(kept(house).folder.glob("*.npz"))) == 2
+    assert len(list(kept(site).folder.glob("*.npz"))) == 2
 
 
-def test_a_full_disk_is_said_and_leaves_no_half_entry(house):
+def test_a_full_disk_is_said_and_leaves_no_half_entry(site):
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
     try:
         with pytest.raises(StorageFull, match="free space"):
-            kept(house).write(a_member(), Cached(slices()))
+            kept(site).write(a_member(), Cached(slices()))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, hard))
         signal.signal(signal.SIGXFSZ, before)
 
-    assert list(kept(house).folder.iterdir()) == []
+    assert list(kept(site).folder.iterdir()) == []

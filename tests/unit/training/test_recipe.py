@@ -8,9 +8,9 @@ from torchvision.models import resnet18
 
 from gtr_batch.config import TrainingConfig
 from gtr_batch.errors import ConfigError, ModelArtefactError
-from gtr_batch.simulation.demo import ARTEFACT
+from gtr_batch.simulation.demos.demo import ARTEFACT
 from gtr_batch.training.recipe import lessons_of, start_network
-from gtr_batch.wiring import FolderShelf
+from gtr_batch.wiring import FolderModelStore
 
 
 def test_the_papers_recipe_is_the_default():
@@ -35,7 +35,9 @@ def test_begins_with_imagenets_weights_from_a_file(tmp_path):
     theirs = resnet18()
     torch.save(theirs.state_dict(), tmp_path / "r18.pth")
 
-    network = start_network(TrainingConfig(backbone="resnet18", imagenet=tmp_path / "r18.pth"), FolderShelf(ARTEFACT))
+    network = start_network(
+        TrainingConfig(backbone="resnet18", imagenet=tmp_path / "r18.pth"), FolderModelStore(ARTEFACT)
+    )
 
     assert torch.equal(network.layer4[0].conv1.weight, theirs.layer4[0].conv1.weight)
 
@@ -44,23 +46,23 @@ def test_a_foreign_weight_file_is_refused(tmp_path):
     torch.save({"a": torch.ones(1)}, tmp_path / "x.pth")
 
     with pytest.raises(ModelArtefactError, match="do not fit resnet18"):
-        start_network(TrainingConfig(backbone="resnet18", imagenet=tmp_path / "x.pth"), FolderShelf(ARTEFACT))
+        start_network(TrainingConfig(backbone="resnet18", imagenet=tmp_path / "x.pth"), FolderModelStore(ARTEFACT))
 
 
 def test_says_that_torchvision_has_no_weights_of_a_depth():
     with pytest.raises(ConfigError, match="no ImageNet weights of resnet10"):
-        start_network(TrainingConfig(backbone="resnet10"), FolderShelf(ARTEFACT))
+        start_network(TrainingConfig(backbone="resnet10"), FolderModelStore(ARTEFACT))
 
 
 def test_begins_with_the_champion_and_lets_it_learn():
-    network = start_network(TrainingConfig(backbone="resnet10", start="champion"), FolderShelf(ARTEFACT))
+    network = start_network(TrainingConfig(backbone="resnet10", start="champion"), FolderModelStore(ARTEFACT))
 
     assert all(p.requires_grad for p in network.parameters())
 
 
 def test_cannot_begin_with_a_champion_of_another_depth():
     with pytest.raises(ConfigError, match="must be the same"):
-        start_network(TrainingConfig(start="champion"), FolderShelf(ARTEFACT))
+        start_network(TrainingConfig(start="champion"), FolderModelStore(ARTEFACT))
 
 
 @pytest.mark.parametrize("given", [{"start": "zeros"}, {"recipe": "mine"}, {"holdout_share": 0.9}])

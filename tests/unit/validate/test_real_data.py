@@ -57,7 +57,7 @@ def test_passes_the_real_portal_venous_series(verdicts: dict[str, Verdict]) -> N
 @pytest.mark.parametrize(
     ("name", "code", "also"),
     [
-        ("jpeg2000", "unlawful_uid", "too_few_slices"),
+        ("jpeg2000", "invalid_uid", "too_few_slices"),
         ("tilted head", "gantry_tilt", "slice_gap"),
         ("localizer", "not_primary_axial", "matrix"),
         ("captures", "not_primary_axial", "scrubbed_pixels"),

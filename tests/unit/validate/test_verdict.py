@@ -83,8 +83,8 @@ def _no_rescale(index: int, ds: Dataset) -> None:
 
 
 SPOILT: dict[str, tuple[str, Change]] = {
-    "empty uids": ("unlawful_uid", _set(StudyInstanceUID="")),
-    "no frame of reference": ("unlawful_uid", _set(FrameOfReferenceUID="")),
+    "empty uids": ("invalid_uid", _set(StudyInstanceUID="")),
+    "no frame of reference": ("invalid_uid", _set(FrameOfReferenceUID="")),
     "an MR": ("wrong_modality", _set(Modality="MR")),
     "a localizer": ("not_primary_axial", _set(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])),
     "a reformat": ("not_primary_axial", _set(ImageType=["DERIVED", "SECONDARY", "REFORMATTED"])),

@@ -48,7 +48,7 @@ def _who(findings: Mapping[str, Any]) -> str:
     since = words.day(performance["window_first"])
     until = words.day(performance["until"])
     counts = ", ".join(f"T{k + 1} {n}" for k, n in enumerate(performance["stages"]))
-    begins = "since the model began" if performance["since_reign"] else "within 12 months"
+    begins = "since the model began" if performance["since_promotion"] else "within 12 months"
     return (
         f"Patients whom this model staged and whose pT was reported {begins}, {since} to {until}: {headline['n']} "
         f"({counts}), one case each. This month: those of them whose pT was reported in it, {headline['n_period']}. "
@@ -105,7 +105,7 @@ def _table(findings: Mapping[str, Any]) -> Table:
         (
             Column("", 2.3, words=True),
             Column("This month", 1.15),
-            Column("12 months" if not findings["performance"]["since_reign"] else "Whole reign", 1.2),
+            Column("12 months" if not findings["performance"]["since_promotion"] else "Since promotion", 1.2),
             Column("95% interval", 1.35),
             Column("Last month", 1.15),
             Column("Reference", 0.95),

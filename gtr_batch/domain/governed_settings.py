@@ -1,0 +1,108 @@
+"""Governed settings: those that decide who is staged, what is sent and what is promoted.
+
+The settings file gives them; a row of the settings' history, which says who changed it and why, wins over the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from gtr_batch.config import Config, GovernanceConfig
+from gtr_batch.errors import ConfigError, InputRefused
+
+GOVERNED: tuple[str, ...] = (
+    # eligibility
+    "intake.refuse_without_ehr",
+    "validate.min_thickness_mm",
+    "validate.max_thickness_mm",
+    "validate.min_slices",
+    "validate.min_coverage_mm",
+    "validate.max_tilt_degrees",
+    "validate.gap_tolerance",
+    # delivery
+    "night.failure_tolerance",
+    "night.retrieve_attempts",
+    "report.refusal_sr",
+    "report.parametric_map",
+    "report.secondary_capture",
+    "report.key_objects",
+    "audit.pause_delivery",
+    # the gate
+    *(f"governance.{a.name}" for a in attrs.fields(GovernanceConfig)),
+    # the audit: how many false alarms, for what shift, from how many patients on
+    "audit.false_alarm_budget",
+    "audit.horizon_months",
+    "audit.odds_ratio",
+    "audit.tolerated_odds_ratio",
+    "audit.minimum_labels",
+    "audit.minimum_cases",
+    "audit.baseline_weeks",
+    "audit.label_wait_days",
+)
+
+
+def governed(config: Config) -> dict[str, Any]:
+    """Every governed setting with its value, by ``section.name``."""
+    return {name: getattr(getattr(config, section), key) for name, section, key in _split()}
+
+
+def with_governed(config: Config, history: Mapping[str, Any]) -> Config:
+    """`config` with the history's values over the file's; a name that is not governed any more is passed over."""
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in history.items():
+        if name in GOVERNED:
+            section, key = name.split(".")
+            sections.setdefault(section, {})[key] = value
+    return attrs.evolve(
+        config, **{section: attrs.evolve(getattr(config, section), **v) for section, v in sections.items()}
+    )
+
+
+def checked_value(name: str, text: str) -> bool | int | float:
+    """A governed setting's value out of words.
+
+    Raises
+    ------
+    InputRefused
+        Not a governed setting, or not a value of its kind; names the setting and what it takes.
+    """
+    if name not in GOVERNED:
+        raise InputRefused(f"setting {name!r} is not governed by history; those that are: {', '.join(GOVERNED)}")
+    section, key = name.split(".")
+    kind = typing.get_type_hints(typing.get_type_hints(Config)[section])[key]
+    words = {"true": True, "yes": True, "false": False, "no": False}
+    if kind is bool:
+        if text.lower() not in words:
+            raise InputRefused(f"setting {name} is {text!r}; yes or no")
+        return words[text.lower()]
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise InputRefused(f"setting {name} is {text!r}; a number of kind {kind.__name__}, 0 or more")
+    if section == "governance" and kind is float and value > 1:
+        raise InputRefused(f"setting {name} is {text!r}; a share from 0 to 1")
+    if section == "audit" and value == 0:
+        raise InputRefused(f"setting {name} is {text!r}; a number above 0")
+    try:
+        with_governed(Config(), {name: value})  # what no night could begin under must not come into the history
+    except ConfigError as err:
+        raise InputRefused(f"setting {name} is {text!r}: {err}") from err
+    return value  # type: ignore[no-any-return]
+
+
+def digest_of_settings(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of governed settings: the same values, the same digest."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _split() -> list[tuple[str, str, str]]:
+    return [(name, *name.split(".")) for name in GOVERNED]  # type: ignore[misc]

@@ -1,0 +1,131 @@
+"""What a night is given: the settings and one adapter per port."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+
+from gtr_batch.config import Config
+from gtr_batch.domain.case import Step
+from gtr_batch.domain.governed_settings import with_governed
+from gtr_batch.errors import GovernanceRefused
+from gtr_batch.ports import (
+    CaseBook,
+    ClinicalSource,
+    Clock,
+    DeliveryHold,
+    FileStore,
+    ImageArchive,
+    ModelStore,
+    SettingsBook,
+    ShadowBook,
+)
+
+StepProgress = Callable[[Step, int, int], None]  # step, done, total
+
+
+def _no_progress(step: Step, done: int, total: int) -> None:
+    """No progress bar."""
+
+
+@define(slots=False)
+class Site:
+    """The open site; `gtr_batch.wiring` builds it, tests build it from fakes."""
+
+    config: Config
+    archive: ImageArchive
+    book: CaseBook
+    clinical: ClinicalSource
+    files: FileStore
+    model_store: ModelStore
+    clock: Clock
+    progress: StepProgress = field(default=_no_progress)
+    settings_history: SettingsBook | None = None
+    shadows: ShadowBook | None = None
+    hold: DeliveryHold | None = None
+    _loaded: dict[str, Any] = field(factory=dict, init=False)
+
+    @cached_property
+    def settings(self) -> Config:
+        """The settings with the governed ones as their history has them; the file's where there is no history."""
+        return (
+            self.config
+            if self.settings_history is None
+            else with_governed(self.config, self.settings_history.current())
+        )
+
+    def held_back(self) -> Mapping[str, str]:
+        """Model versions whose reports are not delivered now, each with why; none where the site does not want that."""
+        return self.hold.held() if self.hold is not None and self.settings.audit.pause_delivery else {}
+
+    @cached_property
+    def artefact(self) -> Any:
+        """The champion, loaded and checked once per process (`gtr_batch.stage.artefact.Artefact`)."""
+        return self._load(self.model_store.champion())
+
+    @cached_property
+    def model_version(self) -> str:
+        """Digest of the champion, without loading its weights."""
+        from gtr_batch.stage import read_version
+
+        return str(read_version(self.model_store.champion()))
+
+    def model_of(self, night: date) -> str:
+        """Version that stages a night: the one that it was opened with, while that may stage; else the champion.
+
+        So a promotion in the middle of a night, or before a night is run again, never mixes two models in one night.
+        """
+        opened_with = self.book.night_model(night)
+        return opened_with if opened_with and self.model_store.find(opened_with) else self.model_version
+
+    def artefact_of(self, night: date) -> Any:
+        """The model that stages a night, loaded and checked once per process."""
+        return self.artefact_by(self.model_of(night))
+
+    def artefact_by(self, version: str) -> Any:
+        """A model by its version, loaded and checked once per process.
+
+        Raises
+        ------
+        GovernanceRefused
+            It is not in the model store any more, or was withdrawn.
+        """
+        folder = self.folder_of(version)
+        if version not in self._loaded:
+            self._loaded[version] = self._load(folder)
+        return self._loaded[version]
+
+    def folder_of(self, version: str) -> Path:
+        """Folder of a model that may still be used; raises as `artefact_by`, and loads nothing."""
+        folder = self.model_store.find(version)
+        if folder is None:
+            raise GovernanceRefused(
+                f"model {version[:12]} was withdrawn, or is not in the model store any more: its results are not used. "
+                f"Replay the case with another model (`gtr restage`)"
+            )
+        return folder
+
+    def _load(self, folder: Path) -> Any:
+        from gtr_batch.stage import choose_device, load_artefact
+
+        return load_artefact(folder, device=choose_device(self.config.stage.device, self.config.stage.threads))
+
+
+def night_window(config: Config, night: date) -> tuple[datetime, datetime]:
+    """Start and end of a night's window in the PACS's wall clock time, naive as DICOM's StudyDate and StudyTime are."""
+    start = datetime.combine(night, config.intake.window_start)
+    return start, start + timedelta(hours=config.intake.window_hours)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one of the night's own files: 0600, under its name only when it is whole."""
+    partial = path.with_suffix(".partial")
+    partial.touch(mode=0o600)
+    partial.write_text(json.dumps(value, indent=1))
+    partial.replace(path)

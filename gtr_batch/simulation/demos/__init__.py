@@ -1,0 +1,1 @@
+"""The four demos and what they show."""

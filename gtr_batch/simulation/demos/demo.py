@@ -1,0 +1,304 @@
+"""A night of the synthetic hospital through the real Airflow, step by step; the command line tells it to people."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+from attrs import define, field
+from psycopg2 import sql
+
+from gtr_batch.errors import ConfigError, PermanentError
+from gtr_batch.simulation.servers.airflow_stack import AirflowStack, free_port
+
+NIGHT = date(2026, 3, 2)
+AE_PACS, AE_OURS = "DEMOPACS", "GTRBATCH"
+REPOSITORY = Path(__file__).resolve().parents[3]
+ARTEFACT = Path(__file__).resolve().parents[1] / "demo_artefact"
+DAGS = {
+    "ehr_refresh",
+    "nightly_staging",
+    "housekeeping",
+    "retraining",
+    "restage",
+    "drift_monitor",
+    "monthly_audit",
+}
+
+Say = Callable[[str], None]
+
+
+@define(slots=False)
+class Demo:
+    """Everything that a demo starts lies under `folder` and is stopped by `stop`."""
+
+    folder: Path
+    night: date = NIGHT
+    artefact: Path = ARTEFACT
+    patients: list[Any] = field(factory=list)
+    pacs_port: int = field(factory=free_port)
+    stack: AirflowStack | None = None
+    environ: dict[str, str] = field(factory=dict)
+    _pids: list[dict[str, Any]] = field(factory=list)
+    _database: Any = None
+
+    def clear(self) -> None:
+        """Begin with an empty folder.
+
+        Raises
+        ------
+        ConfigError
+            A demo of this folder still runs.
+        """
+        if running(self.folder):
+            raise ConfigError(f"a demo is up in {self.folder}: `make down` first, or look at it with `gtr demo where`")
+        from gtr_batch.simulation.servers.services import EmbeddedPostgres
+
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        EmbeddedPostgres(self.folder / "postgres").delete()  # also what a killed demo has left
+        shutil.rmtree(self.folder)
+        self.folder.mkdir(mode=0o700)
+
+    def start_database(self, settings: str = "") -> None:
+        """Embedded PostgreSQL with our schema, a login for each role, and Airflow's own database.
+
+        `settings` is added to the demo's own, as TOML.
+        """
+        from gtr_batch.db import migrate
+        from gtr_batch.simulation.servers.services import EmbeddedPostgres
+
+        server = EmbeddedPostgres(self.folder / "postgres")
+        server.start()
+        self._database = server
+        self._remember()
+        passwords = {name: secrets.token_urlsafe(18) for name in ("gtr_demo_app", "gtr_demo_reader", "airflow")}
+        with _autocommit(server.uri) as cursor:
+            for name in ("gtr", "airflow"):
+                cursor.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+            for name, password in passwords.items():
+                cursor.execute(
+                    sql.SQL("create role {} login password {}").format(sql.Identifier(name), sql.Literal(password))
+                )
+            cursor.execute("alter database airflow owner to airflow")
+        owner = server.uri_of("postgres", server.password, "gtr")
+        migrate(owner)
+        with _autocommit(owner) as cursor:
+            cursor.execute("grant gtr_app to gtr_demo_app")
+            cursor.execute("grant gtr_reader to gtr_demo_reader")
+        self._settings(server.uri_of("gtr_demo_app", passwords["gtr_demo_app"], "gtr"), owner, settings)
+        airflow_uri = server.uri_of("airflow", passwords["airflow"], "airflow")
+        self.stack = AirflowStack(self.folder / "airflow", REPOSITORY, airflow_uri, self.environ)
+
+    def _settings(self, app: str, owner: str, more: str) -> None:
+        """The demo's settings file, as a site would write one."""
+        path = self.folder / "gtr.toml"
+        path.touch(mode=0o600)
+        path.write_text(
+            f"""# Settings of the demo; see docs/operations.md.
+[pacs]
+host = "127.0.0.1"
+port = {self.pacs_port}
+called_ae_title = "{AE_PACS}"
+calling_ae_title = "{AE_OURS}"
+commitment_timeout_s = 10
+
+[database]
+dsn = "{app}"
+owner_dsn = "{owner}"
+
+[files]
+root = "{self.folder / "store"}"
+min_free_gb = 1
+
+[ehr]
+folder = "{self.folder / "ehr"}"
+
+[stage]
+artefact = "{self.artefact}"
+device = "auto"
+
+[night]
+shard_size = 4
+retry_delay_s = 5
+{more}"""
+        )
+        self.environ = {"GTR_CONFIG": str(path)}
+
+    def admit(self, ct: Path | None, key_slice: str | None) -> None:
+        """Simulate the night's patients, and put a real series beside them where one is given."""
+        from gtr_batch.simulation.hospital.hospital import adopt_series, demo_night
+
+        self.patients = list(demo_night(self.folder / "dicom", self.folder / "ehr", self.night))
+        if ct is not None:
+            adopted = adopt_series(ct, self.folder / "dicom" / "adopted", self.folder / "ehr", self.night, key_slice)
+            self.patients.append(adopted)
+
+    def start_pacs(self, progress: Callable[[int, int], None]) -> None:
+        """Embedded PACS, filled with the night's studies."""
+        from gtr_batch.simulation.servers.services import EmbeddedQrscp
+
+        server = EmbeddedQrscp(self.folder / "pacs", self.pacs_port, AE_PACS)
+        server.preload(self.folder / "dicom", progress)
+        server.start()
+        assert server.pid is not None  # start returns when it answers
+        self._remember(server.pid)
+
+    def prepare_airflow(self) -> None:
+        """Airflow's own database."""
+        assert self.stack is not None  # start_database makes it
+        self.stack.airflow("db", "migrate")
+
+    def start_airflow(self) -> None:
+        """Start the four components."""
+        assert self.stack is not None  # start_database makes it
+        self.stack.start()
+        self._remember(*(p.pid for p in self.stack.processes.values()))
+
+    def wait_for_airflow(self) -> None:
+        """Wait until all answer and the DAGs are known; make the pools, without which nothing is scheduled."""
+        assert self.stack is not None  # start_database makes it
+        self.stack.wait_until_ready(DAGS)
+        pools = json.loads((REPOSITORY / "plugins" / "gtr_airflow" / "pools.json").read_text())
+        for name, pool in pools.items():
+            self.stack.api("POST", "pools", {"name": name, **pool})
+
+    def run(
+        self,
+        dag_id: str,
+        conf: dict[str, Any],
+        progress: Callable[[list[dict[str, Any]]], None],
+        timeout_s: float,
+        *,
+        last: str = "",
+    ) -> str:
+        """Trigger a DAG and wait for its end; `progress` gets its task instances meanwhile. Returns the run's state.
+
+        With `last`, it is left alone once that task has succeeded: what follows waits for a person.
+
+        Raises
+        ------
+        PermanentError
+            It did not end in `timeout_s`.
+        """
+        assert self.stack is not None  # start_database makes it
+        run_id = self.stack.trigger(dag_id, conf)
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            state = self.stack.run_state(dag_id, run_id)
+            tasks = self.stack.task_instances(dag_id, run_id)
+            progress(tasks)
+            if last and any(t["task_id"] == last and t["state"] == "success" for t in tasks):
+                return "success"
+            if state in ("success", "failed"):
+                return state
+            time.sleep(1)
+        raise PermanentError(f"{dag_id} did not end within {timeout_s:.0f} s; see {self.stack.url}")
+
+    def judge(self, rows: Sequence[dict[str, Any]]) -> list[str]:
+        """What did not end as it should, in sentences; empty when all is well."""
+        by_study = {row["study_uid"]: row for row in rows}
+        wrong = []
+        for patient in self.patients:
+            row = by_study.get(patient.study_uid)
+            if row is None:
+                wrong.append(f"study {patient.study_uid}: no case, expected {patient.expected_state}")
+            elif row["state"] != patient.expected_state or row["refusal"] != patient.expected_refusal:
+                got = row["refusal"] or row["state"]
+                want = patient.expected_refusal or patient.expected_state
+                wrong.append(f"case {row['case_id'][:8]}: {got} ({row['reason']}), expected {want}")
+        return wrong
+
+    def agreement(self, rows: Sequence[dict[str, Any]]) -> str:
+        """How the staged cases compare with what the phantoms were made as; a word, not a condition."""
+        truth = {p.study_uid: p.true_stage for p in self.patients if p.true_stage is not None}
+        staged = [(r, str(truth[r["study_uid"]])) for r in rows if r["t_stage"] and r["study_uid"] in truth]
+        right = sum(row["t_stage"] == true for row, true in staged)
+        others = [f"{row['case_id'][:8]} was made {true}" for row, true in staged if row["t_stage"] != true]
+        return "; ".join([f"{right} of {len(staged)} simulated patients staged as they were made", *others])
+
+    def _remember(self, *pids: int) -> None:
+        """Write down what was started, so that `stop` finds it and nothing else."""
+        for pid in pids:
+            self._pids.append({"pid": pid, "created": psutil.Process(pid).create_time()})
+        state = {
+            "processes": self._pids,
+            "postgres": str(self.folder / "postgres") if self._database else None,
+            "url": self.stack.url if self.stack else None,
+            "user": "admin",
+        }
+        path = self.folder / "started.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(state, indent=1))
+
+
+class _autocommit:
+    """A cursor outside transactions, as `create database` wants."""
+
+    def __init__(self, uri: str) -> None:
+        self._connection = psycopg2.connect(uri)
+        self._connection.autocommit = True
+
+    def __enter__(self) -> Any:
+        return self._connection.cursor()
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+
+def _started(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / "started.json").read_text()))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def _processes(folder: Path) -> list[psutil.Process]:
+    """The processes that this folder's demo started and that still run; a pid that was taken over is left alone."""
+    found = []
+    for entry in _started(folder).get("processes", []):
+        try:
+            process = psutil.Process(entry["pid"])
+            if abs(process.create_time() - entry["created"]) < 1:
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def running(folder: Path) -> bool:
+    """Whether a demo of this folder is up."""
+    return bool(_processes(folder))
+
+
+def stop(folder: Path) -> int:
+    """Stop what a demo of this folder started, and only that; returns how many processes ended."""
+    processes = _processes(folder)
+    family = [*processes, *(child for p in processes for child in p.children(recursive=True))]
+    for process in family:
+        _signal(process.terminate)
+    _, alive = psutil.wait_procs(family, timeout=15)
+    for process in alive:
+        _signal(process.kill)
+    psutil.wait_procs(alive, timeout=5)
+    postgres = _started(folder).get("postgres")
+    if postgres and Path(postgres).exists():
+        from gtr_batch.simulation.servers.services import EmbeddedPostgres
+
+        EmbeddedPostgres(Path(postgres)).stop()
+    (folder / "started.json").unlink(missing_ok=True)
+    return len(family)
+
+
+def _signal(send: Callable[[], None]) -> None:
+    try:
+        send()
+    except psutil.NoSuchProcess:
+        return

@@ -1,0 +1,73 @@
+"""What the PACS now holds, fetched back and made into pages to look at: overlay, SR and numbers of each case."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+_PAGE = Path(__file__).with_name("night.html.jinja")
+
+
+def show_results(demo: Any, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Fetch the delivered objects back and write the night's page; returns lines that say where all lies."""
+    from gtr_batch.domain.delivery import ObjectKind
+    from gtr_batch.wiring import open_site
+
+    folder = demo.folder / "results"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    cases = []
+    with open_site() as site:
+        for row in rows:
+            objects = site.book.objects(row["case_id"])
+            shown = {**row, "objects": objects, "overlay": None, "report": None}
+            for item in objects:
+                at = folder / row["case_id"][:8]
+                at.mkdir(exist_ok=True)
+                site.archive.retrieve(row["study_uid"], item.series_uid, [item.sop_instance_uid], at)
+                path = at / f"{item.sop_instance_uid}.dcm"
+                if item.kind is ObjectKind.SECONDARY_CAPTURE:
+                    shown["overlay"] = _relative(_picture(path), folder)
+                elif item.kind is ObjectKind.STRUCTURED_REPORT:
+                    page = _readable(path)
+                    shown["report"] = _relative(page, folder) if page else None
+            cases.append(shown)
+        data_docs = site.files.night_folder(demo.night, "data_docs") / "index.html"
+        store = site.config.files.root
+    page = folder / "night.html"
+    template = jinja2.Environment(autoescape=True).from_string(_PAGE.read_text())
+    page.write_text(template.render(night=demo.night, cases=cases))
+    done = sum(bool(c["objects"]) for c in cases)
+    return [
+        f"results:    {page}  (overlays and reports of {done} cases, fetched back from the PACS)",
+        f"validation: {data_docs}  (Great Expectations Data Docs)",
+        f"files:      {store}/{demo.night}/<case>/<step>",
+        "worklist:   select * from worklist_annotation (Postgres, role gtr_reader)",
+    ]
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder))
+
+
+def _picture(path: Path) -> Path:
+    """The secondary capture as PNG."""
+    import pydicom
+    from PIL import Image
+
+    png = path.with_suffix(".png")
+    Image.fromarray(pydicom.dcmread(path).pixel_array).save(png)
+    return png
+
+
+def _readable(path: Path) -> Path | None:
+    """The SR as a page, where DCMTK is installed."""
+    if not shutil.which("dsr2html"):
+        return None
+    page = path.with_suffix(".html")
+    subprocess.run(["dsr2html", str(path), str(page)], check=True, capture_output=True)
+    return page

@@ -1,0 +1,1 @@
+"""The synthetic hospital: patients, EHR extracts, nights, months and years."""

@@ -1,0 +1,1 @@
+"""Embedded PostgreSQL, PACS and Airflow for the demos and tests."""
