@@ -1,6 +1,6 @@
 """Settings: one TOML file and the environment, read once into frozen classes, one per section.
 
-``GTR_CONFIG`` names the TOML file. Any setting can be given in the environment as ``GTR_<ROOM>__<SETTING>``
+``GTR_CONFIG`` names the TOML file. Any setting can be given in the environment as ``GTR_<SECTION>__<SETTING>``
 (``GTR_PACS__PORT=11112``), which wins. Unknown keys are errors. There are no default passwords.
 What a model was trained with is not here: it lies in the artefact's manifest.
 """

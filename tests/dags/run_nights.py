@@ -65,7 +65,7 @@ class FakeSite:
         self.calls: list[list] = []
         self.told: list[str] = []
 
-    def tell(self, step: Step, done: int, total: int) -> None:
+    def progress(self, step: Step, done: int, total: int) -> None:
         pass
 
     def query_pacs(self, night: date) -> list[str]:

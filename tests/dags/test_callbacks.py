@@ -40,7 +40,7 @@ def webhook():
 @pytest.fixture
 def told(monkeypatch):
     sent = []
-    monkeypatch.setattr(callbacks, "tell", lambda subject, text: sent.append((subject, text)))
+    monkeypatch.setattr(callbacks, "notify", lambda subject, text: sent.append((subject, text)))
     return sent
 
 
