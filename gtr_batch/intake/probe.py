@@ -109,7 +109,7 @@ def read_probe(paths: Sequence[Path], instances: int | None = None) -> Probe:
     for path in paths:
         try:
             ds = pydicom.dcmread(path)
-            headers = _plain(ds)
+            headers = _header_values(ds)
         except (InvalidDicomError, OSError, EOFError, ValueError, AttributeError, TypeError, KeyError) as err:
             get_logger("intake").warning("probe.unreadable", error=type(err).__name__)
             continue
@@ -126,7 +126,7 @@ def read_probe(paths: Sequence[Path], instances: int | None = None) -> Probe:
     return Probe(headers, contrast, _coverage([h for h, _ in read], instances))
 
 
-def _plain(ds: pydicom.Dataset) -> dict[str, Any]:
+def _header_values(ds: pydicom.Dataset) -> dict[str, Any]:
     """Values of KEYWORDS as str, int, float or a list of them; empty ones left out."""
     values: dict[str, Any] = {}
     for keyword in KEYWORDS:

@@ -93,7 +93,7 @@ def write_artefact(folder: Path, network: GTRNet, manifest: ModelManifest, dtype
         save_file(tensors, fresh / WEIGHTS)
         value = attrs.evolve(manifest, weights_sha256=_sha256(fresh / WEIGHTS)).to_json()
         try:
-            text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, default=_plain)
+            text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, default=_json_value)
         except (TypeError, ValueError) as err:
             raise ModelArtefactError(f"{folder}: manifest cannot be written as JSON: {err}") from err
         (fresh / MANIFEST).write_text(text + "\n", encoding="utf-8")
@@ -263,7 +263,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if hasattr(value, "tolist"):  # numpy scalars and arrays
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is not JSON")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pydicom import Dataset
+
 from gtr_batch.simulation.phantom.dicom import Change
 
 

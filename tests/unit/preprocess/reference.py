@@ -87,7 +87,7 @@ def lattice_of(n4: sitk.N4BiasFieldCorrectionImageFilter, small: sitk.Image, set
     return BiasField(torch.einsum("az,by,cx,zyx->abc", *inverses, field), ())
 
 
-def plain(
+def full_volume(
     image: sitk.Image, key_index: int, contract: PreprocessingContract, log_field: LogField = our_full_field
 ) -> np.ndarray:
     """The network's input by the plain computation, float64, shape ``(3, size, size)``."""

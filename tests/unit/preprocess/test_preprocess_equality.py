@@ -29,7 +29,7 @@ def test_three_slices_equal_the_plain_full_volume_computation(phantom, key_index
 
     ours, _ = prepare_volume(Volume.from_hu(phantom, (3.0, 2.5, 2.5)), key_index, contract)
 
-    theirs = reference.plain(reference.image_of(phantom, (3.0, 2.5, 2.5)), key_index, contract)
+    theirs = reference.full_volume(reference.image_of(phantom, (3.0, 2.5, 2.5)), key_index, contract)
     assert np.abs(ours - theirs).max() < TOLERANCE
 
 
@@ -39,7 +39,7 @@ def test_equal_where_slices_lie_off_the_grid_and_pixels_are_not_square(phantom, 
 
     ours, _ = prepare_volume(Volume.from_hu(phantom, spacing_mm), 7, contract)
 
-    theirs = reference.plain(reference.image_of(phantom, spacing_mm), 7, contract)
+    theirs = reference.full_volume(reference.image_of(phantom, spacing_mm), 7, contract)
     assert np.abs(ours - theirs).max() < TOLERANCE
 
 
@@ -48,7 +48,7 @@ def test_equal_without_n4(phantom):
 
     ours, geometry = prepare_volume(Volume.from_hu(phantom, (3.0, 2.5, 2.5)), 11, contract)
 
-    theirs = reference.plain(reference.image_of(phantom, (3.0, 2.5, 2.5)), 11, contract)
+    theirs = reference.full_volume(reference.image_of(phantom, (3.0, 2.5, 2.5)), 11, contract)
     assert np.abs(ours - theirs).max() < TOLERANCE
     assert "n4_iterations" not in geometry.facts
 
@@ -72,7 +72,7 @@ def test_equal_through_files_written_and_read_by_another_library(tmp_path, phant
     ours, _ = prepare_case(tmp_path, volume.sop_instance_uids[12], contract)
 
     assert len(paths) == 30
-    assert np.abs(ours - reference.plain(reference.read(tmp_path), 12, contract)).max() < TOLERANCE
+    assert np.abs(ours - reference.full_volume(reference.read(tmp_path), 12, contract)).max() < TOLERANCE
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_real_ct_equals_the_plain_full_volume_computation(shared_data):
 
     ours, _ = prepare_volume(volume, 40, contract)
 
-    assert np.abs(ours - reference.plain(reference.read(folder), 40, contract)).max() < TOLERANCE
+    assert np.abs(ours - reference.full_volume(reference.read(folder), 40, contract)).max() < TOLERANCE
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def test_real_ct_equals_with_the_field_that_simpleitk_evaluates(shared_data, mon
         fitted["bias"] = reference.lattice_of(n4, small, settings)
         return sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(volume))
 
-    theirs = reference.plain(reference.read(folder), 40, contract, full_field)
+    theirs = reference.full_volume(reference.read(folder), 40, contract, full_field)
     monkeypatch.setattr(prepare, "fit_bias_field", lambda *_: fitted["bias"])
 
     ours, _ = prepare_volume(read_series(folder), 40, contract)

@@ -22,7 +22,7 @@ from gtr_batch.stage.importing import import_published, published_contract
 BACKBONE = "resnet18"
 
 
-def plain() -> ResNet:
+def plain_resnet() -> ResNet:
     torch.manual_seed(0)
     return ResNet(BasicBlock, [2, 2, 2, 2], num_classes=4).eval()
 
@@ -41,7 +41,7 @@ def imported(path, out, md5=None):
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_answers_as_the_plain_network_does_on_imagenet_normalised_rgb(tmp_path, legacy, prefix):
-    theirs = plain()
+    theirs = plain_resnet()
     path = saved(tmp_path, {prefix + k: v for k, v in theirs.state_dict().items()}, legacy)
     grey = torch.rand(2, 1, 224, 224).expand(-1, 3, -1, -1)
     mean, sd = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_SD))
@@ -67,7 +67,7 @@ def test_its_contract_gives_eight_bit_grey_values_over_255():
 
 
 def test_another_file_than_the_published_one_is_refused(tmp_path):
-    path = saved(tmp_path, plain().state_dict())
+    path = saved(tmp_path, plain_resnet().state_dict())
 
     with pytest.raises(ModelArtefactError, match="not the published checkpoint"):
         import_published(path, tmp_path / "artefact", paper_table_3(), backbone=BACKBONE)
@@ -86,7 +86,7 @@ def test_another_file_than_the_published_one_is_refused(tmp_path):
     ],
 )
 def test_says_what_does_not_fit(tmp_path, change, words):
-    state = dict(plain().state_dict())
+    state = dict(plain_resnet().state_dict())
     change(state)
 
     with pytest.raises(ModelArtefactError, match=words):
@@ -110,7 +110,7 @@ def test_code_in_a_weight_file_is_not_run(tmp_path, capsys):
 
 
 def test_a_truncated_file_is_refused(tmp_path):
-    path = saved(tmp_path, plain().state_dict())
+    path = saved(tmp_path, plain_resnet().state_dict())
     path.write_bytes(path.read_bytes()[:-1000])
 
     with pytest.raises(ModelArtefactError, match="not a readable state dict"):
@@ -118,7 +118,7 @@ def test_a_truncated_file_is_refused(tmp_path):
 
 
 def test_the_command_writes_the_artefact(tmp_path):
-    path = saved(tmp_path, plain().state_dict())
+    path = saved(tmp_path, plain_resnet().state_dict())
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
     arguments = ["model", "import", str(path), "--out", str(tmp_path / "a"), "--md5", md5, "--backbone", BACKBONE]
 

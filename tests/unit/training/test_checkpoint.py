@@ -30,11 +30,11 @@ from gtr_batch.training.loop import train
 import torch
 torch.set_num_threads(1)
 
-def tell(epoch):
+def progress(epoch):
     print(epoch.lesson, epoch.number, flush=True)
     time.sleep(0.15)  # so that the kill finds an epoch under way
 
-train(Small(), squares(24, 1), squares(8, 2), LESSONS, tell, checkpoint=Checkpoint(Path(sys.argv[1]), "me"))
+train(Small(), squares(24, 1), squares(8, 2), LESSONS, progress, checkpoint=Checkpoint(Path(sys.argv[1]), "me"))
 """
 
 
@@ -114,12 +114,12 @@ def test_cannot_take_up_another_training(tmp_path):
 def test_the_room_is_taken_before_the_first_epoch_and_never_grows(tmp_path):
     sizes = []
 
-    def tell(_epoch):
+    def progress(_epoch):
         sizes.append([(p.name, p.stat().st_size, p.stat().st_blocks) for p in sorted(tmp_path.iterdir())])
 
     Checkpoint(tmp_path, "me").reserve(4 * sum(t.numel() * 4 for t in Small().state_dict().values()))
     before = [(p.name, p.stat().st_size, p.stat().st_blocks) for p in sorted(tmp_path.iterdir())]
-    train(Small(), squares(16, 1), squares(8, 2), LESSONS, tell, checkpoint=Checkpoint(tmp_path, "me"))
+    train(Small(), squares(16, 1), squares(8, 2), LESSONS, progress, checkpoint=Checkpoint(tmp_path, "me"))
 
     assert all(size == before for size in sizes)
 
