@@ -19,13 +19,28 @@ from gtr_batch.config import load
 CONFIG = load()
 
 
-@task(pool="pacs", execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())
-def housekeeping() -> dict:
-    """Clean up; returns what was found and done, as counts and UIDs."""
+@task(execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())
+def housekeeping() -> list[str]:
+    """Clean up, without the PACS; returns the case ids that wait for their commitment."""
     from gtr_batch import night as steps
 
     with task_site() as site:
-        return steps.housekeeping(site, day_of(get_current_context(), CONFIG))
+        return list(steps.housekeeping(site, day_of(get_current_context(), CONFIG))["uncommitted"])
+
+
+@task.short_circuit(ignore_downstream_trigger_rules=False)
+def anything_uncommitted(case_ids: list[str]) -> bool:
+    """Whether there is anything to ask the PACS; where there is not, no `pacs` slot is taken."""
+    return bool(case_ids)
+
+
+@task(pool="pacs", execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())
+def ask_again(case_ids: list[str]) -> list[str]:
+    """Ask the PACS again to commit what it took; returns the case ids that are committed now."""
+    from gtr_batch import night as steps
+
+    with task_site() as site:
+        return list(steps.ask_again(site, case_ids)["committed"])
 
 
 @dag(
@@ -38,7 +53,8 @@ def housekeeping() -> dict:
     tags=["gtr"],
 )
 def clean_up() -> None:
-    housekeeping()
+    uncommitted = housekeeping()
+    anything_uncommitted(uncommitted) >> ask_again(uncommitted)
 
 
 clean_up()

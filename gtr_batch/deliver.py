@@ -7,17 +7,18 @@ are the same, so a repeated C-STORE is the same object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
 
+from gtr_batch.config import PacsConfig
 from gtr_batch.domain.case import Case
 from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
 from gtr_batch.domain.staging import Flag
 from gtr_batch.errors import CommitmentPending, DeliveryRefused, TransientError
 from gtr_batch.logs import get_logger
-from gtr_batch.ports import ImageArchive
+from gtr_batch.ports import Deliveries, ImageArchive
 
 log = get_logger("deliver")
 
@@ -31,163 +32,165 @@ _ORDER = (  # what others point at comes first
 
 
 @frozen
-class DeliveryOutcome:
-    """What became of a case's objects.
+class Parcel:
+    """One case's objects on their way: whose, what, and the folder where the files lie.
 
-    `stored`: the PACS has every object. `committed`: it has taken responsibility for them, or, where it offers no
-    commitment, lists them all (then `flags` says so). `sent`: how many were sent this time.
+    Images are stored before the documents that point at them, in whatever order `objects` come.
     """
 
-    stored: bool
-    committed: bool
+    case: Case
+    objects: Sequence[ReportObject]
+    folder: Path
+
+    def in_order(self) -> list[ReportObject]:
+        """The objects in the order in which they are stored."""
+        return sorted(self.objects, key=lambda o: _ORDER.index(o.kind))
+
+
+@frozen
+class DeliveryOutcome:
+    """What became of a case's objects: how many were sent this time, and what a reader must know of the delivery.
+
+    The PACS has taken responsibility for every object or, where it offers no commitment, lists them all (then `flags`
+    says so).
+    """
+
     sent: int = 0
     flags: tuple[Flag, ...] = ()
 
 
 def deliver_case(
-    archive: ImageArchive,
-    case: Case,
-    objects: Sequence[ReportObject],
-    folder: Path,
-    *,
-    already_stored: frozenset[str],
-    commitment: str = "auto",
-    timeout_s: float = 60.0,
-    save_receipts: Callable[[Sequence[StoreReceipt]], None],
-    save_commitment: Callable[[Commitment, frozenset[str]], None],
-    on_stored: Callable[[], object] | None = None,
+    archive: ImageArchive, deliveries: Deliveries, parcel: Parcel, settings: PacsConfig
 ) -> DeliveryOutcome:
-    """Deliver what the PACS has not got yet.
+    """Store what the PACS has not got yet, then have all of it committed; raises as the two."""
+    sent = store_objects(archive, deliveries, parcel)
+    outcome = commit_objects(archive, deliveries, parcel, settings)
+    return DeliveryOutcome(sent + outcome.sent, outcome.flags)
 
-    Parameters
-    ----------
-    objects : sequence of ReportObject
-        What `report` wrote; images are stored before the documents that point at them.
-    folder : Path
-        Where their files lie.
-    already_stored : frozenset of str
-        SOP Instance UIDs that the PACS took before. What it lists in C-FIND is not sent again either: a crash between
-        C-STORE and our note of it costs nothing.
-    commitment : str
-        ``"auto"``: ask, and read back where not offered; ``"off"``: read back.
-    timeout_s : float
-        How long to wait for the commitment's answer.
-    save_receipts, save_commitment : callable
-        Called as soon as there is something to note; `save_commitment` gets the instances that C-FIND listed.
-    on_stored : callable, optional
-        Called once the PACS has taken every object, before any commitment.
+
+def store_objects(archive: ImageArchive, deliveries: Deliveries, parcel: Parcel) -> int:
+    """Store what the PACS has not got yet; returns how many objects were sent.
+
+    What it took before is not sent again, nor what it lists in C-FIND: a crash between C-STORE and our note of it costs
+    nothing.
 
     Raises
     ------
     DeliveryRefused
         The PACS refused an object for good, with the status: for the dead letters.
     TransientError
+        Unreachable or busy: retry later.
+    """
+    case = parcel.case
+    taken = deliveries.stored(case.case_id) if parcel.objects else frozenset()
+    missing = [o for o in parcel.in_order() if o.sop_instance_uid not in taken]
+    listed = _listed(archive, parcel, missing)
+    if listed:
+        receipts = [StoreReceipt(uid, _SUCCESS, "listed by the PACS, not sent again") for uid in sorted(listed)]
+        deliveries.note_receipts(case.case_id, receipts)
+    return _store(archive, deliveries, parcel, [o for o in missing if o.sop_instance_uid not in listed])
+
+
+def commit_objects(
+    archive: ImageArchive, deliveries: Deliveries, parcel: Parcel, settings: PacsConfig
+) -> DeliveryOutcome:
+    """Have objects that the PACS took committed, or read them back.
+
+    `settings.commitment` ``"auto"``: ask, and read back where not offered; ``"off"``: read back.
+
+    Raises
+    ------
+    DeliveryRefused
+        The PACS refused an object that it had lost, for good.
+    TransientError
         Unreachable, busy, not yet committed, or still missing after one more C-STORE: retry later.
     """
+    objects, case_id = parcel.in_order(), parcel.case.case_id
     if not objects:
-        return DeliveryOutcome(stored=True, committed=True)
-    objects = sorted(objects, key=lambda o: _ORDER.index(o.kind))
-    desk = _Desk(archive, case, folder, save_receipts)
-    missing = [o for o in objects if o.sop_instance_uid not in already_stored]
-    listed = desk.listed(missing)
-    if listed:
-        save_receipts([StoreReceipt(uid, _SUCCESS, "listed by the PACS, not sent again") for uid in sorted(listed)])
-    desk.store([o for o in missing if o.sop_instance_uid not in listed])
-    if on_stored is not None:
-        on_stored()
-    if commitment == "auto":
+        return DeliveryOutcome()
+    if settings.commitment == "auto":
         try:
-            answer = archive.commit(_pairs(objects), timeout_s)
+            answer = archive.commit(_pairs(objects), settings.commitment_timeout_s)
         except CommitmentPending:
-            save_commitment(Commitment(offered=True), desk.read_back(objects))
+            listed, _ = _read_back(archive, deliveries, parcel)
+            deliveries.note_commitment(case_id, Commitment(offered=True), listed)
             raise
         if answer.offered:
-            _have_committed(desk, objects, answer, timeout_s=timeout_s, save_commitment=save_commitment)
-            return DeliveryOutcome(stored=True, committed=True, sent=desk.sent)
-    listed = desk.read_back(objects)
-    save_commitment(Commitment(offered=False), listed)
+            return DeliveryOutcome(_once_more(archive, deliveries, parcel, answer, settings))
+    listed, sent = _read_back(archive, deliveries, parcel)
+    deliveries.note_commitment(case_id, Commitment(offered=False), listed)
     absent = [o.sop_instance_uid for o in objects if o.sop_instance_uid not in listed]
     if absent:
         raise TransientError(
             f"C-FIND lists {len(listed)} of {len(objects)} objects that the PACS accepted, "
             f"not {absent[0]}; retried later"
         )
-    return DeliveryOutcome(stored=True, committed=True, sent=desk.sent, flags=(Flag.NO_STORAGE_COMMITMENT,))
+    return DeliveryOutcome(sent, (Flag.NO_STORAGE_COMMITMENT,))
 
 
-def _have_committed(
-    desk: _Desk,
-    objects: Sequence[ReportObject],
-    answer: Commitment,
-    *,
-    timeout_s: float,
-    save_commitment: Callable[[Commitment, frozenset[str]], None],
-) -> None:
-    save_commitment(answer, frozenset())
+def _once_more(
+    archive: ImageArchive, deliveries: Deliveries, parcel: Parcel, answer: Commitment, settings: PacsConfig
+) -> int:
+    """Note the answer; what is not committed is sent and asked for once more. Returns how many were sent."""
+    objects, case_id = parcel.in_order(), parcel.case.case_id
+    deliveries.note_commitment(case_id, answer, frozenset())
     lost = _uncommitted(answer, objects)
     if not lost:
-        return
+        return 0
     # Once more, once: what is not committed we must still have, and may send again (PS3.4, J.3.3).
-    log.warning("deliver.not_committed", case_id=desk.case.case_id, objects=len(lost), reasons=_reasons(answer))
-    desk.store(lost)
-    answer = desk.archive.commit(_pairs(objects), timeout_s)
-    save_commitment(answer, frozenset())
+    log.warning("deliver.not_committed", case_id=case_id, objects=len(lost), reasons=_reasons(answer))
+    sent = _store(archive, deliveries, parcel, lost)
+    answer = archive.commit(_pairs(objects), settings.commitment_timeout_s)
+    deliveries.note_commitment(case_id, answer, frozenset())
     if lost := _uncommitted(answer, objects):
         raise TransientError(
             f"storage commitment of {len(lost)} of {len(objects)} objects failed twice, "
             f"failure reason {_reasons(answer)}; retried later"
         )
+    return sent
 
 
-class _Desk:
-    """Stores and looks up one case's objects, and counts what it sent."""
+def _store(archive: ImageArchive, deliveries: Deliveries, parcel: Parcel, objects: Sequence[ReportObject]) -> int:
+    """C-STORE one by one, so that what was taken is noted before the next can fail; returns how many were sent.
 
-    def __init__(
-        self,
-        archive: ImageArchive,
-        case: Case,
-        folder: Path,
-        save_receipts: Callable[[Sequence[StoreReceipt]], None],
-    ) -> None:
-        self.archive, self.case, self.folder, self.save_receipts = archive, case, folder, save_receipts
-        self.sent = 0
+    An object that is refused for good (a PACS without parametric maps) does not keep the others from the PACS; the
+    refusal is raised after them.
+    """
+    refused: DeliveryRefused | None = None
+    case_id, sent = parcel.case.case_id, 0
+    for one in objects:
+        try:
+            receipts = archive.store([parcel.folder / one.file])
+        except DeliveryRefused as err:
+            log.error("deliver.refused", case_id=case_id, kind=str(one.kind), status=err.status)
+            refused = refused or err
+            continue
+        deliveries.note_receipts(case_id, receipts)
+        sent += len(receipts)
+    if refused is not None:
+        raise refused
+    return sent
 
-    def store(self, objects: Sequence[ReportObject]) -> None:
-        """C-STORE one by one, so that what was taken is noted before the next can fail.
 
-        An object that is refused for good (a PACS without parametric maps) does not keep the others from the PACS; the
-        refusal is raised after them.
-        """
-        refused: DeliveryRefused | None = None
-        for one in objects:
-            try:
-                receipts = self.archive.store([self.folder / one.file])
-            except DeliveryRefused as err:
-                log.error("deliver.refused", case_id=self.case.case_id, kind=str(one.kind), status=err.status)
-                refused = refused or err
-                continue
-            self.save_receipts(receipts)
-            self.sent += len(receipts)
-        if refused is not None:
-            raise refused
+def _listed(archive: ImageArchive, parcel: Parcel, objects: Sequence[ReportObject]) -> frozenset[str]:
+    """Which of these the PACS lists now."""
+    found: set[str] = set()
+    for series in dict.fromkeys(o.series_uid for o in objects):
+        uids = [o.sop_instance_uid for o in objects if o.series_uid == series]
+        found |= archive.present(parcel.case.study_uid, series, uids)
+    return frozenset(found)
 
-    def listed(self, objects: Sequence[ReportObject]) -> frozenset[str]:
-        """Which of these the PACS lists now."""
-        found: set[str] = set()
-        for series in dict.fromkeys(o.series_uid for o in objects):
-            uids = [o.sop_instance_uid for o in objects if o.series_uid == series]
-            found |= self.archive.present(self.case.study_uid, series, uids)
-        return frozenset(found)
 
-    def read_back(self, objects: Sequence[ReportObject]) -> frozenset[str]:
-        """Which of these the PACS lists, after one more C-STORE of those it does not."""
-        listed = self.listed(objects)
-        absent = [o for o in objects if o.sop_instance_uid not in listed]
-        if not absent:
-            return listed
-        log.warning("deliver.not_listed", case_id=self.case.case_id, objects=len(absent))
-        self.store(absent)
-        return self.listed(objects)
+def _read_back(archive: ImageArchive, deliveries: Deliveries, parcel: Parcel) -> tuple[frozenset[str], int]:
+    """Which of the objects the PACS lists, after one more C-STORE of those it does not; and how many were sent."""
+    objects = parcel.in_order()
+    listed = _listed(archive, parcel, objects)
+    absent = [o for o in objects if o.sop_instance_uid not in listed]
+    if not absent:
+        return listed, 0
+    log.warning("deliver.not_listed", case_id=parcel.case.case_id, objects=len(absent))
+    sent = _store(archive, deliveries, parcel, absent)
+    return _listed(archive, parcel, objects), sent
 
 
 def _pairs(objects: Sequence[ReportObject]) -> list[tuple[str, str]]:

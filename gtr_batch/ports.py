@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,15 +12,15 @@ import numpy as np
 
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import Alarm
-from gtr_batch.domain.case import Case, CaseState, Failure, Step
-from gtr_batch.domain.clinical import Covariates, PatientFacts
+from gtr_batch.domain.case import Case, Selected, Step
+from gtr_batch.domain.clinical import PatientFacts
 from gtr_batch.domain.cohort import Candidate, CohortManifest, Member
 from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
 from gtr_batch.domain.lifecycle import Change
-from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.domain.staging import CaseStaging
+from gtr_batch.domain.step_record import StepRecord
 
 Progress = Callable[[int, int], None]  # done, total
 
@@ -64,14 +65,39 @@ class ImageArchive(Protocol):
         """Which of these instances the PACS lists now (C-FIND read-back)."""
 
 
-class CaseBook(Protocol):
-    """The book of all cases, in Postgres. Each change and its event are one transaction."""
+class Nights(Protocol):
+    """The nights: when each was opened, with which model, and how it ended."""
 
-    def open_night(self, night: date, model_version: str) -> None:
+    def open(self, night: date, model_version: str) -> None:
         """Note that a night begins (or begins again)."""
 
-    def record(self, cases: Sequence[Case]) -> list[str]:
-        """Write newly found cases; one already there keeps its state and night. Returns ids that were new."""
+    def model_of(self, night: date) -> str:
+        """Version of the model that a night was opened with last; empty where it was never opened."""
+
+    def close(self, night: date, summary: Mapping[str, Any]) -> None:
+        """Write the night's summary."""
+
+    def summary(self, night: date) -> Mapping[str, Any] | None:
+        """What `close` wrote."""
+
+    def last(self) -> date | None:
+        """The latest night that was opened."""
+
+
+class Cases(Protocol):
+    """All cases with their states, events and results. A step writes its case once: all of it, or nothing."""
+
+    def record(self, cases: Sequence[Case], selections: Mapping[str, Selected] | None = None) -> list[str]:
+        """Write newly found cases, each with how its series was selected; returns the ids that were new.
+
+        One already there keeps its state and night; where it has no selection yet, it gets this one.
+        """
+
+    def step(self, case_id: str, step: Step) -> AbstractContextManager[StepRecord]:
+        """A record to fill: what is in it at the end of the block is written in one transaction with its event.
+
+        A block that raises writes nothing. KeyError where there is no such case.
+        """
 
     def get(self, case_id: str) -> Case:
         """One case; KeyError where there is none."""
@@ -79,80 +105,54 @@ class CaseBook(Protocol):
     def of_night(self, night: date) -> list[Case]:
         """All cases of a night, in a stable order."""
 
-    def night_model(self, night: date) -> str:
-        """Version of the model that a night was opened with last; empty where nobody opened it."""
-
     def of_accessions(self, accession_numbers: Sequence[str]) -> list[Case]:
         """All cases of these accession numbers, in a stable order."""
 
-    def last_night(self) -> date | None:
-        """The latest night that was opened."""
+    def uncommitted(self, before: date) -> list[Case]:
+        """Cases of nights before `before` that the PACS has taken and not committed, in a stable order."""
 
     def select(self, case_ids: Sequence[str]) -> list[Case]:
         """These cases, in the order of `case_ids`."""
 
-    def expect(self, case_id: str, sop_uids: Sequence[str]) -> None:
-        """Note the instances that C-FIND promised for a case."""
-
-    def advance(self, case_id: str, to: CaseState, detail: Mapping[str, Any] | None = None) -> None:
-        """Move a case forward along the path; the same state again changes nothing; never backward."""
-
-    def refuse(self, case_id: str, step: Step, refusal: Refusal) -> None:
-        """Refuse a case; once refused it stays so."""
-
-    def fail(self, case_id: str, failure: Failure) -> None:
-        """Note a failure; `reached` stays as it is."""
+    def selection(self, case_id: str) -> Selected | None:
+        """How the case's series was selected; None where intake has not written it."""
 
     def staged_before(self, series_uids: Sequence[str], model_version: str) -> frozenset[str]:
         """Which of these series already have a result (staged or beyond) of this model version."""
 
-    def save_staging(self, case_id: str, staging: CaseStaging) -> None:
-        """Upsert the case's staging and its slices."""
-
     def staging(self, case_id: str) -> CaseStaging | None:
-        """What `save_staging` wrote."""
-
-    def save_facts(self, case_id: str, facts: Mapping[str, Any]) -> None:
-        """Upsert what validation measured of the series (scanner, kVp, thickness, HU, …); nothing of the patient."""
+        """The staging that the case carries, with every flag of the result."""
 
     def facts(self, case_id: str) -> Mapping[str, Any] | None:
-        """What `save_facts` wrote."""
-
-    def save_features(self, case_id: str, model_version: str, features: np.ndarray, logits: np.ndarray) -> None:
-        """Upsert the key slice's penultimate features (D,) and the three slices' logits (3, 4)."""
+        """What validation measured of the series."""
 
     def features(self, case_id: str, model_version: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """What `save_features` wrote: (D,) and (3, 4), float32."""
-
-    def save_score(self, case_id: str, score: NomogramScore, covariates: Covariates) -> None:
-        """Upsert the nomogram's answer and what it was computed from."""
+        """What a model saw: the key slice's features (D,) and the slices' logits (3, 4), float32."""
 
     def score(self, case_id: str) -> NomogramScore | None:
-        """What `save_score` wrote."""
-
-    def save_objects(self, case_id: str, objects: Sequence[ReportObject]) -> None:
-        """Upsert the objects that `report` wrote."""
+        """The nomogram's answer on the staging that the case carries."""
 
     def objects(self, case_id: str) -> list[ReportObject]:
         """The newest objects of a case, one a kind."""
 
-    def save_receipts(self, case_id: str, receipts: Sequence[StoreReceipt]) -> None:
+    def events(self, case_id: str) -> list[Mapping[str, Any]]:
+        """A case's events, oldest first: ``at``, ``step``, ``state``, ``detail``."""
+
+
+class Deliveries(Protocol):
+    """What the PACS said of our objects, noted at once: a step that is cut off later has sent them all the same."""
+
+    def note_receipts(self, case_id: str, receipts: Sequence[StoreReceipt]) -> None:
         """Note what the PACS said of each C-STORE."""
 
     def stored(self, case_id: str) -> frozenset[str]:
         """SOP Instance UIDs of this case that the PACS took."""
 
-    def save_commitment(self, case_id: str, commitment: Commitment, read_back: frozenset[str]) -> None:
+    def note_commitment(self, case_id: str, commitment: Commitment, read_back: frozenset[str]) -> None:
         """Note what the PACS committed, or what C-FIND listed where it offers no commitment."""
 
-    def close_night(self, night: date, summary: Mapping[str, Any]) -> None:
-        """Write the night's summary."""
-
-    def night_summary(self, night: date) -> Mapping[str, Any] | None:
-        """What `close_night` wrote."""
-
-    def events(self, case_id: str) -> list[Mapping[str, Any]]:
-        """A case's events, oldest first: ``at``, ``step``, ``state``, ``detail``."""
+    def commitments(self, case_id: str) -> list[tuple[Commitment, frozenset[str]]]:
+        """What `note_commitment` wrote, the latest last: of each transaction what was noted last."""
 
 
 class ClinicalSource(Protocol):

@@ -67,7 +67,13 @@ def open_site(
         The settings are wrong.
     """
     from gtr_batch.audit.alarms import StopAlarms
-    from gtr_batch.db import Database, PostgresCaseBook, PostgresClinicalSource
+    from gtr_batch.db import (
+        Database,
+        PostgresCases,
+        PostgresClinicalSource,
+        PostgresDeliveries,
+        PostgresNights,
+    )
     from gtr_batch.db.audit import PostgresAuditBook
     from gtr_batch.db.registry import PostgresRegistry
     from gtr_batch.db.settings import PostgresSettings
@@ -82,7 +88,9 @@ def open_site(
         site = Site(
             config=config,
             archive=Pacs(config.pacs),
-            book=PostgresCaseBook(database),
+            nights=PostgresNights(database),
+            cases=PostgresCases(database),
+            deliveries=PostgresDeliveries(database),
             clinical=PostgresClinicalSource(database),
             files=LocalFileStore(config.files.root),
             model_store=RegistryModelStore(PostgresRegistry(database), config.stage.artefact),
@@ -127,7 +135,7 @@ def open_training(
     config: Config | None = None, *, environ: Mapping[str, str] | None = None, progress: TrainingProgress | None = None
 ) -> Iterator[TrainingSite]:
     """Build what a retraining is given, and close it after; raises as `open_site`."""
-    from gtr_batch.db import Database, PostgresCaseBook
+    from gtr_batch.db import Database, PostgresCases
     from gtr_batch.db.cohorts import PostgresCohorts
     from gtr_batch.db.registry import PostgresRegistry
     from gtr_batch.files import LocalFileStore
@@ -141,7 +149,7 @@ def open_training(
             site = TrainingSite(
                 config=config,
                 archive=Pacs(config.pacs),
-                cases=PostgresCaseBook(database),
+                cases=PostgresCases(database),
                 source=cohorts,
                 cohorts=cohorts,
                 files=LocalFileStore(config.files.root),

@@ -90,7 +90,7 @@ def _database(site: Any) -> Finding:
         return Finding(
             "database", "red", f"{len(waiting)} migrations are not applied", "run `gtr migrate` as the owner role"
         )
-    last = site.book.last_night()
+    last = site.nights.last()
     return Finding("database", "ok", f"schema up to date; last night {last or 'none yet'}")
 
 

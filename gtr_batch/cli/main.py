@@ -107,12 +107,12 @@ def status(night: Night = None, as_json: Json = False) -> None:
 
     with open_governance() as gov:
         site = gov.night
-        when = parse_night(night) or site.book.last_night()
+        when = parse_night(night) or site.nights.last()
         if when is None:
             err.print("no night has run yet")
             raise typer.Exit(1)
         rows = _rows(site, when)
-        summary = site.book.night_summary(when)
+        summary = site.nights.summary(when)
         versions = dict.fromkeys(row["model_version"] for row in rows if row["model_version"])
         withdrawn = [version for version in versions if gov.registry.state(version) == "withdrawn"]
     if as_json:

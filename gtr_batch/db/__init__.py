@@ -1,8 +1,19 @@
-"""PostgreSQL behind the ports: the case book, the EHR, migrations and extracts. All SQL lies in ``sql/``."""
+"""PostgreSQL behind the ports: nights, cases, the EHR, migrations and extracts. All SQL lies in ``sql/``."""
 
-from gtr_batch.db.cases import PostgresCaseBook
+from gtr_batch.db.cases import PostgresCases
 from gtr_batch.db.clinical import PostgresClinicalSource
 from gtr_batch.db.connection import Database, Transaction
+from gtr_batch.db.deliveries import PostgresDeliveries
 from gtr_batch.db.migrate import migrate, pending
+from gtr_batch.db.nights import PostgresNights
 
-__all__ = ["Database", "PostgresCaseBook", "PostgresClinicalSource", "Transaction", "migrate", "pending"]
+__all__ = [
+    "Database",
+    "PostgresCases",
+    "PostgresClinicalSource",
+    "PostgresDeliveries",
+    "PostgresNights",
+    "Transaction",
+    "migrate",
+    "pending",
+]

@@ -1,98 +1,54 @@
-"""The case book in PostgreSQL: a change of state and its event are one transaction, under a lock on the row."""
+"""The cases in PostgreSQL: what a step found, the change of state and its event are one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
-from gtr_batch.db import queries, rows
-from gtr_batch.db.connection import Transaction
-from gtr_batch.db.results import CaseResults
+import numpy as np
+
+from gtr_batch.db import queries, rows, step_writer
+from gtr_batch.db.connection import Database, Transaction
 from gtr_batch.domain import transitions
-from gtr_batch.domain.case import Case, CaseState, Failure, Step
-from gtr_batch.domain.refusal import Refusal
+from gtr_batch.domain.case import Case, CaseState, Selected, Step
+from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.domain.score import NomogramScore
+from gtr_batch.domain.staging import CaseStaging
+from gtr_batch.domain.step_record import StepRecord, moved
 
 
-class PostgresCaseBook(CaseResults):
-    """Port `CaseBook` on PostgreSQL; any number of sessions may write at once.
+class PostgresCases:
+    """Port `Cases` on PostgreSQL; any number of sessions may write at once.
 
     Every method raises `DatabaseBusy` where a retry may help and `DatabaseRefused` where it will not.
     """
 
-    # The night
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    def open_night(self, night: date, model_version: str) -> None:
-        """Note that a night begins (or begins again)."""
-        with self._database.transaction("open_night") as tx:
-            tx.run(_cases()["open_night"], night=night, model_version=model_version)
+    # Writing
 
-    def close_night(self, night: date, summary: Mapping[str, Any]) -> None:
-        """Write the night's summary."""
-        with self._database.transaction("close_night") as tx:
-            tx.run(_cases()["close_night"], night=night, summary=rows.as_json(summary))
-
-    def night_summary(self, night: date) -> Mapping[str, Any] | None:
-        """What `close_night` wrote."""
-        with self._database.transaction("night_summary") as tx:
-            row = tx.one(_cases()["night_summary"], night=night)
-        return row["summary"] if row else None
-
-    def night_model(self, night: date) -> str:
-        """Version of the model that a night was opened with last; empty where nobody opened it."""
-        with self._database.transaction("night_model") as tx:
-            row = tx.one(_cases()["night_model"], night=night)
-        return row["model_version"] if row else ""
-
-    def of_accessions(self, accession_numbers: Sequence[str]) -> list[Case]:
-        """All cases of these accession numbers, by night, then by study and series."""
-        with self._database.transaction("of_accessions") as tx:
-            found = tx.all(_cases()["of_accessions"], accession_numbers=list(accession_numbers))
-        return [rows.case_of(row) for row in found]
-
-    def last_night(self) -> date | None:
-        """The latest night that was opened."""
-        with self._database.transaction("last_night") as tx:
-            return (tx.one(_cases()["last_night"]) or {})["night"]
-
-    # Cases
-
-    def record(self, cases: Sequence[Case]) -> list[str]:
-        """Write newly found cases; one already there keeps its state and night. Returns ids that were new."""
-        new = []
+    def record(self, cases: Sequence[Case], selections: Mapping[str, Selected] | None = None) -> list[str]:
+        """Write newly found cases with how their series was selected; returns the ids that were new."""
+        new, chosen = [], selections or {}
         # In the order of their ids, so that two sessions that record the same cases wait and do not deadlock.
         with self._database.transaction("record") as tx:
             for case in sorted(cases, key=lambda c: c.case_id):
-                if self._record(tx, case):
+                if _record(tx, case, chosen.get(case.case_id)):
                     new.append(case.case_id)
         return [case.case_id for case in cases if case.case_id in new]
 
-    def _record(self, tx: Transaction, case: Case) -> bool:
-        tx.run(_cases()["note_night"], night=case.night)
-        row = tx.one(
-            _cases()["record"],
-            case_id=case.case_id,
-            night=case.night,
-            study_uid=case.study_uid,
-            series_uid=case.series_uid,
-            patient_id=rows.text(case.patient_id),
-            accession_number=rows.text(case.accession_number),
-            study_at=case.study_at,
-            expected_sop_uids=list(case.expected_sop_uids),
-        )
-        if row is None:
-            return False
-        _note(tx, case.case_id, Step.INTAKE, CaseState.FOUND, {"night": case.night})
-        # A case may come with a history: what it has reached, then why it stopped.
-        if case.reached is not CaseState.FOUND:
-            _note(tx, case.case_id, transitions.STEP_OF[case.reached], case.reached, {})
-        if case.refusal is not None:
-            _note(tx, case.case_id, Step.INTAKE, CaseState.REFUSED, _refusal_detail(case.refusal))
-        if case.failure is not None:
-            _note(tx, case.case_id, case.failure.step, CaseState.FAILED, _failure_detail(case.failure))
-        if case.state is not CaseState.FOUND:
-            tx.run(_cases()["move"], **rows.move_of(case, Step.INTAKE))
-        return True
+    @contextmanager
+    def step(self, case_id: str, step: Step) -> Iterator[StepRecord]:
+        """A record to fill; written in one transaction at the end of the block, not at all where the block raises."""
+        record = StepRecord(case_id, Step(step))
+        yield record
+        with self._database.transaction(f"{step} of case {case_id}") as tx:
+            step_writer.write(tx, record)
+
+    # Cases
 
     def get(self, case_id: str) -> Case:
         """One case; KeyError where there is none."""
@@ -101,66 +57,122 @@ class PostgresCaseBook(CaseResults):
 
     def of_night(self, night: date) -> list[Case]:
         """All cases of a night, by study time, then by study and series."""
-        with self._database.transaction("of_night") as tx:
-            return [rows.case_of(row) for row in tx.all(_cases()["of_night"], night=night)]
+        return self._all("of_night", night=night)
+
+    def of_accessions(self, accession_numbers: Sequence[str]) -> list[Case]:
+        """All cases of these accession numbers, by night, then by study and series."""
+        return self._all("of_accessions", accession_numbers=list(accession_numbers))
+
+    def uncommitted(self, before: date) -> list[Case]:
+        """Cases of nights before `before` that the PACS has taken and not committed."""
+        return self._all("uncommitted", before=before)
 
     def select(self, case_ids: Sequence[str]) -> list[Case]:
         """These cases, in the order of `case_ids`; KeyError where one is not there."""
         ids = [rows.key(c) for c in case_ids]
-        with self._database.transaction("select") as tx:
-            found = [rows.case_of(row) for row in tx.all(_cases()["select"], case_ids=ids)]
+        found = self._all("select", case_ids=ids)
         for absent in set(ids) - {c.case_id for c in found}:
             raise KeyError(absent)
         return found
 
-    def expect(self, case_id: str, sop_uids: Sequence[str]) -> None:
-        """Note the instances that C-FIND promised for a case."""
-        with self._database.transaction("expect") as tx:
-            rows.found(tx.one(_cases()["lock"], case_id=rows.key(case_id)), case_id)
-            tx.run(_cases()["expect"], case_id=case_id, sop_uids=list(sop_uids))
+    def _all(self, query: str, **parameters: Any) -> list[Case]:
+        with self._database.transaction(query) as tx:
+            return [rows.case_of(row) for row in tx.all(_cases()[query], **parameters)]
 
-    # States
-
-    def advance(self, case_id: str, to: CaseState, detail: Mapping[str, Any] | None = None) -> None:
-        """Move a case forward along the path; the same state again changes nothing; never backward."""
-        step = transitions.STEP_OF.get(to, Step.INTAKE)
-        self._move(case_id, step, lambda case: transitions.advanced(case, to), detail or {})
-
-    def refuse(self, case_id: str, step: Step, refusal: Refusal) -> None:
-        """Refuse a case; once refused it stays so, with the first reason. A committed case stays committed."""
-        detail = _refusal_detail(refusal)
-        self._move(case_id, step, lambda case: transitions.refused(case, refusal), detail)
-
-    def fail(self, case_id: str, failure: Failure) -> None:
-        """Note a failure, each attempt anew; `reached` stays as it is."""
-        detail = _failure_detail(failure)
-        self._move(case_id, failure.step, lambda case: transitions.failed(case, failure), detail)
-
-    def _move(self, case_id: str, step: Step, move: Callable[[Case], Case | None], detail: Mapping[str, Any]) -> None:
-        with self._database.transaction(f"{step}: state of case {case_id}") as tx:
-            before = rows.case_of(rows.found(tx.one(_cases()["lock"], case_id=rows.key(case_id)), case_id))
-            after = move(before)
-            if after is not None:
-                tx.run(_cases()["move"], **rows.move_of(after, step))
-                _note(tx, case_id, step, after.state, detail)
+    def selection(self, case_id: str) -> Selected | None:
+        """How the case's series was selected; None where intake has not written it."""
+        with self._database.transaction("selection") as tx:
+            row = tx.one(_cases()["selection"], case_id=rows.key(case_id))
+        return None if row is None or row["selection"] is None else rows.selection_of(row["selection"])
 
     def events(self, case_id: str) -> list[Mapping[str, Any]]:
         """A case's events, oldest first: ``at``, ``step``, ``state``, ``detail``."""
         with self._database.transaction("events") as tx:
             return [rows.event_of(row) for row in tx.all(_cases()["events"], case_id=rows.key(case_id))]
 
+    # Results
+
+    def staged_before(self, series_uids: Sequence[str], model_version: str) -> frozenset[str]:
+        """Which of these series already have a result (staged or beyond) of this model version."""
+        with self._database.transaction("staged_before") as tx:
+            found = tx.all(_results()["staged_before"], series_uids=list(series_uids), model_version=model_version)
+        return frozenset(row["series_uid"] for row in found)
+
+    def staging(self, case_id: str) -> CaseStaging | None:
+        """The staging that the case carries, with every flag of the result."""
+        with self._database.transaction("staging") as tx:
+            row = tx.one(_results()["staging"], case_id=rows.key(case_id))
+            if row is None:
+                return None
+            slices = tx.all(_results()["slices"], case_id=case_id, model_version=row["model_version"])
+        return rows.staging_of(row, slices)
+
+    def facts(self, case_id: str) -> Mapping[str, Any] | None:
+        """What validation measured of the series."""
+        with self._database.transaction("facts") as tx:
+            row = tx.one(_results()["facts"], case_id=rows.key(case_id))
+        return None if row is None else row["facts"]
+
+    def features(self, case_id: str, model_version: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """What a model saw: the key slice's features (D,) and the slices' logits (3, 4)."""
+        with self._database.transaction("features") as tx:
+            row = tx.one(_results()["features"], case_id=rows.key(case_id), model_version=model_version)
+        if row is None:
+            return None
+        return np.array(row["features"], np.float32), np.array(row["logits"], np.float32).reshape(3, 4)
+
+    def score(self, case_id: str) -> NomogramScore | None:
+        """The nomogram's answer on the staging that the case carries."""
+        with self._database.transaction("score") as tx:
+            row = tx.one(_results()["score"], case_id=rows.key(case_id))
+        return None if row is None else rows.score_of(row)
+
+    def objects(self, case_id: str) -> list[ReportObject]:
+        """The newest objects of a case, one a kind, in the order of `ObjectKind`."""
+        with self._database.transaction("objects") as tx:
+            found = {row["kind"]: row for row in tx.all(_deliveries()["objects"], case_id=rows.key(case_id))}
+        return [ReportObject(**{**found[kind], "kind": kind}) for kind in ObjectKind if kind in found]
+
+
+def _record(tx: Transaction, case: Case, selection: Selected | None) -> bool:
+    tx.run(_cases()["note_night"], night=case.night)
+    chosen = None if selection is None else rows.as_json(rows.columns_of_selection(selection))
+    row = tx.one(
+        _cases()["record"],
+        case_id=case.case_id,
+        night=case.night,
+        study_uid=case.study_uid,
+        series_uid=case.series_uid,
+        patient_id=rows.text(case.patient_id),
+        accession_number=rows.text(case.accession_number),
+        study_at=case.study_at,
+        expected_sop_uids=list(case.expected_sop_uids),
+        selection=chosen,
+    )
+    if row is None:
+        if chosen is not None:
+            tx.run(_cases()["add_selection"], case_id=case.case_id, selection=chosen)
+        return False
+    step_writer.note(tx, case.case_id, Step.INTAKE, CaseState.FOUND, {"night": case.night})
+    # A case may come with a history: what it has reached, then why it stopped.
+    if case.reached is not CaseState.FOUND:
+        step_writer.note(tx, case.case_id, transitions.STEP_OF[case.reached], case.reached, {})
+    for move, state in ((case.refusal, CaseState.REFUSED), (case.failure, CaseState.FAILED)):
+        if move is not None:
+            step, detail = moved(StepRecord(case.case_id, Step.INTAKE, move=move))
+            step_writer.note(tx, case.case_id, step, state, detail)
+    if case.state is not CaseState.FOUND:
+        tx.run(_cases()["move"], **rows.move_of(case, Step.INTAKE))
+    return True
+
 
 def _cases() -> dict[str, queries.Query]:
     return queries.load("cases")
 
 
-def _note(tx: Transaction, case_id: str, step: Step, state: CaseState, detail: Mapping[str, Any]) -> None:
-    tx.run(_cases()["note_event"], case_id=case_id, step=str(step), state=str(state), detail=rows.as_json(detail))
+def _results() -> dict[str, queries.Query]:
+    return queries.load("results")
 
 
-def _refusal_detail(refusal: Refusal) -> dict[str, Any]:
-    return {"code": str(refusal.code), "sentence": refusal.sentence, "numbers": refusal.numbers}
-
-
-def _failure_detail(failure: Failure) -> dict[str, Any]:
-    return {"error": failure.error, "retryable": failure.retryable}
+def _deliveries() -> dict[str, queries.Query]:
+    return queries.load("deliveries")

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg2.extras import Json
 
-from gtr_batch.domain.case import Case, CaseState, Failure, Step
+from gtr_batch.domain.case import Case, CaseState, Failure, Selected, Step
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import (
@@ -31,17 +31,17 @@ def text(value: str) -> str:
 
 def as_json(value: Any) -> Json:
     """A jsonb parameter: plain values, NaN and infinities as words."""
-    return Json(plain(value), dumps=lambda v: json.dumps(v, allow_nan=False))
+    return Json(json_value(value), dumps=lambda v: json.dumps(v, allow_nan=False))
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """`value` as JSON can say it; numpy numbers become Python's, sets become sorted lists."""
     if isinstance(value, Mapping):
-        return {text(k): plain(v) for k, v in value.items()}
+        return {text(k): json_value(v) for k, v in value.items()}
     if isinstance(value, (set, frozenset)):
-        return [plain(v) for v in sorted(value, key=str)]
+        return [json_value(v) for v in sorted(value, key=str)]
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [json_value(v) for v in value]
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
@@ -49,7 +49,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, (date, datetime)):
         return value.isoformat()
     if not isinstance(value, str) and hasattr(value, "tolist"):  # numpy scalars and arrays
-        return plain(value.tolist())
+        return json_value(value.tolist())
     return text(value)
 
 
@@ -149,3 +149,17 @@ def score_of(row: Mapping[str, Any]) -> NomogramScore:
         coefficients=row["coefficients"],
         rad_score_clipped=row["rad_score_clipped"],
     )
+
+
+def selection_of(value: Mapping[str, Any]) -> Selected:
+    """The column ``selection`` of staging_case."""
+    return Selected(tuple(value["flags"]), bool(value["phase_confirmed"]), value["detail"])
+
+
+def columns_of_selection(selection: Selected) -> dict[str, Any]:
+    """The column ``selection`` of staging_case."""
+    return {
+        "flags": list(selection.flags),
+        "phase_confirmed": selection.phase_confirmed,
+        "detail": dict(selection.detail),
+    }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 
 from attrs import field, frozen
 
@@ -64,6 +66,19 @@ class Failure:
     step: Step = field(converter=Step)
     error: str = ""  # "PacsUnreachable: …", no PHI
     retryable: bool = False
+
+
+@frozen
+class Selected:
+    """How a case's series was selected among those of its study.
+
+    `phase_confirmed` is False where words alone speak for the portal venous phase. `detail` holds the reasons with
+    their weights, the sentence and the numbers, as they are shown.
+    """
+
+    flags: tuple[str, ...] = ()
+    phase_confirmed: bool = True
+    detail: Mapping[str, Any] = field(factory=dict, repr=False)
 
 
 @frozen

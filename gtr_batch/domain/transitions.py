@@ -58,3 +58,12 @@ def failed(case: Case, failure: Failure) -> Case | None:
     if case.state in ENDS:
         return None
     return attrs.evolve(case, state=CaseState.FAILED, failure=failure)
+
+
+def after(case: Case, move: CaseState | Refusal | Failure) -> Case | None:
+    """The case after any of the three moves; None where nothing changes."""
+    if isinstance(move, Refusal):
+        return refused(case, move)
+    if isinstance(move, Failure):
+        return failed(case, move)
+    return advanced(case, move)

@@ -1,6 +1,6 @@
 """Replay: what would this model have said of that night? And, once a person approved it, let that be the result.
 
-A replay runs the night's own steps on a book in memory and files of its own. It reads the night's pixels, or fetches
+A replay runs the night's own steps on cases in memory and files of its own. It reads the night's pixels, or fetches
 them again, and changes nothing of the night. The digest of a comparison is over every answer in it: approving a digest
 approves those answers and no others, and delivery replays again to see that they are still the same.
 """
@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import numpy as np
@@ -24,13 +24,14 @@ from gtr_batch.domain.lifecycle import CHAMPION, WITHDRAWN
 from gtr_batch.domain.staging import CaseStaging, StageProbabilities
 from gtr_batch.errors import CasesToRetry, GovernanceRefused, GtrError, InputRefused
 from gtr_batch.governance.registry import answered_for, check_registered
-from gtr_batch.governance.scratch import ScratchBook, ScratchFiles
+from gtr_batch.governance.scratch import ScratchFiles
 from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.logs import get_logger
 from gtr_batch.metrics.agreement import agreement
+from gtr_batch.night.absent import NoShadows
+from gtr_batch.night.memory import MemoryCases, MemoryNights
 from gtr_batch.night.site import Site
-from gtr_batch.night.steps import deliver_one, report_one
-from gtr_batch.ports import CaseBook
+from gtr_batch.night.steps import Answer, report_one
 
 _REPLAYED = (steps.preprocess, steps.stage, steps.nomogram)
 
@@ -100,8 +101,8 @@ def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> dict[str,
             f"model {version[:12]} was never a champion, so nobody answered for it: it may be compared, and its "
             f"results do not leave the hospital. Nothing is sent"
         )
-    cases = gov.night.book.select(row["wanted"]["case_ids"])
-    found, book = _compared(gov, version, cases)
+    cases = gov.night.cases.select(row["wanted"]["case_ids"])
+    found, replayed = _compared(gov, version, cases)
     if found["digest"] != row["digest"]:
         raise GovernanceRefused(
             f"replayed again, model {version[:12]} gives comparison {found['digest'][:12]}, approved was "
@@ -110,13 +111,14 @@ def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> dict[str,
     gov.restages.approve(row["digest"], by=by, why=why)
     _note_openings(gov.night, version, {case.night for case in cases})
     delivered, failed = [], {}
-    for case in (c for c in cases if c.case_id in book.stagings):
+    staged = [c for c in cases if replayed.staging(c.case_id) is not None and replayed.score(c.case_id) is not None]
+    for case in staged:
         try:
-            _replace_result(gov, case, book)
+            _replace_result(gov, case, replayed, row["digest"])
             delivered.append(case.case_id)
         except GtrError as err:
             failed[case.case_id] = f"{type(err).__name__}: {err}"
-        gov.night.progress(Step.DELIVER, len(delivered) + len(failed), len(book.stagings))
+        gov.night.progress(Step.DELIVER, len(delivered) + len(failed), len(staged))
     get_logger("restage").info("restage.delivered", model_version=version, cases=len(delivered), by=by)
     return {"digest": row["digest"], "delivered": delivered, "failed": failed}
 
@@ -145,9 +147,9 @@ def _cell(row: Mapping[str, Any]) -> str:
 
 
 def _cases(gov: GovernanceSite, nights: Sequence[date], accession_numbers: Sequence[str]) -> list[Case]:
-    book = gov.night.book
-    found = [case for night in nights for case in book.of_night(night)]
-    found += book.of_accessions(accession_numbers) if accession_numbers else []
+    known = gov.night.cases
+    found = [case for night in nights for case in known.of_night(night)]
+    found += known.of_accessions(accession_numbers) if accession_numbers else []
     cases = {c.case_id: c for c in found if _validated(c)}
     if not cases:
         raise InputRefused(
@@ -161,12 +163,12 @@ def _validated(case: Case) -> bool:
     return case.state is not CaseState.REFUSED and PATH.index(case.reached) >= PATH.index(CaseState.VALIDATED)
 
 
-def _compared(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> tuple[dict[str, Any], ScratchBook]:
+def _compared(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> tuple[dict[str, Any], MemoryCases]:
     model = check_registered(gov.registry, version)
     if model["state"] == WITHDRAWN:
         raise GovernanceRefused(f"model {version[:12]} was withdrawn: it stages nothing any more, not even in a replay")
-    book = _replayed(gov, version, cases)
-    rows = [_row(gov.night, book, case) for case in cases]
+    replayed = _replayed(gov, version, cases)
+    rows = [_row(gov.night, replayed, case) for case in cases]
     both = [(r["before"]["t_stage"], r["after"]["t_stage"]) for r in rows if r["before"] and r["after"]]
     positions = np.array([[int(a[1]) - 1, int(b[1]) - 1] for a, b in both], int).reshape(-1, 2)
     found = {
@@ -178,23 +180,30 @@ def _compared(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> tuple
     # What a case carried before is no part of it: an approval is of the answers that will be sent.
     answers = [version, [[r["case_id"], r["after"], r["error"]] for r in rows]]
     digest = hashlib.sha256(json.dumps(answers, sort_keys=True).encode()).hexdigest()
-    return {"digest": digest, **found}, book
+    return {"digest": digest, **found}, replayed
 
 
-def _replayed(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> ScratchBook:
-    """The night's steps on a book in memory."""
+def _replayed(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> MemoryCases:
+    """The night's steps on cases in memory."""
     at = [_ready(gov.night, case) for case in cases]
-    book = ScratchBook(at, version)
-    files = ScratchFiles(gov.night.files, gov.scratch)
-    site = attrs.evolve(gov.night, book=cast(CaseBook, book), files=files, shadows=None)
+    selections = {c.case_id: chosen for c in at if (chosen := gov.night.cases.selection(c.case_id)) is not None}
+    replayed = MemoryCases(at, selections)
+    site = attrs.evolve(
+        gov.night,
+        nights=MemoryNights(version),
+        cases=replayed,
+        files=ScratchFiles(gov.night.files, gov.scratch),
+        shadows=NoShadows(),
+    )
     for night in dict.fromkeys(c.night for c in at):
         ids = [c.case_id for c in at if c.night == night]
         _do(site, steps.retrieve, night, ids)
         for case_id in ids:
-            book.advance(case_id, CaseState.VALIDATED)  # the night validated it, and the pixels are the same
+            with replayed.step(case_id, Step.VALIDATE) as record:
+                record.advance(CaseState.VALIDATED)  # the night validated it, and the pixels are the same
         for step in _REPLAYED:
             _do(site, step, night, ids)
-    return book
+    return replayed
 
 
 def _do(site: Site, step: Any, night: date, ids: list[str]) -> None:
@@ -202,7 +211,7 @@ def _do(site: Site, step: Any, night: date, ids: list[str]) -> None:
     for start in range(0, len(ids), size):
         try:
             step(site, night, ids[start : start + size])
-        except CasesToRetry as err:  # in the book, and so in the comparison
+        except CasesToRetry as err:  # with the cases, and so in the comparison
             get_logger("restage").warning("restage.cases_failed", error=str(err))
 
 
@@ -214,11 +223,11 @@ def _ready(site: Site, case: Case) -> Case:
     return attrs.evolve(case, state=state, reached=state, failure=None, refusal=None)
 
 
-def _row(site: Site, book: ScratchBook, case: Case) -> dict[str, Any]:
-    before, score = site.book.staging(case.case_id), site.book.score(case.case_id)
-    staging = book.stagings.get(case.case_id)
-    scored = book.scores.get(case.case_id)
-    then = book.cases[case.case_id]
+def _row(site: Site, replayed: MemoryCases, case: Case) -> dict[str, Any]:
+    before, score = site.cases.staging(case.case_id), site.cases.score(case.case_id)
+    staging = replayed.staging(case.case_id)
+    scored = replayed.score(case.case_id)
+    then = replayed.get(case.case_id)
     error = None
     if staging is None or scored is None:
         error = then.failure.error if then.failure else (then.refusal.sentence if then.refusal else "not staged")
@@ -226,7 +235,7 @@ def _row(site: Site, book: ScratchBook, case: Case) -> dict[str, Any]:
         "case_id": case.case_id,
         "night": str(case.night),
         "before": _answer(before, score.probabilities if score else None) if before else None,
-        "after": _answer(staging, scored[0].probabilities) if staging and scored else None,
+        "after": _answer(staging, scored.probabilities) if staging and scored else None,
         "error": error,
     }
 
@@ -246,31 +255,52 @@ def _answer(staging: CaseStaging, nomogram: StageProbabilities | None) -> dict[s
 
 def _note_openings(site: Site, version: str, nights: set[date]) -> None:
     """These results are made by this model, under today's settings: so that each of them can say so."""
-    if site.settings_history is not None:
-        settings = governed(site.settings)
-        for night in sorted(nights):
-            site.settings_history.note_opening(night, version, digest_of_settings(settings), settings)
+    settings = governed(site.settings)
+    for night in sorted(nights):
+        site.settings_history.note_opening(night, version, digest_of_settings(settings), settings)
 
 
 def _stage(answer: Mapping[str, Any] | None) -> str | None:
     return str(answer["t_stage"]) if answer else None
 
 
-def _replace_result(gov: GovernanceSite, case: Case, scratch: ScratchBook) -> None:
-    """One case: the replay's files and answers become the night's, then its report is written and delivered."""
-    site, book = gov.night, gov.night.book
-    staging, (score, covariates) = scratch.stagings[case.case_id], scratch.scores[case.case_id]
+def _replace_result(gov: GovernanceSite, case: Case, replayed: MemoryCases, digest: str) -> None:
+    """One case: its new report goes to the PACS; once that has it, the replay's answer becomes the case's result.
+
+    Until then the worklist shows what the PACS has. Cut off anywhere, the same call goes on: the objects are the same.
+    """
+    from gtr_batch.deliver import Parcel, commit_objects, store_objects
+
+    site, case_id = gov.night, case.case_id
+    staging, scored = replayed.staging(case_id), replayed.scored(case_id)
+    assert staging is not None and scored is not None  # only what was staged and scored is delivered
+    features = replayed.features(case_id, staging.model_version)
+    assert features is not None  # kept with the staging
+    files = ScratchFiles(site.files, gov.scratch)
+    site.folder_of(staging.model_version)  # a model withdrawn meanwhile sends nothing
+    objects = report_one(site, case, Answer(staging, scored.score), files)
+    parcel = Parcel(case, objects, site.files.folder(case.night, case_id, Step.REPORT))
+    sent = store_objects(site.archive, site.deliveries, parcel)
+    if not {o.sop_instance_uid for o in objects} <= {o.sop_instance_uid for o in site.cases.objects(case_id)}:
+        _take_over_files(gov, case)
+        with site.cases.step(case_id, Step.DELIVER) as record:  # the PACS has it now: so may the worklist
+            record.stages(staging, *features)
+            record.scores(scored.score, scored.covariates)
+            record.writes(objects, staging.model_version)
+            record.replace({"restaged": digest, "model_version": staging.model_version, "sent": sent})
+            record.advance(CaseState.STORED)
+    outcome = commit_objects(site.archive, site.deliveries, parcel, site.config.pacs)
+    with site.cases.step(case_id, Step.DELIVER) as record:
+        record.flag(*outcome.flags)
+        record.advance(CaseState.COMMITTED, {"restaged": digest})
+
+
+def _take_over_files(gov: GovernanceSite, case: Case) -> None:
+    """What the replay's model saw and where it looked becomes what lies in the night's folders."""
     for step in (Step.PREPROCESS, Step.STAGE, Step.EXPLAIN):
-        source, goal = (files.folder(case.night, case.case_id, step) for files in (gov.scratch, site.files))
+        source, goal = (files.folder(case.night, case.case_id, step) for files in (gov.scratch, gov.night.files))
         for path in sorted(p for p in source.iterdir() if p.is_file()):
             fresh = goal / f".{path.name}.restaged"
             shutil.copyfile(path, fresh)
             fresh.chmod(0o600)
             fresh.replace(goal / path.name)
-    book.save_staging(case.case_id, staging)
-    book.save_features(case.case_id, staging.model_version, *scratch.features[case.case_id])
-    book.save_score(case.case_id, score, covariates)
-    report_one(site, book.get(case.case_id))
-    deliver_one(site, book.get(case.case_id))
-    for state in (CaseState.STAGED, CaseState.SCORED, CaseState.REPORTED, CaseState.STORED, CaseState.COMMITTED):
-        book.advance(case.case_id, state, {"restaged": True})

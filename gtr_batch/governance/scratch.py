@@ -1,80 +1,19 @@
-"""A case book and a file store that a replay may write to: the night's own steps run on them, the night stays."""
+"""A file store that a replay may write to: the night's own steps run on it, the night stays."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 
-from gtr_batch.domain import transitions
-from gtr_batch.domain.case import Case, CaseState, Failure, Step
-from gtr_batch.domain.clinical import Covariates
-from gtr_batch.domain.refusal import Refusal
-from gtr_batch.domain.score import NomogramScore
-from gtr_batch.domain.staging import CaseStaging
+from gtr_batch.domain.case import Step
 from gtr_batch.ports import FileStore
 
 # What a night found before it asked a model: a replay reads it, and adds to it what has been cleared away meanwhile.
 _OF_THE_NIGHT = (Step.PACS, Step.INTAKE, Step.RETRIEVE, Step.VALIDATE)
-
-
-class ScratchBook:
-    """The part of `CaseBook` that retrieve, preprocess, stage and nomogram use, in memory, for one model."""
-
-    def __init__(self, cases: Sequence[Case], model_version: str) -> None:
-        self.cases = {case.case_id: case for case in cases}
-        self.stagings: dict[str, CaseStaging] = {}
-        self.features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self.scores: dict[str, tuple[NomogramScore, Covariates]] = {}
-        self._model_version = model_version
-
-    def night_model(self, night: date) -> str:
-        """The model that is replayed, whatever the night had."""
-        return self._model_version
-
-    def select(self, case_ids: Sequence[str]) -> list[Case]:
-        """These cases, in the order of `case_ids`."""
-        return [self.cases[c] for c in case_ids]
-
-    def events(self, case_id: str) -> list[Mapping[str, Any]]:
-        """A replay begins anew."""
-        return []
-
-    def expect(self, case_id: str, sop_uids: Sequence[str]) -> None:
-        """Note the instances that C-FIND promised for a case."""
-        self.cases[case_id] = attrs.evolve(self.cases[case_id], expected_sop_uids=tuple(sop_uids))
-
-    def advance(self, case_id: str, to: CaseState, detail: Mapping[str, Any] | None = None) -> None:
-        """Move a case forward along the path."""
-        self.cases[case_id] = transitions.advanced(self.cases[case_id], to) or self.cases[case_id]
-
-    def refuse(self, case_id: str, step: Step, refusal: Refusal) -> None:
-        """Refuse a case."""
-        self.cases[case_id] = transitions.refused(self.cases[case_id], refusal) or self.cases[case_id]
-
-    def fail(self, case_id: str, failure: Failure) -> None:
-        """Note a failure."""
-        self.cases[case_id] = transitions.failed(self.cases[case_id], failure) or self.cases[case_id]
-
-    def save_staging(self, case_id: str, staging: CaseStaging) -> None:
-        """Keep the answer."""
-        self.stagings[case_id] = staging
-
-    def staging(self, case_id: str) -> CaseStaging | None:
-        """What `save_staging` kept."""
-        return self.stagings.get(case_id)
-
-    def save_features(self, case_id: str, model_version: str, features: np.ndarray, logits: np.ndarray) -> None:
-        """Keep the key slice's features (D,) and the slices' logits (3, 4)."""
-        self.features[case_id] = features, logits
-
-    def save_score(self, case_id: str, score: NomogramScore, covariates: Covariates) -> None:
-        """Keep the nomogram's answer and what it was computed from."""
-        self.scores[case_id] = score, covariates
 
 
 class ScratchFiles:

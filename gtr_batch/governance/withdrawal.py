@@ -175,10 +175,10 @@ def _supersede(
     version: str,
     withdrawn_at: Any,
 ) -> None:
-    from gtr_batch.deliver import deliver_case
+    from gtr_batch.deliver import Parcel, deliver_case
     from gtr_batch.report import write_withdrawal
 
-    case = site.book.get(row["case_id"])
+    case = site.cases.get(row["case_id"])
     folder = site.files.folder(case.night, case.case_id, Step.REPORT)
     old = ReportObject(
         ObjectKind.STRUCTURED_REPORT,
@@ -198,19 +198,10 @@ def _supersede(
         withdrawn_at=withdrawn_at,
         config=site.settings.report,
     )
-    site.book.save_objects(case.case_id, [notice])
+    with site.cases.step(case.case_id, Step.REPORT) as record:
+        record.writes([notice])
     registry.save_notice(old.sop_instance_uid, version, notice.sop_instance_uid)
-    deliver_case(
-        site.archive,
-        case,
-        [notice],
-        folder,
-        already_stored=site.book.stored(case.case_id),
-        commitment=site.config.pacs.commitment,
-        timeout_s=site.config.pacs.commitment_timeout_s,
-        save_receipts=lambda receipts: site.book.save_receipts(case.case_id, receipts),
-        save_commitment=lambda commitment, back: site.book.save_commitment(case.case_id, commitment, back),
-    )
+    deliver_case(site.archive, site.deliveries, Parcel(case, [notice], folder), site.config.pacs)
 
 
 def _report_file(site: Site, row: Mapping[str, Any], folder: Path) -> Path:

@@ -1,11 +1,11 @@
 """The night: one function per DAG task, each safe to run twice.
 
 The tasks hand on names only (study UIDs, case ids, shards of them). Arrays and DICOM lie in the file store, facts in
-the case book. Every step takes the cases of its shard that are in the state it needs, so it resumes where the last
+Postgres. Every step takes the cases of its shard that are in the state it needs, so it resumes where the last
 run stopped.
 """
 
-from gtr_batch.night.close import close_night, housekeeping
+from gtr_batch.night.close import ask_again, close_night, housekeeping
 from gtr_batch.night.found import intake, query_pacs
 from gtr_batch.night.shadow import shadow
 from gtr_batch.night.site import Site, night_window
@@ -17,6 +17,7 @@ SHARD_STEPS = (retrieve, validate, preprocess, stage, nomogram, report, deliver)
 __all__ = [
     "SHARD_STEPS",
     "Site",
+    "ask_again",
     "close_night",
     "deliver",
     "housekeeping",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import GtrError, NightFailed
 from gtr_batch.logs import get_logger
+from gtr_batch.night.runner import Shard
 from gtr_batch.night.site import Site, write_json
 from gtr_batch.night.steps import why_held
 
@@ -35,9 +38,9 @@ def close_night(site: Site, night: date) -> dict[str, Any]:
     NightFailed
         More cases or studies failed, or did not finish, than `night.failure_tolerance` allows; names them.
     """
-    cases = site.book.of_night(night)
+    cases = site.cases.of_night(night)
     summary = summarise(site, night, cases)
-    site.book.close_night(night, summary)
+    site.nights.close(night, summary)
     write_json(site.files.night_folder(night, "summary") / "night.json", summary)
     get_logger("close_night").info("night.closed", night=str(night), **summary["states"])
     failed = {**summary["failed"], **summary["intake"].get("errors", {})}
@@ -60,14 +63,14 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
             failed[case.case_id] = f"{case.failure.step}: {case.failure.error}"
         elif case.state not in done and case.case_id not in held:
             failed[case.case_id] = f"did not finish: stopped after {case.state}"
-    stagings = [site.book.staging(c.case_id) for c in cases if c.state is CaseState.COMMITTED]
+    stagings = [site.cases.staging(c.case_id) for c in cases if c.state is CaseState.COMMITTED]
     try:
         intake = json.loads((site.files.night_folder(night, Step.INTAKE) / "intake.json").read_text())
     except FileNotFoundError:
         intake = {"errors": {"intake": "did not finish"}}
     return {
         "night": str(night),
-        "model_version": site.book.night_model(night) or site.model_version,
+        "model_version": site.nights.model_of(night) or site.model_version,
         "cases": len(cases),
         "states": dict(Counter(str(c.state) for c in cases)),
         "stages": dict(Counter(str(s.t_stage) for s in stagings if s)),
@@ -89,8 +92,6 @@ def _shadow(site: Site, night: date) -> dict[str, Any]:
     """Agreement of each challenger with the champion; what goes wrong here never touches the night."""
     from gtr_batch.metrics.agreement import agreement
 
-    if site.shadows is None:
-        return {}
     try:
         rows = site.shadows.of_night(night)
     except GtrError as err:
@@ -106,7 +107,13 @@ def _shadow(site: Site, night: date) -> dict[str, Any]:
 
 
 def housekeeping(site: Site, today: date) -> dict[str, Any]:
-    """Delete pixels past their retention; name stale commitments and dead letters; tell the free space.
+    """Delete pixels past their retention; name dead letters and what waits for its commitment; look at the free space.
+
+    Returns
+    -------
+    dict
+        ``freed_bytes``, ``free_gb``, ``uncommitted`` (case ids that the PACS took before today and has not committed:
+        for `ask_again`), ``dead_letters`` (case ids that the PACS refused for good).
 
     Raises
     ------
@@ -116,18 +123,12 @@ def housekeeping(site: Site, today: date) -> dict[str, Any]:
     files = site.config.files
     freed = site.files.discard_pixels(today - timedelta(days=files.retention_days))
     free = site.files.free_bytes()
-    stale, dead = [], []
-    for back in range(1, files.retention_days + 1):
-        for case in site.book.of_night(today - timedelta(days=back)):
-            if case.reached is CaseState.STORED:
-                stale.append(case.case_id)
-            elif case.state is CaseState.FAILED and case.failure and case.failure.step is Step.DELIVER:
-                dead.append(case.case_id)
+    nights = [today - timedelta(days=back) for back in range(1, files.retention_days + 1)]
     found = {
         "freed_bytes": freed,
         "free_gb": round(free / GB, 1),
-        "stored_not_committed": stale,
-        "dead_letters": dead,
+        "uncommitted": [c.case_id for c in site.cases.uncommitted(today) if c.ready_for(Step.DELIVER)],
+        "dead_letters": [c.case_id for night in nights for c in site.cases.of_night(night) if _is_dead_letter(c)],
     }
     get_logger("housekeeping").info("housekeeping.done", **found)
     if free < files.min_free_gb * GB:
@@ -137,14 +138,41 @@ def housekeeping(site: Site, today: date) -> dict[str, Any]:
     return found
 
 
+def _is_dead_letter(case: Case) -> bool:
+    """Whether delivery failed and is not asked for again: the PACS refused an object for good, or never took it."""
+    failure = case.failure if case.state is CaseState.FAILED else None
+    waits = case.reached is CaseState.STORED and case.ready_for(Step.DELIVER)
+    return failure is not None and failure.step is Step.DELIVER and not waits
+
+
+def ask_again(site: Site, case_ids: Sequence[str]) -> dict[str, Any]:
+    """Ask the PACS again to commit what it took; what it lists by now, or commits, makes the case `committed`.
+
+    Returns
+    -------
+    dict
+        ``committed``: case ids.
+
+    Raises
+    ------
+    CasesToRetry
+        Some are not committed yet; a retry asks for those alone.
+    """
+    from gtr_batch.night.steps import deliver_one
+
+    work = Shard(site, Step.DELIVER, case_ids)
+    work.cases = [case for case in work.cases if case.reached is CaseState.STORED]
+    asked = [case.case_id for case in work.cases]
+    work.each(CaseState.COMMITTED, partial(deliver_one, site))
+    return {"committed": [c.case_id for c in site.cases.select(asked) if c.state is CaseState.COMMITTED]}
+
+
 def case_rows(site: Site, night: date) -> list[dict[str, Any]]:
     """A night's cases as JSON-able rows for people: state, stage, probabilities, flags, reason; no PHI."""
     rows = []
-    for case in site.book.of_night(night):
-        staging, score = site.book.staging(case.case_id), site.book.score(case.case_id)
-        delivered = [e for e in site.book.events(case.case_id) if e["state"] == CaseState.COMMITTED]
+    for case in site.cases.of_night(night):
+        staging, score = site.cases.staging(case.case_id), site.cases.score(case.case_id)
         flags = [str(f) for f in staging.flags] if staging else []
-        flags += [flag for e in delivered for flag in e["detail"].get("flags", []) if flag not in flags]
         reason = ""
         if case.refusal is not None:
             reason = f"{case.refusal.code}: {case.refusal.sentence}"

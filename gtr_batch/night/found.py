@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from gtr_batch import intake as step
-from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.domain.case import Case, CaseState, Selected, Step
 from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.identifiers import Uid, case_id
 from gtr_batch.domain.refusal import Refusal, RefusalCode
@@ -23,12 +23,11 @@ from gtr_batch.night.site import Site, night_window, write_json
 def query_pacs(site: Site, night: date) -> list[str]:
     """Ask the PACS for the CT studies of the night's window and note them; returns their Study Instance UIDs."""
     model, settings = site.model_of(night), governed(site.settings)
-    site.book.open_night(night, model)
-    if site.settings_history is not None:
-        site.settings_history.note_opening(night, model, digest_of_settings(settings), settings)
+    site.nights.open(night, model)
+    site.settings_history.note_opening(night, model, digest_of_settings(settings), settings)
     studies = site.archive.find_studies(*night_window(site.config, night))
     folder = site.files.night_folder(night, Step.PACS)
-    write_json(folder / "studies.json", [_plain(study) for study in studies])
+    write_json(folder / "studies.json", [_study_json(study) for study in studies])
     get_logger(Step.PACS).info("pacs.queried", night=str(night), studies=len(studies))
     return [study.study_uid for study in studies]
 
@@ -63,7 +62,7 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     if last is not None and len(report["errors"]) == len(records):
         raise last
     write_json(site.files.night_folder(night, Step.INTAKE) / "intake.json", report)
-    cases = site.book.of_night(night)
+    cases = site.cases.of_night(night)
     _reopen(site, cases)
     ids = [c.case_id for c in cases if _has_work(site, c)]
     size = site.config.night.shard_size
@@ -89,7 +88,8 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
     if refusal is not None:
         _refuse(site, _study_case(night, study), refusal)
         return ""
-    if any(c.series_uid and c.study_uid == study.study_uid for c in site.book.of_night(night)):
+    chosen = [c for c in site.cases.of_night(night) if c.series_uid and c.study_uid == study.study_uid]
+    if any(site.cases.selection(c.case_id) or c.reached is not CaseState.FOUND for c in chosen):
         return ""  # chosen in an earlier run of this night: its case goes on, and no second one is made beside it
     selection, expected = _select(site, night, study)
     if selection.series_uid is None:
@@ -102,10 +102,9 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
         series_uid=selection.series_uid,
         expected_sop_uids=expected,
     )
-    if site.book.staged_before([case.series_uid], site.model_of(night)):
+    if site.cases.staged_before([case.series_uid], site.model_of(night)):
         return "already_staged"
-    site.book.record([case])
-    site.files.write_json(night, case.case_id, Step.INTAKE, "selection", _as_json(selection))
+    site.cases.record([case], {case.case_id: _selected(selection)})
     return ""
 
 
@@ -140,32 +139,34 @@ def _has_work(site: Site, case: Case) -> bool:
         return case.state is not CaseState.COMMITTED
     if not (site.settings.report.refusal_sr and case.series_uid):
         return False
-    written = {o.sop_instance_uid for o in site.book.objects(case.case_id)}
-    return not written or not written <= site.book.stored(case.case_id)
+    written = {o.sop_instance_uid for o in site.cases.objects(case.case_id)}
+    return not written or not written <= site.deliveries.stored(case.case_id)
 
 
 def _reopen(site: Site, cases: Sequence[Case]) -> None:
     """Failures that a person had to mend: running the night again is that person saying that it is mended."""
     for case in cases:
         if case.state is CaseState.FAILED and case.failure is not None and not case.failure.retryable:
-            site.book.fail(case.case_id, attrs.evolve(case.failure, retryable=True))
+            with site.cases.step(case.case_id, case.failure.step) as record:
+                record.fail(attrs.evolve(case.failure, retryable=True))
 
 
-def _as_json(selection: step.Selection) -> dict[str, Any]:
-    return {
+def _selected(selection: step.Selection) -> Selected:
+    detail = {
         "series_uid": selection.series_uid,
         "phase": str(selection.phase),
-        "confirmed": selection.confirmed,
         "reasons": [{"rule": r.rule, "evidence": r.evidence, "weight": r.weight} for r in selection.reasons],
         "sentence": selection.sentence(),
-        "flags": [str(flag) for flag in selection.flags],
         **selection.numbers(),
     }
+    return Selected(tuple(str(flag) for flag in selection.flags), selection.confirmed, detail)
 
 
 def _refuse(site: Site, case: Case, refusal: Refusal) -> None:
-    site.book.record([case])
-    site.book.refuse(case.case_id, Step.INTAKE, refusal)
+    # A refused study is recorded as refused; one that is a case already is refused where it stands.
+    if case.case_id not in site.cases.record([attrs.evolve(case, state=CaseState.REFUSED, refusal=refusal)]):
+        with site.cases.step(case.case_id, Step.INTAKE) as record:
+            record.refuse(refusal)
     get_logger(Step.INTAKE).warning(
         "case.refused", case_id=case.case_id, code=str(refusal.code), reason=refusal.sentence
     )
@@ -182,7 +183,7 @@ def _study_case(night: date, study: StudyRecord) -> Case:
     )
 
 
-def _plain(study: StudyRecord) -> dict[str, Any]:
+def _study_json(study: StudyRecord) -> dict[str, Any]:
     value = attrs.asdict(study)
     value["study_at"] = study.study_at.isoformat() if study.study_at else None
     return value

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from gtr_batch.domain.case import Case, CaseState, Failure, Step
 from gtr_batch.domain.refusal import Refusal
+from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import (
     CaseRejected,
     CasesToRetry,
@@ -23,7 +23,7 @@ from gtr_batch.errors import (
 from gtr_batch.logs import get_logger
 from gtr_batch.night.site import Site
 
-Detail = Mapping[str, Any]
+Work = Callable[[Case, StepRecord], Detail | None]
 
 # Not about a case: the database, the settings or the model are wrong for all of them, so the task itself ends.
 OURS = (DatabaseBusy, ConfigError, ModelArtefactError)
@@ -31,7 +31,7 @@ OURS = (DatabaseBusy, ConfigError, ModelArtefactError)
 
 def ready(site: Site, shard: Sequence[str], step: Step) -> list[Case]:
     """The cases of a shard that `step` has to do."""
-    return [case for case in site.book.select(shard) if case.ready_for(step)]
+    return [case for case in site.cases.select(shard) if case.ready_for(step)]
 
 
 class Shard:
@@ -46,30 +46,33 @@ class Shard:
         self._retry: list[tuple[str, str]] = []
         self._done = 0
 
-    def each(self, to: CaseState, work: Callable[[Case], Detail | None]) -> list[str]:
+    def each(self, to: CaseState, work: Work) -> list[str]:
         """Do `work` for each ready case alone, moving it to `to`; returns the shard's ids."""
         for case in self.cases:
-            self.one(case, to, partial(work, case))
+            self.one(case, to, work)
         return self.finish()
 
-    def one(self, case: Case, to: CaseState, work: Callable[[], Detail | None]) -> None:
-        """Do `work` for one case and write down what became of it."""
-        book, started = self.site.book, time.perf_counter()
+    def one(self, case: Case, to: CaseState, work: Work) -> None:
+        """Do `work` for one case; what it found, the state and the event are written together, or none of them."""
+        started, tried = time.perf_counter(), StepRecord(case.case_id, self.step)
         try:
-            detail = dict(work() or {})
-            book.advance(case.case_id, to, detail)
+            with self.site.cases.step(case.case_id, self.step) as record:
+                tried = record
+                detail = dict(work(case, record) or {})
+                record.advance(to, detail)
             self.log.info(f"case.{to}", case_id=case.case_id, seconds=round(time.perf_counter() - started, 2), **detail)
         except OURS:
             raise
         except CaseRejected as err:
-            book.refuse(case.case_id, self.step, Refusal.of(err))
+            with self._after(tried) as record:
+                record.refuse(Refusal.of(err))
             self.log.warning("case.refused", case_id=case.case_id, code=err.code, reason=err.sentence)
         except GtrError as err:
             retryable = isinstance(err, TransientError)
-            self._fail(case, f"{type(err).__name__}: {err}", retryable)
+            self._fail(tried, f"{type(err).__name__}: {err}", retryable)
         except Exception as err:  # noqa: BLE001 - one bad case never stops the night; its text may hold PHI, so only its place
             at = traceback.extract_tb(err.__traceback__)[-1]
-            self._fail(case, f"unexpected {type(err).__name__} at {Path(at.filename).name}:{at.lineno}", False)
+            self._fail(tried, f"unexpected {type(err).__name__} at {Path(at.filename).name}:{at.lineno}", False)
         finally:
             self._done += 1
             self.site.progress(self.step, self._done, len(self.cases))
@@ -87,11 +90,19 @@ class Shard:
             said = str(err) if isinstance(err, GtrError) else "unexpected"
             self.log.error("refusal.not_written_back", case_id=case.case_id, error=f"{type(err).__name__}: {said}")
 
-    def _fail(self, case: Case, error: str, retryable: bool) -> None:
-        self.site.book.fail(case.case_id, Failure(step=self.step, error=error, retryable=retryable))
-        self.log.error("case.failed", case_id=case.case_id, error=error, retryable=retryable)
+    @contextmanager
+    def _after(self, tried: StepRecord) -> Iterator[StepRecord]:
+        """A record for a step that did not succeed: its results are dropped, what it observed is kept."""
+        with self.site.cases.step(tried.case_id, self.step) as record:
+            record.expected_sop_uids, record.facts = tried.expected_sop_uids, tried.facts
+            yield record
+
+    def _fail(self, tried: StepRecord, error: str, retryable: bool) -> None:
+        with self._after(tried) as record:
+            record.fail(Failure(step=self.step, error=error, retryable=retryable))
+        self.log.error("case.failed", case_id=tried.case_id, error=error, retryable=retryable)
         if retryable:
-            self._retry.append((case.case_id, error))
+            self._retry.append((tried.case_id, error))
 
     def finish(self) -> list[str]:
         """The shard's ids.

@@ -32,35 +32,32 @@ def shadow(site: Site, night: date, shard: Sequence[str]) -> dict[str, int]:
     dict
         Cases staged, by challenger; of one that could not work at all, -1.
     """
-    if site.shadows is None:
-        return {}
     done: dict[str, int] = {}
     for version in site.model_store.challengers():
         try:
             done[version] = _challenge(site, version, shard)
         except Exception as err:  # noqa: BLE001 - the night is the champion's; its text may hold PHI, so only its place
             done[version] = -1
-            get_logger("shadow").error("shadow.failed", model_version=version, night=str(night), error=_said(err))
+            get_logger("shadow").error("shadow.failed", model_version=version, night=str(night), error=_fault_of(err))
     return done
 
 
 def _challenge(site: Site, version: str, shard: Sequence[str]) -> int:
     from gtr_batch.stage import stage_shard
 
-    assert site.shadows is not None  # asked by shadow()
     before = site.shadows.done(shard, version)
-    cases = [case for case in site.book.select(shard) if _staged(case) and case.case_id not in before]
+    cases = [case for case in site.cases.select(shard) if _staged(case) and case.case_id not in before]
     if not cases:
         return 0
     artefact = site.artefact_by(version)
-    stagings = {c.case_id: site.book.staging(c.case_id) for c in cases}
+    stagings = {c.case_id: site.cases.staging(c.case_id) for c in cases}
     champions = {case_id: staging for case_id, staging in stagings.items() if staging is not None}
     prepared: dict[str, Prepared] = {}
     for case in cases:
         try:
             prepared[case.case_id] = prepared_for(site, case, artefact)
         except Exception as err:  # noqa: BLE001 - one case; the others go on
-            site.shadows.save_error(case.case_id, champions[case.case_id], version, _said(err))
+            site.shadows.save_error(case.case_id, champions[case.case_id], version, _fault_of(err))
     answers = stage_shard(
         artefact,
         {i: p[0] for i, p in prepared.items()},
@@ -104,7 +101,7 @@ def _staged(case: Case) -> bool:
     return case.state is not CaseState.REFUSED and PATH.index(case.reached) >= PATH.index(CaseState.STAGED)
 
 
-def _said(err: Exception) -> str:
+def _fault_of(err: Exception) -> str:
     if isinstance(err, GtrError):
         return f"{type(err).__name__}: {err}"[:500]
     at = traceback.extract_tb(err.__traceback__)[-1]

@@ -16,13 +16,15 @@ from gtr_batch.domain.case import Step
 from gtr_batch.domain.governed_settings import with_governed
 from gtr_batch.errors import GovernanceRefused
 from gtr_batch.ports import (
-    CaseBook,
+    Cases,
     ClinicalSource,
     Clock,
+    Deliveries,
     DeliveryHold,
     FileStore,
     ImageArchive,
     ModelStore,
+    Nights,
     SettingsBook,
     ShadowBook,
 )
@@ -40,29 +42,27 @@ class Site:
 
     config: Config
     archive: ImageArchive
-    book: CaseBook
+    nights: Nights
+    cases: Cases
+    deliveries: Deliveries
     clinical: ClinicalSource
     files: FileStore
     model_store: ModelStore
     clock: Clock
+    settings_history: SettingsBook
+    shadows: ShadowBook
+    hold: DeliveryHold
     progress: StepProgress = field(default=_no_progress)
-    settings_history: SettingsBook | None = None
-    shadows: ShadowBook | None = None
-    hold: DeliveryHold | None = None
     _loaded: dict[str, Any] = field(factory=dict, init=False)
 
     @cached_property
     def settings(self) -> Config:
-        """The settings with the governed ones as their history has them; the file's where there is no history."""
-        return (
-            self.config
-            if self.settings_history is None
-            else with_governed(self.config, self.settings_history.current())
-        )
+        """The settings with the governed ones as their history has them."""
+        return with_governed(self.config, self.settings_history.current())
 
     def held_back(self) -> Mapping[str, str]:
         """Model versions whose reports are not delivered now, each with why; none where the site does not want that."""
-        return self.hold.held() if self.hold is not None and self.settings.audit.pause_delivery else {}
+        return self.hold.held() if self.settings.audit.pause_delivery else {}
 
     @cached_property
     def artefact(self) -> Any:
@@ -81,7 +81,7 @@ class Site:
 
         So a promotion in the middle of a night, or before a night is run again, never mixes two models in one night.
         """
-        opened_with = self.book.night_model(night)
+        opened_with = self.nights.model_of(night)
         return opened_with if opened_with and self.model_store.find(opened_with) else self.model_version
 
     def artefact_of(self, night: date) -> Any:

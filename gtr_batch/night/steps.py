@@ -7,17 +7,25 @@ from collections.abc import Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
+from attrs import frozen
 
-from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.domain.case import Case, CaseState, Selected, Step
 from gtr_batch.domain.clinical import Covariates
+from gtr_batch.domain.delivery import ReportObject
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
+from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging, Flag
+from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import CaseRejected, GtrError, RetrieveIncomplete
 from gtr_batch.logs import get_logger
-from gtr_batch.night.runner import Detail, Shard
+from gtr_batch.night.runner import Shard
+from gtr_batch.ports import FileStore
+
+if TYPE_CHECKING:
+    from gtr_batch.deliver import Parcel
 from gtr_batch.night.site import Site
 
 HELD = "held"  # file of a case whose report was held back
@@ -26,18 +34,18 @@ REFERENCE_MODALITIES = ("KO", "SEG", "RTSTRUCT")  # what may name a key slice
 
 def retrieve(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Fetch each case's series, and the study's key objects and segmentations."""
-    return Shard(site, Step.RETRIEVE, shard).each(CaseState.RETRIEVED, lambda case: _retrieve(site, case))
+    return Shard(site, Step.RETRIEVE, shard).each(CaseState.RETRIEVED, partial(_retrieve, site))
 
 
-def _retrieve(site: Site, case: Case) -> Detail:
+def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:
     promised = site.archive.find_instances(case.study_uid, case.series_uid)
     expected = sorted({i.sop_instance_uid for i in promised} | set(case.expected_sop_uids))
-    site.book.expect(case.case_id, expected)
+    record.expects(expected)
     folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     try:
         paths = site.archive.retrieve(case.study_uid, case.series_uid, expected, folder)
     except RetrieveIncomplete as err:
-        before = [e for e in site.book.events(case.case_id) if e["state"] == CaseState.FAILED]
+        before = [e for e in site.cases.events(case.case_id) if e["state"] == CaseState.FAILED]
         tries = 1 + sum(e["detail"].get("error", "").startswith(RetrieveIncomplete.__name__) for e in before)
         if tries < site.settings.night.retrieve_attempts:
             raise
@@ -68,10 +76,10 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     ]
     verdicts = validate_shard(files, site.settings.validate, site.files.night_folder(night, "data_docs"))
 
-    def judge(case: Case) -> Detail:
+    def judge(case: Case, record: StepRecord) -> Detail:
         verdict = verdicts[case.case_id]
         site.files.write_json(case.night, case.case_id, Step.VALIDATE, "facts", dict(verdict.facts))
-        site.book.save_facts(case.case_id, verdict.facts)
+        record.measured(verdict.facts)
         if verdict.refusal is not None:
             raise CaseRejected(verdict.refusal.code, verdict.refusal.sentence, verdict.refusal.numbers)
         return {}
@@ -81,7 +89,7 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
 
 def preprocess(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Key slice and neighbours as network input."""
-    return Shard(site, Step.PREPROCESS, shard).each(CaseState.PREPROCESSED, lambda case: _preprocess(site, case))
+    return Shard(site, Step.PREPROCESS, shard).each(CaseState.PREPROCESSED, lambda case, _: _preprocess(site, case))
 
 
 def _preprocess(site: Site, case: Case) -> Detail:
@@ -142,7 +150,7 @@ def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
         batch_cases=site.config.stage.batch_cases,
     )
 
-    def keep(case: Case) -> Detail:
+    def keep(case: Case, record: StepRecord) -> Detail:
         if case.case_id in broken:
             raise broken[case.case_id]
         outcome = staged[case.case_id]
@@ -155,9 +163,7 @@ def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
         site.files.write_arrays(*at, Step.EXPLAIN, "heat", {"heat": heat})
         flags = (*outcome.staging.flags, *_flags_of_selection(site, case))
         staging = attrs.evolve(outcome.staging, flags=tuple(dict.fromkeys(flags)))
-        site.book.save_staging(case.case_id, staging)
-        key_features = outcome.features[ROLES.index("key")]
-        site.book.save_features(case.case_id, staging.model_version, key_features, outcome.logits)
+        record.stages(staging, outcome.features[ROLES.index("key")], outcome.logits)
         return {"t_stage": str(staging.t_stage), "p": round(staging.probabilities[staging.t_stage], 3)}
 
     return work.each(CaseState.STAGED, keep)
@@ -165,89 +171,94 @@ def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
 
 def _flags_of_selection(site: Site, case: Case) -> list[Flag]:
     """What a reader must know of how the series was chosen."""
-    selection = site.files.read_json(case.night, case.case_id, Step.INTAKE, "selection")
+    selection = site.cases.selection(case.case_id) or Selected()
     facts = site.files.read_json(case.night, case.case_id, Step.VALIDATE, "facts")
-    flags = [Flag(flag) for flag in selection["flags"]]
-    if not selection["confirmed"] and facts.get("phase") != "portal_venous":
+    flags = [Flag(flag) for flag in selection.flags]
+    if not selection.phase_confirmed and facts.get("phase") != "portal_venous":
         flags.append(Flag.PHASE_FROM_WORDS)
     return flags
 
 
 def nomogram(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Rad-score, points and P(T1..T4) from the key slice's features and the EHR's covariates."""
-    return Shard(site, Step.NOMOGRAM, shard).each(CaseState.SCORED, lambda case: _nomogram(site, case))
+    return Shard(site, Step.NOMOGRAM, shard).each(CaseState.SCORED, partial(_nomogram, site))
 
 
-def _nomogram(site: Site, case: Case) -> Detail:
+def _nomogram(site: Site, case: Case, record: StepRecord) -> Detail:
     from gtr_batch.nomogram import rad_score, score
 
-    manifest = site.artefact_by(_staging(site, case).model_version).manifest
+    staging = _staging(site, case)
+    manifest = site.artefact_by(staging.model_version).manifest
     features = site.files.read_arrays(case.night, case.case_id, Step.STAGE, "features")["features"]
     facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
     covariates = facts.covariates if facts else Covariates()
     answer = score(manifest.nomogram, rad_score(manifest.rad_score, features[ROLES.index("key")]), covariates)
-    site.book.save_score(case.case_id, answer, covariates)
-    _flag(site, case, answer)
-    return {"points": round(answer.points["total"], 1), "missing": list(answer.missing)}
-
-
-def _flag(site: Site, case: Case, answer: Any) -> None:
-    """Add to the staging what only the nomogram knows."""
-    staging, extra = _staging(site, case), []
+    record.scores(answer, covariates)
     if answer.missing:
-        extra.append(Flag.MISSING_COVARIATES)
+        record.flag(Flag.MISSING_COVARIATES)
     if answer.probabilities.most_likely is not staging.t_stage:
-        extra.append(Flag.NOMOGRAM_DISAGREES)
-    kept = [f for f in staging.flags if f not in (Flag.MISSING_COVARIATES, Flag.NOMOGRAM_DISAGREES)]
-    site.book.save_staging(case.case_id, attrs.evolve(staging, flags=(*kept, *extra)))
+        record.flag(Flag.NOMOGRAM_DISAGREES)
+    return {"points": round(answer.points["total"], 1), "missing": list(answer.missing)}
 
 
 def report(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Write SR, parametric map, secondary capture and key objects; a refusal SR where the site wants one."""
     work = Shard(site, Step.REPORT, shard)
     for case in _refused(site, shard):
-        if not site.book.objects(case.case_id):
+        if not site.cases.objects(case.case_id):
             work.beside(case, partial(_refusal_report, site, case))
-    return work.each(CaseState.REPORTED, lambda case: report_one(site, case))
+
+    def write(case: Case, record: StepRecord) -> Detail:
+        objects = report_one(site, case, Answer(_staging(site, case), site.cases.score(case.case_id)), site.files)
+        record.writes(objects)
+        return {"objects": len(objects)}
+
+    return work.each(CaseState.REPORTED, write)
 
 
-def report_one(site: Site, case: Case) -> Detail:
-    """Write the objects of the staging that a case carries now."""
+@frozen
+class Answer:
+    """What a case's report says: the staging, and the nomogram's answer on it."""
+
+    staging: CaseStaging
+    score: NomogramScore | None
+
+
+def report_one(site: Site, case: Case, answer: Answer, prepared: FileStore) -> list[ReportObject]:
+    """Write the objects of an answer into the case's folder; `prepared` holds what the model saw and its heat map."""
     from gtr_batch.explain import overlay_rgb
     from gtr_batch.preprocess import read_series
     from gtr_batch.report import write_case
 
-    staging, score = _staging(site, case), site.book.score(case.case_id)
+    staging = answer.staging
     manifest = site.artefact_by(staging.model_version).manifest
-    geometry = PreparedGeometry.from_json(site.files.read_json(case.night, case.case_id, Step.PREPROCESS, "geometry"))
-    heat = site.files.read_arrays(case.night, case.case_id, Step.EXPLAIN, "heat")["heat"]
+    geometry = PreparedGeometry.from_json(prepared.read_json(case.night, case.case_id, Step.PREPROCESS, "geometry"))
+    heat = prepared.read_arrays(case.night, case.case_id, Step.EXPLAIN, "heat")["heat"]
     source = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     key = ROLES.index("key")
     hu = read_series(source, [geometry.sop_instance_uids[key]]).hu()[0]
     overlay = overlay_rgb(hu, heat[key], staging, manifest)
     facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
-    objects = write_case(
+    return write_case(
         site.files.folder(case.night, case.case_id, Step.REPORT),
         case=case,
         source_files=[source / f"{uid}.dcm" for uid in geometry.sop_instance_uids],
         staging=staging,
-        score=score,
+        score=answer.score,
         covariates=facts.covariates if facts else Covariates(),
         geometry=geometry,
         heat=heat,
         overlay=overlay,
         manifest=manifest,
         config=site.settings.report,
-        previous=site.book.objects(case.case_id),
+        previous=site.cases.objects(case.case_id),
     )
-    site.book.save_objects(case.case_id, objects)
-    return {"objects": len(objects)}
 
 
 def _refused(site: Site, shard: Sequence[str]) -> list[Case]:
     if not site.settings.report.refusal_sr:
         return []
-    return [case for case in site.book.select(shard) if case.state is CaseState.REFUSED]
+    return [case for case in site.cases.select(shard) if case.state is CaseState.REFUSED]
 
 
 def _refusal_report(site: Site, case: Case) -> None:
@@ -265,7 +276,8 @@ def _refusal_report(site: Site, case: Case) -> None:
         config=site.settings.report,
         model_version=site.model_of(case.night),
     )
-    site.book.save_objects(case.case_id, objects)
+    with site.cases.step(case.case_id, Step.REPORT) as record:
+        record.writes(objects)
 
 
 def deliver(site: Site, night: date, shard: Sequence[str]) -> list[str]:
@@ -276,9 +288,9 @@ def deliver(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     work = Shard(site, Step.DELIVER, shard)
     work.cases = _not_held_back(site, work.cases)
     for case in _refused(site, shard):
-        if site.book.objects(case.case_id):
-            work.beside(case, partial(deliver_one, site, case))
-    return work.each(CaseState.COMMITTED, lambda case: deliver_one(site, case))
+        if site.cases.objects(case.case_id):
+            work.beside(case, partial(_deliver_refusal, site, case))
+    return work.each(CaseState.COMMITTED, partial(deliver_one, site))
 
 
 def _not_held_back(site: Site, cases: list[Case]) -> list[Case]:
@@ -304,32 +316,37 @@ def why_held(site: Site, case: Case) -> str | None:
     return str(found["why"]) if found["why"] else None
 
 
-def deliver_one(site: Site, case: Case) -> Detail:
-    """Deliver the newest objects of a case.
+def deliver_one(site: Site, case: Case, record: StepRecord) -> Detail:
+    """Deliver the newest objects of a case, and note what a reader must know of the delivery.
 
     Raises
     ------
     GovernanceRefused
         The model that staged it was withdrawn meanwhile.
     """
+    from gtr_batch.deliver import commit_objects, store_objects
+
+    site.folder_of(_staging(site, case).model_version)  # a model withdrawn meanwhile sends nothing
+    parcel = _parcel(site, case, site.cases.objects(case.case_id))
+    sent = store_objects(site.archive, site.deliveries, parcel)
+    with site.cases.step(case.case_id, Step.DELIVER) as stored:  # before the commitment, which may take hours
+        stored.advance(CaseState.STORED)
+    outcome = commit_objects(site.archive, site.deliveries, parcel, site.config.pacs)
+    record.flag(*outcome.flags)
+    return {"sent": sent + outcome.sent}
+
+
+def _deliver_refusal(site: Site, case: Case) -> None:
     from gtr_batch.deliver import deliver_case
 
-    book, pacs = site.book, site.config.pacs
-    if case.state is not CaseState.REFUSED:
-        site.folder_of(_staging(site, case).model_version)  # a model withdrawn meanwhile sends nothing
-    outcome = deliver_case(
-        site.archive,
-        case,
-        book.objects(case.case_id),
-        site.files.folder(case.night, case.case_id, Step.REPORT),
-        already_stored=book.stored(case.case_id),
-        commitment=pacs.commitment,
-        timeout_s=pacs.commitment_timeout_s,
-        save_receipts=lambda receipts: book.save_receipts(case.case_id, receipts),
-        save_commitment=lambda commitment, back: book.save_commitment(case.case_id, commitment, back),
-        on_stored=lambda: book.advance(case.case_id, CaseState.STORED) if case.state is not CaseState.REFUSED else None,
-    )
-    return {"sent": outcome.sent, "flags": [str(f) for f in outcome.flags]}
+    parcel = _parcel(site, case, site.cases.objects(case.case_id))
+    deliver_case(site.archive, site.deliveries, parcel, site.config.pacs)
+
+
+def _parcel(site: Site, case: Case, objects: Sequence[ReportObject]) -> Parcel:
+    from gtr_batch.deliver import Parcel
+
+    return Parcel(case, objects, site.files.folder(case.night, case.case_id, Step.REPORT))
 
 
 def contract_json(contract: Any) -> Any:
@@ -338,7 +355,7 @@ def contract_json(contract: Any) -> Any:
 
 
 def _staging(site: Site, case: Case) -> CaseStaging:
-    staging = site.book.staging(case.case_id)
+    staging = site.cases.staging(case.case_id)
     assert staging is not None  # a case is only scored, reported and sent after it was staged
     return staging
 

@@ -12,7 +12,7 @@ from attrs import define, field
 from gtr_batch.config import Config
 from gtr_batch.domain.cohort import digest_of
 from gtr_batch.domain.model import ModelManifest
-from gtr_batch.ports import CaseBook, CohortBook, CohortSource, FileStore, ImageArchive, ModelRegistry, ModelStore
+from gtr_batch.ports import Cases, CohortBook, CohortSource, FileStore, ImageArchive, ModelRegistry, ModelStore
 
 TrainingProgress = Callable[[str, int, int], None]  # what, done, total
 
@@ -27,7 +27,7 @@ class TrainingSite:
 
     config: Config
     archive: ImageArchive
-    cases: CaseBook
+    cases: Cases
     source: CohortSource
     cohorts: CohortBook
     files: FileStore

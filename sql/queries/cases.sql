@@ -29,16 +29,26 @@ order by night, study_uid collate "C", series_uid collate "C", case_id;
 -- The latest night.
 select max(night) as night from night;
 
--- name: record(case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids)
+-- name: record(case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids, selection)
 -- A newly found case; one that is there already stays as it is, and no row comes back.
 insert into staging_case (
-    case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids
+    case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids,
+    selection
 ) values (
     %(case_id)s, %(night)s, %(study_uid)s, %(series_uid)s, %(patient_id)s, %(accession_number)s, %(study_at)s,
-    %(expected_sop_uids)s
+    %(expected_sop_uids)s, %(selection)s
 )
 on conflict (case_id) do nothing
 returning case_id;
+
+-- name: add_selection(case_id, selection)
+-- How the series was selected, for a case that has it not yet.
+update staging_case set selection = %(selection)s, changed_at = clock_timestamp()
+where case_id = %(case_id)s and selection is null;
+
+-- name: selection(case_id)
+-- How the series of a case was selected.
+select selection from staging_case where case_id = %(case_id)s;
 
 -- name: get(case_id)
 -- One case.
@@ -52,6 +62,12 @@ select * from staging_case where case_id = %(case_id)s for update;
 -- All cases of a night: by study time, then by what never changes.
 select * from staging_case where night = %(night)s
 order by study_at nulls last, study_uid collate "C", series_uid collate "C", case_id;
+
+-- name: uncommitted(before)
+-- Cases that the PACS has taken and not committed.
+select * from staging_case
+where night < %(before)s and reached = 'stored' and state <> 'refused'
+order by night, study_uid collate "C", series_uid collate "C", case_id;
 
 -- name: select(case_ids)
 -- These cases, in the order asked for.

@@ -1,10 +1,10 @@
--- name: save_object(sop_instance_uid, case_id, kind, sop_class_uid, series_uid, file, content_digest)
+-- name: save_object(sop_instance_uid, case_id, kind, sop_class_uid, series_uid, file, content_digest, model_version)
 -- An object that was written; the same object again is only written later.
 insert into report_object (
     sop_instance_uid, case_id, kind, sop_class_uid, series_uid, file, content_digest, model_version
 ) select
     %(sop_instance_uid)s, case_id, %(kind)s, %(sop_class_uid)s, %(series_uid)s, %(file)s, %(content_digest)s,
-    model_version
+    coalesce(%(model_version)s, model_version)
 from staging_case where case_id = %(case_id)s
 on conflict (sop_instance_uid) do update set
     file = excluded.file,
@@ -41,3 +41,12 @@ on conflict (case_id, transaction_uid) do update set
     failed = excluded.failed,
     read_back = excluded.read_back,
     received_at = clock_timestamp();
+
+-- name: lock(case_id)
+-- One case, held against every other session until the transaction ends.
+select case_id from staging_case where case_id = %(case_id)s for update;
+
+-- name: commitments(case_id)
+-- What the PACS committed, or listed, the latest last.
+select transaction_uid, offered, committed, failed, read_back from storage_commitment
+where case_id = %(case_id)s order by received_at, transaction_uid;

@@ -1,7 +1,3 @@
--- name: lock(case_id)
--- One case, held against every other session until the transaction ends.
-select case_id from staging_case where case_id = %(case_id)s for update;
-
 -- name: staged_before(series_uids, model_version)
 -- Which of these series have a result of this model version.
 select distinct c.series_uid
@@ -26,6 +22,16 @@ on conflict (case_id, model_version) do update set
     key_slice_source = excluded.key_slice_source,
     flags = excluded.flags,
     staged_at = clock_timestamp();
+
+-- name: add_flags(case_id, flags)
+-- Flags that the result which a case carries has not yet, behind those that it has.
+update staging_result as r set flags = r.flags || (
+    select coalesce(array_agg(f order by place), '{}')
+    from unnest(%(flags)s::text[]) with ordinality as added (f, place)
+    where not f = any (r.flags)
+)
+from staging_case as c
+where c.case_id = %(case_id)s and r.case_id = c.case_id and r.model_version = c.model_version;
 
 -- name: clear_slices(case_id, model_version)
 -- The slices of an earlier run of this step.
@@ -61,10 +67,6 @@ on conflict (case_id) do update set facts = excluded.facts, noted_at = clock_tim
 -- name: facts(case_id)
 -- What validation measured of a series.
 select facts from series_fact where case_id = %(case_id)s;
-
--- name: result_of(case_id, model_version)
--- Whether a model version has staged a case.
-select case_id from staging_result where case_id = %(case_id)s and model_version = %(model_version)s;
 
 -- name: save_features(case_id, model_version, features, logits)
 -- The key slice's features and the three slices' logits.

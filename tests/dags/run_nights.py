@@ -20,8 +20,9 @@ from gtr_batch import wiring
 from gtr_batch.config import Config, load
 from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.errors import CaseRejected, ConfigError, ExtractRefused, PacsBusy, PacsUnreachable
+from gtr_batch.night.absent import NoHold, NoShadows
+from gtr_batch.night.memory import MemoryCases, MemoryDeliveries, MemoryNights
 from gtr_batch.night.runner import Shard
-from tests.fakes import FakeCaseBook
 
 STEPS = {
     "retrieve": (Step.RETRIEVE, CaseState.RETRIEVED),
@@ -56,10 +57,11 @@ class FakeSite:
 
     def __init__(self, shards: list[list[str]] | Exception) -> None:
         self.config = load(environ={})
-        self.book = FakeCaseBook()
+        self.nights, self.cases, self.deliveries = MemoryNights(), MemoryCases(), MemoryDeliveries()
+        self.hold = NoHold()
         self.files = FakeFiles()
         self.settings = self.config
-        self.shadows = None
+        self.shadows = NoShadows()
         self.model_version = "3f" * 32
         self.shards = shards
         self.calls: list[list] = []
@@ -72,20 +74,20 @@ class FakeSite:
         self.calls.append(["query_pacs", str(night)])
         if isinstance(self.shards, PacsUnreachable):
             raise self.shards
-        self.book.open_night(night, self.model_version)
+        self.nights.open(night, self.model_version)
         return ["1.2.840.1"]
 
     def intake(self, night: date, studies: list[str]) -> list[list[str]]:
         self.calls.append(["intake", studies])
         if isinstance(self.shards, Exception):
             raise self.shards
-        self.book.record([Case(case_id=c, night=night, study_uid=f"1.2.{c}") for shard in self.shards for c in shard])
+        self.cases.record([Case(case_id=c, night=night, study_uid=f"1.2.{c}") for shard in self.shards for c in shard])
         return self.shards
 
     def step(self, name: str, shard: list[str]) -> list[str]:
         self.calls.append([name, shard])
         step, to = STEPS[name]
-        return Shard(self, step, shard).each(to, lambda case: self.meet(name, case))
+        return Shard(self, step, shard).each(to, lambda case, _record: self.meet(name, case))
 
     def meet(self, name: str, case: Case) -> None:
         where, fault = FAULTS.get(case.case_id, ("", None))
@@ -119,8 +121,8 @@ def run(shards: list[list[str]] | Exception, **when: object) -> dict:
         "labels": {f"{ti.task_id}[{ti.map_index}]": ti.rendered_map_index for ti in ended.get_task_instances()},
         "calls": site.calls,
         "told": site.told,
-        "cases": {case_id: str(case.state) for case_id, case in site.book._cases.items()},
-        "nights": [str(night) for night in site.book._nights],
+        "cases": {case_id: str(case.state) for case_id, case in site.cases._cases.items()},
+        "nights": [str(night) for night in site.nights._models],
     }
 
 

@@ -41,6 +41,15 @@ def enthrone(gov, version):
     promote(gov.registry, version, Approval(version, gov.registry.champion(), "Ada", "a test"), without_gate=True)
 
 
+def worklist_flags(dsn):
+    """Study and flags, as the worklist shows them."""
+    with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute("select study_uid, flags from worklist_annotation order by 1")
+        found = cursor.fetchall()
+    connection.close()
+    return found
+
+
 def worklist(dsn):
     """What the reading worklist shows of each study."""
     with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
@@ -91,7 +100,7 @@ def test_the_registry_says_who_stages_and_a_night_that_began_keeps_its_model(con
     begun = run(config)
 
     assert begun["model_version"] == versions["champion"]
-    assert {gov.night.book.staging(c.case_id).model_version for c in gov.night.book.of_night(NIGHT)} == {
+    assert {gov.night.cases.staging(c.case_id).model_version for c in gov.night.cases.of_night(NIGHT)} == {
         versions["champion"]
     }
     assert gov.night.model_of(NIGHT + timedelta(days=1)) == versions["challenger"]
@@ -104,7 +113,7 @@ def test_a_night_refuses_to_stage_where_the_champion_was_withdrawn_without_succe
     with pytest.raises(ModelArtefactError, match="withdrawn by Ada without a successor"):
         run(config)
 
-    assert gov.night.book.of_night(NIGHT) == []
+    assert gov.night.cases.of_night(NIGHT) == []
 
 
 @pytest.mark.slow
@@ -161,7 +170,7 @@ def test_withdrawing_supersedes_every_report_in_the_pacs_once(config, gov, versi
     assert all(row["notice_stored"] and not row["due"] for row in affected(gov.registry, champion))
     assert [row[0] for row in worklist(dsn)] == [None, None]
     assert [row[3] for row in worklist(dsn)] == ["model_withdrawn"] * 2
-    case = gov.night.book.of_night(NIGHT)[0]
+    case = gov.night.cases.of_night(NIGHT)[0]
     held = reports_in_the_pacs(gov.night, case, tmp_path / "held")
     old = next(row["sop_instance_uid"] for row in before if row["case_id"] == case.case_id)
     notice = held[next(uid for uid in held if uid != old)]
@@ -240,15 +249,40 @@ def test_a_replay_goes_to_the_pacs_only_as_it_was_approved(config, gov, versions
     assert (len(sent["delivered"]), sent["failed"], again["failed"]) == (2, {}, {})
     assert {row[2] for row in worklist(dsn)} == {versions["challenger"]}
     (made_by,) = {
-        gov.night.settings_history.made_under(c.case_id)["model_version"] for c in gov.night.book.of_night(NIGHT)
+        gov.night.settings_history.made_under(c.case_id)["model_version"] for c in gov.night.cases.of_night(NIGHT)
     }
     assert made_by == versions["challenger"]
     assert [a["by_whom"] for a in gov.restages.approvals(found["digest"])] == ["Ada", "Ada"]
-    case = gov.night.book.of_night(NIGHT)[0]
+    case = gov.night.cases.of_night(NIGHT)[0]
     held = reports_in_the_pacs(gov.night, case, tmp_path / "held")
     assert len(held) == 2  # the first result, and the one that supersedes it; the second delivery sent nothing
     newer = [ds for ds in held.values() if "PredecessorDocumentsSequence" in ds]
     assert len(newer) == 1
+
+
+@pytest.mark.slow
+def test_the_worklist_shows_a_replay_only_once_the_pacs_has_its_report(config, gov, versions, patients, dsn, pacs):
+    run(config)
+    found = restage.compare(gov, versions["challenger"], nights=[NIGHT])
+    enthrone(gov, versions["challenger"])
+    ids = [c.case_id for c in gov.night.cases.of_night(NIGHT)]
+    before = [len(gov.night.cases.events(case_id)) for case_id in ids]
+    pacs.stop()
+
+    failed = restage.deliver(gov, found["digest"], **WHO)
+    shown = {row[2] for row in worklist(dsn)}
+    pacs.start()
+    sent = restage.deliver(gov, found["digest"], **WHO)
+
+    assert (failed["delivered"], set(failed["failed"])) == ([], set(ids))
+    assert shown == {versions["champion"]}
+    assert sorted(sent["delivered"]) == sorted(ids)
+    assert {row[2] for row in worklist(dsn)} == {versions["challenger"]}
+    events = [gov.night.cases.events(case_id) for case_id in ids]
+    assert [len(e) for e in events] == [n + 1 for n in before]
+    assert {e[-1]["detail"]["restaged"] for e in events} == {found["digest"]}
+    assert {e[-1]["detail"]["model_version"] for e in events} == {versions["challenger"]}
+    assert all("no_storage_commitment" in flags for *_, flags in worklist_flags(dsn))
 
 
 @pytest.mark.slow
@@ -271,7 +305,7 @@ def test_a_replay_that_gives_other_answers_than_were_approved_sends_nothing(conf
 def test_a_result_says_under_which_settings_it_was_made(config, gov, versions, patients):
     run(config)
     gov.night.settings_history.set("validate.min_slices", 500, by="Ada", why="a test")
-    case = gov.night.book.of_night(NIGHT)[0]
+    case = gov.night.cases.of_night(NIGHT)[0]
 
     made = gov.night.settings_history.made_under(case.case_id)
 
@@ -315,7 +349,7 @@ def gtr(config, monkeypatch):
 def test_from_the_shell_a_night_is_replayed_sent_withdrawn_and_superseded(config, gov, versions, patients, gtr, dsn):
     to_shadow(gov.registry, versions["challenger"], **WHO)
     run(config)
-    case = gov.night.book.of_night(NIGHT)[0]
+    case = gov.night.cases.of_night(NIGHT)[0]
     new, old = versions["challenger"], versions["champion"]
     ada = ("--by", "Ada", "--why", "a test")
 

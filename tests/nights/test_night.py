@@ -14,7 +14,7 @@ import structlog
 
 from gtr_batch import night as steps
 from gtr_batch.domain.case import CaseState
-from gtr_batch.errors import CasesToRetry, NightFailed, PacsUnreachable
+from gtr_batch.errors import CasesToRetry, CommitmentPending, NightFailed, PacsUnreachable
 from gtr_batch.night.close import case_rows
 from gtr_batch.wiring import open_site
 from tests.nights.conftest import NIGHT, PHI
@@ -86,9 +86,9 @@ def test_a_night_stages_what_it_can_and_refuses_the_rest_with_reasons(
         assert "Error" not in dciodvfy(path)
 
     # A second run changes nothing and sends nothing.
-    before = {case_id: site.book.events(case_id) for case_id in (r["case_id"] for r in case_rows(site, NIGHT))}
+    before = {case_id: site.cases.events(case_id) for case_id in (r["case_id"] for r in case_rows(site, NIGHT))}
     assert run(site)["states"] == summary["states"]
-    assert {case_id: site.book.events(case_id) for case_id in before} == before
+    assert {case_id: site.cases.events(case_id) for case_id in before} == before
     assert in_the_pacs(site, good["study_uid"]) == held
 
 
@@ -133,7 +133,7 @@ def test_a_refusal_that_the_pacs_did_not_take_is_written_back_by_the_next_run(si
     pacs.start()
     run(site)
 
-    assert in_the_pacs(site, site.book.of_night(NIGHT)[0].study_uid)["SR"] == 1
+    assert in_the_pacs(site, site.cases.of_night(NIGHT)[0].study_uid)["SR"] == 1
     assert steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT)) == []
 
 
@@ -151,7 +151,7 @@ def test_never_stages_a_series_of_which_a_promised_instance_does_not_come(site, 
     enter_in_ehr("lost")
     fill()
     shards = steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT))
-    case = site.book.select(shards[0])[0]
+    case = site.cases.select(shards[0])[0]
     lost = next(
         p for p in (pacs.folder / "instances").rglob("*") if p.is_file() and case.expected_sop_uids[11] in p.name
     )
@@ -162,7 +162,7 @@ def test_never_stages_a_series_of_which_a_promised_instance_does_not_come(site, 
             steps.retrieve(site, NIGHT, shards[0])
     steps.retrieve(site, NIGHT, shards[0])
 
-    case = site.book.get(case.case_id)
+    case = site.cases.get(case.case_id)
     assert case.state is CaseState.REFUSED
     assert case.refusal.code == "series_incomplete"
 
@@ -226,7 +226,7 @@ def test_an_unexpected_fault_fails_its_case_without_its_text(site, admit, enter_
     fill()
     shards = steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT))
     real = site.archive.retrieve
-    unlucky = site.book.select(shards[0])[0].series_uid
+    unlucky = site.cases.select(shards[0])[0].series_uid
 
     def retrieve(study_uid, series_uid, *rest, **more):
         if series_uid == unlucky:
@@ -237,7 +237,7 @@ def test_an_unexpected_fault_fails_its_case_without_its_text(site, admit, enter_
 
     steps.retrieve(site, NIGHT, shards[0])
 
-    failed, fine = site.book.select(shards[0])
+    failed, fine = site.cases.select(shards[0])
     assert (failed.state, fine.state) == (CaseState.FAILED, CaseState.RETRIEVED)
     assert "KeyError" in failed.failure.error
     assert "Phantom" not in failed.failure.error
@@ -247,6 +247,71 @@ def test_an_unexpected_fault_fails_its_case_without_its_text(site, admit, enter_
     # Mended, and the night run again: the case resumes where it failed.
     monkeypatch.undo()
     assert run(site)["states"] == {"committed": 2}
+
+
+@pytest.mark.slow
+def test_a_case_that_was_recorded_without_its_selection_is_completed_by_the_next_run(site, admit, enter_in_ehr, fill):
+    """As a process left it that was killed between the two, when they were two."""
+    admit("one")
+    enter_in_ehr("one")
+    fill()
+    [[found]] = steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT))
+    with site.cases._database.transaction("a kill") as tx:
+        tx.script("update staging_case set selection = null")
+
+    summary = run(site)
+
+    assert summary["states"] == {"committed": 1}
+    assert site.cases.selection(found) is not None
+
+
+@pytest.mark.slow
+def test_an_intake_that_is_killed_in_the_middle_leaves_nothing_half(site, admit, enter_in_ehr, fill, monkeypatch):
+    """Killed before the transaction of case and selection ends, the next run begins anew; it never finds a half."""
+    admit("one")
+    enter_in_ehr("one")
+    fill()
+    studies = steps.query_pacs(site, NIGHT)
+
+    def killed(*_):
+        raise SystemExit
+
+    monkeypatch.setattr("gtr_batch.db.cases.step_writer.note", killed)
+    with pytest.raises(SystemExit):
+        steps.intake(site, NIGHT, studies)
+    assert site.cases.of_night(NIGHT) == []
+    monkeypatch.undo()
+
+    assert run(site)["states"] == {"committed": 1}
+
+
+@pytest.mark.slow
+def test_housekeeping_asks_again_for_what_the_pacs_took_and_has_not_committed(
+    site, admit, enter_in_ehr, fill, monkeypatch
+):
+    admit("one")
+    enter_in_ehr("one")
+    fill()
+    shards = steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT))
+    for step in steps.SHARD_STEPS[:-1]:
+        step(site, NIGHT, shards[0])
+
+    def silent(objects, timeout_s):
+        raise CommitmentPending("no N-EVENT-REPORT in 2 s")
+
+    with monkeypatch.context() as slow, pytest.raises(CasesToRetry):
+        slow.setattr(site.archive, "commit", silent)
+        steps.deliver(site, NIGHT, shards[0])
+    waiting = steps.housekeeping(site, NIGHT + timedelta(days=1))["uncommitted"]
+
+    found = steps.ask_again(site, waiting)
+
+    assert found["committed"] == waiting == shards[0]
+    [case] = site.cases.of_night(NIGHT)
+    assert case.state is CaseState.COMMITTED
+    assert "no_storage_commitment" in case_rows(site, NIGHT)[0]["flags"]
+    assert steps.housekeeping(site, NIGHT + timedelta(days=1))["uncommitted"] == []
+    assert in_the_pacs(site, case.study_uid)["SR"] == 1
 
 
 def test_housekeeping_deletes_old_pixels_and_keeps_results(site, tmp_path):

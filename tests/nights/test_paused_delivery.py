@@ -48,7 +48,7 @@ def test_a_stop_alarm_holds_a_nights_reports_back_until_somebody_has_looked(
     config = attrs.evolve(config, audit=attrs.evolve(config.audit, pause_delivery=True))
 
     held = run(config)
-    [case] = site.book.of_night(NIGHT)
+    [case] = site.cases.of_night(NIGHT)
     before, shown = reports_in_the_pacs(site, case, tmp_path / "before"), worklist(dsn)
     acknowledge(audits, alarm, by="Ada", note="pathology's protocol changed")
     sent = run(config)

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from gtr_batch.config import Config, FilesConfig, StageConfig, TrainingConfig
-from gtr_batch.db import PostgresCaseBook
 from gtr_batch.db.cohorts import PostgresCohorts
 from gtr_batch.db.registry import PostgresRegistry
 from gtr_batch.domain.case import Case, Step
@@ -28,6 +27,7 @@ from gtr_batch.training import steps
 from gtr_batch.training.cache import contract_digest
 from gtr_batch.training.site import TrainingSite
 from gtr_batch.wiring import FolderModelStore
+from tests.case_moves import Moves
 
 PATIENTS = 44
 OPERATED = date(2026, 2, 20)
@@ -66,7 +66,7 @@ def a_candidate(k: int) -> Candidate:
 def site(tmp_path, database):
     """A training site on a real PostgreSQL; each night's slices show a square whose brightness is the stage."""
     torch.set_num_threads(1)
-    files, book, cohorts = LocalFileStore(tmp_path / "store"), PostgresCaseBook(database), PostgresCohorts(database)
+    files, book, cohorts = LocalFileStore(tmp_path / "store"), Moves.on(database), PostgresCohorts(database)
     candidates = [a_candidate(k) for k in range(PATIENTS)]
     config = Config(
         files=FilesConfig(root=tmp_path / "store"),

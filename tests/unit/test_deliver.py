@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from gtr_batch.deliver import DeliveryOutcome, deliver_case
+from gtr_batch.config import PacsConfig
+from gtr_batch.deliver import DeliveryOutcome, Parcel, commit_objects, deliver_case, store_objects
 from gtr_batch.domain.case import Case
 from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
 from gtr_batch.domain.staging import Flag
 from gtr_batch.errors import AssociationLost, CommitmentPending, DeliveryRefused, TransientError
+from gtr_batch.night.memory import MemoryDeliveries
 
 CASE = Case("case", date(2026, 3, 1), "2.25.10", "2.25.11")
 OBJECTS = [
@@ -69,37 +71,30 @@ class Archive:
         return Commitment(offered=True, committed=asked & self.held, failed=failed, transaction_uid="2.25.9")
 
 
-class Notes:
-    """What the case book would have been told."""
+class Notes(MemoryDeliveries):
+    """What the PACS said, and in which order; `complete` counts how often it had taken every object."""
 
     def __init__(self) -> None:
-        self.stored: set[str] = set()
-        self.commitments: list[tuple[Commitment, frozenset[str]]] = []
-        self.stored_state = 0
+        super().__init__()
+        self.answers: list[tuple[Commitment, frozenset[str]]] = []
+        self.complete = 0
 
-    def receipts(self, receipts: Sequence[StoreReceipt]) -> None:
-        self.stored |= {r.sop_instance_uid for r in receipts}
+    def note_commitment(self, case_id: str, commitment: Commitment, read_back: frozenset[str]) -> None:
+        super().note_commitment(case_id, commitment, read_back)
+        self.answers.append((commitment, read_back))
 
-    def commitment(self, commitment: Commitment, read_back: frozenset[str]) -> None:
-        self.commitments.append((commitment, read_back))
-
-    def all_stored(self) -> None:
-        self.stored_state += 1
+    @property
+    def taken(self) -> frozenset[str]:
+        return self.stored(CASE.case_id)
 
 
 def deliver(archive: Archive, notes: Notes, commitment: str = "auto") -> DeliveryOutcome:
-    return deliver_case(
-        archive,
-        CASE,
-        OBJECTS,
-        Path("report"),
-        already_stored=frozenset(notes.stored),
-        commitment=commitment,
-        timeout_s=1.0,
-        save_receipts=notes.receipts,
-        save_commitment=notes.commitment,
-        on_stored=notes.all_stored,
-    )
+    """As the night does: stored first, which is a state of its own, then committed."""
+    parcel = Parcel(CASE, OBJECTS, Path("report"))
+    sent = store_objects(archive, notes, parcel)
+    notes.complete += 1
+    outcome = commit_objects(archive, notes, parcel, PacsConfig(commitment=commitment, commitment_timeout_s=1.0))
+    return DeliveryOutcome(sent + outcome.sent, outcome.flags)
 
 
 def test_sends_every_object_and_has_it_committed():
@@ -107,10 +102,10 @@ def test_sends_every_object_and_has_it_committed():
 
     outcome = deliver(archive, notes)
 
-    assert outcome == DeliveryOutcome(stored=True, committed=True, sent=4)
-    assert notes.stored == UIDS
-    assert notes.commitments[-1][0].committed == UIDS
-    assert notes.stored_state == 1
+    assert outcome == DeliveryOutcome(sent=4)
+    assert notes.taken == UIDS
+    assert notes.answers[-1][0].committed == UIDS
+    assert notes.complete == 1
 
 
 def test_images_are_stored_before_the_documents_that_point_at_them():
@@ -130,7 +125,7 @@ def test_a_second_run_sends_nothing_new():
     again = deliver(archive, notes)
 
     assert again.sent == 0
-    assert again.committed
+    assert notes.answers[-1][0].committed == UIDS
     assert len(archive.sent) == 4
 
 
@@ -142,7 +137,7 @@ def test_what_the_pacs_lists_is_not_sent_again_although_no_receipt_was_noted():
 
     assert outcome.sent == 2
     assert archive.held == UIDS
-    assert notes.stored == UIDS
+    assert notes.taken == UIDS
 
 
 def test_a_cut_between_two_objects_resumes_with_the_second():
@@ -151,8 +146,8 @@ def test_a_cut_between_two_objects_resumes_with_the_second():
 
     with pytest.raises(AssociationLost):
         deliver(archive, notes)
-    assert notes.stored == UIDS - {OBJECTS[0].sop_instance_uid}
-    assert notes.stored_state == 0
+    assert notes.taken == UIDS - {OBJECTS[0].sop_instance_uid}
+    assert notes.complete == 0
     again = deliver(archive, notes)
 
     assert again.sent == 1
@@ -164,9 +159,8 @@ def test_a_pacs_without_storage_commitment_is_read_back_and_the_case_says_so():
 
     outcome = deliver(archive, notes)
 
-    assert outcome.committed
-    assert outcome.flags == (Flag.NO_STORAGE_COMMITMENT,)
-    assert notes.commitments == [(Commitment(offered=False), UIDS)]
+    assert outcome == DeliveryOutcome(sent=4, flags=(Flag.NO_STORAGE_COMMITMENT,))
+    assert notes.answers == [(Commitment(offered=False), UIDS)]
 
 
 def test_commitment_that_is_switched_off_is_never_asked_for():
@@ -176,7 +170,7 @@ def test_commitment_that_is_switched_off_is_never_asked_for():
 
     assert archive.asked == 0
     assert outcome.flags == (Flag.NO_STORAGE_COMMITMENT,)
-    assert notes.commitments[-1][1] == UIDS
+    assert notes.answers[-1][1] == UIDS
 
 
 def test_what_the_pacs_accepted_but_does_not_list_is_sent_once_more():
@@ -186,7 +180,8 @@ def test_what_the_pacs_accepted_but_does_not_list_is_sent_once_more():
 
     outcome = deliver(archive, notes)
 
-    assert outcome.committed
+    assert outcome.sent == 5
+    assert notes.answers[-1][1] == UIDS
     assert archive.sent.count(lost) == 2
 
 
@@ -198,7 +193,7 @@ def test_what_is_still_not_listed_is_retried_later():
     with pytest.raises(TransientError, match=lost):
         deliver(archive, notes)
 
-    assert notes.commitments[-1][1] == UIDS - {lost}
+    assert notes.answers[-1][1] == UIDS - {lost}
 
 
 def test_an_object_that_was_not_committed_is_sent_once_more():
@@ -208,8 +203,8 @@ def test_an_object_that_was_not_committed_is_sent_once_more():
 
     outcome = deliver(archive, notes)
 
-    assert outcome == DeliveryOutcome(stored=True, committed=True, sent=5)
-    assert [c.failed for c, _ in notes.commitments] == [((lost, 0x0112),), ()]
+    assert outcome == DeliveryOutcome(sent=5)
+    assert [c.failed for c, _ in notes.answers] == [((lost, 0x0112),), ()]
 
 
 def test_a_commitment_that_fails_twice_is_retried_later():
@@ -240,12 +235,12 @@ def test_a_commitment_that_does_not_come_in_time_leaves_the_case_stored_and_is_a
     archive.on_commit = silent
     with pytest.raises(CommitmentPending):
         deliver(archive, notes)
-    assert notes.stored_state == 1
-    assert notes.commitments == [(Commitment(offered=True), UIDS)]
+    assert notes.complete == 1
+    assert notes.answers == [(Commitment(offered=True), UIDS)]
     archive.on_commit = None
     again = deliver(archive, notes)
 
-    assert again == DeliveryOutcome(stored=True, committed=True, sent=0)
+    assert again == DeliveryOutcome(sent=0)
 
 
 def test_a_refused_object_goes_to_the_dead_letters_with_its_status_and_the_others_to_the_pacs():
@@ -258,21 +253,22 @@ def test_a_refused_object_goes_to_the_dead_letters_with_its_status_and_the_other
 
     assert caught.value.status == 0x0122
     assert archive.held == UIDS - {refused.sop_instance_uid}
-    assert notes.stored_state == 0
+    assert notes.complete == 0
 
 
 def test_a_case_without_objects_has_nothing_to_deliver():
     archive, notes = Archive(), Notes()
 
-    outcome = deliver_case(
-        archive,
-        CASE,
-        [],
-        Path("report"),
-        already_stored=frozenset(),
-        save_receipts=notes.receipts,
-        save_commitment=notes.commitment,
-    )
+    outcome = deliver_case(archive, notes, Parcel(CASE, [], Path("report")), PacsConfig())
 
-    assert outcome.sent == 0
+    assert outcome == DeliveryOutcome()
     assert archive.asked == 0
+
+
+def test_stored_and_committed_in_one_call_is_the_same():
+    archive, notes = Archive(), Notes()
+
+    outcome = deliver_case(archive, notes, Parcel(CASE, OBJECTS, Path("report")), PacsConfig())
+
+    assert (outcome, notes.taken) == (DeliveryOutcome(sent=4), UIDS)
+    assert notes.answers[-1][0].committed == UIDS

@@ -115,7 +115,7 @@ def show_night(demo: Demo, story: Story) -> None:
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
-        summary = gov.night.book.night_summary(demo.night) or {}
+        summary = gov.night.nights.summary(demo.night) or {}
         staged = sum(summary.get("stages", {}).values())
         model = str(summary.get("model_version", ""))[:12]
         story.need(staged > 0, f"night {demo.night}: {staged} cases staged by last year's model {model}")
@@ -131,7 +131,7 @@ def think(demo: Demo, story: Story) -> None:
         candidate = newest(gov)
         _show_gate(story, gov.registry.document(candidate, "gate") or {}, "pass")
         to_shadow(gov.registry, candidate, by=PERSON, why="to see it beside the champion")
-        ids = [c.case_id for c in gov.night.book.of_night(demo.night)]
+        ids = [c.case_id for c in gov.night.cases.of_night(demo.night)]
         steps.shadow(gov.night, demo.night, ids)
         rows = [r for r in gov.night.shadows.of_night(demo.night) if r["t_stage"]] if gov.night.shadows else []
         agree = sum(r["t_stage"] == r["champion_stage"] for r in rows)
@@ -191,7 +191,7 @@ def show_next_night(demo: Demo, story: Story, champion: str) -> None:
 
     night = next_night(demo)
     with open_governance() as gov:
-        summary = gov.night.book.night_summary(night) or {}
+        summary = gov.night.nights.summary(night) or {}
         staged = sum(summary.get("stages", {}).values())
         model = summary.get("model_version")
         story.need(

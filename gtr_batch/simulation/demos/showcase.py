@@ -23,7 +23,7 @@ def show_results(demo: Any, rows: Sequence[dict[str, Any]]) -> list[str]:
     cases = []
     with open_site() as site:
         for row in rows:
-            objects = site.book.objects(row["case_id"])
+            objects = site.cases.objects(row["case_id"])
             shown = {**row, "objects": objects, "overlay": None, "report": None}
             for item in objects:
                 at = folder / row["case_id"][:8]

@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from gtr_batch.domain.case import Case, Step
+from gtr_batch.domain.case import Case, CaseState
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.staging import STAGES, KeySliceSource
@@ -148,5 +148,4 @@ def _refuse(site: Site, patient: Patient) -> None:
         accession_number=identity.accession_number,
         study_at=identity.study_at,
     )
-    site.book.record([case])
-    site.book.refuse(case.case_id, Step.INTAKE, Refusal(code, sentence))
+    site.cases.record([attrs.evolve(case, state=CaseState.REFUSED, refusal=Refusal(code, sentence))])

@@ -19,13 +19,14 @@ import numpy as np
 from attrs import frozen
 from threadpoolctl import threadpool_limits
 
-from gtr_batch.domain.case import PATH, Case, Step
+from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.contrast import phase_from_pixels
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.staging import STAGES, KeySliceSource
+from gtr_batch.domain.transitions import STEP_OF
 from gtr_batch.night.site import Site
 from gtr_batch.nomogram import rad_score, score
 from gtr_batch.preprocess import Volume, prepare_volume
@@ -213,19 +214,22 @@ def into_the_book(site: Site, batch: Sequence[tuple[Operated, Prepared, bool]]) 
     staged = stage_shard(site.artefact, inputs, geometries)
     for one, prepared, kept in batch:
         case = cases[id(one)]
-        site.book.open_night(case.night, site.model_version)
-        site.book.record([case])
-        for state in PATH[1 : PATH.index(PATH[-1]) + 1]:
-            site.book.advance(case.case_id, state)
+        site.nights.open(case.night, site.model_version)
+        site.cases.record([case])
         outcome: Any = staged[case.case_id]
-        site.book.save_staging(case.case_id, outcome.staging)
-        site.book.save_facts(case.case_id, {**_facts(one), **prepared.measured})
         key = outcome.features[ROLES.index("key")]
-        site.book.save_features(case.case_id, outcome.staging.model_version, key, outcome.logits)
         clinical, manifest = one.patient.clinical, site.artefact.manifest
         covariates = Covariates(clinical.size_cm, clinical.differentiation, clinical.lauren)
         answer = score(manifest.nomogram, rad_score(manifest.rad_score, key), covariates)
-        site.book.save_score(case.case_id, answer, covariates)
+        for state in PATH[1:]:
+            with site.cases.step(case.case_id, STEP_OF[state]) as record:
+                record.advance(state)
+                if state is CaseState.VALIDATED:
+                    record.measured({**_facts(one), **prepared.measured})
+                elif state is CaseState.STAGED:
+                    record.stages(outcome.staging, key, outcome.logits)
+                elif state is CaseState.SCORED:
+                    record.scores(answer, covariates)
         at = (case.night, case.case_id, Step.PREPROCESS)
         if kept:
             arrays = {"slices": prepared.slices.astype(np.float16), "lesion": prepared.lesion}

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 
 from gtr_batch.config import DatabaseConfig
-from gtr_batch.db import Database, PostgresCaseBook
+from gtr_batch.db import Database
 from gtr_batch.db.audit import PostgresAuditBook, PostgresAuditSource
 from gtr_batch.db.registry import PostgresRegistry
 from gtr_batch.domain.audit import Classification, Surgery
@@ -21,7 +21,8 @@ from gtr_batch.domain.lifecycle import Change
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import DatabaseRefused, InputRefused
-from tests.adapters.db.test_case_book import NIGHT, REFUSAL, P, a_case, a_score, a_staging
+from tests.adapters.db.test_cases import NIGHT, REFUSAL, P, a_case, a_score, a_staging
+from tests.case_moves import Moves
 from tests.fixtures_db import as_role
 
 VERSION = "a" * 64
@@ -43,7 +44,7 @@ LATER = date(2026, 12, 31)
 
 @pytest.fixture
 def book(database):
-    return PostgresCaseBook(database)
+    return Moves.on(database)
 
 
 @pytest.fixture

@@ -6,12 +6,13 @@ from datetime import date, datetime
 
 import pytest
 
-from gtr_batch.db import PostgresCaseBook, PostgresClinicalSource
+from gtr_batch.db import PostgresClinicalSource
 from gtr_batch.db.ehr import load_extracts
 from gtr_batch.domain.case import Case
 from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren, PatientFacts
 from gtr_batch.domain.identifiers import case_id
 from tests.adapters.db.extracts import write
+from tests.case_moves import Moves
 from tests.fakes import FakeClinicalSource
 
 STUDY_DAY = date(2026, 3, 1)
@@ -126,7 +127,7 @@ def test_age_is_that_of_the_study_day(facts, database):
 
 def test_a_key_slice_is_found_by_the_accession_number_of_the_study(facts, database):
     case = Case(case_id("1.2.9", "1.2.9.1"), STUDY_DAY, "1.2.9", "1.2.9.1", "P2", "ACC2", datetime(2026, 3, 1))
-    PostgresCaseBook(database).record([case])
+    Moves.on(database).record([case])
 
     facts()
     source = PostgresClinicalSource(database)
@@ -138,7 +139,7 @@ def test_a_key_slice_is_found_by_the_accession_number_of_the_study(facts, databa
 
 def test_a_key_slice_by_study_goes_before_one_by_accession_number(facts, database):
     case = Case(case_id("1.2.9", "1.2.9.1"), STUDY_DAY, "1.2.9", "1.2.9.1", "P2", "ACC2", datetime(2026, 3, 1))
-    PostgresCaseBook(database).record([case])
+    Moves.on(database).record([case])
 
     then = facts("P2", "1.2.9", key_slice=KEY_SLICE + "P2,,ACC2,1.2.3.4.6\nP2,1.2.9,,1.2.3.4.7\n")
 

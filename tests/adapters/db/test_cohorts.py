@@ -8,7 +8,6 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from gtr_batch.db import PostgresCaseBook
 from gtr_batch.db.cohorts import PostgresCohorts
 from gtr_batch.db.registry import PostgresRegistry
 from gtr_batch.domain.case import PATH, Case, CaseState
@@ -17,6 +16,7 @@ from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.staging import CaseStaging, KeySliceSource, SliceStaging, StageProbabilities, TStage
 from gtr_batch.errors import DatabaseRefused
 from gtr_batch.training.cohort import build_cohort
+from tests.case_moves import Moves
 from tests.fixtures_db import as_role
 from tests.unit.training.test_build_cohort import SETTINGS, many
 
@@ -42,7 +42,7 @@ def as_superuser(dsn: str, statement: str, *values: object) -> list[tuple]:
 
 
 def test_finds_an_operated_patient_with_the_staged_series_and_no_patient_id(cohorts, database, dsn):
-    book = PostgresCaseBook(database)
+    book = Moves.on(database)
     case = Case(
         case_id("1.2.3", "1.2.3.4"), date(2026, 2, 1), "1.2.3", "1.2.3.4", "SECRET-7", "A7", datetime(2026, 2, 1)
     )

@@ -14,11 +14,12 @@ import pytest
 from psycopg2._psycopg import sqlstate_errors
 
 from gtr_batch.config import DatabaseConfig
-from gtr_batch.db import Database, PostgresCaseBook, migrate
+from gtr_batch.db import Database, migrate
 from gtr_batch.db.faults import translate
 from gtr_batch.db.queries import Query
 from gtr_batch.errors import ConfigError, DatabaseBusy, DatabaseRefused, GtrError, PermanentError, TransientError
 from gtr_batch.simulation.servers.services import EmbeddedPostgres
+from tests.case_moves import Moves
 from tests.fixtures_db import as_role
 
 NIGHT = date(2026, 3, 1)
@@ -77,7 +78,7 @@ def test_a_refused_statement_never_quotes_the_row(database):
 
 
 def test_a_block_that_raises_leaves_nothing(database):
-    book = PostgresCaseBook(database)
+    book = Moves.on(database)
 
     with pytest.raises(ZeroDivisionError), database.transaction("test") as tx:
         tx.run(statement("insert into night (night) values ('2026-03-01')"))
@@ -87,7 +88,7 @@ def test_a_block_that_raises_leaves_nothing(database):
 
 
 def test_a_block_that_was_refused_leaves_nothing(database):
-    book = PostgresCaseBook(database)
+    book = Moves.on(database)
 
     with pytest.raises(DatabaseRefused), database.transaction("test") as tx:
         tx.run(statement("insert into night (night) values ('2026-03-01')"))
@@ -137,7 +138,7 @@ def test_a_wrong_password_or_database_is_a_wrong_setting(dsn):
 
 
 def test_a_schema_that_was_not_migrated_names_the_command(empty_dsn):
-    book = PostgresCaseBook(Database(DatabaseConfig(dsn=empty_dsn)))
+    book = Moves.on(Database(DatabaseConfig(dsn=empty_dsn)))
 
     with pytest.raises(DatabaseRefused, match="gtr migrate"):
         book.last_night()
@@ -159,19 +160,19 @@ def test_a_statement_that_takes_too_long_is_busy(dsn):
 
 
 def test_a_lock_that_is_held_is_busy_and_not_for_ever(dsn, database):
-    PostgresCaseBook(database).open_night(NIGHT, "v")
+    Moves.on(database).open_night(NIGHT, "v")
     other = Database(DatabaseConfig(dsn=dsn, statement_timeout_s=1))
 
     with database.transaction("holder") as tx:
         tx.run(statement("select * from night for update"))
         with pytest.raises(DatabaseBusy):
-            PostgresCaseBook(other).open_night(NIGHT, "w")
+            Moves.on(other).open_night(NIGHT, "w")
 
-    PostgresCaseBook(other).open_night(NIGHT, "w")
+    Moves.on(other).open_night(NIGHT, "w")
 
 
 def test_a_connection_that_the_server_ended_is_replaced_unseen(dsn, database):
-    book = PostgresCaseBook(database)
+    book = Moves.on(database)
     book.open_night(NIGHT, "v")
     admin = Database(DatabaseConfig(dsn=dsn))
 
@@ -195,14 +196,14 @@ def test_a_connection_lost_in_a_block_is_busy_and_the_next_block_works(dsn, data
             ax.run(Query("kill", frozenset({"pid"}), "select pg_terminate_backend(%(pid)s, 5000)"), pid=pid)
         tx.run(statement("select 1"))
 
-    assert PostgresCaseBook(database).last_night() is None
+    assert Moves.on(database).last_night() is None
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_a_restart_of_the_server_between_two_calls_costs_nothing(own_server, mode):
     migrate(own_server.uri)
     port = own_server.port
-    book = PostgresCaseBook(Database(DatabaseConfig(dsn=as_role(own_server.uri, "gtr_app"), connect_timeout_s=5)))
+    book = Moves.on(Database(DatabaseConfig(dsn=as_role(own_server.uri, "gtr_app"), connect_timeout_s=5)))
     book.open_night(NIGHT, "v")
 
     own_server.stop(mode)
@@ -227,24 +228,24 @@ def test_too_many_connections_are_busy(own_server):
     uri = own_server.uri_of("worker", "w")
     first, second = Database(DatabaseConfig(dsn=uri)), Database(DatabaseConfig(dsn=uri))
 
-    PostgresCaseBook(first).open_night(NIGHT, "v")
+    Moves.on(first).open_night(NIGHT, "v")
     with pytest.raises(DatabaseBusy):
-        PostgresCaseBook(second).last_night()
+        Moves.on(second).last_night()
     first.close()
 
-    assert PostgresCaseBook(second).last_night() == NIGHT
+    assert Moves.on(second).last_night() == NIGHT
 
 
 def _child(database: Database, answer) -> None:
     try:
-        answer.put((os.getpid(), str(PostgresCaseBook(database).last_night())))
+        answer.put((os.getpid(), str(Moves.on(database).last_night())))
         database.close()
     except GtrError as err:
         answer.put((os.getpid(), repr(err)))
 
 
 def test_a_forked_process_takes_a_connection_of_its_own(database):
-    book = PostgresCaseBook(database)
+    book = Moves.on(database)
     book.open_night(NIGHT, "v")
     context = multiprocessing.get_context("fork")
     answer = context.Queue()

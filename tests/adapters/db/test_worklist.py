@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from gtr_batch.config import DatabaseConfig
-from gtr_batch.db import Database, PostgresCaseBook
+from gtr_batch.db import Database
 from gtr_batch.db.queries import Query
 from gtr_batch.domain.case import Case, CaseState, Failure, Step
 from gtr_batch.domain.clinical import Covariates
@@ -16,7 +16,8 @@ from gtr_batch.domain.delivery import Commitment
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.errors import DatabaseRefused
-from tests.adapters.db.test_case_book import a_case, a_score, a_staging
+from tests.adapters.db.test_cases import a_case, a_score, a_staging
+from tests.case_moves import Moves
 from tests.fixtures_db import as_role
 
 ALL = Query("all", frozenset(), "select * from worklist_annotation order by study_uid")
@@ -24,7 +25,7 @@ ALL = Query("all", frozenset(), "select * from worklist_annotation order by stud
 
 @pytest.fixture
 def book(database):
-    return PostgresCaseBook(database)
+    return Moves.on(database)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 from gtr_batch.audit.alarms import StopAlarms, acknowledge, in_words
 from gtr_batch.audit.run import run_audit
 from gtr_batch.config import AuditConfig, Config
-from gtr_batch.db import PostgresCaseBook
 from gtr_batch.db.settings import PostgresSettings
 from gtr_batch.domain.audit_run import AlarmLevel, AuditKind
 from gtr_batch.domain.case import Case, CaseState, Step
@@ -19,9 +18,11 @@ from gtr_batch.domain.staging import CaseStaging, KeySliceSource, SliceStaging, 
 from gtr_batch.errors import InputRefused, NightFailed
 from gtr_batch.files import LocalFileStore
 from gtr_batch.night import steps
+from gtr_batch.night.absent import NoSettingsHistory, NoShadows
 from gtr_batch.night.close import case_rows, close_night
 from gtr_batch.night.site import Site
 from gtr_batch.night.steps import deliver
+from tests.case_moves import Moves
 from tests.unit.audit.conftest import MODEL, SUCCESSOR, FakeClock, simple_makers
 
 NIGHT = date(2026, 3, 20)
@@ -102,8 +103,8 @@ def a_staging(version: str) -> CaseStaging:
 def night_site(audit_site, database, tmp_path, monkeypatch) -> Site:
     """A site in the middle of a night: three cases are reported, the last by another model; sending always works."""
     sent: list[str] = []
-    monkeypatch.setattr(steps, "deliver_one", lambda site, case: sent.append(case.case_id) or {})
-    book = PostgresCaseBook(database)
+    monkeypatch.setattr(steps, "deliver_one", lambda site, case, record: sent.append(case.case_id) or {})
+    book = Moves.on(database)
     files = LocalFileStore(tmp_path / "nights")
     book.open_night(NIGHT, MODEL)
     for k, version in enumerate((MODEL, MODEL, SUCCESSOR)):
@@ -115,13 +116,26 @@ def night_site(audit_site, database, tmp_path, monkeypatch) -> Site:
         book.advance(case.case_id, CaseState.REPORTED)
     (files.night_folder(NIGHT, Step.INTAKE) / "intake.json").write_text("{}")
     config = attrs.evolve(Config(), audit=AuditConfig(pause_delivery=True))
-    site = Site(config, None, book, None, files, None, FakeClock(), hold=StopAlarms(audit_site.book))
+    site = Site(
+        config=config,
+        archive=None,
+        nights=book.nights,
+        cases=book.cases,
+        deliveries=book.deliveries,
+        clinical=None,
+        files=files,
+        model_store=None,
+        clock=FakeClock(),
+        settings_history=NoSettingsHistory(),
+        shadows=NoShadows(),
+        hold=StopAlarms(audit_site.book),
+    )
     site.sent = sent
     return site
 
 
 def ids(site) -> list[str]:
-    return [case.case_id for case in site.book.of_night(NIGHT)]
+    return [case.case_id for case in site.cases.of_night(NIGHT)]
 
 
 def test_a_stop_alarm_holds_back_that_models_reports_and_the_night_is_green_and_says_why(audit_site, night_site):
@@ -136,7 +150,7 @@ def test_a_stop_alarm_holds_back_that_models_reports_and_the_night_is_green_and_
     assert summary["failed"] == {}
     assert summary["delivery"]["held"] == [mine, also_mine]
     assert "says stop and nobody has acknowledged it" in summary["delivery"]["why"][0]
-    assert night_site.book.night_summary(NIGHT)["delivery"] == summary["delivery"]
+    assert night_site.nights.summary(NIGHT)["delivery"] == summary["delivery"]
     assert [bool(row["reason"]) for row in case_rows(night_site, NIGHT)] == [True, True, False]
 
 
@@ -178,7 +192,7 @@ def test_a_case_that_was_held_back_once_and_then_did_not_finish_turns_the_night_
     deliver(night_site, NIGHT, ids(night_site))
     acknowledge(audit_site.book, alarm, by="Ada", note="looked")
 
-    def killed(site, case):
+    def killed(site, case, record):
         raise SystemExit  # the worker is ended in the middle
 
     monkeypatch.setattr(steps, "deliver_one", killed)

@@ -18,10 +18,10 @@ from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.domain.staging import KeySliceSource, TStage
 from gtr_batch.errors import AssociationLost, CaseRejected, PermanentError, StorageFull
 from gtr_batch.files import LocalFileStore
+from gtr_batch.night.memory import MemoryCases
 from gtr_batch.training import cache as caching
 from gtr_batch.training.cache import Cached, Origin, SliceCache, fetch, gather
 from gtr_batch.training.site import TrainingSite
-from tests.fakes import FakeCaseBook
 
 CONTRACT = PreprocessingContract(size=8)
 
@@ -62,7 +62,7 @@ def site(tmp_path):
             files=FilesConfig(root=tmp_path / "store"), training=TrainingConfig(folder=tmp_path / "training")
         ),
         archive=NoArchive(),
-        cases=FakeCaseBook(),
+        cases=MemoryCases(),
         source=None,
         cohorts=None,
         files=LocalFileStore(tmp_path / "store"),

@@ -1,4 +1,4 @@
-"""The contract of `CaseBook`, over the fake and over PostgreSQL."""
+"""The contract of `Nights`, `Cases` and `Deliveries`, in memory and over PostgreSQL."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gtr_batch.config import DatabaseConfig
-from gtr_batch.db import Database, PostgresCaseBook
-from gtr_batch.domain.case import PATH, Case, CaseState, Failure, Step
+from gtr_batch.db import Database
+from gtr_batch.domain.case import PATH, Case, CaseState, Failure, Selected, Step
 from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
 from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
 from gtr_batch.domain.identifiers import case_id
@@ -23,7 +23,7 @@ from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging, Flag, KeySliceSource, SliceStaging, StageProbabilities, TStage
 from gtr_batch.errors import DatabaseBusy
-from tests.fakes import FakeCaseBook
+from tests.case_moves import Moves
 
 NIGHT = date(2026, 3, 1)
 REFUSAL = Refusal(RefusalCode.SLICE_GAP, "3 slices are missing", {"missing": 3, "spacing_mm": 2.5})
@@ -31,10 +31,10 @@ FAILURE = Failure(Step.RETRIEVE, "PacsUnreachable: no answer", True)
 P = StageProbabilities((0.1, 0.2, 0.6, 0.1))
 
 
-@pytest.fixture(params=["fake", "postgres"])
+@pytest.fixture(params=["memory", "postgres"])
 def book(request):
     """Every test of the contract runs over both."""
-    return FakeCaseBook() if request.param == "fake" else PostgresCaseBook(request.getfixturevalue("database"))
+    return Moves.in_memory() if request.param == "memory" else Moves.on(request.getfixturevalue("database"))
 
 
 def a_case(number: int = 1, **changes) -> Case:
@@ -128,7 +128,6 @@ def test_there_is_no_case_that_nobody_recorded(book):
         lambda c: book.expect(c, ["1.2"]),
         lambda c: book.save_staging(c, a_staging()),
         lambda c: book.save_objects(c, []),
-        lambda c: book.save_receipts(c, []),
     ):
         with pytest.raises(KeyError):
             ask(str(uuid4()))
@@ -377,6 +376,11 @@ def test_a_commitment_can_be_noted_again(book):
     book.save_commitment(case.case_id, Commitment(True, frozenset({"2.25.1"}), (), "2.25.7"), frozenset())
     book.save_commitment(case.case_id, Commitment(False), frozenset({"2.25.1"}))
 
+    assert book.deliveries.commitments(case.case_id) == [
+        (Commitment(True, frozenset({"2.25.1"}), (), "2.25.7"), frozenset()),
+        (Commitment(False), frozenset({"2.25.1"})),
+    ]
+
 
 # The night
 
@@ -461,7 +465,7 @@ def test_any_order_of_calls_leaves_a_lawful_case_whose_events_replay_to_it(book,
 def test_two_sessions_at_once_leave_a_lawful_case(dsn, left, right):
     case = attrs.evolve(a_case(), case_id=str(uuid4()))
     databases = [Database(DatabaseConfig(dsn=dsn)) for _ in range(2)]
-    books = [PostgresCaseBook(d) for d in databases]
+    books = [Moves.on(d) for d in databases]
     books[0].record([case])
     start = threading.Barrier(2)
     errors = []
@@ -474,7 +478,7 @@ def test_two_sessions_at_once_leave_a_lawful_case(dsn, left, right):
         except Exception as err:  # noqa: BLE001 - a thread's error must reach the test
             errors.append(err)
         finally:
-            book._database.close()
+            book.cases._database.close()
 
     threads = [threading.Thread(target=run, args=pair) for pair in zip(books, (left, right), strict=True)]
     for thread in threads:
@@ -490,7 +494,7 @@ def test_two_sessions_at_once_leave_a_lawful_case(dsn, left, right):
 
 def test_two_sessions_that_advance_one_case_leave_one_event(dsn):
     case = a_case()
-    books = [PostgresCaseBook(Database(DatabaseConfig(dsn=dsn))) for _ in range(4)]
+    books = [Moves.on(Database(DatabaseConfig(dsn=dsn))) for _ in range(4)]
     books[0].record([case])
     start = threading.Barrier(len(books))
 
@@ -509,7 +513,7 @@ def test_two_sessions_that_advance_one_case_leave_one_event(dsn):
 
 def test_two_sessions_that_record_the_same_cases_do_not_deadlock(dsn):
     cases = [a_case(n) for n in range(1, 40)]
-    books = [PostgresCaseBook(Database(DatabaseConfig(dsn=dsn))) for _ in range(2)]
+    books = [Moves.on(Database(DatabaseConfig(dsn=dsn))) for _ in range(2)]
     start = threading.Barrier(2)
     new: list[list[str]] = []
 
@@ -533,7 +537,7 @@ def test_two_sessions_that_record_the_same_cases_do_not_deadlock(dsn):
 
 
 def test_odd_characters_and_numbers_do_not_stop_a_case(database):
-    book = PostgresCaseBook(database)
+    book = Moves.on(database)
     case = a_case(patient_id="P\x00", accession_number="A\udcff")
     book.record([case])
 
@@ -554,7 +558,7 @@ def test_odd_characters_and_numbers_do_not_stop_a_case(database):
 
 
 def test_numpy_numbers_are_saved_as_they_are(database):
-    book = PostgresCaseBook(database)
+    book = Moves.on(database)
     case = a_case()
     book.record([case])
     book.save_staging(case.case_id, a_staging())
@@ -566,7 +570,7 @@ def test_numpy_numbers_are_saved_as_they_are(database):
 
 
 def test_what_a_session_was_doing_when_it_was_killed_leaves_no_trace(dsn, database):
-    book = PostgresCaseBook(database)
+    book = Moves.on(database)
     case = a_case()
     book.record([case])
     cut = Database(DatabaseConfig(dsn=dsn))
@@ -605,9 +609,108 @@ def test_keeps_the_features_and_logits_of_each_model_version(book):
     assert book.features(case.case_id, "another") is None
 
 
-def test_cannot_keep_features_of_a_case_that_is_not_staged(book):
+# One record a step
+
+
+def test_a_step_writes_results_state_and_event_together(book):
+    case = a_case()
+    book.record([case])
+    features, logits = np.arange(8, dtype=np.float32), np.zeros((3, 4), np.float32)
+
+    with book.step(case.case_id, Step.STAGE) as record:
+        record.stages(a_staging(), features, logits)
+        record.advance(CaseState.STAGED, {"t_stage": "T3"})
+        assert book.staging(case.case_id) is None
+        assert book.get(case.case_id).state is CaseState.FOUND
+
+    assert book.staging(case.case_id) == a_staging()
+    np.testing.assert_array_equal(book.features(case.case_id, "v1")[0], features)
+    assert book.get(case.case_id).state is CaseState.STAGED
+    assert book.events(case.case_id)[-1]["detail"] == {"t_stage": "T3"}
+
+
+def test_a_step_that_raises_writes_nothing(book):
     case = a_case()
     book.record([case])
 
-    with pytest.raises(ValueError, match="no staging"):
-        book.save_features(case.case_id, "a" * 64, np.zeros(8), np.zeros((3, 4)))
+    with pytest.raises(RuntimeError, match="in the middle"), book.step(case.case_id, Step.STAGE) as record:
+        record.stages(a_staging())
+        record.measured({"kvp": 120.0})
+        record.advance(CaseState.STAGED)
+        raise RuntimeError("in the middle")
+
+    assert book.staging(case.case_id) is None
+    assert book.facts(case.case_id) is None
+    assert states(book, case) == [CaseState.FOUND]
+
+
+def test_a_record_of_which_one_part_cannot_be_written_is_not_written_at_all(book):
+    case = a_case()
+    book.record([case])
+
+    with pytest.raises(ValueError, match="no staging"), book.step(case.case_id, Step.NOMOGRAM) as record:
+        record.measured({"kvp": 120.0})
+        record.scores(a_score(), Covariates())
+        record.advance(CaseState.SCORED)
+
+    assert book.facts(case.case_id) is None
+    assert states(book, case) == [CaseState.FOUND]
+
+
+def test_flags_of_every_step_stand_in_one_place_each_once(book):
+    case = a_case()
+    book.record([case])
+    book.save_staging(case.case_id, a_staging(flags=(Flag.TIE,)))
+
+    for flags in ((Flag.MISSING_COVARIATES,), (Flag.NO_STORAGE_COMMITMENT, Flag.TIE), (Flag.NO_STORAGE_COMMITMENT,)):
+        with book.step(case.case_id, Step.DELIVER) as record:
+            record.flag(*flags)
+
+    expected = (Flag.TIE, Flag.MISSING_COVARIATES, Flag.NO_STORAGE_COMMITMENT)
+    assert book.staging(case.case_id).flags == expected
+
+
+def test_a_case_is_recorded_with_how_its_series_was_selected(book):
+    case, other = a_case(), a_case(2)
+    selected = Selected(("contrast_tags_absent",), False, {"sentence": "Chosen as portal venous."})
+
+    book.record([case, other], {case.case_id: selected})
+
+    assert book.selection(case.case_id) == selected
+    assert book.selection(other.case_id) is None
+
+
+def test_a_case_without_a_selection_gets_it_and_keeps_the_first(book):
+    case = a_case()
+    book.record([case])
+
+    assert book.record([case], {case.case_id: Selected(("a",))}) == []
+    book.record([case], {case.case_id: Selected(("b",))})
+
+    assert book.selection(case.case_id) == Selected(("a",))
+
+
+def test_a_result_that_was_replaced_is_an_event_where_the_case_stands(book):
+    case = a_case()
+    book.record([case])
+    book.advance(case.case_id, CaseState.COMMITTED)
+
+    with book.step(case.case_id, Step.DELIVER) as record:
+        record.stages(a_staging("v2"))
+        record.replace({"restaged": "abc"})
+        record.advance(CaseState.STORED)
+
+    assert states(book, case) == [CaseState.FOUND, CaseState.COMMITTED, CaseState.COMMITTED]
+    assert book.events(case.case_id)[-1]["detail"] == {"restaged": "abc"}
+    assert book.staging(case.case_id).model_version == "v2"
+
+
+def test_what_the_pacs_took_and_has_not_committed_is_found_whatever_its_night(book):
+    taken, committed, refused, today = (a_case(n) for n in (1, 2, 3, 4))
+    book.record([taken, committed, refused, attrs.evolve(today, night=date(2026, 3, 9))])
+    for case in (taken, committed, refused, today):
+        book.advance(case.case_id, CaseState.STORED)
+    book.advance(committed.case_id, CaseState.COMMITTED)
+    book.refuse(refused.case_id, Step.DELIVER, REFUSAL)
+
+    assert [c.case_id for c in book.uncommitted(date(2026, 3, 9))] == [taken.case_id]

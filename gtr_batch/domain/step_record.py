@@ -1,0 +1,129 @@
+"""What one step found of one case: gathered while the step works, written together at its end or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from attrs import define, field, frozen
+
+from gtr_batch.domain.case import CaseState, Failure, Step
+from gtr_batch.domain.clinical import Covariates
+from gtr_batch.domain.delivery import ReportObject
+from gtr_batch.domain.refusal import Refusal
+from gtr_batch.domain.score import NomogramScore
+from gtr_batch.domain.staging import CaseStaging, Flag
+
+Detail = Mapping[str, Any]  # of an event: JSON-able, no PHI
+
+
+@frozen(eq=False)
+class Staged:
+    """A case's staging with what the network saw: the key slice's features (D,) and the slices' logits (3, 4)."""
+
+    staging: CaseStaging
+    key_features: np.ndarray | None = None
+    logits: np.ndarray | None = None
+
+
+@frozen
+class Scored:
+    """The nomogram's answer and the covariates that it was computed from."""
+
+    score: NomogramScore
+    covariates: Covariates
+
+
+@define(eq=False)
+class StepRecord:
+    """What `Cases.step` writes.
+
+    Attributes
+    ----------
+    case_id, step
+        Whose, and which step's.
+    expected_sop_uids : tuple of str or None
+        The instances that C-FIND promised; None leaves those before.
+    facts : mapping or None
+        What validation measured of the series; nothing of the patient.
+    staged, scored
+        Results; the case carries this staging from now on.
+    objects : list of ReportObject
+        What was written for the PACS.
+    flags : list of Flag
+        Added to the flags of the result that the case carries.
+    """
+
+    case_id: str
+    step: Step
+    expected_sop_uids: tuple[str, ...] | None = None
+    facts: Mapping[str, Any] | None = None
+    staged: Staged | None = None
+    scored: Scored | None = None
+    objects: list[ReportObject] = field(factory=list)
+    flags: list[Flag] = field(factory=list)
+    objects_of: str | None = None
+    move: CaseState | Refusal | Failure | None = None
+    detail: dict[str, Any] = field(factory=dict)
+    replaced: dict[str, Any] | None = None
+
+    def expects(self, sop_uids: Sequence[str]) -> None:
+        """Note the instances that C-FIND promised."""
+        self.expected_sop_uids = tuple(sop_uids)
+
+    def measured(self, facts: Mapping[str, Any]) -> None:
+        """Note what validation measured of the series."""
+        self.facts = dict(facts)
+
+    def stages(
+        self, staging: CaseStaging, key_features: np.ndarray | None = None, logits: np.ndarray | None = None
+    ) -> None:
+        """Note the case's staging; features and logits are those of this staging's model."""
+        self.staged = Staged(staging, key_features, logits)
+
+    def scores(self, score: NomogramScore, covariates: Covariates) -> None:
+        """Note the nomogram's answer."""
+        self.scored = Scored(score, covariates)
+
+    def writes(self, objects: Sequence[ReportObject], model_version: str | None = None) -> None:
+        """Note objects; `model_version` where it is not that of the result which the case carries now."""
+        self.objects.extend(objects)
+        self.objects_of = model_version
+
+    def flag(self, *flags: Flag) -> None:
+        """Add flags to the result that the case carries."""
+        self.flags.extend(flags)
+
+    def advance(self, to: CaseState, detail: Detail | None = None) -> None:
+        """Move the case forward along the path; the same state again changes nothing; never backward."""
+        self.move, self.detail = CaseState(to), dict(detail or {})
+
+    def replace(self, detail: Detail) -> None:
+        """Note that the result of a case that has one was replaced: an event at the state that it has reached."""
+        self.replaced = dict(detail)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Refuse the case; once refused it stays so, with the first reason."""
+        self.move = refusal
+
+    def fail(self, failure: Failure) -> None:
+        """Note a failure; `reached` stays as it is."""
+        self.move = failure
+
+
+def moved(record: StepRecord) -> tuple[Step, dict[str, Any]]:
+    """The step and the detail of the event that a record's move leaves."""
+    from gtr_batch.domain import transitions
+
+    if isinstance(record.move, Refusal):
+        refusal = record.move
+        return record.step, {
+            "code": str(refusal.code),
+            "sentence": refusal.sentence,
+            "numbers": dict(refusal.numbers),
+        }
+    if isinstance(record.move, Failure):
+        return record.move.step, {"error": record.move.error, "retryable": record.move.retryable}
+    assert record.move is not None  # asked where there is a move
+    return transitions.STEP_OF.get(record.move, Step.INTAKE), record.detail
