@@ -88,7 +88,10 @@ def _database(site: Any) -> Finding:
     waiting = pending(site.config.database.dsn)
     if waiting:
         return Finding(
-            "database", "red", f"{len(waiting)} migrations are not applied", "run `gtr migrate` as the owner role"
+            "database",
+            "red",
+            f"{len(waiting)} migrations or views are not applied",
+            "run `gtr migrate` as the owner role",
         )
     last = site.nights.last()
     return Finding("database", "ok", f"schema up to date; last night {last or 'none yet'}")

@@ -1,4 +1,4 @@
-"""Numbered forward-only migrations out of ``sql/migrations``."""
+"""Numbered forward-only migrations out of ``sql/migrations``, and the views of ``sql/views`` as their texts are now."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ from gtr_batch.ports import Progress
 _FILE = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
 # Migrations may rewrite large tables; a waiting second `gtr migrate` waits as long.
 _TIMEOUT_S = 3600
+
+
+@frozen
+class View:
+    """One file of ``sql/views``: the view of that name."""
+
+    name: str
+    sha256: str
+    sql: str
 
 
 @frozen
@@ -52,8 +61,29 @@ def migrations() -> list[Migration]:
     return found
 
 
+def views() -> list[View]:
+    """All views of this checkout, by name.
+
+    Raises
+    ------
+    ConfigError
+        A file does not create the view that it is named after.
+    """
+    found = []
+    for path in sorted((queries.sql_folder() / "views").glob("*.sql")):
+        sql, sha256 = _text_of(path)
+        for line in (f"drop view if exists {path.stem};", f"create view {path.stem} as"):
+            if line not in sql.splitlines():
+                raise ConfigError(f"sql/views/{path.name} holds no line {line!r}")
+        found.append(View(path.stem, sha256, sql))
+    return found
+
+
 def migrate(dsn: str, progress: Progress | None = None) -> list[str]:
     """Apply what is not applied yet, each file in a transaction of its own; two at once wait for one another.
+
+    Then every view whose text has changed is made anew, all of them in one transaction: readers see the old ones until
+    the new ones are there.
 
     Parameters
     ----------
@@ -65,7 +95,7 @@ def migrate(dsn: str, progress: Progress | None = None) -> list[str]:
     Returns
     -------
     list of str
-        Names of the files applied now, oldest first.
+        Names of the migrations applied now, oldest first, then of the views that were made anew, as ``view NAME``.
 
     Raises
     ------
@@ -91,6 +121,7 @@ def migrate(dsn: str, progress: Progress | None = None) -> list[str]:
             done.append(migration.name)
             if progress is not None:
                 progress(len(done), len(waiting))
+        done += [_named(view) for view in _make_views(connection)]
     except psycopg2.Error as err:  # a commit, or a connection that is gone
         raise translate(err, "migrate") from None
     finally:
@@ -99,7 +130,7 @@ def migrate(dsn: str, progress: Progress | None = None) -> list[str]:
 
 
 def pending(dsn: str) -> list[str]:
-    """Names of the migrations that `migrate` would apply; asks as any role that may read.
+    """Names of the migrations that `migrate` would apply, and of the views; asks as any role that may read.
 
     Raises
     ------
@@ -113,14 +144,46 @@ def pending(dsn: str) -> list[str]:
         transaction = Transaction(connection, "pending migrations")
         if (transaction.one(_book()["book_exists"]) or {})["found"]:
             applied = transaction.all(_book()["applied"])
+        changed = _changed_views(transaction)
     finally:
         connection.close()
-    return [m.name for m in _waiting(known, applied)]
+    return [*(m.name for m in _waiting(known, applied)), *(_named(view) for view in changed)]
 
 
 def _read(path: Path, number: int) -> Migration:
+    sql, sha256 = _text_of(path)
+    return Migration(number, path.stem, sha256, sql)
+
+
+def _text_of(path: Path) -> tuple[str, str]:
+    """The text of a file and its digest."""
     sql = path.read_text(encoding="utf-8").replace("\r\n", "\n")  # a checkout on Windows is no edit
-    return Migration(number, path.stem, hashlib.sha256(sql.encode()).hexdigest(), sql)
+    return sql, hashlib.sha256(sql.encode()).hexdigest()
+
+
+def _named(view: View) -> str:
+    return f"view {view.name}"
+
+
+def _changed_views(transaction: Transaction) -> list[View]:
+    known: dict[str, str] = {}
+    if (transaction.one(_book()["list_of_views_exists"]) or {})["found"]:
+        known = {row["name"]: row["sha256"] for row in transaction.all(_book()["views"])}
+    return [view for view in views() if known.get(view.name) != view.sha256]
+
+
+def _make_views(connection: psycopg2.extensions.connection) -> list[View]:
+    """Make every changed view anew; each file drops its view, since one cannot be replaced by one with fewer columns."""
+    with connection:
+        transaction = Transaction(connection, "views")
+        changed = _changed_views(transaction)
+        if changed:
+            transaction.run(_book()["become_owner"])
+            transaction.run(_book()["make_list_of_views"])
+        for view in changed:
+            transaction.script(view.sql)
+            transaction.run(_book()["note_view"], name=view.name, sha256=view.sha256)
+    return changed
 
 
 def _waiting(known: Sequence[Migration], applied: Sequence[dict]) -> list[Migration]:

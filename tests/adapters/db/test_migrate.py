@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 
 from gtr_batch.db import migrate, pending
-from gtr_batch.db.migrate import migrations
+from gtr_batch.db.migrate import migrations, views
 from gtr_batch.db.queries import sql_folder
 from gtr_batch.errors import ConfigError, DatabaseRefused
 
@@ -45,10 +45,11 @@ def run(dsn: str, statements: str) -> None:
 
 def test_migrating_twice_applies_each_migration_once(empty_dsn):
     names = [m.name for m in migrations()]
+    made = [f"view {view.name}" for view in views()]
     told = []
 
-    assert pending(empty_dsn) == names
-    assert migrate(empty_dsn, progress=lambda done, total: told.append((done, total))) == names
+    assert pending(empty_dsn) == names + made
+    assert migrate(empty_dsn, progress=lambda done, total: told.append((done, total))) == names + made
     assert migrate(empty_dsn) == []
     assert pending(empty_dsn) == []
     assert told == [(i, len(names)) for i in range(1, len(names) + 1)]
@@ -63,7 +64,7 @@ def test_two_migrations_at_once_apply_each_migration_once(empty_dsn):
     for thread in threads:
         thread.join()
 
-    assert sorted(map(len, applied)) == [0, len(migrations())]
+    assert sorted(map(len, applied)) == [0, len(migrations()) + len(views())]
 
 
 def test_refuses_to_go_on_where_an_applied_migration_was_edited(empty_dsn, own_sql):
@@ -85,7 +86,7 @@ def test_a_login_in_the_owner_role_may_migrate_where_the_roles_are_there(migrate
     migrator = psycopg2.extensions.make_dsn(empty_dsn, user="migrator", password="m")
 
     try:
-        assert len(migrate(migrator)) == len(migrations())
+        assert len(migrate(migrator)) == len(migrations()) + len(views())
     finally:
         run(empty_dsn, "drop owned by migrator; drop role migrator")
 
@@ -114,7 +115,7 @@ def test_a_migration_that_fails_leaves_those_before_it_and_nothing_of_itself(emp
     with pytest.raises(DatabaseRefused, match=f"migration {bad.stem}.*22012"):
         migrate(empty_dsn)
 
-    assert pending(empty_dsn) == [bad.stem]
+    assert pending(empty_dsn) == [bad.stem, *(f"view {view.name}" for view in views())]
     assert rows(empty_dsn, "select to_regclass('half')") == [(None,)]
 
 
@@ -158,3 +159,62 @@ def test_the_reader_sees_views_and_no_table(dsn):
 
 def test_the_group_roles_cannot_log_in(dsn):
     assert rows(dsn, "select count(*) from pg_roles where rolname ~ '^gtr_' and rolcanlogin") == [(0,)]
+
+
+# Views
+
+WORKLIST = "worklist_annotation"
+
+
+def columns_of(dsn: str, view: str) -> list[str]:
+    found = rows(dsn, f"select column_name from information_schema.columns where table_name = '{view}' order by 1")
+    return [name for (name,) in found]
+
+
+def change_worklist(own_sql: Path, old: str, new: str) -> None:
+    path = own_sql / "views" / f"{WORKLIST}.sql"
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def test_a_column_is_added_to_a_view_in_one_place(empty_dsn, own_sql):
+    migrate(empty_dsn)
+    change_worklist(own_sql, "    e.delivered_at\n", "    e.delivered_at,\n    c.series_uid\n")
+
+    waiting, made = pending(empty_dsn), migrate(empty_dsn)
+
+    assert waiting == made == [f"view {WORKLIST}"]
+    assert "series_uid" in columns_of(empty_dsn, WORKLIST)
+    assert rows(empty_dsn, f"select has_table_privilege('gtr_reader', '{WORKLIST}', 'select')") == [(True,)]
+    assert migrate(empty_dsn) == pending(empty_dsn) == []
+
+
+def test_a_column_of_a_view_can_go_and_be_renamed(empty_dsn, own_sql):
+    migrate(empty_dsn)
+    change_worklist(own_sql, "    s.p_t4,\n", "")
+    change_worklist(own_sql, "    s.p_t1,\n", "    s.p_t1 as probability_t1,\n")
+
+    migrate(empty_dsn)
+
+    assert {"p_t4", "p_t1"}.isdisjoint(columns_of(empty_dsn, WORKLIST))
+    assert "probability_t1" in columns_of(empty_dsn, WORKLIST)
+
+
+def test_a_view_that_cannot_be_made_leaves_the_one_before(empty_dsn, own_sql):
+    migrate(empty_dsn)
+    before = columns_of(empty_dsn, WORKLIST)
+    change_worklist(own_sql, "    e.delivered_at\n", "    e.delivered_at,\n    c.no_such_column\n")
+
+    with pytest.raises(DatabaseRefused):
+        migrate(empty_dsn)
+
+    assert columns_of(empty_dsn, WORKLIST) == before
+    assert pending(empty_dsn) == [f"view {WORKLIST}"]
+
+
+def test_refuses_a_file_that_makes_another_view_than_its_name(own_sql):
+    (own_sql / "views" / "another.sql").write_text("create view else as\nselect 1 as one;\n")
+
+    with pytest.raises(ConfigError, match=r"another\.sql"):
+        views()

@@ -12,9 +12,9 @@ from gtr_batch.db import Database
 from gtr_batch.db.queries import Query
 from gtr_batch.domain.case import Case, CaseState, Failure, Step
 from gtr_batch.domain.clinical import Covariates
-from gtr_batch.domain.delivery import Commitment
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.refusal import Refusal, RefusalCode
+from gtr_batch.domain.staging import Flag
 from gtr_batch.errors import DatabaseRefused
 from tests.adapters.db.test_cases import a_case, a_score, a_staging
 from tests.case_moves import Moves
@@ -87,7 +87,8 @@ def test_is_not_delivered_before_the_pacs_has_committed(book, worklist):
 def test_says_where_the_pacs_offers_no_commitment(book, worklist):
     case = a_case()
     bring(book, case, CaseState.COMMITTED)
-    book.save_commitment(case.case_id, Commitment(False), frozenset({"2.25.1"}))
+    with book.step(case.case_id, Step.DELIVER) as record:
+        record.flag(Flag.NO_STORAGE_COMMITMENT)
 
     [row] = worklist()
 

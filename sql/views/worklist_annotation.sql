@@ -1,0 +1,83 @@
+-- The AI annotation of each study for the reading worklist: one row a study, no PHI. Read by the console and the RIS.
+drop view if exists worklist_annotation;
+create view worklist_annotation as
+select
+    c.accession_number,
+    c.study_uid,
+    c.case_id,
+    c.night,
+    c.state::text as state,
+    'c' || s.t_stage as ct,
+    s.p_t1,
+    s.p_t2,
+    s.p_t3,
+    s.p_t4,
+    n.p_t1 as nomogram_p_t1,
+    n.p_t2 as nomogram_p_t2,
+    n.p_t3 as nomogram_p_t3,
+    n.p_t4 as nomogram_p_t4,
+    n.low as nomogram_low,
+    n.high as nomogram_high,
+    (n.points ->> 'total')::double precision as nomogram_points_total,
+    n.missing as nomogram_missing,
+    n.coefficients as nomogram_coefficients,
+    coalesce(s.flags, '{}'::text[]) as flags,
+    case
+        when w.version is not null then 'model_withdrawn'
+        when p.held then 'delivery_paused'
+        else c.refusal_code
+    end as refusal_code,
+    case
+        when w.version is not null
+            then 'The model that staged this study was withdrawn; its result must not be used.'
+        when p.held
+            then 'The audit has raised an alarm about the model; its results are held back until a person has looked.'
+        else c.refusal_sentence
+    end as refusal_sentence,
+    s.key_slice_source,
+    s.model_version,
+    'AI result - not verified' as label,
+    e.delivered_at
+from (
+    -- One case a study: the latest that has a result, else the latest of all.
+    select distinct on (study_uid) *
+    from staging_case
+    order by
+        study_uid,
+        (state <> 'refused' and reached >= 'staged' and model_version is not null) desc,
+        night desc,
+        changed_at desc
+) as c
+left join model_version as w
+    on w.version = c.model_version and w.state = 'withdrawn' and c.state <> 'refused' and c.reached >= 'staged'
+left join lateral (
+    -- What is in the PACS already stays on the worklist: both say the same.
+    select exists (
+        select from delivery_pause as q
+        join drift_alarm as a using (drift_alarm_id)
+        where a.model_version = c.model_version and c.state <> 'refused' and c.reached between 'staged' and 'reported'
+            and not exists (
+                select from drift_alarm_acknowledgment as k where k.drift_alarm_id = a.drift_alarm_id
+            )
+    ) as held
+) as p on true
+left join staging_result as s
+    on s.case_id = c.case_id and s.model_version = c.model_version
+    and c.state <> 'refused' and c.reached >= 'staged' and w.version is null and not p.held
+left join nomogram_result as n
+    on n.case_id = s.case_id and n.model_version = s.model_version and c.reached >= 'scored'
+left join lateral (
+    select max(at) as delivered_at from case_event where case_id = c.case_id and state = 'committed'
+) as e on true;
+
+comment on view worklist_annotation is
+    'The AI annotation of each study for the reading worklist: the latest result of the study, or why there is none. '
+    'Holds no name, PatientID or birth date. Written by no step; read by the console and the RIS.';
+comment on column worklist_annotation.refusal_code is
+    'Why there is no result; model_withdrawn where there was one that must not be used any more, delivery_paused where '
+    'there is one that is held back.';
+comment on column worklist_annotation.delivered_at is
+    'When the PACS committed the objects (or listed them, where it offers no commitment); null until then.';
+comment on column worklist_annotation.nomogram_low is 'Smallest P(T1..T4) over the possible values of what is missing.';
+
+grant select on worklist_annotation to gtr_app, gtr_reader;
