@@ -18,6 +18,7 @@ from gtr_batch.db.faults import translate
 from gtr_batch.errors import ConfigError, DatabaseRefused
 from gtr_batch.ports import Progress
 
+_VIEW = re.compile(r"^drop view if exists (?P<name>\w+);\ncreate view (?P=name) as$", re.MULTILINE)
 _FILE = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
 # Migrations may rewrite large tables; a waiting second `gtr migrate` waits as long.
 _TIMEOUT_S = 3600
@@ -72,9 +73,11 @@ def views() -> list[View]:
     found = []
     for path in sorted((queries.sql_folder() / "views").glob("*.sql")):
         sql, sha256 = _text_of(path)
-        for line in (f"drop view if exists {path.stem};", f"create view {path.stem} as"):
-            if line not in sql.splitlines():
-                raise ConfigError(f"sql/views/{path.name} holds no line {line!r}")
+        made = _VIEW.search(sql)
+        if made is None or made["name"] != path.stem:
+            raise ConfigError(
+                f"sql/views/{path.name} does not drop and create the view {path.stem}, each on its own line"
+            )
         found.append(View(path.stem, sha256, sql))
     return found
 
@@ -173,7 +176,7 @@ def _changed_views(transaction: Transaction) -> list[View]:
 
 
 def _make_views(connection: psycopg2.extensions.connection) -> list[View]:
-    """Make every changed view anew; each file drops its view, since one cannot be replaced by one with fewer columns."""
+    """Make every changed view anew; its file drops it, since none can be replaced by one with fewer columns."""
     with connection:
         transaction = Transaction(connection, "views")
         changed = _changed_views(transaction)
