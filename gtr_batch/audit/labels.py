@@ -190,9 +190,7 @@ def estimates(
     )
 
 
-def overrides(
-    chosen: Sequence[AuditCase], as_of: date, kind: Classification = Classification.PT
-) -> ReaderAsReference:
+def overrides(chosen: Sequence[AuditCase], as_of: date, kind: Classification = Classification.PT) -> ReaderAsReference:
     """The radiologist who read with the AI result at hand, as a second reference: early, for everybody, not the truth.
 
     Parameters

@@ -123,9 +123,7 @@ def inputs_over_time(cases: Sequence[AuditCase], first: date, last: date, refere
         headers[name] = HeaderOverTime(found.periods, found.n, found.values, expected)
     levels, quality = reference.get("levels") or [], reference.get("quality") or {}
     measures = {
-        name: QualityOverTime(
-            quantiles_over_time(staged, periods, name), _reference_band(quality.get(name), levels)
-        )
+        name: QualityOverTime(quantiles_over_time(staged, periods, name), _reference_band(quality.get(name), levels))
         for name in QUALITY
     }
     return CameIn(headers, measures, periods)
@@ -145,9 +143,7 @@ def outputs_over_time(
     periods = months(first, last)
     voted = [c for c in staged if c.slice_stages]
     return WentOut(
-        stages=shares_over_time(
-            staged, periods, lambda c: c.month, lambda c: str(c.t_stage), [str(s) for s in STAGES]
-        ),
+        stages=shares_over_time(staged, periods, lambda c: c.month, lambda c: str(c.t_stage), [str(s) for s in STAGES]),
         key_slice=shares_over_time(staged, periods, lambda c: c.month, lambda c: c.key_slice_source or "not given"),
         disagreement=Disagreement(
             n=tuple(sum(c.month == p for c in voted) for p in periods),

@@ -70,10 +70,14 @@ def reference_numbers(model: Mapping[str, Any]) -> ReferenceNumbers | None:
         table = np.asarray(found.get("confusion_unseen") or [], int)
         if table.shape != (4, 4):
             return numbers
+        sensitivity = rates(table)["sensitivity"]
         return evolve(
             numbers,
             quadratic_kappa=kappa_of(table),
-            **{f"sensitivity_{s}": v for s, v in rates(table)["sensitivity"].items()},
+            sensitivity_T1=sensitivity["T1"],
+            sensitivity_T2=sensitivity["T2"],
+            sensitivity_T3=sensitivity["T3"],
+            sensitivity_T4=sensitivity["T4"],
         )
     return None
 
@@ -164,8 +168,8 @@ def _against_reference(found: Cohorts, reference: ReferenceNumbers | None, level
     bounds, p = difference(k, n, reference.right, reference.n), lower_p(k, n, reference.right, reference.n)
     assert bounds is not None and p is not None
     words = (
-        f"Accuracy on {_patients(n)} {_percent(k / n)}, on the {reference['n']} {reference['what']} "
-        f"{_percent(reference['accuracy'])}: difference {_points(k / n - reference['accuracy'])} "
+        f"Accuracy on {_patients(n)} {_percent(k / n)}, on the {reference.n} {reference.what} "
+        f"{_percent(reference.accuracy)}: difference {_points(k / n - reference.accuracy)} "
         f"(95% {_points(bounds[0])} to {_points(bounds[1])})"
     )
     return _judged("reference", words, p, level, too_few=n < least)

@@ -49,8 +49,12 @@ def answer(
     fresh = [m for m in crossed if m.name not in {a.monitor for a in alarms}]
     acknowledged = [a for a in alarms if a.acknowledged_by]
     alarms = [a for a in alarms if not a.acknowledged_by]
-    stop = [_open(a) for a in alarms if a.level == AlarmLevel.STOP] + [_fresh(m) for m in fresh if m.level is AlarmLevel.STOP]
-    look = [_open(a) for a in alarms if a.level != AlarmLevel.STOP] + [_fresh(m) for m in fresh if m.level is not AlarmLevel.STOP]
+    stop = [_open(a) for a in alarms if a.level == AlarmLevel.STOP] + [
+        _fresh(m) for m in fresh if m.level is AlarmLevel.STOP
+    ]
+    look = [_open(a) for a in alarms if a.level != AlarmLevel.STOP] + [
+        _fresh(m) for m in fresh if m.level is not AlarmLevel.STOP
+    ]
     look += [c.sentence for c in criteria if c.verdict == "worse"]
     look += [_acknowledged(a) for a in acknowledged if a.monitor in {m.name for m in crossed}]
     if stop:
@@ -90,7 +94,7 @@ def _why_yes(
     reasons = [f"No alarm is open; {seeing} monitors of unlabelled data could judge, and are quiet."]
     shift = next((m for m in monitors if m.name == "stage_shift"), None)
     if shift is not None and shift.state == "quiet":
-        reasons.append(f"Pathology against the model's probabilities: {_sentence(shift['sentence'])}")
+        reasons.append(f"Pathology against the model's probabilities: {_sentence(shift.sentence)}")
     if weekly:
         return [*reasons, "Accuracy and calibration are judged in the monthly audit."]
     if n_labelled < minimum_labels:

@@ -26,6 +26,8 @@ def to_json(found: Findings) -> Json:
     """What ``report.json`` holds: floats to ten digits, never NaN; what a month adds stands beside the rest."""
     body: Json = _converter().unstructure(found)
     month = body.pop("month")
+    if month is not None and month["previous"] is not None:
+        month["previous"] = dict(sorted(month["previous"].items()))  # as the kept inputs have it
     return cast(Json, json_value(body | ({"criteria": []} if month is None else month)))
 
 
