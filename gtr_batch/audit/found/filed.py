@@ -56,7 +56,7 @@ def settings_from(body: Mapping[str, Any]) -> ShownSettings:
 
 def alarm_from(body: Mapping[str, Any]) -> OpenAlarm:
     """An alarm as the inputs keep it; of what it holds beside, nothing is taken."""
-    told = {k: str(v) for k, v in body.items() if v is not None}
+    told = {"watching_since" if k == "epoch" else k: str(v) for k, v in body.items() if v is not None}
     return OpenAlarm(**{a.name: told[a.name] for a in attrs.fields(OpenAlarm) if a.name in told})
 
 
