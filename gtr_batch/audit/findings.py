@@ -10,7 +10,7 @@ import numpy as np
 from gtr_batch.audit.calibrated import reliability_of_stages
 from gtr_batch.audit.cohorts import Cohorts, cohorts, first_night, in_period, of_model, settings_of, tally
 from gtr_batch.audit.coverage import coverage
-from gtr_batch.audit.found.filed import alarm_from, from_json, headline_from, to_json
+from gtr_batch.audit.found.filed import alarm_from, findings_from_json, findings_to_json, headline_from
 from gtr_batch.audit.found.findings import (
     AuditRun,
     CouldHaveSeen,
@@ -86,7 +86,7 @@ def compute(inputs: AuditInputs) -> Findings:
         settings=settings,
         month=month,
     )
-    return from_json(to_json(raw))
+    return findings_from_json(findings_to_json(raw))
 
 
 def _headline(month: MonthFindings | None, found: Cohorts, tallied: Tally) -> WeeklyHeadline | Headline:

@@ -22,7 +22,7 @@ from gtr_batch.errors import InputRefused
 Json = dict[str, Any]
 
 
-def to_json(found: Findings) -> Json:
+def findings_to_json(found: Findings) -> Json:
     """What ``report.json`` holds: floats to ten digits, never NaN; what a month adds stands beside the rest."""
     body: Json = _converter().unstructure(found)
     month = body.pop("month")
@@ -31,8 +31,8 @@ def to_json(found: Findings) -> Json:
     return cast(Json, json_value(body | ({"criteria": []} if month is None else month)))
 
 
-def from_json(body: Mapping[str, Any]) -> Findings:
-    """What `to_json` gave; `InputRefused` where a part is missing or of the wrong kind."""
+def findings_from_json(body: Mapping[str, Any]) -> Findings:
+    """What `findings_to_json` gave; `InputRefused` where a part is missing or of the wrong kind."""
     try:
         month = body if AuditKind(body["run"]["kind"]) is AuditKind.MONTH else None
         return _converter().structure({**body, "month": month}, Findings)

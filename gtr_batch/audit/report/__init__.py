@@ -22,7 +22,7 @@ def write_report(findings: Findings, folder: Path) -> dict[str, Path]:
     dict
         The files by name.
     """
-    from gtr_batch.audit.found.filed import to_json
+    from gtr_batch.audit.found.filed import findings_to_json
     from gtr_batch.audit.report.content import content
     from gtr_batch.audit.report.html import as_html
     from gtr_batch.audit.report.pdf import as_pdf
@@ -32,7 +32,7 @@ def write_report(findings: Findings, folder: Path) -> dict[str, Path]:
     files: dict[str, bytes] = {
         "report.html": as_html(page).encode(),
         "report.pdf": as_pdf(page),
-        "report.json": (json.dumps(to_json(findings), indent=1, allow_nan=False) + "\n").encode(),
+        "report.json": (json.dumps(findings_to_json(findings), indent=1, allow_nan=False) + "\n").encode(),
     }
     written = {}
     for name, body in files.items():

@@ -14,7 +14,7 @@ import pytest
 from attrs import define, field
 
 from gtr_batch.audit.findings import compute as compute_findings
-from gtr_batch.audit.found.filed import headline_from, to_json
+from gtr_batch.audit.found.filed import findings_to_json, headline_from
 from gtr_batch.audit.found.findings import Answer, Findings
 from gtr_batch.audit.found.performance import Headline
 from gtr_batch.audit.monitors.watched import Watched
@@ -120,7 +120,7 @@ def simple_makers(alarms: Sequence[tuple[str, AlarmLevel]] = (), answer: Answer 
     def write(findings: Findings, folder: Path) -> dict[str, Path]:
         paths = {name: folder / name for name in ("report.html", "report.json")}
         paths["report.html"].write_text(f"<p>{findings.answer}</p>")
-        paths["report.json"].write_text(json.dumps(to_json(findings)))  # in the order of its keys, as it is
+        paths["report.json"].write_text(json.dumps(findings_to_json(findings)))  # in the order of its keys, as it is
         return paths
 
     return Makers(compute, write)

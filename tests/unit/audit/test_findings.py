@@ -12,7 +12,7 @@ import pytest
 from gtr_batch.audit.chance import above_p, difference, ece_p, level_of, lower_p, slope_p
 from gtr_batch.audit.cohorts import cohorts
 from gtr_batch.audit.findings import compute
-from gtr_batch.audit.found.filed import from_json, to_json
+from gtr_batch.audit.found.filed import findings_from_json, findings_to_json
 from gtr_batch.audit.found.findings import OpenAlarm
 from gtr_batch.audit.found.performance import Criterion, Headline, Tally
 from gtr_batch.audit.found.service import WhoWasRight
@@ -114,13 +114,13 @@ def month():
 def test_the_same_inputs_give_the_same_findings_whatever_the_order_of_the_cases(month):
     shuffled = attrs.evolve(month, cases=tuple(reversed(month.cases)))
 
-    assert json.dumps(to_json(compute(month))) == json.dumps(to_json(compute(shuffled)))
+    assert json.dumps(findings_to_json(compute(month))) == json.dumps(findings_to_json(compute(shuffled)))
 
 
 def test_findings_are_json_without_nan_and_hold_what_the_run_keeps(month):
     found = compute(month)
 
-    json.dumps(to_json(found), allow_nan=False)
+    json.dumps(findings_to_json(found), allow_nan=False)
     assert found.run.run_id == month.digest
     assert found.headline.n == found.month.performance.window.n
     assert all(v is None or isinstance(v, int | float) for v in attrs.asdict(found.headline).values())
@@ -314,22 +314,22 @@ def test_findings_are_the_same_when_they_are_read_back_from_their_file(month):
     found = compute(attrs.evolve(month, previous={"n_period": 40, "right_period": 30, "accuracy": 0.75}))
     week = compute(a_week(month))
 
-    assert from_json(json.loads(json.dumps(to_json(found)))) == found
-    assert from_json(json.loads(json.dumps(to_json(week)))) == week
+    assert findings_from_json(json.loads(json.dumps(findings_to_json(found)))) == found
+    assert findings_from_json(json.loads(json.dumps(findings_to_json(week)))) == week
 
 
 def test_a_headline_that_was_kept_by_an_earlier_version_is_read_as_far_as_it_goes():
     found = compute(hand_made(every_stage(30), previous={"n_period": 40, "right_period": 39, "gini": 0.3}))
 
     assert found.month.previous == Headline(n_period=40, right_period=39)
-    assert to_json(found)["previous"]["n_period"] == 40
+    assert findings_to_json(found)["previous"]["n_period"] == 40
 
 
 def test_findings_that_lack_a_part_are_refused(month):
-    body = to_json(compute(month))
+    body = findings_to_json(compute(month))
     del body["labels"]["estimates"]
 
     with pytest.raises(InputRefused, match="cannot be read"):
-        from_json(body)
+        findings_from_json(body)
     with pytest.raises(InputRefused, match="cannot be read"):
-        from_json({})
+        findings_from_json({})
