@@ -205,11 +205,13 @@ def overrides(chosen: Sequence[AuditCase], as_of: date, kind: Classification = C
         `second_reference`: accuracy with pathology where it came, and the reader elsewhere.
     """
     read = [c for c in chosen if c.read is not None and c.read.with_ai and c.read.radiologist_ct is not None]
-    ai, reader = (np.array([_said(c, k) for c in read], int) for k in ("ai", "reader"))
+    ai, reader = (np.array([_position_given_by(c, k) for c in read], int) for k in ("ai", "reader"))
     found = agreement(ai, reader)
     truth = [c.pathology(as_of, kind) for c in read]
     apart = [(a, r, t.position) for a, r, t in zip(ai.tolist(), reader.tolist(), truth, strict=True) if t and a != r]
-    by_pathology = [(_said(c, "ai"), t.position) for c in chosen if (t := c.pathology(as_of, kind)) is not None]
+    by_pathology = [
+        (_position_given_by(c, "ai"), t.position) for c in chosen if (t := c.pathology(as_of, kind)) is not None
+    ]
     by_reader = [(a, r) for a, r, t in zip(ai.tolist(), reader.tolist(), truth, strict=True) if t is None]
     both = by_pathology + by_reader
     hits = sum(a == reference for a, reference in both)
@@ -250,7 +252,7 @@ def _labelled(chosen: Sequence[AuditCase], as_of: date, kind: Classification) ->
     return Labelled(
         labels=np.array([stage.position for _, stage in known], int),
         probabilities=np.array([c.probabilities for c in cases], float).reshape(-1, 4),
-        votes=np.array([_said(c, "ai") for c in cases], int),
+        votes=np.array([_position_given_by(c, "ai") for c in cases], int),
         subjects=np.array([c.subject for c in cases], object),
         cases=cases,
         nomogram=nomogram,
@@ -258,7 +260,7 @@ def _labelled(chosen: Sequence[AuditCase], as_of: date, kind: Classification) ->
     )
 
 
-def _said(case: AuditCase, who: str) -> int:
+def _position_given_by(case: AuditCase, who: str) -> int:
     if who == "reader":
         assert case.read is not None and case.read.radiologist_ct is not None  # the caller chose such
         return case.read.radiologist_ct.position

@@ -50,7 +50,7 @@ def compare_readers(cases: Sequence[AuditCase], as_of: date, *, draws: int, seed
     Paper, Results, comparison with radiologists and endoscopic ultrasound
     """
     found = labelled(cases, as_of, Classification.PT)
-    said = _said(found)
+    said = _stages_by_rater(found)
     sentences = [RULE] if len(found.labels) else [f"No patient has a pT by {as_of}: nobody can be compared."]
     sentences += [
         f"No stage by {TITLES[name]} on these patients."
@@ -72,7 +72,7 @@ def compare_readers(cases: Sequence[AuditCase], as_of: date, *, draws: int, seed
     )
 
 
-def _said(found: Labelled) -> dict[str, np.ndarray]:
+def _stages_by_rater(found: Labelled) -> dict[str, np.ndarray]:
     """Each rater's stages (n,), -1 where there is none."""
     reads = [c.read for c in found.cases]
     best = np.where(np.isfinite(found.nomogram), found.nomogram, -1.0)

@@ -95,7 +95,7 @@ def read_metric_table(
         predicted=None if predicted is None else _stages(table[predicted], predicted, reading[predicted]),
         patients=who,
         reading=reading[label] if len(table) else None,
-        sentences=_said(reading) if len(table) else (),
+        sentences=_sentences_of(reading) if len(table) else (),
     )
 
 
@@ -215,6 +215,6 @@ def _refuse(what: str, bad: np.ndarray) -> None:
     raise InputRefused(f"{what} in {len(rows)} row(s): {named}{more}")
 
 
-def _said(readings: Mapping[str, StageCoding]) -> tuple[str, ...]:
+def _sentences_of(readings: Mapping[str, StageCoding]) -> tuple[str, ...]:
     meaning = {ZERO_BASED: "0 is T1, 3 is T4", ONE_BASED: "1 is T1, 4 is T4", NAMED: "as written"}
     return tuple(f"Column {name} was read as {reading}: {meaning[reading]}." for name, reading in readings.items())

@@ -113,7 +113,7 @@ def _open(alarm: OpenAlarm) -> str:
 
 def _acknowledged(alarm: OpenAlarm) -> str:
     said = _sentence(alarm.sentence)
-    return f"Acknowledged alarm ({_named(alarm)}), still beyond its threshold since it was not restarted: {said}"
+    return f"Acknowledged alarm ({_named(alarm)}), still beyond its threshold since it does not watch anew: {said}"
 
 
 def _named(alarm: OpenAlarm) -> str:
