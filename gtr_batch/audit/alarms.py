@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
 from attrs import frozen
 
+from gtr_batch.audit.monitors.watched import ALARM, Watched
 from gtr_batch.domain.audit_run import Alarm, AlarmLevel
 from gtr_batch.errors import InputRefused
 from gtr_batch.logs import get_logger
@@ -60,20 +61,20 @@ def acknowledge(book: AuditBook, alarm_id: int, *, by: str, note: str, restart: 
     get_logger("audit").info("alarm.acknowledged", alarm_id=alarm_id, by=by, restart=str(restart) if restart else None)
 
 
-def alarms_in(findings: Mapping[str, Any], model_version: str) -> list[Alarm]:
-    """An alarm for each monitor of which the findings say that it has crossed: what is reported is what is raised."""
-    crossed = [m for m in findings["monitors"] if m["state"] == "alarm" and m["crossed_on"] is not None]
+def alarms_in(monitors: Sequence[Watched], model_version: str) -> list[Alarm]:
+    """An alarm for each monitor that has crossed: what is reported is what is raised."""
     return [
         Alarm(
-            monitor=m["name"],
-            level=AlarmLevel(m["level"]),
-            on=date.fromisoformat(m["crossed_on"]),
-            epoch=date.fromisoformat(m["since"]),
+            monitor=m.name,
+            level=m.level,
+            on=m.crossed_on,
+            epoch=m.since,
             model_version=model_version,
-            sentence=m["sentence"],
-            detail={k: m[k] for k in ("value", "threshold", "title")},
+            sentence=m.sentence,
+            detail={"value": m.value, "threshold": m.threshold, "title": m.title},
         )
-        for m in crossed
+        for m in monitors
+        if m.state == ALARM and m.crossed_on is not None
     ]
 
 

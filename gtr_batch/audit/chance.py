@@ -6,9 +6,6 @@ comparisons of a report share the budget that the monitors have, once more: 5% i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import binomtest, chi2, fisher_exact
@@ -20,9 +17,9 @@ DRAWS = 20_000  # of the null of ECE: enough to tell 1 in 2400
 _EDGE = 1e-6  # as in `recalibration`
 
 
-def level_of(settings: Mapping[str, Any], comparisons: int) -> float:
+def level_of(false_alarm_budget: float, horizon_months: int, comparisons: int) -> float:
     """The error rate of one comparison of one month: the budget over the months of the horizon and the comparisons."""
-    return float(settings["false_alarm_budget"]) / int(settings["horizon_months"]) / max(comparisons, 1)
+    return false_alarm_budget / horizon_months / max(comparisons, 1)
 
 
 def lower_p(k: int, n: int, k_before: int, n_before: int) -> float | None:

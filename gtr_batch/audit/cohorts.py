@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 from attrs import field, frozen
 
+from gtr_batch.audit.found.findings import ShownSettings
+from gtr_batch.audit.found.performance import Tally
 from gtr_batch.domain.audit import AuditCase, Classification
 from gtr_batch.domain.audit_run import AuditInputs
 
@@ -46,7 +47,7 @@ class Cohorts:
 
     window_first: date
     until: date
-    since_promotion: bool  # the model has was_champion for less than the window
+    since_promotion: bool  # the model has been champion for less than the window
     everybody: Cohort
     window: Cohort
     period: Cohort
@@ -92,26 +93,26 @@ def in_period(inputs: AuditInputs) -> list[AuditCase]:
     return [c for c in inputs.cases if inputs.first <= c.night <= inputs.last]
 
 
-def tally(cases: Sequence[AuditCase]) -> dict[str, int]:
-    """How many were ``seen``, ``staged``, ``refused`` and ``failed``, of how many ``patients``."""
-    return {
-        "seen": len(cases),
-        "staged": sum(c.t_stage is not None for c in cases),
-        "refused": sum(bool(c.refusal) for c in cases),
-        "failed": sum(c.failed for c in cases),
-        "patients": len({c.subject for c in cases}),
-    }
+def tally(cases: Sequence[AuditCase]) -> Tally:
+    """What became of the cases of some nights."""
+    return Tally(
+        seen=len(cases),
+        staged=sum(c.t_stage is not None for c in cases),
+        refused=sum(bool(c.refusal) for c in cases),
+        failed=sum(c.failed for c in cases),
+        patients=len({c.subject for c in cases}),
+    )
 
 
-def settings_of(inputs: AuditInputs) -> dict[str, Any]:
+def settings_of(inputs: AuditInputs) -> ShownSettings:
     """The settings of the audit, those that the inputs do not name at their defaults."""
     import attrs
 
+    from gtr_batch.audit.found.filed import settings_from
     from gtr_batch.config import AuditConfig, GovernanceConfig
 
-    defaults: Mapping[str, Any] = attrs.asdict(AuditConfig())
     cap = GovernanceConfig().t4_understaging_cap
-    return {**defaults, "t4_understaging_cap": cap, **inputs.settings}
+    return settings_from({**attrs.asdict(AuditConfig()), "t4_understaging_cap": cap, **inputs.settings})
 
 
 def _labelled(cases: Sequence[AuditCase], as_of: date) -> Cohort:

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from gtr_batch.audit.cohorts import Cohort
+from gtr_batch.audit.found.performance import Coverage
 from gtr_batch.domain.conformal import ordinal_set
 from gtr_batch.metrics.intervals import wilson
 
 
-def coverage(cohort: Cohort, model: Mapping[str, Any]) -> dict[str, Any] | None:
+def coverage(cohort: Cohort, model: Mapping[str, Any]) -> Coverage | None:
     """Coverage of the conformal sets, at the threshold that the artefact holds.
 
     Returns
     -------
-    dict or None
-        ``promised``, ``n``, ``held``, ``share``, ``ci`` (Wilson), ``mean_size``; None where the artefact has no sets or
-        no patient has a pT.
+    Coverage or None
+        None where the artefact has no sets or no patient has a pT.
 
     References
     ----------
@@ -29,11 +29,11 @@ def coverage(cohort: Cohort, model: Mapping[str, Any]) -> dict[str, Any] | None:
     threshold = float(found["threshold"])
     sets = [ordinal_set(p, threshold) for p in cohort.probabilities.tolist()]
     held = sum(low <= label <= high for (low, high), label in zip(sets, cohort.labels.tolist(), strict=True))
-    return {
-        "promised": float(found["coverage"]),
-        "n": len(cohort),
-        "held": held,
-        "share": held / len(cohort),
-        "ci": wilson(held, len(cohort)),
-        "mean_size": sum(high - low + 1 for low, high in sets) / len(cohort),
-    }
+    return Coverage(
+        promised=float(found["coverage"]),
+        n=len(cohort),
+        held=held,
+        share=held / len(cohort),
+        ci=wilson(held, len(cohort)),
+        mean_size=sum(high - low + 1 for low, high in sets) / len(cohort),
+    )

@@ -1,6 +1,6 @@
-"""Every metric of staged patients whose pathology is known, with its interval: one JSON-able dict with stable keys.
+"""Every metric of staged patients whose pathology is known, with its interval.
 
-The keys are told in docs/audit-metrics.md. What cannot be computed is None, and a sentence says why.
+What cannot be computed is None, and a sentence says why.
 """
 
 from __future__ import annotations
@@ -10,11 +10,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from attrs import evolve
 
+from gtr_batch.audit.found.evaluation import (
+    CalibrationError,
+    CalibrationLine,
+    Evaluation,
+    HosmerLemeshow,
+    Interval95,
+    NetBenefit,
+    ReliabilityBin,
+)
 from gtr_batch.errors import InputRefused
 from gtr_batch.metrics import calibration as cal
 from gtr_batch.metrics import classification as cls
-from gtr_batch.metrics.intervals import edges, percentile_interval, wide, wilson
+from gtr_batch.metrics.intervals import percentile_interval, wide, wilson
 from gtr_batch.metrics.probability import brier, log_loss, rps
 from gtr_batch.metrics.redrawing import WeightedAuc, confusion_by_patient, kappas_of, redrawn_counts
 from gtr_batch.metrics.reliability import reliability
@@ -35,7 +45,7 @@ def evaluate(
     draws: int = 1000,
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """All metrics of stages and probabilities against pathology. The order of the rows does not matter.
 
     Parameters
@@ -55,8 +65,7 @@ def evaluate(
 
     Returns
     -------
-    dict
-        JSON-able; see docs/audit-metrics.md.
+    Evaluation
 
     Raises
     ------
@@ -75,37 +84,43 @@ def evaluate(
     tests = {s: cal.hosmer_lemeshow(y == k, p[:, k]) for k, s in enumerate(cls.CLASSES)}
     use = treatment(positive, given >= 2)
     drawn = _redrawn((y, p, given, who), count, draws, seed, progress)
-    found: dict[str, Any] = {
-        "n": n,
-        "patients": count,
-        "stages": {s: int((y == k).sum()) for k, s in enumerate(cls.CLASSES)},
-        "accuracy": cls.accuracy(y, given),
-        "accuracy_ci": edges(wilson(right, n)),
-        "accuracy_ci_cluster": drawn["accuracy"],
-        "auc": auc,
-        "auc_ci": {s: edges(auc_ci[s]) for s in _AUCS},
-        "auc_ci_cluster": {s: drawn[s] for s in _AUCS},
-        **rates,
-        **{f"{name}_ci": _rate_intervals(table, name) for name in rates},
-        "confusion": table.astype(int).tolist(),
-        "quadratic_kappa": cls.kappa_of(table),
-        "quadratic_kappa_ci": drawn["kappa"],
-        "rps": rps(y, p),
-        "brier": brier(y, p),
-        "log_loss": log_loss(y, p),
-        "ece": {"top": cal.ece_top(y, p), "classwise": cal.ece_classwise(y, p), "null_95": cal.ece_null_95(p)},
-        "hosmer_lemeshow": {s: _test(test) for s, test in tests.items()},
-        "calibration": _line(line),
-        "net_benefit": decision_curve(positive, said),
-        "over_treatment": use.over,
-        "under_treatment": use.under,
-        "nnt": use.nnt,
-        "reliability": reliability(y, p),
-        "roc": {s: roc_points(y == k, p[:, k]) for k, s in enumerate(cls.CLASSES)},
-        "draws": draws,
-        "seed": seed,
-    }
-    return {**found, "sentences": _sentences(found, y, p, who, draws)}
+    found = Evaluation(
+        n=n,
+        patients=count,
+        stages={s: int((y == k).sum()) for k, s in enumerate(cls.CLASSES)},
+        accuracy=cls.accuracy(y, given),
+        accuracy_ci=wilson(right, n),
+        accuracy_ci_cluster=drawn["accuracy"],
+        auc=auc,
+        auc_ci={s: auc_ci[s] for s in _AUCS},
+        auc_ci_cluster={s: drawn[s] for s in _AUCS},
+        sensitivity=rates["sensitivity"],
+        specificity=rates["specificity"],
+        ppv=rates["ppv"],
+        npv=rates["npv"],
+        sensitivity_ci=_rate_intervals(table, "sensitivity"),
+        specificity_ci=_rate_intervals(table, "specificity"),
+        ppv_ci=_rate_intervals(table, "ppv"),
+        npv_ci=_rate_intervals(table, "npv"),
+        confusion=tuple(tuple(row) for row in table.astype(int).tolist()),
+        quadratic_kappa=cls.kappa_of(table),
+        quadratic_kappa_ci=drawn["kappa"],
+        rps=rps(y, p),
+        brier=brier(y, p),
+        log_loss=log_loss(y, p),
+        ece=CalibrationError(cal.ece_top(y, p), cal.ece_classwise(y, p), cal.ece_null_95(p)),
+        hosmer_lemeshow={s: _test(test) for s, test in tests.items()},
+        calibration=_line(line),
+        net_benefit=tuple(NetBenefit(**row) for row in decision_curve(positive, said)),  # type: ignore[arg-type]
+        over_treatment=use.over,
+        under_treatment=use.under,
+        nnt=use.nnt,
+        reliability=tuple(ReliabilityBin(**row) for row in reliability(y, p)),
+        roc={s: _points(roc_points(y == k, p[:, k])) for k, s in enumerate(cls.CLASSES)},
+        draws=draws,
+        seed=seed,
+    )
+    return evolve(found, sentences=tuple(_sentences(found, y, p, who, draws)))
 
 
 def _ordered(labels: Any, probabilities: Any, predicted: Any, patients: Any) -> tuple[np.ndarray, ...]:
@@ -144,7 +159,7 @@ def _positions(values: Any, n: int, what: str) -> np.ndarray:
 
 def _redrawn(
     rows: tuple[np.ndarray, ...], count: int, draws: int, seed: int, progress: Callable[[int], object] | None
-) -> dict[str, list[float] | None]:
+) -> dict[str, Interval95 | None]:
     """Percentile intervals of accuracy, kappa and the AUCs over redrawn patients."""
     y, p, given, who = rows
     names = ("accuracy", "kappa", *_AUCS)
@@ -161,10 +176,10 @@ def _redrawn(
         if progress is not None:
             progress(done)
     columns = np.concatenate(values).T
-    return {name: edges(wide(percentile_interval(v))) for name, v in zip(names, columns, strict=True)}
+    return {name: wide(percentile_interval(v)) for name, v in zip(names, columns, strict=True)}
 
 
-def _rate_intervals(table: np.ndarray, name: str) -> dict[str, list[float] | None]:
+def _rate_intervals(table: np.ndarray, name: str) -> dict[str, Interval95 | None]:
     n, found = int(table.sum()), {}
     for k, stage in enumerate(cls.CLASSES):
         hit, true, called = int(table[k, k]), int(table[k].sum()), int(table[:, k].sum())
@@ -175,24 +190,27 @@ def _rate_intervals(table: np.ndarray, name: str) -> dict[str, list[float] | Non
             "ppv": (hit, called),
             "npv": (missed, n - called),
         }[name]
-        found[stage] = edges(wilson(part, whole))
+        found[stage] = wilson(part, whole)
     return found
 
 
-def _test(found: dict[str, float] | None) -> dict[str, float | None]:
+def _test(found: dict[str, float] | None) -> HosmerLemeshow:
     if found is None:
-        return {"statistic": None, "p": None}
-    return {"statistic": found["statistic"] if math.isfinite(found["statistic"]) else None, "p": found["p"]}
+        return HosmerLemeshow(None, None)
+    return HosmerLemeshow(found["statistic"] if math.isfinite(found["statistic"]) else None, found["p"])
 
 
-def _line(found: cal.Recalibration | None) -> dict[str, Any]:
-    keys = ("slope", "intercept", "slope_se", "intercept_se", "penalised")
-    return dict.fromkeys(keys) if found is None else found.to_json()
+def _line(found: cal.Recalibration | None) -> CalibrationLine:
+    return CalibrationLine() if found is None else CalibrationLine(**found.to_json())
 
 
-def _sentences(found: dict[str, Any], y: np.ndarray, p: np.ndarray, who: np.ndarray, draws: int) -> list[str]:
+def _points(found: list[list[float]] | None) -> tuple[tuple[float, float], ...] | None:
+    return None if found is None else tuple((x, y) for x, y in found)
+
+
+def _sentences(found: Evaluation, y: np.ndarray, p: np.ndarray, who: np.ndarray, draws: int) -> list[str]:
     """Why something is None, and what a number must not be taken for."""
-    n, count = found["n"], found["patients"]
+    n, count = found.n, found.patients
     if not n:
         return ["There is no row: nothing can be computed."]
     told = []
@@ -210,55 +228,56 @@ def _sentences(found: dict[str, Any], y: np.ndarray, p: np.ndarray, who: np.ndar
             f"{again} rows repeat another row{' of the same patient' if count < n else ''} to the last digit: if they "
             "are the same cases, they count twice."
         )
-    absent = [s for s, k in found["stages"].items() if k == 0]
+    absent = [s for s, k in found.stages.items() if k == 0]
     if absent:
         there = "that stage" if len(absent) == 1 else "those stages"
         told.append(
             f"No row of pathological {' or '.join(absent)}: sensitivity and AUC of {there} and the macro AUC cannot be "
             "computed."
         )
-    uncalled = [s for s in cls.CLASSES if found["ppv"][s] is None]
+    uncalled = [s for s in cls.CLASSES if found.ppv[s] is None]
     if uncalled:
         told.append(f"No row was staged {' or '.join(uncalled)}: no PPV there.")
-    parted = [s for s in _AUCS if found["auc"][s] is not None and found["auc_ci"][s] is None]
+    parted = [s for s in _AUCS if found.auc[s] is not None and found.auc_ci[s] is None]
     if parted:
         told.append(
             f"AUC of {', '.join(parted)}: no DeLong interval, since one side has a single row, the two are parted "
             "without an error, or the same was said of all."
         )
-    if found["quadratic_kappa"] is None:
+    if found.quadratic_kappa is None:
         told.append("Kappa is not defined: label and answer are one and the same stage throughout.")
     if draws and count < 2:
         told.append("All rows are of one patient: no cluster interval.")
     elif draws and count < FEW:
         told.append(f"A bootstrap of {count} patients is too sure of itself: take the cluster intervals as too narrow.")
     told += _of_calibration(found, y, p)
-    if found["nnt"] is None:
+    if found.nnt is None:
         told.append("NNT is not defined: not more patients would be treated rightly than wrongly.")
     return told
 
 
-def _of_calibration(found: dict[str, Any], y: np.ndarray, p: np.ndarray) -> list[str]:
+def _of_calibration(found: Evaluation, y: np.ndarray, p: np.ndarray) -> list[str]:
     told = []
-    top, limit = found["ece"]["top"], found["ece"]["null_95"]
+    top, limit = found.ece.top, found.ece.null_95
+    assert top is not None and limit is not None  # there are rows
     told.append(
         f"ECE {top:.3g} lies {'above' if top > limit else 'within'} what a perfectly calibrated model shows in 95% of "
         f"such samples (up to {limit:.3g})."
     )
-    line = found["calibration"]
-    if line["slope"] is None:
+    line = found.calibration
+    if line.slope is None:
         told.append(
             "Calibration of T3 or more cannot be fitted: only one outcome occurred, or the same was said of all."
         )
-    elif line["penalised"]:
+    elif line.penalised:
         told.append("Calibration of T3 or more is nearly separated: slope and intercept are Firth's, pulled towards 0.")
-    none = [s for s, t in found["hosmer_lemeshow"].items() if t["p"] is None]
+    none = [s for s, t in found.hosmer_lemeshow.items() if t.p is None]
     if none:
         told.append(
             f"Hosmer-Lemeshow of {', '.join(none)}: fewer than ten rows, only one outcome, or too few different "
             "probabilities."
         )
-    endless = [s for s, t in found["hosmer_lemeshow"].items() if t["p"] is not None and t["statistic"] is None]
+    endless = [s for s, t in found.hosmer_lemeshow.items() if t.p is not None and t.statistic is None]
     if endless:
         told.append(
             f"Hosmer-Lemeshow of {', '.join(endless)}: a group of rows was said to be impossible or certain and was "

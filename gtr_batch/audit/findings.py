@@ -1,12 +1,8 @@
-"""What an audit found: a pure function of its inputs, JSON-able, without a clock, without NaN, without a patient."""
+"""What an audit finds: a pure function of its inputs, without a clock, without a patient."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from enum import Enum
-from typing import Any
 
 import attrs
 import numpy as np
@@ -14,8 +10,21 @@ import numpy as np
 from gtr_batch.audit.calibrated import reliability_of_stages
 from gtr_batch.audit.cohorts import Cohorts, cohorts, first_night, in_period, of_model, settings_of, tally
 from gtr_batch.audit.coverage import coverage
+from gtr_batch.audit.found.filed import alarm_from, findings_from_json, findings_to_json, headline_from
+from gtr_batch.audit.found.findings import (
+    AuditRun,
+    CouldHaveSeen,
+    Findings,
+    MonthFindings,
+    ShownSettings,
+)
+from gtr_batch.audit.found.patients import Labels
+from gtr_batch.audit.found.performance import Headline, MonthOfReports, Performance, Tally, WeeklyHeadline
+from gtr_batch.audit.found.service import Refusals
+from gtr_batch.audit.labels import estimates, maturity
 from gtr_batch.audit.over_time import inputs_over_time, months, outputs_over_time, refusals_by_code, refusals_over_time
 from gtr_batch.audit.performance import criteria, headline_of, measure, reference_numbers, t4_understaging
+from gtr_batch.audit.readers import compare_readers
 from gtr_batch.audit.reading import eus_decision, overrides
 from gtr_batch.audit.subgroups import subgroups
 from gtr_batch.audit.unjudged import fates, not_judged
@@ -24,152 +33,136 @@ from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind, case_to_json
 from gtr_batch.metrics.intervals import wilson
 
-_ALARM = ("monitor", "level", "night", "on", "epoch", "sentence", "acknowledged_by", "note")
-_SHOWN_SETTINGS = (
-    "false_alarm_budget", "horizon_months", "odds_ratio", "tolerated_odds_ratio", "minimum_labels", "minimum_cases",
-    "baseline_weeks", "label_wait_days", "t4_understaging_cap", "stop_monitors", "pause_delivery", "draws", "seed",
-)  # fmt: skip
 
-
-def compute(inputs: AuditInputs) -> dict[str, Any]:
+def compute(inputs: AuditInputs) -> Findings:
     """Judge a period.
-
-    Parameters
-    ----------
-    inputs : AuditInputs
 
     Returns
     -------
-    dict
-        ``run``, ``answer`` (yes | look | stop | cannot tell), ``reasons``, ``headline`` (what the next run compares
-        with), ``monitors``, ``alarms``, ``counts``, ``inputs`` (headers and quality by week), ``outputs``,
-        ``refusals``, ``not_judged``, ``could_have_seen``, ``settings``; in a monthly run also ``performance``,
-        ``criteria``, ``previous``, ``reference``, ``labels``, ``readers``, ``subgroups``, ``overrides``, ``fates``,
-        ``coverage``. The same inputs give the same findings; what cannot be computed is None, and a sentence says why.
+    Findings
+        With every number as ``report.json`` will hold it, so that a report drawn from the kept file is the same. The
+        same inputs give the same findings; what cannot be computed is None, and a sentence says why.
     """
     from gtr_batch.audit.monitors import watch
 
     digest, rows = inputs.digest, len(inputs.cases)
     inputs = _each_case_once(inputs)
     settings = settings_of(inputs)
-    weekly = inputs.kind is AuditKind.WEEK
-    monitors = [dict(w.to_json()) for w in watch(inputs)]
+    monitors = tuple(watch(inputs))
+    alarms = tuple(alarm_from(a) for a in inputs.alarms)
     found = cohorts(inputs)
     now = in_period(inputs)
     tallied = tally(now)
-    body: dict[str, Any] = {"monitors": monitors, "counts": tallied}
-    monthly: dict[str, Any] = {"criteria": []}
-    headline: dict[str, Any] = {**tallied, "n": len(found.window), "right": found.window.right}
-    if not weekly:
-        monthly = _monthly(inputs, found, settings)
-        headline = headline_of(monthly["performance"]["window"], found, tallied, monthly["performance"]["t4"])
+    since = max(inputs.since, min((c.night for c in inputs.cases), default=inputs.first))
+    month = None if inputs.kind is AuditKind.WEEK else _month(inputs, found, settings)
     word, reasons = answer(
         monitors,
-        inputs.alarms,
-        monthly["criteria"],
+        alarms,
+        () if month is None else month.criteria,
         tallied,
         n_labelled=len(found.window),
-        minimum_labels=int(settings["minimum_labels"]),
-        weekly=weekly,
+        minimum_labels=settings.minimum_labels,
+        weekly=month is None,
     )
-    since = max(inputs.since, min((c.night for c in inputs.cases), default=inputs.first))
-    body |= {
-        "run": _run(inputs, found) | {"run_id": digest, "rows": rows},
-        "answer": word,
-        "reasons": reasons,
-        "headline": headline,
-        "alarms": [{k: _text(a[k]) for k in _ALARM if a.get(k) is not None} for a in inputs.alarms],
-        "inputs": inputs_over_time(of_model(inputs), since, inputs.last, inputs.reference),
-        "outputs": outputs_over_time(of_model(inputs), since, inputs.last)
-        | {"reference": (inputs.reference.get("output") or {}).get("t_stage")},
-        "refusals": {
-            "now": refusals_by_code(now, [c for c in inputs.cases if c.night < inputs.first]),
-            "over_time": refusals_over_time(inputs.cases, since, inputs.last),
-        },
-        "not_judged": not_judged(inputs, found, monitors, monthly["criteria"], int(settings["minimum_labels"]))
-        + _said_twice(rows, len(inputs.cases)),
-        "could_have_seen": _could_have_seen(monitors),
-        "settings": {k: _text(settings[k]) for k in _SHOWN_SETTINGS}
-        | {"shares": {k.removeprefix("share_"): v for k, v in sorted(settings.items()) if k.startswith("share_")}},
-    }
-    cleaned: dict[str, Any] = plain(body | monthly)
-    return cleaned
+    unknown = not_judged(inputs, found, monitors, () if month is None else month.criteria, settings.minimum_labels)
+    raw = Findings(
+        monitors=monitors,
+        counts=tallied,
+        run=_run(inputs, found, digest, rows),
+        answer=word,
+        reasons=tuple(reasons),
+        headline=_headline(month, found, tallied),
+        alarms=alarms,
+        inputs=inputs_over_time(of_model(inputs), since, inputs.last, inputs.reference),
+        outputs=outputs_over_time(
+            of_model(inputs), since, inputs.last, (inputs.reference.get("output") or {}).get("t_stage")
+        ),
+        refusals=Refusals(
+            now=refusals_by_code(now, [c for c in inputs.cases if c.night < inputs.first]),
+            over_time=refusals_over_time(inputs.cases, since, inputs.last),
+        ),
+        not_judged=(*unknown, *_repeated(rows, len(inputs.cases))),
+        could_have_seen=tuple(CouldHaveSeen(m.title, m.could_have_seen) for m in monitors if m.could_have_seen),
+        settings=settings,
+        month=month,
+    )
+    return findings_from_json(findings_to_json(raw))
 
 
-def _monthly(inputs: AuditInputs, found: Cohorts, settings: Mapping[str, Any]) -> dict[str, Any]:
-    from gtr_batch.audit.labels import estimates, maturity
-    from gtr_batch.audit.readers import compare_readers
+def _headline(month: MonthFindings | None, found: Cohorts, tallied: Tally) -> WeeklyHeadline | Headline:
+    if month is None:
+        return WeeklyHeadline(**attrs.asdict(tallied), n=len(found.window), right=found.window.right)
+    return headline_of(month.performance.window, found, tallied, month.performance.t4)
 
-    draws, seed, wait = int(settings["draws"]), int(settings["seed"]), int(settings["label_wait_days"])
+
+def _month(inputs: AuditInputs, found: Cohorts, settings: ShownSettings) -> MonthFindings:
+    draws, seed, wait = settings.draws, settings.seed, settings.label_wait_days
     mine = of_model(inputs)
-    window = measure(found.window, draws=draws, seed=seed)
-    t4 = t4_understaging(found.window)
-    reference = reference_numbers(inputs.model)
+    window, t4 = measure(found.window, draws=draws, seed=seed), t4_understaging(found.window)
+    previous, reference = headline_from(inputs.previous), reference_numbers(inputs.model)
     lately = [c for c in mine if c.night >= found.window_first]
-    return {
-        "performance": {
-            "window": window,
-            "period": measure(found.period, draws=0, seed=seed),
-            "window_first": found.window_first,
-            "until": found.until,
-            "since_promotion": found.since_promotion,
-            "t4": t4,
-            "reliability": reliability_of_stages(found.window),
-            "stages": np.bincount(found.window.labels, minlength=4),
-            "by_month": _by_month(inputs, found),
-            "eus": eus_decision(found.window),
-        },
-        "criteria": criteria(found, window, t4, previous=inputs.previous, reference=reference, settings=settings),
-        "previous": dict(inputs.previous) or None,
-        "reference": reference,
-        "labels": {
-            "maturity": maturity(mine, inputs.as_of, wait),
-            "estimates": estimates(lately, inputs.as_of, wait_days=wait, draws=draws, seed=seed),
-        },
-        "readers": compare_readers(found.window.cases, inputs.as_of, draws=draws, seed=seed),
-        "subgroups": subgroups(found.window),
-        "overrides": overrides(inputs, mine),
-        "fates": fates(inputs, found.everybody.cases, wait),
-        "coverage": coverage(found.window, inputs.model),
-    }
+    return MonthFindings(
+        performance=Performance(
+            window=window,
+            period=measure(found.period, draws=0, seed=seed),
+            window_first=found.window_first,
+            until=found.until,
+            since_promotion=found.since_promotion,
+            t4=t4,
+            reliability=reliability_of_stages(found.window),
+            stages=tuple(np.bincount(found.window.labels, minlength=4).tolist()),
+            by_month=_by_month(found),
+            eus=eus_decision(found.window),
+        ),
+        criteria=criteria(found, window, t4, previous=previous, reference=reference, settings=settings),
+        previous=previous,
+        reference=reference,
+        labels=Labels(
+            maturity=maturity(mine, inputs.as_of, wait),
+            estimates=estimates(lately, inputs.as_of, wait_days=wait, draws=draws, seed=seed),
+        ),
+        readers=compare_readers(found.window.cases, inputs.as_of, draws=draws, seed=seed),
+        subgroups=subgroups(found.window),
+        overrides=overrides(inputs, mine),
+        fates=fates(inputs, found.everybody.cases, wait),
+        coverage=coverage(found.window, inputs.model),
+    )
 
 
-def _run(inputs: AuditInputs, found: Cohorts) -> dict[str, Any]:
-    return {
-        "kind": inputs.kind,
-        "period": inputs.period,
-        "first": inputs.first,
-        "last": inputs.last,
-        "since": inputs.since,
-        "as_of": inputs.as_of,
-        "model_version": inputs.model_version,
-        "model": inputs.model.get("name") or "",
-        "demo": bool(inputs.model.get("demo")),
-        "code_version": inputs.code_version,
-        "cases": len(inputs.cases),
-        "term": first_night(inputs),
-        "window_first": found.window_first,
-        "until": found.until,
-    }
+def _run(inputs: AuditInputs, found: Cohorts, digest: str, rows: int) -> AuditRun:
+    return AuditRun(
+        kind=inputs.kind,
+        period=inputs.period,
+        first=inputs.first,
+        last=inputs.last,
+        since=inputs.since,
+        as_of=inputs.as_of,
+        model_version=inputs.model_version,
+        model=inputs.model.get("name") or "",
+        demo=bool(inputs.model.get("demo")),
+        code_version=inputs.code_version,
+        cases=len(inputs.cases),
+        term=first_night(inputs),
+        window_first=found.window_first,
+        until=found.until,
+        run_id=digest,
+        rows=rows,
+    )
 
 
-def _by_month(inputs: AuditInputs, found: Cohorts) -> list[dict[str, Any]]:
+def _by_month(found: Cohorts) -> tuple[MonthOfReports, ...]:
     """Accuracy by the month in which pathology was reported, over the window."""
     rows = []
     for month in months(found.window_first, found.until):
         inside = found.window.where([_reported(c) == month for c in found.window.cases])
         n, k = len(inside), inside.right
-        rows.append({"month": month, "n": n, "right": k, "accuracy": k / n if n else None, "ci": wilson(k, n)})
-    return rows
+        rows.append(MonthOfReports(month, n, k, k / n if n else None, wilson(k, n)))
+    return tuple(rows)
 
 
 def _reported(case: AuditCase) -> str:
     assert case.surgery is not None and case.surgery.reported_on is not None  # it has a pT
     return f"{case.surgery.reported_on:%Y-%m}"
-
-
-def _could_have_seen(monitors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    return [{"title": m["title"], "sentence": m["could_have_seen"]} for m in monitors if m.get("could_have_seen")]
 
 
 def _each_case_once(inputs: AuditInputs) -> AuditInputs:
@@ -180,30 +173,7 @@ def _each_case_once(inputs: AuditInputs) -> AuditInputs:
     return attrs.evolve(inputs, cases=tuple({c.case_id: c for c in ordered}.values()))
 
 
-def _said_twice(rows: int, cases: int) -> list[str]:
+def _repeated(rows: int, cases: int) -> list[str]:
     if rows == cases:
         return []
     return [f"{rows - cases} of {rows} rows say again what another row said of the same case; one of each counts."]
-
-
-def plain(value: Any) -> Any:
-    """JSON-able: arrays as lists, dates and enums as text, floats to ten digits, None for what is not finite."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, Enum):
-        return str(value.value)
-    if value is None or isinstance(value, bool | np.bool_):
-        return None if value is None else bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(f"{value:.10g}") if math.isfinite(value) else None
-    return str(value)
-
-
-def _text(value: Any) -> Any:
-    return value if isinstance(value, bool | int | float | list | tuple) else str(value)

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
 
 import numpy as np
 from attrs import field, frozen
 
+from gtr_batch.audit.found.patients import (
+    AgainstPathology,
+    ApartAccuracy,
+    Bounds,
+    Estimates,
+    MonthOfLabels,
+    NaiveAccuracy,
+    ReaderAsReference,
+    SecondReference,
+    WeightedAccuracy,
+)
 from gtr_batch.audit.weighting import Weighted, weighted_accuracy
 from gtr_batch.domain.audit import AuditCase, Classification
 from gtr_batch.domain.audit_run import known_by
 from gtr_batch.metrics.agreement import agreement
 from gtr_batch.metrics.classification import accuracy, quadratic_kappa
-from gtr_batch.metrics.intervals import edges, wilson
+from gtr_batch.metrics.intervals import wilson
 
 RULE = (
     "A patient counts once: with the last staged case before the first operation, and without an operation with the "
@@ -65,7 +75,7 @@ def labelled(cases: Sequence[AuditCase], as_of: date, kind: Classification = Cla
     return _labelled(one_a_patient(cases, as_of), as_of, kind)
 
 
-def maturity(cases: Sequence[AuditCase], as_of: date, wait_days: int) -> list[dict[str, Any]]:
+def maturity(cases: Sequence[AuditCase], as_of: date, wait_days: int) -> tuple[MonthOfLabels, ...]:
     """How much is known by now of the patients of each staging month.
 
     Parameters
@@ -77,11 +87,8 @@ def maturity(cases: Sequence[AuditCase], as_of: date, wait_days: int) -> list[di
 
     Returns
     -------
-    list of dict
-        A row a month, oldest first, months between without a patient too: ``month``, ``staged`` patients; of them
-        ``operated``; ``reported`` (pT), ``ypt``, ``other_report`` (a report that names neither); ``no_stage`` (T0 or
-        Tis, within the two); ``waiting`` (operated, no report yet), ``unresected``, ``open`` (may yet be operated);
-        ``maturity``: share, 0 to 1, whose fate is known (any report, or unresected); None without a patient.
+    tuple of MonthOfLabels
+        Oldest first, months between without a patient too.
     """
     chosen = one_a_patient(cases, as_of)
     rows = []
@@ -94,21 +101,21 @@ def maturity(cases: Sequence[AuditCase], as_of: date, wait_days: int) -> list[di
         unresected = sum(c.surgery is None and (as_of - c.night).days > wait_days for c in inside)
         known = len(reports) + unresected
         rows.append(
-            {
-                "month": month,
-                "staged": len(inside),
-                "operated": len(operations),
-                "reported": pt,
-                "ypt": ypt,
-                "other_report": len(reports) - pt - ypt,
-                "no_stage": sum(s.t_stage is None and s.classification is not None for s in reports),
-                "waiting": len(operations) - len(reports),
-                "unresected": unresected,
-                "open": len(inside) - len(operations) - unresected,
-                "maturity": known / len(inside) if inside else None,
-            }
+            MonthOfLabels(
+                month=month,
+                staged=len(inside),
+                operated=len(operations),
+                reported=pt,
+                ypt=ypt,
+                other_report=len(reports) - pt - ypt,
+                no_stage=sum(s.t_stage is None and s.classification is not None for s in reports),
+                waiting=len(operations) - len(reports),
+                unresected=unresected,
+                open=len(inside) - len(operations) - unresected,
+                maturity=known / len(inside) if inside else None,
+            )
         )
-    return rows
+    return tuple(rows)
 
 
 def estimates(
@@ -119,7 +126,7 @@ def estimates(
     draws: int,
     seed: int,
     kind: Classification = Classification.PT,
-) -> dict[str, Any]:
+) -> Estimates:
     """Accuracy on all staged patients, of whom only some have pathology: naive, weighted and at worst and best.
 
     Parameters
@@ -135,12 +142,10 @@ def estimates(
 
     Returns
     -------
-    dict
-        ``kind``, ``rule``, ``n_staged``, ``n_labelled``; ``naive`` {accuracy, ci, quadratic_kappa}: labelled patients
-        as they are; ``ipw`` {accuracy, ci, quadratic_kappa, effective_n, n, covariates, truncated, sentence}: weighted
-        by the inverse of their chance to be labelled; ``bounds`` {low, high}: all without a label wrong, all right, and
-        ``worst_best``, that in words; ``apart``: the other kind of pathology {kind, n, accuracy, ci}; ``overrides``:
-        the reader as a second reference (see `overrides`); ``sentences``.
+    Estimates
+        `naive`: labelled patients as they are; `ipw`: weighted by the inverse of their chance to be labelled; `bounds`:
+        all without a label wrong, all right; `apart`: the other kind of pathology; `overrides`: the reader as a second
+        reference.
     """
     everyone = one_a_patient(cases, as_of)
     outside = [c for c in everyone if _reported_outside(c, kind)]
@@ -161,31 +166,31 @@ def estimates(
         )
     if n and not m:
         sentences.append(f"No patient has a {kind} by {as_of}: there is no accuracy yet.")
-    return {
-        "kind": str(kind),
-        "rule": RULE,
-        "n_staged": n,
-        "n_labelled": m,
-        "naive": {
-            "accuracy": accuracy(known.labels, known.votes),
-            "ci": edges(wilson(right, m)),
-            "quadratic_kappa": quadratic_kappa(known.labels, known.votes),
-        },
-        "ipw": _ipw(weighted),
-        "bounds": {"low": low, "high": high},
-        "worst_best": _worst_best(n, m, low, high),
-        "apart": {
-            "kind": str(other),
-            "n": len(apart.labels),
-            "accuracy": accuracy(apart.labels, apart.votes),
-            "ci": edges(wilson(int((apart.votes == apart.labels).sum()), len(apart.labels))),
-        },
-        "overrides": overrides(chosen, as_of, kind),
-        "sentences": sentences,
-    }
+    return Estimates(
+        kind=str(kind),
+        rule=RULE,
+        n_staged=n,
+        n_labelled=m,
+        naive=NaiveAccuracy(
+            accuracy=accuracy(known.labels, known.votes),
+            ci=wilson(right, m),
+            quadratic_kappa=quadratic_kappa(known.labels, known.votes),
+        ),
+        ipw=_ipw(weighted),
+        bounds=Bounds(low, high),
+        worst_best=_worst_best(n, m, low, high),
+        apart=ApartAccuracy(
+            kind=str(other),
+            n=len(apart.labels),
+            accuracy=accuracy(apart.labels, apart.votes),
+            ci=wilson(int((apart.votes == apart.labels).sum()), len(apart.labels)),
+        ),
+        overrides=overrides(chosen, as_of, kind),
+        sentences=tuple(sentences),
+    )
 
 
-def overrides(chosen: Sequence[AuditCase], as_of: date, kind: Classification = Classification.PT) -> dict[str, Any]:
+def overrides(chosen: Sequence[AuditCase], as_of: date, kind: Classification = Classification.PT) -> ReaderAsReference:
     """The radiologist who read with the AI result at hand, as a second reference: early, for everybody, not the truth.
 
     Parameters
@@ -195,49 +200,49 @@ def overrides(chosen: Sequence[AuditCase], as_of: date, kind: Classification = C
 
     Returns
     -------
-    dict
-        ``n`` such reads, ``agree``, ``share``, ``ci``, ``kappa``, ``higher``, ``lower`` (than the AI), ``table`` (rows
-        AI, columns reader); ``against_pathology`` {n, reader_right, ai_right}: where the two differ and pathology came;
-        ``second_reference`` {n, from_pathology, from_reader, accuracy, ci}: accuracy with pathology where it came, and
-        the reader elsewhere; ``sentence``.
+    ReaderAsReference
+        `higher` and `lower` than the AI; `against_pathology`: where the two differ and pathology came;
+        `second_reference`: accuracy with pathology where it came, and the reader elsewhere.
     """
     read = [c for c in chosen if c.read is not None and c.read.with_ai and c.read.radiologist_ct is not None]
-    ai, reader = (np.array([_said(c, k) for c in read], int) for k in ("ai", "reader"))
+    ai, reader = (np.array([_position_given_by(c, k) for c in read], int) for k in ("ai", "reader"))
     found = agreement(ai, reader)
     truth = [c.pathology(as_of, kind) for c in read]
     apart = [(a, r, t.position) for a, r, t in zip(ai.tolist(), reader.tolist(), truth, strict=True) if t and a != r]
-    by_pathology = [(_said(c, "ai"), t.position) for c in chosen if (t := c.pathology(as_of, kind)) is not None]
+    by_pathology = [
+        (_position_given_by(c, "ai"), t.position) for c in chosen if (t := c.pathology(as_of, kind)) is not None
+    ]
     by_reader = [(a, r) for a, r, t in zip(ai.tolist(), reader.tolist(), truth, strict=True) if t is None]
     both = by_pathology + by_reader
     hits = sum(a == reference for a, reference in both)
-    return {
-        "n": found["cases"],
-        "agree": found["agree"],
-        "share": found["share"],
-        "ci": found["share_95"],
-        "kappa": found["kappa"],
-        "higher": found["higher"],
-        "lower": found["lower"],
-        "table": found["table"],
-        "against_pathology": {
-            "n": len(apart),
-            "reader_right": sum(r == t for _, r, t in apart),
-            "ai_right": sum(a == t for a, _, t in apart),
-        },
-        "second_reference": {
-            "n": len(both),
-            "from_pathology": len(by_pathology),
-            "from_reader": len(by_reader),
-            "accuracy": hits / len(both) if both else None,
-            "ci": edges(wilson(hits, len(both))),
-        },
-        "sentence": (
+    return ReaderAsReference(
+        n=found["cases"],
+        agree=found["agree"],
+        share=found["share"],
+        ci=None if found["share_95"] is None else (found["share_95"][0], found["share_95"][1]),
+        kappa=found["kappa"],
+        higher=found["higher"],
+        lower=found["lower"],
+        table=tuple(tuple(row) for row in found["table"]),
+        against_pathology=AgainstPathology(
+            n=len(apart),
+            reader_right=sum(r == t for _, r, t in apart),
+            ai_right=sum(a == t for a, _, t in apart),
+        ),
+        second_reference=SecondReference(
+            n=len(both),
+            from_pathology=len(by_pathology),
+            from_reader=len(by_reader),
+            accuracy=hits / len(both) if both else None,
+            ci=wilson(hits, len(both)),
+        ),
+        sentence=(
             "The reader as reference is a second opinion and no pathology: a reader who saw the AI result leans "
             "towards it, which flatters the model."
             if read
             else "No radiologist's stage that was written with the AI result at hand is known: there are no overrides."
         ),
-    }
+    )
 
 
 def _labelled(chosen: Sequence[AuditCase], as_of: date, kind: Classification) -> Labelled:
@@ -247,7 +252,7 @@ def _labelled(chosen: Sequence[AuditCase], as_of: date, kind: Classification) ->
     return Labelled(
         labels=np.array([stage.position for _, stage in known], int),
         probabilities=np.array([c.probabilities for c in cases], float).reshape(-1, 4),
-        votes=np.array([_said(c, "ai") for c in cases], int),
+        votes=np.array([_position_given_by(c, "ai") for c in cases], int),
         subjects=np.array([c.subject for c in cases], object),
         cases=cases,
         nomogram=nomogram,
@@ -255,7 +260,7 @@ def _labelled(chosen: Sequence[AuditCase], as_of: date, kind: Classification) ->
     )
 
 
-def _said(case: AuditCase, who: str) -> int:
+def _position_given_by(case: AuditCase, who: str) -> int:
     if who == "reader":
         assert case.read is not None and case.read.radiologist_ct is not None  # the caller chose such
         return case.read.radiologist_ct.position
@@ -269,17 +274,17 @@ def _reported_outside(case: AuditCase, kind: Classification) -> bool:
     return s is not None and s.reported_on is not None and s.classification is kind and s.t_stage is None
 
 
-def _ipw(found: Weighted) -> dict[str, Any]:
-    return {
-        "accuracy": found.accuracy,
-        "ci": edges(found.interval),
-        "quadratic_kappa": found.kappa,
-        "n": found.n,
-        "effective_n": found.effective_n,
-        "covariates": list(found.covariates),
-        "truncated": found.truncated,
-        "sentence": found.sentence,
-    }
+def _ipw(found: Weighted) -> WeightedAccuracy:
+    return WeightedAccuracy(
+        accuracy=found.accuracy,
+        ci=found.interval,
+        quadratic_kappa=found.kappa,
+        n=found.n,
+        effective_n=found.effective_n,
+        covariates=found.covariates,
+        truncated=found.truncated,
+        sentence=found.sentence,
+    )
 
 
 def _worst_best(n: int, m: int, low: float | None, high: float | None) -> str:

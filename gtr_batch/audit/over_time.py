@@ -9,6 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from gtr_batch.audit.found.service import (
+    CameIn,
+    Disagreement,
+    HeaderOverTime,
+    QualityOverTime,
+    RefusalCount,
+    RefusalsOverTime,
+    SharesOverTime,
+    WeekOfMeasure,
+    WentOut,
+)
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.staging import STAGES
 
@@ -44,7 +55,7 @@ def shares_over_time(
     period: Callable[[AuditCase], str],
     value: Callable[[AuditCase], str],
     first: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> SharesOverTime:
     """Counts of each value by period.
 
     Parameters
@@ -54,8 +65,7 @@ def shares_over_time(
 
     Returns
     -------
-    dict
-        ``periods``, ``n`` (a period each), and ``values``: counts by period of each value, the rarest joined.
+    SharesOverTime
     """
     counted: dict[str, Counter[str]] = {p: Counter() for p in periods}
     for c in cases:
@@ -66,11 +76,11 @@ def shares_over_time(
     frequent = [v for v, _ in sorted(total.items(), key=lambda item: (-item[1], item[0]))]
     order = [v for v in first if v in total] + [v for v in frequent if v not in first]
     named = order if len(order) <= MOST else order[: MOST - 1]
-    values = {v: [counted[p][v] for p in periods] for v in named}
+    values = {v: tuple(counted[p][v] for p in periods) for v in named}
     if len(named) < len(order):
         rare = order[MOST - 1 :]
-        values[OTHER] = [sum(counted[p][v] for v in rare) for p in periods]
-    return {"periods": list(periods), "n": [sum(counted[p].values()) for p in periods], "values": values}
+        values[OTHER] = tuple(sum(counted[p][v] for v in rare) for p in periods)
+    return SharesOverTime(tuple(periods), tuple(sum(counted[p].values()) for p in periods), values)
 
 
 def header_value(name: str) -> Callable[[AuditCase], str]:
@@ -87,8 +97,8 @@ def header_value(name: str) -> Callable[[AuditCase], str]:
     return of
 
 
-def quantiles_over_time(cases: Sequence[AuditCase], periods: Sequence[str], name: str) -> list[dict[str, Any]]:
-    """``n``, and the 10%, 50% and 90% points of one measure, by week; None where nothing was measured."""
+def quantiles_over_time(cases: Sequence[AuditCase], periods: Sequence[str], name: str) -> tuple[WeekOfMeasure, ...]:
+    """The 10%, 50% and 90% points of one measure, by week; None where nothing was measured."""
     measured: dict[str, list[float]] = {p: [] for p in periods}
     for c in cases:
         value = c.facts.get(name)
@@ -97,74 +107,83 @@ def quantiles_over_time(cases: Sequence[AuditCase], periods: Sequence[str], name
     rows = []
     for p in periods:
         found = np.quantile(measured[p], [0.1, 0.5, 0.9]).tolist() if measured[p] else [None] * 3
-        rows.append({"n": len(measured[p]), "low": found[0], "median": found[1], "high": found[2]})
-    return rows
+        rows.append(WeekOfMeasure(len(measured[p]), *found))
+    return tuple(rows)
 
 
-def inputs_over_time(
-    cases: Sequence[AuditCase], first: date, last: date, reference: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Headers and image quality of staged cases by week, with what the reference had where there is one."""
+def inputs_over_time(cases: Sequence[AuditCase], first: date, last: date, reference: Mapping[str, Any]) -> CameIn:
+    """Headers and image quality of staged cases by week, with what the artefact's reference had where there is one."""
     staged = [c for c in cases if c.t_stage is not None]
-    periods = [str(w) for w in weeks(first, last)]
-    headers = {name: shares_over_time(staged, periods, week_of, header_value(name)) for name in HEADERS}
+    periods = tuple(str(w) for w in weeks(first, last))
     known = reference.get("headers") or {}
-    for name, found in headers.items():
-        found["reference"] = _reference_shares(known.get(name), found["values"])
+    headers = {}
+    for name in HEADERS:
+        found = shares_over_time(staged, periods, week_of, header_value(name))
+        expected = _reference_shares(known.get(name), found.values)
+        headers[name] = HeaderOverTime(found.periods, found.n, found.values, expected)
     levels, quality = reference.get("levels") or [], reference.get("quality") or {}
-    return {
-        "headers": headers,
-        "quality": {
-            name: {
-                "weeks": quantiles_over_time(staged, periods, name),
-                "reference": _reference_band(quality.get(name), levels),
-            }
-            for name in QUALITY
-        },
-        "weeks": periods,
+    measures = {
+        name: QualityOverTime(quantiles_over_time(staged, periods, name), _reference_band(quality.get(name), levels))
+        for name in QUALITY
     }
+    return CameIn(headers, measures, periods)
 
 
-def outputs_over_time(cases: Sequence[AuditCase], first: date, last: date) -> dict[str, Any]:
-    """What the model said, by month: stages, votes that differ, where key slices came from."""
+def outputs_over_time(
+    cases: Sequence[AuditCase], first: date, last: date, reference: Sequence[float] | None = None
+) -> WentOut:
+    """What the model said, by month: stages, votes that differ, where key slices came from.
+
+    Parameters
+    ----------
+    reference : sequence of float, optional
+        The artefact's shares of T1 to T4.
+    """
     staged = [c for c in cases if c.t_stage is not None]
     periods = months(first, last)
-    stages = shares_over_time(staged, periods, lambda c: c.month, lambda c: str(c.t_stage), [str(s) for s in STAGES])
-    source = shares_over_time(staged, periods, lambda c: c.month, lambda c: c.key_slice_source or "not given")
     voted = [c for c in staged if c.slice_stages]
-    apart = [sum(len(set(c.slice_stages)) > 1 for c in voted if c.month == p) for p in periods]
-    return {
-        "stages": stages,
-        "key_slice": source,
-        "disagreement": {"n": [sum(c.month == p for c in voted) for p in periods], "apart": apart},
-    }
+    return WentOut(
+        stages=shares_over_time(staged, periods, lambda c: c.month, lambda c: str(c.t_stage), [str(s) for s in STAGES]),
+        key_slice=shares_over_time(staged, periods, lambda c: c.month, lambda c: c.key_slice_source or "not given"),
+        disagreement=Disagreement(
+            n=tuple(sum(c.month == p for c in voted) for p in periods),
+            apart=tuple(sum(len(set(c.slice_stages)) > 1 for c in voted if c.month == p) for p in periods),
+        ),
+        reference=None if reference is None else tuple(reference),
+    )
 
 
-def refusals_over_time(cases: Sequence[AuditCase], first: date, last: date) -> dict[str, Any]:
+def refusals_over_time(cases: Sequence[AuditCase], first: date, last: date) -> RefusalsOverTime:
     """Refusals by code, by month, with how many cases were seen."""
     periods = months(first, last)
     refused = [c for c in cases if c.refusal]
     found = shares_over_time(refused, periods, lambda c: c.month, lambda c: c.refusal)
-    found["seen"] = [sum(c.month == p for c in cases) for p in periods]
-    found["failed"] = [sum(c.month == p and c.failed for c in cases) for p in periods]
-    return found
+    return RefusalsOverTime(
+        periods=found.periods,
+        n=found.n,
+        values=found.values,
+        seen=tuple(sum(c.month == p for c in cases) for p in periods),
+        failed=tuple(sum(c.month == p and c.failed for c in cases) for p in periods),
+    )
 
 
-def refusals_by_code(now: Sequence[AuditCase], before: Sequence[AuditCase]) -> list[dict[str, Any]]:
+def refusals_by_code(now: Sequence[AuditCase], before: Sequence[AuditCase]) -> tuple[RefusalCount, ...]:
     """Refusals of the period by code, most frequent first, beside the share that the code had before."""
     counted, earlier = (Counter(c.refusal for c in some if c.refusal) for some in (now, before))
-    return [
-        {
-            "code": code,
-            "n": counted[code],
-            "share": counted[code] / len(now) if now else None,
-            "before": earlier[code] / len(before) if before else None,
-        }
+    return tuple(
+        RefusalCount(
+            code=code,
+            n=counted[code],
+            share=counted[code] / len(now) if now else None,
+            before=earlier[code] / len(before) if before else None,
+        )
         for code in sorted(counted | earlier, key=lambda code: (-counted[code], -earlier[code], code))
-    ]
+    )
 
 
-def _reference_shares(known: Mapping[str, float] | None, values: Mapping[str, Any]) -> dict[str, float] | None:
+def _reference_shares(
+    known: Mapping[str, float] | None, values: Mapping[str, Sequence[int]]
+) -> dict[str, float] | None:
     if not known:
         return None
     found = dict.fromkeys(values, 0.0)
@@ -185,8 +204,8 @@ def _as_value(raw: str) -> str:
         return raw
 
 
-def _reference_band(values: Sequence[float] | None, levels: Sequence[float]) -> list[float] | None:
+def _reference_band(values: Sequence[float] | None, levels: Sequence[float]) -> tuple[float, ...] | None:
     if not values or len(values) != len(levels):
         return None
     at = dict(zip((round(float(level), 3) for level in levels), values, strict=True))
-    return [at[k] for k in (0.1, 0.5, 0.9)] if {0.1, 0.5, 0.9} <= set(at) else None
+    return tuple(at[k] for k in (0.1, 0.5, 0.9)) if {0.1, 0.5, 0.9} <= set(at) else None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from gtr_batch.audit.cohorts import Cohort
+from gtr_batch.audit.found.performance import EusDecision, NetBenefitBesideEus
+from gtr_batch.audit.found.service import MonthOfOverrides, Overrides, WhoWasRight
 from gtr_batch.audit.over_time import months
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AuditInputs
@@ -17,7 +18,7 @@ from gtr_batch.metrics.intervals import wilson
 from gtr_batch.metrics.utility import THRESHOLDS, decision_curve, net_benefit, treatment
 
 
-def overrides(inputs: AuditInputs, cases: Sequence[AuditCase]) -> dict[str, Any]:
+def overrides(inputs: AuditInputs, cases: Sequence[AuditCase]) -> Overrides:
     """Readers who saw the model's answer and wrote another stage.
 
     An override is no error of the model: the reader may be wrong. It is what pathology is not, known at once and for
@@ -25,10 +26,9 @@ def overrides(inputs: AuditInputs, cases: Sequence[AuditCase]) -> dict[str, Any]
 
     Returns
     -------
-    dict
-        ``n`` reads with the answer at hand in the period's nights, ``over`` of them that say otherwise, ``share``,
-        ``ci``, ``higher``, ``lower``, ``table`` (4, 4; rows the model, columns the reader), and ``months``: ``month``,
-        ``n``, ``over``; ``right``: of overrides with a pT by now, how often reader and model were right.
+    Overrides
+        `n` reads with the answer at hand in the period's nights, `over` of them that say otherwise; by staging month;
+        `with_pathology`: of overrides with a pT by now, how often reader and model were right.
     """
     read = [c for c in cases if c.t_stage is not None and c.read is not None and c.read.radiologist_ct is not None]
     seen = [c for c in read if c.read is not None and c.read.with_ai]
@@ -38,29 +38,28 @@ def overrides(inputs: AuditInputs, cases: Sequence[AuditCase]) -> dict[str, Any]
     by_month = []
     for month in months(inputs.since, inputs.last):
         said, wrote = _pair([c for c in seen if c.month == month])
-        by_month.append({"month": month, "n": len(said), "over": int((said != wrote).sum())})
-    return {
-        "n": len(now),
-        "over": over,
-        "share": over / len(now) if now else None,
-        "ci": wilson(over, len(now)),
-        "higher": int((reader > model).sum()),
-        "lower": int((reader < model).sum()),
-        "table": confusion(model, reader).tolist(),
-        "months": by_month,
-        "with_pathology": _who_was_right(inputs, seen),
-        "unread": sum(c.t_stage is not None and inputs.first <= c.night <= inputs.last for c in cases) - len(now),
-    }
+        by_month.append(MonthOfOverrides(month, len(said), int((said != wrote).sum())))
+    return Overrides(
+        n=len(now),
+        over=over,
+        share=over / len(now) if now else None,
+        ci=wilson(over, len(now)),
+        higher=int((reader > model).sum()),
+        lower=int((reader < model).sum()),
+        table=tuple(tuple(row) for row in confusion(model, reader).tolist()),
+        months=tuple(by_month),
+        with_pathology=_who_was_right(inputs, seen),
+        unread=sum(c.t_stage is not None and inputs.first <= c.night <= inputs.last for c in cases) - len(now),
+    )
 
 
-def eus_decision(cohort: Cohort) -> dict[str, Any] | None:
+def eus_decision(cohort: Cohort) -> EusDecision | None:
     """Decisions for treatment (T3 or T4) on the patients who had an endoscopic ultrasound: by the model and by it.
 
     Returns
     -------
-    dict or None
-        ``n``; ``curve``: ``threshold``, ``model``, ``all``, ``none``, ``eus``; over- and under-treatment and NNT of
-        both. None without such patients.
+    EusDecision or None
+        None without such patients.
     """
     with_eus = cohort.where([c.read is not None and c.read.endosonographer_ut is not None for c in cohort.cases])
     if not len(with_eus):
@@ -68,16 +67,11 @@ def eus_decision(cohort: Cohort) -> dict[str, Any] | None:
     positive, said = at_least_t3(with_eus.labels, with_eus.probabilities)
     by_eus = np.array([_ut(c) >= 2 for c in with_eus.cases])
     by_model = with_eus.votes >= 2
-    curve = [
-        {**row, "eus": net_benefit(positive, by_eus, t)}
+    curve = tuple(
+        NetBenefitBesideEus(**row, eus=net_benefit(positive, by_eus, t))  # type: ignore[arg-type]
         for row, t in zip(decision_curve(positive, said), THRESHOLDS, strict=True)
-    ]
-    both = {name: treatment(positive, treated) for name, treated in (("model", by_model), ("eus", by_eus))}
-    return {
-        "n": len(with_eus),
-        "curve": curve,
-        **{name: {"over": t.over, "under": t.under, "nnt": t.nnt} for name, t in both.items()},
-    }
+    )
+    return EusDecision(len(with_eus), curve, treatment(positive, by_model), treatment(positive, by_eus))
 
 
 def _pair(cases: Sequence[AuditCase]) -> tuple[np.ndarray, np.ndarray]:
@@ -86,15 +80,15 @@ def _pair(cases: Sequence[AuditCase]) -> tuple[np.ndarray, np.ndarray]:
     return model, np.array(reader, int)
 
 
-def _who_was_right(inputs: AuditInputs, seen: Sequence[AuditCase]) -> dict[str, int]:
+def _who_was_right(inputs: AuditInputs, seen: Sequence[AuditCase]) -> WhoWasRight:
     known = [(c, c.pathology(inputs.as_of)) for c in seen]
     judged = [(c, truth) for c, truth in known if truth is not None and c.read is not None]
     apart = [(c, truth) for c, truth in judged if c.read is not None and c.read.radiologist_ct is not c.t_stage]
-    return {
-        "n": len(apart),
-        "model": sum(c.t_stage is truth for c, truth in apart),
-        "reader": sum(c.read is not None and c.read.radiologist_ct is truth for c, truth in apart),
-    }
+    return WhoWasRight(
+        n=len(apart),
+        model=sum(c.t_stage is truth for c, truth in apart),
+        reader=sum(c.read is not None and c.read.radiologist_ct is truth for c, truth in apart),
+    )
 
 
 def _ut(case: AuditCase) -> int:

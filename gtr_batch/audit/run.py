@@ -18,6 +18,8 @@ from attrs import frozen
 from gtr_batch import __version__
 from gtr_batch.audit import alarms as about_alarms
 from gtr_batch.audit import report_store
+from gtr_batch.audit.found.filed import headline_to_json
+from gtr_batch.audit.found.findings import Findings
 from gtr_batch.audit.period import Term, epochs, nights_of, restarts, since, term_on
 from gtr_batch.audit.site import AuditSite
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind
@@ -34,8 +36,8 @@ _NOT_OF_THE_RESULT = ("folder", "weekly_schedule", "monthly_schedule")
 class Makers:
     """What turns inputs into findings, and findings into files; `makers` gives the real ones."""
 
-    compute: Callable[[AuditInputs], Mapping[str, Any]]
-    write_report: Callable[[Mapping[str, Any], Path], Mapping[str, Path]]
+    compute: Callable[[AuditInputs], Findings]
+    write_report: Callable[[Findings, Path], Mapping[str, Path]]
 
 
 def makers() -> Makers:
@@ -99,14 +101,14 @@ def run_audit(
         "model_version": inputs.model_version,
         "code_version": inputs.code_version,
         "settings": dict(inputs.settings),
-        "answer": findings["answer"],
-        "headline": findings["headline"],
+        "answer": findings.answer,
+        "headline": headline_to_json(findings.headline),
         "asked_by": asked_by,
     }
     site.progress("report")
     files = report_store.keep_report(site.folder, run, lambda folder: make.write_report(findings, folder))
     site.book.save_run({**run, "files": files})
-    new = site.book.raise_alarms(run_id, about_alarms.alarms_in(findings, inputs.model_version))
+    new = site.book.raise_alarms(run_id, about_alarms.alarms_in(findings.monitors, inputs.model_version))
     if site.settings.audit.pause_delivery:
         about_alarms.StopAlarms(site.book).held()  # from now on, not only from the next night's delivery on
     log = get_logger("audit")
@@ -115,7 +117,7 @@ def run_audit(
     log.info("audit.done", run_id=run_id, period=inputs.period, answer=run["answer"], cases=len(inputs.cases))
     return {
         **{k: run[k] for k in ("run_id", "kind", "period", "model_version", "answer")},
-        "reasons": list(findings.get("reasons", ())),
+        "reasons": list(findings.reasons),
         "folder": str(report_store.report_folder(site.folder, run)),
         "files": files,
         "alarms": [about_alarms.plain(a) for a in new],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
+from attrs import evolve
 from scipy.stats import fisher_exact
 
 from gtr_batch.audit.cohorts import Cohort
+from gtr_batch.audit.found.patients import Subgroup
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.metrics.intervals import wilson
 
@@ -49,17 +50,16 @@ _ORDER = (
 )
 
 
-def subgroups(cohort: Cohort) -> list[dict[str, Any]]:
+def subgroups(cohort: Cohort) -> tuple[Subgroup, ...]:
     """Accuracy by group, and each group against all others of its grouping.
 
     Returns
     -------
-    list of dict
-        ``by``, ``group``, ``n``, ``right``, ``accuracy``, ``ci`` (Wilson), ``rest`` (accuracy of the others), ``p``
-        (Fisher, two-sided) and ``verdict``: "worse", "better", "not shown" or "too small"; Holm's rule holds the chance
-        of any "worse" or "better" among all groups to 5%.
+    tuple of Subgroup
+        With Wilson's intervals and Fisher's two-sided p; Holm's rule holds the chance of any "worse" or "better" among
+        all groups to 5%.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Subgroup] = []
     right = (cohort.labels == cohort.votes).tolist()
     for by, word in GROUPINGS.items():
         groups = [word(c) for c in cohort.cases]
@@ -69,32 +69,34 @@ def subgroups(cohort: Cohort) -> list[dict[str, Any]]:
             inside = [r for r, g in zip(right, groups, strict=True) if g == group]
             others = [r for r, g in zip(right, groups, strict=True) if g != group]
             rows.append(_row(by, group, inside, others))
-    _decide(rows)
-    return rows
+    return _decided(rows)
 
 
-def _row(by: str, group: str, inside: Sequence[bool], others: Sequence[bool]) -> dict[str, Any]:
+def _row(by: str, group: str, inside: Sequence[bool], others: Sequence[bool]) -> Subgroup:
     n, k, rest_n, rest_k = len(inside), sum(inside), len(others), sum(others)
     judged = min(n, rest_n) >= JUDGED and group != _UNKNOWN
-    return {
-        "by": by,
-        "group": group,
-        "n": n,
-        "right": k,
-        "accuracy": k / n if n else None,
-        "ci": wilson(k, n),
-        "rest": rest_k / rest_n if rest_n else None,
-        "p": float(fisher_exact([[k, n - k], [rest_k, rest_n - rest_k]]).pvalue) if judged else None,
-        "verdict": "not shown" if judged else "too small",
-    }
+    return Subgroup(
+        by=by,
+        group=group,
+        n=n,
+        right=k,
+        accuracy=k / n if n else None,
+        ci=wilson(k, n),
+        rest=rest_k / rest_n if rest_n else None,
+        p=float(fisher_exact([[k, n - k], [rest_k, rest_n - rest_k]]).pvalue) if judged else None,
+        verdict="not shown" if judged else "too small",
+    )
 
 
-def _decide(rows: Sequence[dict[str, Any]]) -> None:
-    judged = sorted((r for r in rows if r["p"] is not None), key=lambda r: r["p"])
-    for k, row in enumerate(judged):
-        if row["p"] > _LEVEL / (len(judged) - k):
+def _decided(rows: Sequence[Subgroup]) -> tuple[Subgroup, ...]:
+    decided = list(rows)
+    judged = sorted((r.p, at, r) for at, r in enumerate(rows) if r.p is not None)
+    for k, (p, at, row) in enumerate(judged):
+        if p > _LEVEL / (len(judged) - k):
             break
-        row["verdict"] = "worse" if row["accuracy"] < row["rest"] else "better"
+        assert row.accuracy is not None and row.rest is not None  # it was judged
+        decided[at] = evolve(row, verdict="worse" if row.accuracy < row.rest else "better")
+    return tuple(decided)
 
 
 def _place(group: str) -> int:

@@ -9,22 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from attrs import field, frozen
 
+from gtr_batch.domain.stage_coding import NAMED, ONE_BASED, POSITIONS, ZERO_BASED, StageCoding, code_in, coding_of
 from gtr_batch.errors import InputRefused
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (("p1", "p2", "p3", "p4"), ("p_t1", "p_t2", "p_t3", "p_t4"))  # looked for, in this order
-READINGS = ("zero-based", "one-based")
+READINGS: tuple[StageCoding, ...] = (ZERO_BASED, ONE_BASED)
 SUM_TOLERANCE = 1e-3
 LISTED = 10  # rows that are named; the count is of all
-
-_CODES: Mapping[str, Mapping[str, int]] = {
-    "zero-based": {str(k): k for k in range(4)},
-    "one-based": {str(k + 1): k for k in range(4)},
-    "T1-T4": {f"T{k + 1}": k for k in range(4)},
-}
-_KNOWN = ("0", "1", "2", "3", "4", "T1", "T2", "T3", "T4")
 
 
 @frozen(eq=False)
@@ -77,7 +71,8 @@ def read_metric_table(
     import pandas as pd
 
     path = Path(path)
-    if labels is not None and labels not in READINGS:
+    asked = next((r for r in READINGS if r == labels), None)
+    if labels is not None and asked is None:
         raise InputRefused(f"labels {labels!r} is not known; one of: {', '.join(READINGS)}")
     try:
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
@@ -89,7 +84,7 @@ def read_metric_table(
     except (OSError, ValueError, IndexError) as err:  # pandas' parser and decoding errors are ValueErrors
         raise InputRefused(f"cannot read {path.name}: {str(err)[:200]}") from err
     names = [label] if predicted is None else [label, predicted]
-    reading = _reading({name: _values(table[name]) for name in names}, labels)
+    reading = _reading({name: _values(table[name]) for name in names}, asked)
     who: np.ndarray | None = None
     if patient is not None:
         who = table[patient].str.strip().to_numpy(object)
@@ -100,7 +95,7 @@ def read_metric_table(
         predicted=None if predicted is None else _stages(table[predicted], predicted, reading[predicted]),
         patients=who,
         reading=reading[label] if len(table) else None,
-        sentences=_said(reading) if len(table) else (),
+        sentences=_sentences_of(reading) if len(table) else (),
     )
 
 
@@ -133,31 +128,19 @@ def _listed(header: Sequence[str]) -> str:
 
 
 def _values(column: pd.Series) -> set[str]:
-    return {_code(v) for v in column.unique()}
+    return {code_in(v) for v in column.unique()}
 
 
-def _code(text: str) -> str:
-    # A spreadsheet writes whole numbers as 2.0 where the column once held an empty cell.
-    return text.strip().removesuffix(".0")
-
-
-def _reading(values: Mapping[str, set[str]], asked: str | None) -> dict[str, str]:
+def _reading(values: Mapping[str, set[str]], asked: StageCoding | None) -> dict[str, StageCoding]:
     """How each column of stages is to be read; the values that fit no reading are named by `_stages` later."""
-    sure: dict[str, str] = {}
+    sure: dict[str, StageCoding] = {}
     for name, found in values.items():
-        letters, numbers = found & set(_CODES["T1-T4"]), found & {"0", "1", "2", "3", "4"}
-        if (letters and numbers) or {"0", "4"} <= numbers:
-            both = sorted(letters | numbers)
-            raise InputRefused(
-                f"column {name} mixes codings of the stage ({', '.join(both)}): write 0-3, 1-4 or T1-T4 throughout"
-            )
-        if letters or not numbers:
-            sure[name] = "T1-T4"
-        elif asked is not None:
-            sure[name] = asked
-        elif numbers & {"0", "4"}:
-            sure[name] = "zero-based" if "0" in numbers else "one-based"
-    numeric = {r for r in sure.values() if r != "T1-T4"}
+        coding = coding_of(found, f"column {name}")
+        if asked is not None and coding != NAMED:
+            coding = asked
+        if coding is not None:
+            sure[name] = coding
+    numeric = {r for r in sure.values() if r != NAMED}
     for name, found in values.items():
         if name in sure:
             continue
@@ -170,17 +153,17 @@ def _reading(values: Mapping[str, set[str]], asked: str | None) -> dict[str, str
     return sure
 
 
-def _stages(column: pd.Series, name: str, reading: str) -> np.ndarray:
+def _stages(column: pd.Series, name: str, reading: StageCoding) -> np.ndarray:
     import pandas as pd
 
     positions, texts = pd.factorize(column)
-    codes = _CODES[reading]
-    known = np.array([codes.get(_code(t), -1) for t in texts], int)
+    codes = POSITIONS[reading]
+    known = np.array([codes.get(code_in(t), -1) for t in texts], int)
     stages = known[positions] if len(texts) else np.zeros(0, int)
     strange = stages < 0
     if strange.any():
         words = sorted({_word(t) for t, k in zip(texts, known, strict=True) if k < 0})
-        allowed = ", ".join(codes) if reading != "T1-T4" else "0-3, 1-4 or T1-T4"
+        allowed = ", ".join(codes) if reading != NAMED else "0-3, 1-4 or T1-T4"
         shown = ", ".join(words[:5]) + (", …" if len(words) > 5 else "")
         _refuse(f"column {name} must hold {allowed}; it holds {shown}", strange)
     return stages
@@ -232,6 +215,6 @@ def _refuse(what: str, bad: np.ndarray) -> None:
     raise InputRefused(f"{what} in {len(rows)} row(s): {named}{more}")
 
 
-def _said(readings: Mapping[str, str]) -> tuple[str, ...]:
-    meaning = {"zero-based": "0 is T1, 3 is T4", "one-based": "1 is T1, 4 is T4", "T1-T4": "as written"}
+def _sentences_of(readings: Mapping[str, StageCoding]) -> tuple[str, ...]:
+    meaning = {ZERO_BASED: "0 is T1, 3 is T4", ONE_BASED: "1 is T1, 4 is T4", NAMED: "as written"}
     return tuple(f"Column {name} was read as {reading}: {meaning[reading]}." for name, reading in readings.items())

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from gtr_batch.audit.cohorts import Cohorts
+from gtr_batch.audit.found.performance import Criterion
+from gtr_batch.audit.found.service import Fate
+from gtr_batch.audit.monitors.watched import Watched
 from gtr_batch.domain.audit import AuditCase, Classification
 from gtr_batch.domain.audit_run import AuditInputs
 from gtr_batch.domain.staging import STAGES
 
-Row = dict[str, Any]
 _FATES: Mapping[str, str] = {
     "other_model": "Staged by another model version; that model's audits judge them.",
     "refused": "Refused: the model gave no stage (see the refusals).",
@@ -30,15 +31,15 @@ _FATES: Mapping[str, str] = {
 }
 
 
-def fates(inputs: AuditInputs, judged: Sequence[AuditCase], wait_days: int) -> list[Row]:
-    """What became of every case that the audit looked at: ``fate``, ``n``, ``sentence``; none is counted twice."""
+def fates(inputs: AuditInputs, judged: Sequence[AuditCase], wait_days: int) -> tuple[Fate, ...]:
+    """What became of every case that the audit looked at; none is counted twice."""
     known = {c.case_id for c in judged}
     latest: dict[str, AuditCase] = {}
     for c in sorted(inputs.cases, key=lambda c: (c.night, c.case_id)):
         if c.t_stage is not None and c.model_version == inputs.model_version:
             latest[c.subject] = c
     counted = Counter(_fate(c, inputs, known, latest, wait_days) for c in inputs.cases)
-    return [{"fate": fate, "n": counted[fate], "sentence": _FATES[fate]} for fate in _FATES if counted[fate]]
+    return tuple(Fate(fate, counted[fate], _FATES[fate]) for fate in _FATES if counted[fate])
 
 
 def _fate(
@@ -67,8 +68,8 @@ def _fate(
 def not_judged(
     inputs: AuditInputs,
     found: Cohorts,
-    monitors: Sequence[Mapping[str, Any]],
-    criteria: Sequence[Mapping[str, Any]],
+    monitors: Sequence[Watched],
+    criteria: Sequence[Criterion],
     minimum_labels: int,
 ) -> list[str]:
     """Sentences: what these data could not answer, and why."""
@@ -86,13 +87,13 @@ def not_judged(
     absent = [str(s) for s, count in zip(STAGES, counts, strict=True) if count == 0]
     if n and absent:
         said.append(f"Sensitivity and AUC of {' and '.join(absent)}, and the macro AUC: no patient with that pT.")
-    told = ("last_month", "reference") if n == 0 else tuple(c["name"] for c in criteria)
-    said += [c["sentence"] for c in criteria if c["verdict"] == "cannot tell" and c["name"] in told]
+    told = ("last_month", "reference") if n == 0 else tuple(c.name for c in criteria)
+    said += [c.sentence for c in criteria if c.verdict == "cannot tell" and c.name in told]
     silent: dict[str, list[str]] = {}
     for m in monitors:
-        if m["state"] in ("cannot tell", "off"):
-            why = "turned off in the settings." if m["state"] == "off" else str(m["sentence"])
-            silent.setdefault(why, []).append(str(m["title"]))
+        if m.state in ("cannot tell", "off"):
+            why = "turned off in the settings." if m.state == "off" else m.sentence
+            silent.setdefault(why, []).append(m.title)
     said += [f"{_joined(titles)}: {why}" for why, titles in silent.items()]
     if not inputs.reference:
         said.append(

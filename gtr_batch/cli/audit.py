@@ -40,7 +40,10 @@ def metrics(
     as_json: Json = False,
 ) -> None:
     """Print every metric of a table with its interval. Keys: docs/audit-metrics.md."""
+    from attrs import evolve
+
     from gtr_batch.audit.evaluation import evaluate
+    from gtr_batch.audit.found.filed import evaluation_to_json
     from gtr_batch.audit.table import read_metric_table
     from gtr_batch.cli.audit_metrics import show_metrics
 
@@ -60,11 +63,11 @@ def metrics(
             progress=lambda done: progress.update(task, completed=done + 1),
         )
         progress.update(task, completed=draws + 2)
-    found = {**found, "labels_read_as": read.reading, "sentences": [*read.sentences, *found["sentences"]]}
+    found = evolve(found, sentences=(*read.sentences, *found.sentences))
     if as_json:
-        print_json(found)
+        print_json({**evaluation_to_json(found), "labels_read_as": read.reading})
     else:
-        show_metrics(out, found)
+        show_metrics(out, found, read.reading)
 
 
 app.command("simulate")(audit_simulate.simulate)

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
 from gtr_batch.domain.model import NomogramModel
+from gtr_batch.domain.stage_coding import POSITIONS, code_in, coding_of
 from gtr_batch.errors import InputRefused, ModelArtefactError
 from gtr_batch.training.fit.nomogram import fit_proportional_odds, model_of
 from gtr_batch.training.fit.rad_score import fit_rad_score
@@ -126,18 +127,14 @@ def stages_of(column: pd.Series) -> np.ndarray:
     InputRefused
         Anything else, or numbers that could be both.
     """
-    text = column.astype(str).str.strip().str.removesuffix(".0")
-    values = set(text)
-    if values <= {"T1", "T2", "T3", "T4"}:
-        return text.str[1].astype(int).to_numpy() - 1
-    if values <= {"0", "1", "2", "3"} and "0" in values:
-        return text.astype(int).to_numpy()
-    if values <= {"1", "2", "3", "4"} and "4" in values:
-        return text.astype(int).to_numpy() - 1
-    if values <= {"1", "2", "3"}:
+    codes = [code_in(t) for t in column.astype(str)]
+    coding = coding_of(set(codes), "the column of labels")
+    if coding is None:
         raise InputRefused("labels are only 1, 2 and 3: they could be T2 to T4 or T1 to T3; write T1, T2, T3, T4")
-    strange = sorted(values - {"0", "1", "2", "3", "4", "T1", "T2", "T3", "T4"})[:5]
-    raise InputRefused(f"labels must be 0-3, 1-4 or T1-T4; found {', '.join(strange) or 'both 0 and 4'}")
+    strange = sorted(set(codes) - set(POSITIONS[coding]))[:5]
+    if strange:
+        raise InputRefused(f"labels must be 0-3, 1-4 or T1-T4; found {', '.join(strange)}")
+    return np.array([POSITIONS[coding][c] for c in codes], int)
 
 
 def _tells_all(column: np.ndarray, stages: np.ndarray) -> bool:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from gtr_batch.audit.found.findings import Findings
 
 
-def write_report(findings: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+def write_report(findings: Findings, folder: Path) -> dict[str, Path]:
     """Write ``report.html``, ``report.pdf`` and ``report.json``; from the same findings the same bytes.
 
     Parameters
     ----------
-    findings : mapping
-        As `gtr_batch.audit.findings.compute` gives them.
+    findings : Findings
     folder : Path
         Made where it is missing.
 
@@ -23,6 +22,7 @@ def write_report(findings: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     dict
         The files by name.
     """
+    from gtr_batch.audit.found.filed import findings_to_json
     from gtr_batch.audit.report.content import content
     from gtr_batch.audit.report.html import as_html
     from gtr_batch.audit.report.pdf import as_pdf
@@ -32,7 +32,7 @@ def write_report(findings: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     files: dict[str, bytes] = {
         "report.html": as_html(page).encode(),
         "report.pdf": as_pdf(page),
-        "report.json": (json.dumps(findings, indent=1, allow_nan=False) + "\n").encode(),
+        "report.json": (json.dumps(findings_to_json(findings), indent=1, allow_nan=False) + "\n").encode(),
     }
     written = {}
     for name, body in files.items():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
+from gtr_batch.audit.found.findings import Findings
 from gtr_batch.audit.report import words
 from gtr_batch.audit.report.blocks import Block, NewPage, Page
 from gtr_batch.audit.report.chapters.appendix import appendix
@@ -16,41 +14,38 @@ from gtr_batch.audit.report.chapters.staging import staging
 from gtr_batch.audit.report.chapters.watching import watching
 
 
-def content(findings: Mapping[str, Any]) -> Page:
-    """The whole report of a month, or the short one of a week.
-
-    Parameters
-    ----------
-    findings : mapping
-        As `gtr_batch.audit.findings.compute` gives them.
-    """
-    run = findings["run"]
-    month = run["kind"] == "month"
+def content(findings: Findings) -> Page:
+    """The whole report of a month, or the short one of a week."""
+    run, month = findings.run, findings.month
     blocks: list[Block] = front(findings)
-    chapters: tuple[Callable[[Mapping[str, Any]], list[Block]], ...]
-    if month:
-        chapters = (numbers, watching, staging, labels, readers, subgroups, came_and_said, refused, unjudged, appendix)
+    if month is not None:
+        blocks += [
+            NewPage(),
+            *numbers(findings, month),
+            *watching(findings),
+            *staging(month),
+            *labels(findings, month),
+            *readers(month.readers),
+            *subgroups(month),
+        ]
     else:
-        chapters = (watching, came_and_said, refused, unjudged, appendix)
-    for k, chapter in enumerate(chapters):
-        if k == 0 and month:
-            blocks.append(NewPage())
-        blocks += chapter(findings)
-    when = words.period(run["kind"], run["period"])
-    name = run["model"] or "model"
+        blocks += watching(findings)
+    blocks += [*came_and_said(findings), *refused(findings), *unjudged(findings), *appendix(findings)]
+    when = words.period(run.kind, run.period)
+    name = run.model or "model"
     return Page(
         title=f"{'Audit of' if month else 'Drift monitors,'} {when}",
         kicker=f"Gastric cancer T staging · {'monthly audit' if month else 'weekly monitoring'}",
         meta=(
-            ("Nights", words.span(run["first"], run["last"])),
-            ("Pathology reported by", words.day(run["as_of"])),
-            ("Model", f"{name} ({run['model_version'][:12] or 'none'}), staging since {words.day(run['term'])}"),
-            ("Run", run["run_id"][:16]),
+            ("Nights", words.span(run.first, run.last)),
+            ("Pathology reported by", words.day(run.as_of)),
+            ("Model", f"{name} ({run.model_version[:12] or 'none'}), staging since {words.day(run.term)}"),
+            ("Run", run.run_id[:16]),
         ),
         running=(
             f"T staging {'audit' if month else 'monitoring'}, {when}",
-            f"model {run['model_version'][:12] or 'none'} · run {run['run_id'][:12]}",
+            f"model {run.model_version[:12] or 'none'} · run {run.run_id[:12]}",
         ),
-        warning="Demo, not for patients: the model was trained on simulated phantoms." if run["demo"] else "",
+        warning="Demo, not for patients: the model was trained on simulated phantoms." if run.demo else "",
         blocks=blocks,
     )

@@ -12,7 +12,7 @@ STAGE_COLOURS = ("#8fc1e0", "#4a8fc3", "#1f5a94", "#0c2a4d")
 INK, LINE, GREY, FAINT, WARN, GOOD = "#222222", "#1f5a94", "#777777", "#cccccc", "#b3261e", "#2a7d4f"
 SECOND = "#c77700"
 CATEGORIES = ("#1f5a94", "#e69f00", "#2a9d8f", "#b5367a", "#7a8fa6", "#8a6d00", "#c9c9c9")
-_STYLE: Mapping[str, Any] = {
+_STYLE: Mapping[str, object] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.titlesize": 9,

@@ -7,7 +7,18 @@ from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
+from attrs import evolve
 
+from gtr_batch.audit.found.patients import MonthOfLabels
+from gtr_batch.audit.found.service import (
+    HeaderOverTime,
+    MonthOfOverrides,
+    QualityOverTime,
+    RefusalsOverTime,
+    SharesOverTime,
+    WentOut,
+)
+from gtr_batch.audit.monitors.watched import Watched
 from gtr_batch.audit.report import words
 from gtr_batch.audit.report.drawing import (
     CATEGORIES,
@@ -25,7 +36,7 @@ from gtr_batch.audit.report.drawing import (
 )
 
 
-def path_of(monitor: Mapping[str, Any], first: str, last: str) -> Any:
+def path_of(monitor: Watched, first: date, last: date) -> Any:
     """One monitor's path with its threshold, wide."""
     with style():
         figure = new_figure(2.5)
@@ -35,38 +46,38 @@ def path_of(monitor: Mapping[str, Any], first: str, last: str) -> Any:
     return figure
 
 
-def paths(monitors: Sequence[Mapping[str, Any]], first: str, last: str) -> Any:
+def paths(monitors: Sequence[Watched], first: date, last: date) -> Any:
     """Paths of several monitors, two in a row, on one axis of time."""
     with style():
         rows = -(-len(monitors) // 2)
         figure = new_figure(1.5 * rows + 0.15)
         panels = np.atleast_1d(figure.subplots(rows, 2, squeeze=False)).ravel()
-        begun = min(date.fromisoformat(p[0]) for m in monitors for p in m["path"])
+        begun = min(p[0] for m in monitors for p in m.path)
         for axes, monitor in zip(panels, monitors, strict=False):
-            axes.set_title(monitor["title"])
+            axes.set_title(monitor.title)
             _path(axes, monitor, first, last)
-            if monitor["path"]:
-                axes.set_xlim(begun - timedelta(days=10), date.fromisoformat(last) + timedelta(days=5))  # type: ignore[arg-type]
+            if monitor.path:
+                axes.set_xlim(begun - timedelta(days=10), last + timedelta(days=5))  # type: ignore[arg-type]
         for axes in panels[len(monitors) :]:
             axes.set_visible(False)
     return figure
 
 
-def _path(axes: Any, monitor: Mapping[str, Any], first: str, last: str) -> None:
+def _path(axes: Any, monitor: Watched, first: date, last: date) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    path = [(date.fromisoformat(d), v, t) for d, v, t in monitor["path"] if v is not None]
+    path = [(d, v, t) for d, v, t in monitor.path if v is not None]
     if not path:
-        empty(axes, "no path: " + {"off": "turned off"}.get(monitor["state"], "cannot tell"))
+        empty(axes, "no path: " + {"off": "turned off"}.get(monitor.state, "cannot tell"))
         return
     days, values, _ = zip(*path, strict=True)
-    axes.axvspan(date.fromisoformat(first), date.fromisoformat(last), color="#eef2f6", lw=0, zorder=0)  # type: ignore[arg-type]
+    axes.axvspan(first, last, color="#eef2f6", lw=0, zorder=0)  # type: ignore[arg-type]
     limits = [(d, t) for d, _, t in path if t is not None]
     if limits:
         axes.step(*zip(*limits, strict=True), where="post", color=WARN, lw=1.2, ls="--", zorder=2)
     axes.plot(days, values, color=LINE, lw=1.4, marker="o", ms=2.2, zorder=3)
     beyond = [(d, v) for d, v, t in path if t is not None and v >= t]
-    if monitor["state"] == "alarm" and beyond:
+    if monitor.state == "alarm" and beyond:
         axes.plot(*zip(*beyond, strict=True), "o", color=WARN, ms=3, zorder=4)
     top = max([*values, *(t for _, t in limits)])
     low = min(0.0, *values, *(t for _, t in limits)) if min(values) < 0 else 0.0
@@ -76,7 +87,7 @@ def _path(axes: Any, monitor: Mapping[str, Any], first: str, last: str) -> None:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
 
 
-def headers(found: Mapping[str, Any], names: Sequence[str], first: str) -> Any:
+def headers(found: Mapping[str, HeaderOverTime], names: Sequence[str], first: date) -> Any:
     """Weekly shares of each header's values, stacked; what the artefact's reference had stands left of the weeks."""
     with style():
         figure = new_figure(1.28 * len(names) + 0.2)
@@ -89,10 +100,10 @@ def headers(found: Mapping[str, Any], names: Sequence[str], first: str) -> Any:
     return figure
 
 
-def _stack(axes: Any, found: Mapping[str, Any], first: str) -> None:
-    periods, values = found["periods"], found["values"]
-    n = np.array(found["n"], float)
-    known = found.get("reference")
+def _stack(axes: Any, found: HeaderOverTime, first: date) -> None:
+    periods, values = found.periods, found.values
+    n = np.array(found.n, float)
+    known = found.reference
     if not n.sum():
         empty(axes, "no staged case in these weeks")
         return
@@ -108,7 +119,7 @@ def _stack(axes: Any, found: Mapping[str, Any], first: str) -> None:
             below += known.get(value, 0.0)
     if known:
         axes.axvline(-1.0, color=FAINT, lw=1)
-    since = next((k for k, p in enumerate(periods) if p >= first), None)
+    since = next((k for k, p in enumerate(periods) if p >= str(first)), None)
     if since is not None:
         axes.plot([since - 0.5, len(periods) - 0.5], [1.045] * 2, color=INK, lw=2, clip_on=False, solid_capstyle="butt")
     _week_ticks(axes, periods, reference=bool(known))
@@ -130,23 +141,23 @@ def _week_ticks(axes: Any, periods: Sequence[str], *, reference: bool = False, m
     axes.tick_params(axis="x", labelsize=7.5)
 
 
-def quality(found: Mapping[str, Any], periods: Sequence[str], first: str) -> Any:
+def quality(found: Mapping[str, QualityOverTime], periods: Sequence[str], first: date) -> Any:
     """Weekly median and middle 80% of each measure; the reference's as a band behind."""
     with style():
-        names = [name for name in words.QUALITY if any(w["n"] for w in found[name]["weeks"])]
+        names = [name for name in words.QUALITY if any(w.n for w in found[name].weeks)]
         rows = -(-len(names) // 3)
         figure = new_figure(1.55 * rows + 0.1)
         panels = figure.subplots(rows, 3, squeeze=False).ravel()
         for axes, name in zip(panels, names, strict=False):
-            at = [k for k, w in enumerate(found[name]["weeks"]) if w["n"]]
-            weeks = [found[name]["weeks"][k] for k in at]
-            known = found[name]["reference"]
+            at = [k for k, w in enumerate(found[name].weeks) if w.n]
+            weeks = [found[name].weeks[k] for k in at]
+            known = found[name].reference
             if known:
                 axes.axhspan(known[0], known[2], color="#f6ead7", lw=0, zorder=0)
                 axes.axhline(known[1], color=SECOND, lw=1, ls="--", zorder=1)
-            axes.fill_between(at, [w["low"] for w in weeks], [w["high"] for w in weeks], color=LINE, alpha=0.18, lw=0)
-            axes.plot(at, [w["median"] for w in weeks], color=LINE, lw=1.5)
-            since = next((k for k, p in enumerate(periods) if p >= first), None)
+            axes.fill_between(at, [w.low for w in weeks], [w.high for w in weeks], color=LINE, alpha=0.18, lw=0)
+            axes.plot(at, [w.median for w in weeks], color=LINE, lw=1.5)
+            since = next((k for k, p in enumerate(periods) if p >= str(first)), None)
             if since is not None:
                 axes.axvline(max(since - 0.5, -0.5), color=INK, lw=0.9, ls=":")
             axes.set_title(words.QUALITY[name])
@@ -157,30 +168,30 @@ def quality(found: Mapping[str, Any], periods: Sequence[str], first: str) -> Any
     return figure
 
 
-def outputs(found: Mapping[str, Any]) -> Any:
+def outputs(found: WentOut) -> Any:
     """By month: the mix of stages, slices that vote apart, where key slices came from."""
     with style():
         figure = new_figure(2.6)
         left, middle, right = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
-        labels = found["stages"]["periods"]
-        _bars(left, found["stages"], dict(zip(("T1", "T2", "T3", "T4"), STAGE_COLOURS, strict=True)))
+        labels = found.stages.periods
+        _bars(left, found.stages, dict(zip(("T1", "T2", "T3", "T4"), STAGE_COLOURS, strict=True)))
         left.set_title("Stages that were given")
-        known = found.get("reference")
+        known = found.reference
         if known:
             below = 0.0
             for part, colour in zip(known, STAGE_COLOURS, strict=True):
                 left.bar(-1.6, part, 0.9, below, color=colour, lw=0)
                 below += part
             left.axvline(-0.85, color=FAINT, lw=1)
-        n, apart = (np.array(found["disagreement"][k], float) for k in ("n", "apart"))
+        n, apart = (np.array(k, float) for k in (found.disagreement.n, found.disagreement.apart))
         at = np.flatnonzero(n)
         middle.plot(at, apart[at] / n[at], color=LINE, lw=1.5, marker="o", ms=3)
         middle.set_xlim(-0.6, len(labels) - 0.4)
         middle.set_ylim(0, max(0.1, float((apart[at] / n[at]).max(initial=0)) * 1.25))
         middle.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f}%")
         middle.set_title("Slices that vote apart")
-        sources = {"values": {words.key_slice(k): v for k, v in found["key_slice"]["values"].items()}}
-        _bars(right, found["key_slice"] | sources, {})
+        sources = {words.key_slice(k): v for k, v in found.key_slice.values.items()}
+        _bars(right, evolve(found.key_slice, values=sources), {})
         right.set_title("Source of key slices")
         for axes in (left, middle, right):
             month_ticks(axes, labels, 6)
@@ -193,10 +204,10 @@ def outputs(found: Mapping[str, Any]) -> Any:
     return figure
 
 
-def _bars(axes: Any, found: Mapping[str, Any], colours: Mapping[str, str]) -> None:
-    n = np.maximum(np.array(found["n"], float), 1)
+def _bars(axes: Any, found: SharesOverTime, colours: Mapping[str, str]) -> None:
+    n = np.maximum(np.array(found.n, float), 1)
     bottom = np.zeros(len(n))
-    for k, (value, counts) in enumerate(found["values"].items()):
+    for k, (value, counts) in enumerate(found.values.items()):
         part = np.array(counts, float) / n
         axes.bar(range(len(n)), part, 0.9, bottom, color=colours.get(value, CATEGORIES[k % len(CATEGORIES)]), label=value, lw=0)  # fmt: skip  # noqa: E501
         bottom += part
@@ -204,21 +215,21 @@ def _bars(axes: Any, found: Mapping[str, Any], colours: Mapping[str, str]) -> No
     axes.set_yticks([0, 0.5, 1], ["0", "50%", "100%"])
 
 
-def refusals(found: Mapping[str, Any]) -> Any:
+def refusals(found: RefusalsOverTime) -> Any:
     """Refused studies a month by code, as shares of the studies that came."""
     with style():
         figure = new_figure(2.4)
         axes = figure.subplots()
-        seen = np.maximum(np.array(found["seen"], float), 1)
+        seen = np.maximum(np.array(found.seen, float), 1)
         bottom = np.zeros(len(seen))
-        for k, (code, counts) in enumerate(found["values"].items()):
+        for k, (code, counts) in enumerate(found.values.items()):
             part = np.array(counts, float) / seen
             axes.bar(range(len(seen)), part, 0.85, bottom, color=CATEGORIES[k % len(CATEGORIES)], lw=0, label=words.refusal(code))  # fmt: skip  # noqa: E501
             bottom += part
-        if not found["values"]:
+        if not found.values:
             empty(axes, "No study was refused in these months.")
             return figure
-        month_ticks(axes, found["periods"])
+        month_ticks(axes, found.periods)
         axes.tick_params(axis="x", labelsize=7.5)
         axes.set_xlim(-0.6, len(seen) - 0.4)
         axes.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f}%")
@@ -227,7 +238,7 @@ def refusals(found: Mapping[str, Any]) -> Any:
     return figure
 
 
-def maturity(rows: Sequence[Mapping[str, Any]]) -> Any:
+def maturity(rows: Sequence[MonthOfLabels]) -> Any:
     """What became of the patients of each staging month."""
     with style():
         figure = new_figure(2.5)
@@ -241,12 +252,12 @@ def maturity(rows: Sequence[Mapping[str, Any]]) -> Any:
         )
         bottom = np.zeros(len(rows))
         for name, label, colour in parts:
-            counts = np.array([r.get(name) or 0 for r in rows], float)
+            counts = np.array([getattr(r, name) for r in rows], float)
             axes.bar(range(len(rows)), counts, 0.85, bottom, color=colour, label=label, lw=0)
             bottom += counts
         for k, r in enumerate(rows):
-            axes.text(k, bottom[k], words.share(r["maturity"], 0), ha="center", va="bottom", fontsize=7, color=GREY)
-        month_ticks(axes, [r["month"] for r in rows])
+            axes.text(k, bottom[k], words.share(r.maturity, 0), ha="center", va="bottom", fontsize=7, color=GREY)
+        month_ticks(axes, [r.month for r in rows])
         axes.tick_params(axis="x", labelsize=7.5)
         axes.set_xlim(-0.6, len(rows) - 0.4)
         axes.set_ylim(0, max(1.0, float(bottom.max(initial=0))) * 1.1)
@@ -255,20 +266,20 @@ def maturity(rows: Sequence[Mapping[str, Any]]) -> Any:
     return figure
 
 
-def overrides(rows: Sequence[Mapping[str, Any]]) -> Any:
+def overrides(rows: Sequence[MonthOfOverrides]) -> Any:
     """Share of reads, made with the model's answer at hand, that say another stage."""
     with style():
         figure = new_figure(1.9)
         axes = figure.subplots()
-        at = [k for k, r in enumerate(rows) if r["n"]]
-        axes.bar(at, [rows[k]["over"] / rows[k]["n"] for k in at], 0.7, color=STAGE_COLOURS[1], lw=0)
+        at = [k for k, r in enumerate(rows) if r.n]
+        axes.bar(at, [rows[k].over / rows[k].n for k in at], 0.7, color=STAGE_COLOURS[1], lw=0)
         for k in at:
-            value = rows[k]["over"] / rows[k]["n"]
-            axes.text(k, value, f"{rows[k]['over']}/{rows[k]['n']}", ha="center", va="bottom", fontsize=7, color=GREY)
-        month_ticks(axes, [r["month"] for r in rows])
+            value = rows[k].over / rows[k].n
+            axes.text(k, value, f"{rows[k].over}/{rows[k].n}", ha="center", va="bottom", fontsize=7, color=GREY)
+        month_ticks(axes, [r.month for r in rows])
         axes.tick_params(axis="x", labelsize=7.5)
         axes.set_xlim(-0.6, len(rows) - 0.4)
-        axes.set_ylim(0, max(0.1, *(rows[k]["over"] / rows[k]["n"] for k in at)) * 1.2 if at else 1)
+        axes.set_ylim(0, max(0.1, *(rows[k].over / rows[k].n for k in at)) * 1.2 if at else 1)
         axes.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f}%")
         axes.set_ylabel("reads that differ")
     return figure

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from gtr_batch.audit.found.evaluation import ByStage, Confusion, IntervalByStage, NetBenefit, ReliabilityBin
+from gtr_batch.audit.found.patients import Subgroup
+from gtr_batch.audit.found.performance import EusDecision, MonthOfReports, NetBenefitBesideEus
 from gtr_batch.audit.report import words
 from gtr_batch.audit.report.drawing import (
     FAINT,
@@ -23,25 +26,24 @@ from gtr_batch.audit.report.drawing import (
     style,
 )
 
+Points = tuple[tuple[float, float], ...]
 STAGES = ("T1", "T2", "T3", "T4")
 
 
-def confusion_and_months(
-    table: Sequence[Sequence[int]], months: Sequence[Mapping[str, Any]], reference: float | None
-) -> Any:
+def confusion_and_months(table: Confusion, months: Sequence[MonthOfReports], reference: float | None) -> Any:
     """Left: pathology against the stage that was given. Right: accuracy by the month of the pathology report."""
     with style():
         figure = new_figure(2.9)
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.5))
         _confusion(left, np.asarray(table, int))
-        at = [k for k, m in enumerate(months) if m["n"]]
+        at = [k for k, m in enumerate(months) if m.n]
         for k in at:
-            right.plot([k, k], months[k]["ci"], color=LINE, lw=1.4)
-            right.text(k, -0.015, str(months[k]["n"]), ha="center", va="bottom", fontsize=7, color=GREY)
-        right.plot(at, [months[k]["accuracy"] for k in at], "o", color=LINE, ms=4.5)
+            right.plot([k, k], months[k].ci, color=LINE, lw=1.4)
+            right.text(k, -0.015, str(months[k].n), ha="center", va="bottom", fontsize=7, color=GREY)
+        right.plot(at, [months[k].accuracy for k in at], "o", color=LINE, ms=4.5)
         if reference is not None:
             right.axhline(reference, color=SECOND, lw=1.2, ls="--")
-        month_ticks(right, [m["month"] for m in months])
+        month_ticks(right, [m.month for m in months])
         right.tick_params(axis="x", labelsize=7.5)
         right.set_xlim(-0.6, len(months) - 0.4)
         right.set_ylim(-0.03, 1.03)
@@ -78,7 +80,7 @@ def _confusion(axes: Any, table: np.ndarray) -> None:
         spine.set_visible(False)
 
 
-def roc(found: Mapping[str, Any], auc: Mapping[str, Any], intervals: Mapping[str, Any]) -> Any:
+def roc(found: Mapping[str, Points | None], auc: ByStage, intervals: IntervalByStage) -> Any:
     """One stage against the others, four panels."""
     with style():
         figure = new_figure(2.35)
@@ -105,7 +107,7 @@ def roc(found: Mapping[str, Any], auc: Mapping[str, Any], intervals: Mapping[str
     return figure
 
 
-def calibration(top: Sequence[Mapping[str, Any]], stages: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
+def calibration(top: Sequence[ReliabilityBin], stages: Mapping[str, Sequence[ReliabilityBin]]) -> Any:
     """Left: the likeliest stage's probability. Right: P(T3 or T4)."""
     with style():
         figure = new_figure(3.1)
@@ -120,7 +122,7 @@ def calibration(top: Sequence[Mapping[str, Any]], stages: Mapping[str, Sequence[
     return figure
 
 
-def calibration_by_stage(stages: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
+def calibration_by_stage(stages: Mapping[str, Sequence[ReliabilityBin]]) -> Any:
     """Reliability of each stage's own probability."""
     with style():
         figure = new_figure(2.35)
@@ -133,15 +135,15 @@ def calibration_by_stage(stages: Mapping[str, Sequence[Mapping[str, Any]]]) -> A
     return figure
 
 
-def _reliability(axes: Any, bins: Sequence[Mapping[str, Any]], colour: str) -> None:
+def _reliability(axes: Any, bins: Sequence[ReliabilityBin], colour: str) -> None:
     axes.plot([0, 1], [0, 1], color=FAINT, lw=1, zorder=1)
     for b in bins:
-        axes.plot([b["confidence"]] * 2, [b["low"], b["high"]], color=colour, lw=1.3, zorder=2)
-    most = max((b["n"] for b in bins), default=1)
+        axes.plot([b.confidence] * 2, [b.low, b.high], color=colour, lw=1.3, zorder=2)
+    most = max((b.n for b in bins), default=1)
     axes.scatter(
-        [b["confidence"] for b in bins],
-        [b["accuracy"] for b in bins],
-        s=[12 + 48 * b["n"] / most for b in bins],
+        [b.confidence for b in bins],
+        [b.accuracy for b in bins],
+        s=[12 + 48 * b.n / most for b in bins],
         color=colour,
         zorder=3,
         linewidths=0,
@@ -151,7 +153,7 @@ def _reliability(axes: Any, bins: Sequence[Mapping[str, Any]], colour: str) -> N
     axes.set_aspect("equal")
 
 
-def decision(curve: Sequence[Mapping[str, Any]], eus: Mapping[str, Any] | None) -> Any:
+def decision(curve: Sequence[NetBenefit], eus: EusDecision | None) -> Any:
     """Net benefit of treating as T3 or T4. Left: all patients. Right: those with an endoscopic ultrasound."""
     with style():
         figure = new_figure(3.0)
@@ -161,29 +163,30 @@ def decision(curve: Sequence[Mapping[str, Any]], eus: Mapping[str, Any] | None) 
             empty(right, "No patient of these had an\nendoscopic ultrasound stage.")
             right.set_title("Those with endoscopic ultrasound")
         else:
-            _decision(right, eus["curve"], f"Those with endoscopic ultrasound (n = {eus['n']})")
+            _decision(right, eus.curve, f"Those with endoscopic ultrasound (n = {eus.n})")
         left.set_ylabel("net benefit a patient")
         handles, labels = (right if eus else left).get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
 
 
-def _decision(axes: Any, curve: Sequence[Mapping[str, Any]], title: str) -> None:
-    x = [r["threshold"] for r in curve]
-    axes.plot(x, [r["all"] for r in curve], ":", color=GREY, lw=1.5, label="treat all")
+def _decision(axes: Any, curve: Sequence[NetBenefit], title: str) -> None:
+    x = [r.threshold for r in curve]
+    axes.plot(x, [r.all for r in curve], ":", color=GREY, lw=1.5, label="treat all")
     axes.axhline(0, color=INK, lw=0.9, label="treat none")
-    if "eus" in curve[0]:
-        axes.plot(x, [r["eus"] for r in curve], "--", color=SECOND, lw=1.6, label="by EUS")
-    axes.plot(x, [r["model"] for r in curve], color=LINE, lw=2, label="by the model")
-    axes.set_ylim(-0.12, max(0.15, *(r["model"] for r in curve)) * 1.15)
+    by_eus = [r.eus for r in curve if isinstance(r, NetBenefitBesideEus)]
+    if by_eus:
+        axes.plot(x, by_eus, "--", color=SECOND, lw=1.6, label="by EUS")
+    axes.plot(x, [r.model for r in curve], color=LINE, lw=2, label="by the model")
+    axes.set_ylim(-0.12, max(0.15, *(r.model for r in curve if r.model is not None)) * 1.15)
     axes.set_xlabel("threshold probability of T3 or T4")
     axes.set_title(title)
 
 
-def forest(rows: Sequence[Mapping[str, Any]], whole: float | None) -> Any:
+def forest(rows: Sequence[Subgroup], whole: float | None) -> Any:
     """Accuracy of each subgroup with its interval."""
     with style():
-        groups = sorted({r["by"] for r in rows}, key=[r["by"] for r in rows].index)
+        groups = sorted({r.by for r in rows}, key=[r.by for r in rows].index)
         height = 0.215 * (len(rows) + 1.1 * len(groups)) + 0.55
         figure = new_figure(height)
         axes = figure.subplots()
@@ -192,15 +195,15 @@ def forest(rows: Sequence[Mapping[str, Any]], whole: float | None) -> Any:
             axes.text(-0.015, y, by.capitalize(), ha="right", va="center", weight="bold", fontsize=8.5,
                       transform=axes.get_yaxis_transform())  # fmt: skip
             y += 1
-            for r in (r for r in rows if r["by"] == by):
-                colour = {"worse": WARN, "better": GOOD, "too small": GREY}.get(r["verdict"], LINE)
-                if r["ci"]:
-                    axes.plot(r["ci"], [y, y], color=colour, lw=1.5)
-                    axes.plot(r["accuracy"], y, "s", color=colour, ms=3 + 4 * min(r["n"], 400) ** 0.5 / 20)
-                said = f"{words.share(r['accuracy'], 0)}  (n = {r['n']})"
+            for r in (r for r in rows if r.by == by):
+                colour = {"worse": WARN, "better": GOOD, "too small": GREY}.get(r.verdict, LINE)
+                if r.ci:
+                    axes.plot(r.ci, [y, y], color=colour, lw=1.5)
+                    axes.plot(r.accuracy, y, "s", color=colour, ms=3 + 4 * min(r.n, 400) ** 0.5 / 20)
+                said = f"{words.share(r.accuracy, 0)}  (n = {r.n})"
                 axes.text(1.02, y, said, va="center", fontsize=7.5, transform=axes.get_yaxis_transform(), color=INK)
                 ticks.append(y)
-                labels.append(r["group"])
+                labels.append(r.group)
                 y += 1
             y += 0.25
         if whole is not None:

@@ -6,11 +6,16 @@ import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from gtr_batch.audit.report import blocks as b
 from gtr_batch.audit.report.drawing import as_png
+
+if TYPE_CHECKING:
+    from reportlab.lib.styles import ParagraphStyle
+
+    Styles = dict[str | int, ParagraphStyle]  # a heading's by its level
 
 _TONES = {"good": "#2a7d4f", "look": "#8a6d00", "stop": "#b3261e", "muted": "#5f6b76", "": "#222222"}
 _TINTS = {"good": "#e8f3ec", "look": "#fbf3d9", "stop": "#fbe9e7", "muted": "#eef0f2"}
@@ -74,7 +79,7 @@ def _canvas(page: b.Page) -> Any:
     class Numbered(Canvas):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **{**options, "initialFontName": "Sans"})
-            self._kept: list[dict[str, Any]] = []
+            self._kept: list[dict[str, object]] = []
 
         def showPage(self) -> None:
             self._kept.append(dict(self.__dict__))
@@ -105,7 +110,7 @@ def _canvas(page: b.Page) -> Any:
     return Numbered
 
 
-def _styles() -> dict[str, Any]:
+def _styles() -> Styles:
     from reportlab.lib.colors import HexColor
     from reportlab.lib.enums import TA_RIGHT
     from reportlab.lib.styles import ParagraphStyle
@@ -114,7 +119,7 @@ def _styles() -> dict[str, Any]:
     body = ParagraphStyle("body", fontName="Sans", fontSize=8.6, leading=12.2, textColor=ink, spaceAfter=4)
     bold = {"parent": body, "fontName": "Sans-Bold"}
     cell = ParagraphStyle("cell", parent=body, fontSize=7.6, leading=10, spaceAfter=0)
-    found: dict[Any, Any] = {
+    found: Styles = {
         "body": body,
         "note": ParagraphStyle("note", parent=body, fontSize=7.3, leading=10, textColor=grey, spaceBefore=3),
         "kicker": ParagraphStyle("kicker", parent=body, fontSize=8, textColor=grey, spaceAfter=1),
@@ -160,7 +165,7 @@ def _story(page: b.Page, width: float) -> list[Any]:
     return story + held
 
 
-def _heading(block: b.Heading, styles: dict[Any, Any]) -> list[Any]:
+def _heading(block: b.Heading, styles: Styles) -> list[Any]:
     from reportlab.lib.colors import HexColor
     from reportlab.platypus import HRFlowable, Paragraph
 
@@ -185,7 +190,7 @@ def _joined(held: list[Any], follows: list[Any]) -> list[Any]:
     return [KeepTogether([*held, first]), *follows[1:]]
 
 
-def _flowables(block: b.Block, width: float, styles: dict[Any, Any], numbers: Iterator[int]) -> list[Any]:
+def _flowables(block: b.Block, width: float, styles: Styles, numbers: Iterator[int]) -> list[Any]:
     from reportlab.platypus import CondPageBreak, KeepTogether, PageBreak, Paragraph
 
     if isinstance(block, b.Text):
@@ -226,7 +231,7 @@ def _picture(block: b.Picture, width: float) -> Any:
     return Image(io.BytesIO(as_png(block.figure)), width, width * h / w)
 
 
-def _table(block: b.Table, width: float, styles: dict[Any, Any]) -> Any:
+def _table(block: b.Table, width: float, styles: Styles) -> Any:
     from reportlab.lib.colors import HexColor
     from reportlab.platypus import Paragraph, Table
 
@@ -264,7 +269,7 @@ def _cell(cell: b.Cell) -> str:
     return f'<font color="{_TONES[cell.tone]}">{text}</font>' if cell.tone else text
 
 
-def _meta(page: b.Page, width: float, styles: dict[Any, Any]) -> Any:
+def _meta(page: b.Page, width: float, styles: Styles) -> Any:
     from reportlab.platypus import Paragraph, Table
 
     cells = [
@@ -282,7 +287,7 @@ def _meta(page: b.Page, width: float, styles: dict[Any, Any]) -> Any:
     return table
 
 
-def _band(block: b.Band, width: float, styles: dict[Any, Any]) -> Any:
+def _band(block: b.Band, width: float, styles: Styles) -> Any:
     from reportlab.lib.colors import HexColor
     from reportlab.platypus import Paragraph, Table
 
@@ -309,7 +314,7 @@ def _band(block: b.Band, width: float, styles: dict[Any, Any]) -> Any:
     return table
 
 
-def _tiles(block: b.Tiles, width: float, styles: dict[Any, Any]) -> Any:
+def _tiles(block: b.Tiles, width: float, styles: Styles) -> Any:
     from reportlab.lib.colors import HexColor
     from reportlab.platypus import Paragraph, Table
 
@@ -347,7 +352,7 @@ def _tiles(block: b.Tiles, width: float, styles: dict[Any, Any]) -> Any:
     return table
 
 
-def _signatures(block: b.Signatures, width: float, styles: dict[Any, Any]) -> Any:
+def _signatures(block: b.Signatures, width: float, styles: Styles) -> Any:
     from reportlab.lib.colors import HexColor
     from reportlab.platypus import Paragraph, Table
 

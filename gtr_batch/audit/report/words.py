@@ -121,17 +121,23 @@ def count(n: int | None, one: str, many: str | None = None) -> str:
     return DASH if n is None else f"{n:,} {one if n == 1 else many or one + 's'}".replace(",", " ")
 
 
-def day(value: str | None) -> str:
-    """``5 April 2026`` from ``2026-04-05``."""
+def day(value: date | str | None) -> str:
+    """``5 April 2026``, also from ``2026-04-05``."""
     if not value:
         return DASH
-    d = date.fromisoformat(value)
+    d = _date(value)
     return f"{d.day} {_MONTHS[d.month - 1]} {d.year}"
 
 
-def span(first: str, last: str) -> str:
+def span(first: date | str, last: date | str) -> str:
     """``1 to 31 March 2026``, or both days whole where their months differ."""
-    return f"{int(first[8:])} to {day(last)}" if first[:7] == last[:7] else f"{day(first)} to {day(last)}"
+    begin, end = _date(first), _date(last)
+    alike = (begin.year, begin.month) == (end.year, end.month)
+    return f"{begin.day} to {day(end)}" if alike else f"{day(begin)} to {day(end)}"
+
+
+def _date(value: date | str) -> date:
+    return value if isinstance(value, date) else date.fromisoformat(value)
 
 
 def month(value: str) -> str:

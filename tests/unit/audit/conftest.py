@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ import attrs
 import pytest
 from attrs import define, field
 
+from gtr_batch.audit.findings import compute as compute_findings
+from gtr_batch.audit.found.filed import findings_to_json, headline_from
+from gtr_batch.audit.found.findings import Answer, Findings
+from gtr_batch.audit.found.performance import Headline
+from gtr_batch.audit.monitors.watched import Watched
 from gtr_batch.audit.run import Makers
 from gtr_batch.audit.site import AuditSite
 from gtr_batch.config import AuditConfig, Config
@@ -19,6 +25,7 @@ from gtr_batch.db.audit import PostgresAuditBook
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs, known_by
 from gtr_batch.domain.staging import TStage
+from tests.audit_builder import hand_made
 from tests.fixtures_db import *  # noqa: F403
 
 MODEL, SUCCESSOR = "a" * 64, "b" * 64
@@ -84,33 +91,36 @@ def a_staged(number: int, night: date, **changes: Any) -> AuditCase:
     return attrs.evolve(case, **changes)
 
 
-def simple_makers(alarms: Sequence[tuple[str, AlarmLevel]] = (), answer: str = "look") -> Makers:
+@lru_cache(maxsize=1)
+def nothing_found() -> Findings:
+    """What a month without cases finds."""
+    return compute_findings(hand_made([]))
+
+
+def simple_makers(alarms: Sequence[tuple[str, AlarmLevel]] = (), answer: Answer = "look") -> Makers:
     """Findings that hold the inputs' size, two files, and these alarms at every run."""
 
-    def compute(inputs: AuditInputs) -> dict[str, Any]:
-        stages = [str(c.t_stage) for c in inputs.cases]
-        headline = {"n": len(stages), "kappa": None}
-        monitors = [
-            {
-                "name": name,
-                "title": name,
-                "state": "alarm",
-                "level": str(level),
-                "crossed_on": str(inputs.last),
-                "since": str(inputs.epochs[name]),
-                "sentence": f"{name} crossed.",
-                "value": 9.0,
-                "threshold": 5.0,
-            }
+    def compute(inputs: AuditInputs) -> Findings:
+        empty = nothing_found()
+        assert empty.month is not None  # it is a month's
+        monitors = tuple(
+            Watched(name, name, "alarm", level, inputs.epochs[name], inputs.last, 9.0, 5.0, (), f"{name} crossed.", "")
             for name, level in alarms
-        ]
-        said = {"answer": answer, "reasons": ["a test"], "headline": headline, "monitors": monitors}
-        return {**said, "stages": stages, "was": inputs.previous}
+        )
+        return attrs.evolve(
+            empty,
+            answer=answer,
+            reasons=("a test",),
+            headline=Headline(n=len(inputs.cases)),
+            monitors=monitors,
+            not_judged=tuple(str(c.t_stage) for c in inputs.cases),  # in their order, so that it shows in the file
+            month=attrs.evolve(empty.month, previous=headline_from(inputs.previous)),
+        )
 
-    def write(findings: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    def write(findings: Findings, folder: Path) -> dict[str, Path]:
         paths = {name: folder / name for name in ("report.html", "report.json")}
-        paths["report.html"].write_text(f"<p>{findings['answer']}</p>")
-        paths["report.json"].write_text(json.dumps(findings))  # in the order of its keys, as it is
+        paths["report.html"].write_text(f"<p>{findings.answer}</p>")
+        paths["report.json"].write_text(json.dumps(findings_to_json(findings)))  # in the order of its keys, as it is
         return paths
 
     return Makers(compute, write)

@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from gtr_batch.audit.findings import compute
+from gtr_batch.audit.found.filed import findings_from_json
 from gtr_batch.audit.report import words, write_report
 from gtr_batch.audit.report.blocks import Cell, Column, Table
 from gtr_batch.domain.audit import Classification, Read, Surgery
@@ -131,7 +132,7 @@ def filed(month, tmp_path_factory):
 
 
 def test_the_same_findings_give_the_same_bytes(filed, tmp_path):
-    findings = json.loads(filed["report.json"].read_text())
+    findings = findings_from_json(json.loads(filed["report.json"].read_text()))
 
     again = write_report(findings, tmp_path)
 

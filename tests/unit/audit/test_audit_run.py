@@ -10,6 +10,8 @@ import attrs
 import pytest
 
 from gtr_batch.audit import run as audit_run
+from gtr_batch.audit.found.filed import headline_to_json
+from gtr_batch.audit.found.performance import Headline
 from gtr_batch.audit.period import day_in, epoch, epochs, months_after, nights_of, period_before, since, term_on
 from gtr_batch.audit.run import inputs_of, rerun, run_audit
 from gtr_batch.config import StageConfig
@@ -172,7 +174,7 @@ def test_a_run_keeps_its_inputs_its_report_and_a_row(audit_site):
     assert sorted(p.name for p in folder.iterdir()) == ["report.html", "report.json"]
     assert {stat.S_IMODE(p.stat().st_mode) for p in (kept, *folder.iterdir())} == {0o600}
     assert {stat.S_IMODE(p.stat().st_mode) for p in (folder, folder.parent, kept.parent)} == {0o700}
-    assert (row["answer"], row["headline"], row["asked_by"]) == ("look", {"n": 40, "kappa": None}, "Ada")
+    assert (row["answer"], row["headline"], row["asked_by"]) == ("look", headline_to_json(Headline(n=40)), "Ada")
     assert (row["as_of"], row["files"]) == (date(2026, 3, 31), found["files"])
     assert row["settings"]["draws"] == audit_site.config.audit.draws
 
@@ -206,7 +208,7 @@ def test_a_run_knows_the_headline_of_the_period_before_and_of_its_own_kind(audit
 
     run_audit(audit_site, MONTH, MARCH, "Ada", make=looking)
 
-    assert seen[0].previous == {"n": 20, "kappa": None}
+    assert seen[0].previous == headline_to_json(Headline(n=20))
 
 
 def test_an_open_alarm_of_another_run_is_in_the_inputs_until_it_is_acknowledged(audit_site):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from gtr_batch.audit.evaluation import evaluate
+from gtr_batch.audit.found.evaluation import HosmerLemeshow
+from gtr_batch.audit.found.filed import evaluation_to_json
 from gtr_batch.errors import InputRefused
 
 
@@ -21,8 +23,8 @@ def a_table(n=120, seed=0):
 
 
 def told(found):
-    json.dumps(found, allow_nan=False)
-    return " ".join(found["sentences"])
+    json.dumps(evaluation_to_json(found), allow_nan=False)
+    return " ".join(found.sentences)
 
 
 def test_a_stage_that_nobody_has_leaves_its_numbers_out_and_says_so():
@@ -31,21 +33,21 @@ def test_a_stage_that_nobody_has_leaves_its_numbers_out_and_says_so():
 
     found = evaluate(labels[there], p[there], draws=50)
 
-    assert found["auc"]["T1"] is None
-    assert found["auc"]["macro"] is None
-    assert found["auc_ci"]["macro"] is None
-    assert found["sensitivity"]["T1"] is None
-    assert found["hosmer_lemeshow"]["T1"] == {"statistic": None, "p": None}
-    assert found["auc"]["T2"] is not None
+    assert found.auc["T1"] is None
+    assert found.auc["macro"] is None
+    assert found.auc_ci["macro"] is None
+    assert found.sensitivity["T1"] is None
+    assert found.hosmer_lemeshow["T1"] == HosmerLemeshow(None, None)
+    assert found.auc["T2"] is not None
     assert "No row of pathological T1" in told(found)
 
 
 def test_one_patient_has_no_cluster_interval_and_a_sentence():
     found = evaluate([2], [[0.1, 0.2, 0.6, 0.1]], draws=50)
 
-    assert found["accuracy"] == 1.0
-    assert found["accuracy_ci_cluster"] is None
-    assert found["calibration"]["slope"] is None
+    assert found.accuracy == 1.0
+    assert found.accuracy_ci_cluster is None
+    assert found.calibration.slope is None
     assert "All rows are of one patient" in told(found)
     assert "Calibration of T3 or more cannot be fitted" in told(found)
 
@@ -55,7 +57,7 @@ def test_patients_with_several_rows_are_counted_once_and_differing_labels_named(
 
     found = evaluate(labels, p, patients=np.arange(120) // 2, draws=50)
 
-    assert (found["n"], found["patients"]) == (120, 60)
+    assert (found.n, found.patients) == (120, 60)
     assert "120 rows are of 60 patients" in told(found)
     assert "patients have rows with different pathological stages" in told(found)
 
@@ -78,9 +80,9 @@ def test_every_row_said_twice_widens_the_cluster_interval_over_wilsons():
     found = evaluate(labels[twice], p[twice], patients=twice, draws=400)
     once = evaluate(labels, p, draws=400)
 
-    width = np.ptp(found["accuracy_ci_cluster"])
-    assert width > 1.7 * np.ptp(found["accuracy_ci"])
-    assert width == pytest.approx(np.ptp(once["accuracy_ci_cluster"]), rel=0.15)
+    width = np.ptp(found.accuracy_ci_cluster)
+    assert width > 1.7 * np.ptp(found.accuracy_ci)
+    assert width == pytest.approx(np.ptp(once.accuracy_ci_cluster), rel=0.15)
 
 
 def test_nearly_separated_calibration_is_penalised_and_says_so():
@@ -91,10 +93,10 @@ def test_nearly_separated_calibration_is_penalised_and_says_so():
 
     found = evaluate(labels, p, draws=50)
 
-    assert found["calibration"]["penalised"] is True
-    assert 0 < found["calibration"]["slope"] < 5
+    assert found.calibration.penalised is True
+    assert 0 < found.calibration.slope < 5
     assert "Firth" in told(found)
-    assert found["accuracy_ci_cluster"] is None  # all right: redrawing changes nothing
+    assert found.accuracy_ci_cluster is None  # all right: redrawing changes nothing
 
 
 def test_what_was_said_to_be_impossible_gives_no_infinity():
@@ -103,8 +105,8 @@ def test_what_was_said_to_be_impossible_gives_no_infinity():
 
     found = evaluate(labels, p, draws=0)
 
-    assert found["hosmer_lemeshow"]["T1"] == {"statistic": None, "p": 0.0}
-    assert np.isfinite(found["log_loss"])
+    assert found.hosmer_lemeshow["T1"] == HosmerLemeshow(None, 0.0)
+    assert np.isfinite(found.log_loss)
     assert "had a probability of 0 for the true stage" in told(found)
 
 
@@ -114,11 +116,11 @@ def test_the_vote_decides_accuracy_and_treatment_but_not_the_probabilities_score
     by_mean = evaluate(labels, p, draws=0)
     by_vote = evaluate(labels, p, predicted=labels, draws=0)
 
-    assert by_vote["accuracy"] == 1.0
-    assert (by_vote["over_treatment"], by_vote["under_treatment"]) == (0.0, 0.0)
-    assert by_vote["nnt"] == pytest.approx(120 / (labels >= 2).sum())
+    assert by_vote.accuracy == 1.0
+    assert (by_vote.over_treatment, by_vote.under_treatment) == (0.0, 0.0)
+    assert by_vote.nnt == pytest.approx(120 / (labels >= 2).sum())
     for key in ("auc", "rps", "brier", "log_loss", "ece", "calibration", "net_benefit"):
-        assert by_vote[key] == by_mean[key]
+        assert getattr(by_vote, key) == getattr(by_mean, key)
 
 
 def test_treatment_rates_and_nnt_are_those_of_the_paper():
@@ -128,24 +130,24 @@ def test_treatment_rates_and_nnt_are_those_of_the_paper():
 
     found = evaluate(labels, np.full((239, 4), 0.25), predicted=given, draws=0)
 
-    assert found["nnt"] == pytest.approx(2.19, abs=0.005)
-    assert found["over_treatment"] == pytest.approx(5 / 239)
-    assert found["under_treatment"] == pytest.approx(6 / 239)
+    assert found.nnt == pytest.approx(2.19, abs=0.005)
+    assert found.over_treatment == pytest.approx(5 / 239)
+    assert found.under_treatment == pytest.approx(6 / 239)
 
 
 def test_without_draws_nothing_is_redrawn():
     found = evaluate(*a_table(), draws=0)
 
-    assert found["accuracy_ci_cluster"] is None
-    assert found["quadratic_kappa_ci"] is None
-    assert set(found["auc_ci_cluster"].values()) == {None}
+    assert found.accuracy_ci_cluster is None
+    assert found.quadratic_kappa_ci is None
+    assert set(found.auc_ci_cluster.values()) == {None}
 
 
 def test_delongs_interval_and_the_redrawn_one_agree_where_a_row_is_a_patient():
     found = evaluate(*a_table(1500), draws=1000)
 
     for name in ("T1", "T2", "T3", "T4", "macro"):
-        assert found["auc_ci"][name] == pytest.approx(found["auc_ci_cluster"][name], abs=0.004)
+        assert found.auc_ci[name] == pytest.approx(found.auc_ci_cluster[name], abs=0.004)
 
 
 @pytest.mark.parametrize(

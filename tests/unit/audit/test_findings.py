@@ -11,17 +11,32 @@ import pytest
 
 from gtr_batch.audit.chance import above_p, difference, ece_p, level_of, lower_p, slope_p
 from gtr_batch.audit.cohorts import cohorts
-from gtr_batch.audit.findings import compute, plain
+from gtr_batch.audit.findings import compute
+from gtr_batch.audit.found.filed import findings_from_json, findings_to_json
+from gtr_batch.audit.found.findings import OpenAlarm
+from gtr_batch.audit.found.performance import Criterion, Headline, Tally
+from gtr_batch.audit.found.service import WhoWasRight
+from gtr_batch.audit.json_value import json_value
+from gtr_batch.audit.monitors.watched import Watched
 from gtr_batch.audit.subgroups import subgroups
 from gtr_batch.audit.verdict import answer
 from gtr_batch.domain.audit import AuditCase
+from gtr_batch.domain.audit_run import AlarmLevel
 from gtr_batch.domain.staging import STAGES, TStage
+from gtr_batch.errors import InputRefused
+from gtr_batch.metrics.utility import Treatment
 from tests.audit_builder import a_month, a_week, every_stage, hand_made, labelled_case, on_new_scanner
 
-QUIET = {"name": "headers", "title": "Scanners", "state": "quiet", "level": "look", "sentence": "Quiet."}
-SHIFT = {"name": "stage_shift", "title": "Pathology", "state": "alarm", "level": "stop", "sentence": "Crossed."}
-SOME = {"seen": 20, "staged": 18, "refused": 2, "failed": 0, "patients": 20}
-NONE = {"seen": 0, "staged": 0, "refused": 0, "failed": 0, "patients": 0}
+
+def a_monitor(name: str, title: str, state: str, level: AlarmLevel, sentence: str) -> Watched:
+    since = date(2026, 1, 1)
+    return Watched(name, title, state, level, since, None, None, None, (), sentence, could_have_seen="Nothing.")
+
+
+QUIET = a_monitor("headers", "Scanners", "quiet", AlarmLevel.LOOK, "Quiet.")
+SHIFT = a_monitor("stage_shift", "Pathology", "alarm", AlarmLevel.STOP, "Crossed.")
+SOME = Tally(seen=20, staged=18, refused=2, failed=0, patients=20)
+NONE = Tally(seen=0, staged=0, refused=0, failed=0, patients=0)
 
 
 def asked(monitors, alarms=(), criteria=(), tallied=SOME, labelled=100):
@@ -36,7 +51,7 @@ def test_stops_when_a_stop_monitor_has_crossed():
 
 
 def test_stops_while_a_stop_alarm_is_open_though_its_monitor_is_quiet():
-    alarm = {"monitor": "stage_shift", "level": "stop", "night": "2026-01-03", "sentence": "Crossed then."}
+    alarm = OpenAlarm("stage_shift", "stop", "2026-01-03", sentence="Crossed then.")
 
     word, reasons = asked([QUIET], [alarm])
 
@@ -45,15 +60,15 @@ def test_stops_while_a_stop_alarm_is_open_though_its_monitor_is_quiet():
 
 
 def test_looks_when_a_look_alarm_is_open_or_a_number_is_worse_beyond_chance():
-    alarm = {"monitor": "headers", "level": "look", "night": "2026-01-03", "sentence": "New scanner."}
-    worse = {"name": "ece", "verdict": "worse", "sentence": "ECE 0.2."}
+    alarm = OpenAlarm("headers", "look", "2026-01-03", sentence="New scanner.")
+    worse = Criterion("ece", "worse", "ECE 0.2.")
 
     assert asked([QUIET], [alarm])[0] == "look"
     assert asked([QUIET], criteria=[worse]) == ("look", ["ECE 0.2."])
 
 
 def test_an_alarm_that_is_open_is_not_called_new():
-    alarm = {"monitor": "stage_shift", "level": "stop", "night": "2026-01-03", "sentence": "Crossed."}
+    alarm = OpenAlarm("stage_shift", "stop", "2026-01-03", sentence="Crossed.")
 
     _, reasons = asked([SHIFT], [alarm])
 
@@ -62,7 +77,7 @@ def test_an_alarm_that_is_open_is_not_called_new():
 
 
 def test_an_acknowledged_alarm_no_longer_stops_but_its_monitor_is_looked_at():
-    alarm = {"monitor": "stage_shift", "level": "stop", "sentence": "Crossed.", "acknowledged_by": "Dr Stone"}
+    alarm = OpenAlarm("stage_shift", "stop", sentence="Crossed.", acknowledged_by="Dr Stone")
 
     word, reasons = asked([SHIFT, QUIET], [alarm])
 
@@ -71,7 +86,7 @@ def test_an_acknowledged_alarm_no_longer_stops_but_its_monitor_is_looked_at():
 
 
 def test_says_yes_with_reasons_when_nothing_is_wrong():
-    fine = {"name": "ece", "verdict": "not shown", "sentence": "ECE 0.02."}
+    fine = Criterion("ece", "not shown", "ECE 0.02.")
 
     word, reasons = asked([QUIET], criteria=[fine])
 
@@ -80,7 +95,7 @@ def test_says_yes_with_reasons_when_nothing_is_wrong():
 
 
 def test_cannot_tell_without_labels_and_without_a_monitor_that_can_judge():
-    blind = {**QUIET, "state": "cannot tell"}
+    blind = attrs.evolve(QUIET, state="cannot tell")
 
     assert asked([blind], labelled=3)[0] == "cannot tell"
     assert asked([QUIET], labelled=3)[0] == "yes"
@@ -99,17 +114,17 @@ def month():
 def test_the_same_inputs_give_the_same_findings_whatever_the_order_of_the_cases(month):
     shuffled = attrs.evolve(month, cases=tuple(reversed(month.cases)))
 
-    assert json.dumps(compute(month), sort_keys=True) == json.dumps(compute(shuffled), sort_keys=True)
+    assert json.dumps(findings_to_json(compute(month))) == json.dumps(findings_to_json(compute(shuffled)))
 
 
 def test_findings_are_json_without_nan_and_hold_what_the_run_keeps(month):
     found = compute(month)
 
-    json.dumps(found, allow_nan=False)
-    assert found["run"]["run_id"] == month.digest
-    assert found["headline"]["n"] == found["performance"]["window"]["n"]
-    assert all(v is None or isinstance(v, int | float) for v in found["headline"].values())
-    assert {m["name"] for m in found["monitors"]} >= {"stage_shift", "headers", "features"}
+    json.dumps(findings_to_json(found), allow_nan=False)
+    assert found.run.run_id == month.digest
+    assert found.headline.n == found.month.performance.window.n
+    assert all(v is None or isinstance(v, int | float) for v in attrs.asdict(found.headline).values())
+    assert {m.name for m in found.monitors} >= {"stage_shift", "headers", "features"}
 
 
 def test_a_month_is_compared_with_the_headline_of_the_month_before(month):
@@ -117,9 +132,9 @@ def test_a_month_is_compared_with_the_headline_of_the_month_before(month):
 
     found = compute(attrs.evolve(month, previous=bad))
 
-    last = next(c for c in found["criteria"] if c["name"] == "last_month")
-    assert found["previous"]["accuracy"] == 1.0
-    assert "400/400" in last["sentence"]
+    last = next(c for c in found.month.criteria if c.name == "last_month")
+    assert found.month.previous.accuracy == 1.0
+    assert "400/400" in last.sentence
 
 
 def test_finds_a_scanner_that_changed(month):
@@ -127,32 +142,32 @@ def test_finds_a_scanner_that_changed(month):
 
     found = compute(attrs.evolve(month, cases=tuple(map(on_new_scanner(since), month.cases))))
 
-    state = {m["name"]: m["state"] for m in found["monitors"]}
+    state = {m.name: m.state for m in found.monitors}
     assert state["headers"] == "alarm"
-    assert found["answer"] in ("look", "stop")
-    assert "Revolution CT" in found["inputs"]["headers"]["model"]["values"]
+    assert found.answer in ("look", "stop")
+    assert "Revolution CT" in found.inputs.headers["model"].values
 
 
 def test_finds_pathology_that_moved_away_from_the_probabilities():
     found = compute(a_month(months=10, per_month=60, shift="or=6", at=2))
 
-    shift = next(m for m in found["monitors"] if m["name"] == "stage_shift")
-    assert shift["state"] == "alarm"
-    assert found["answer"] == "stop"
+    shift = next(m for m in found.monitors if m.name == "stage_shift")
+    assert shift.state == "alarm"
+    assert found.answer == "stop"
 
 
 def test_a_week_is_short_and_has_no_numbers_of_accuracy(month):
     found = compute(a_week(month))
 
-    assert found["run"]["kind"] == "week"
-    assert "performance" not in found and "readers" not in found
-    assert found["refusals"] and found["inputs"] and found["monitors"]
+    assert found.run.kind == "week"
+    assert found.month is None
+    assert found.refusals and found.inputs and found.monitors
 
 
 def test_every_case_has_one_fate(month):
     found = compute(month)
 
-    assert sum(f["n"] for f in found["fates"]) == len(month.cases)
+    assert sum(f.n for f in found.month.fates) == len(month.cases)
 
 
 def test_only_pathology_of_the_last_year_counts_and_only_that_of_this_model():
@@ -170,8 +185,8 @@ def test_the_same_case_twice_counts_once_and_is_said():
 
     found = compute(hand_made([*cases, *cases[:3]]))
 
-    assert found["performance"]["window"]["n"] == 24
-    assert any("3 of 27 rows" in s for s in found["not_judged"])
+    assert found.month.performance.window.n == 24
+    assert any("3 of 27 rows" in s for s in found.not_judged)
 
 
 def test_counts_overrides_of_reads_that_saw_the_answer():
@@ -186,10 +201,10 @@ def test_counts_overrides_of_reads_that_saw_the_answer():
         labelled_case(3, TStage.T2, None, night=night, read=unseen),
     ]
 
-    found = compute(hand_made(cases))["overrides"]
+    found = compute(hand_made(cases)).month.overrides
 
-    assert (found["n"], found["over"], found["higher"], found["lower"]) == (2, 1, 1, 0)
-    assert found["with_pathology"] == {"n": 1, "model": 0, "reader": 1}
+    assert (found.n, found.over, found.higher, found.lower) == (2, 1, 1, 0)
+    assert found.with_pathology == WhoWasRight(1, model=0, reader=1)
 
 
 def test_compares_decisions_with_endoscopic_ultrasound_on_the_same_patients():
@@ -203,21 +218,19 @@ def test_compares_decisions_with_endoscopic_ultrasound_on_the_same_patients():
 
     found = compute(hand_made([*cases, *(labelled_case(50, TStage.T1, TStage.T1, night=night),)]))
 
-    eus = found["performance"]["eus"]
-    assert eus["n"] == 8
-    assert eus["eus"] == {"over": 0.5, "under": 0.0, "nnt": None}
-    assert eus["model"]["over"] == 0.0
+    eus = found.month.performance.eus
+    assert eus.n == 8
+    assert eus.eus == Treatment(over=0.5, under=0.0, nnt=None)
+    assert eus.model.over == 0.0
 
 
 def test_a_subgroup_is_judged_only_where_it_is_large_enough():
     few = [labelled_case(k, TStage.T1, TStage.T2, night=date(2026, 1, 5), sex="female") for k in range(5)]
     many = [labelled_case(100 + k, TStage.T1, TStage.T1, night=date(2026, 1, 5), sex="male") for k in range(60)]
 
-    small = {r["group"]: r["verdict"] for r in subgroups(cohorts(hand_made([*few, *many])).window) if r["by"] == "sex"}
+    small = {r.group: r.verdict for r in subgroups(cohorts(hand_made([*few, *many])).window) if r.by == "sex"}
     more = [labelled_case(300 + k, TStage.T1, TStage.T2, night=date(2026, 1, 5), sex="female") for k in range(30)]
-    large = {
-        r["group"]: r["verdict"] for r in subgroups(cohorts(hand_made([*few, *many, *more])).window) if r["by"] == "sex"
-    }
+    large = {r.group: r.verdict for r in subgroups(cohorts(hand_made([*few, *many, *more])).window) if r.by == "sex"}
 
     assert small == {"female": "too small", "male": "too small"}
     assert large == {"female": "worse", "male": "better"}
@@ -226,11 +239,11 @@ def test_a_subgroup_is_judged_only_where_it_is_large_enough():
 def test_coverage_of_the_sets_is_counted_where_the_artefact_has_a_threshold():
     model = {"name": "m", "metrics": {"conformal": {"coverage": 0.9, "threshold": 0.7, "n": 100}}}
 
-    found = compute(hand_made(every_stage(20), model=model))["coverage"]
+    found = compute(hand_made(every_stage(20), model=model)).month.coverage
 
-    assert found["n"] == 20
-    assert found["held"] == 16  # sets of one stage: right as often as the stage
-    assert compute(hand_made(every_stage(20)))["coverage"] is None
+    assert found.n == 20
+    assert found.held == 16  # sets of one stage: right as often as the stage
+    assert compute(hand_made(every_stage(20))).month.coverage is None
 
 
 def test_more_t4_staged_lower_than_the_cap_is_worse_only_beyond_chance():
@@ -242,16 +255,14 @@ def test_more_t4_staged_lower_than_the_cap_is_worse_only_beyond_chance():
     verdict = {}
     for lower in (2, 6, 12):
         found = compute(hand_made(of_t4(lower)))
-        verdict[lower] = next(c for c in found["criteria"] if c["name"] == "t4_understaging")
+        verdict[lower] = next(c for c in found.month.criteria if c.name == "t4_understaging")
 
-    assert [verdict[k]["verdict"] for k in (2, 6, 12)] == ["not shown", "not shown", "worse"]
-    assert "chance may do that" in verdict[6]["sentence"]
+    assert [verdict[k].verdict for k in (2, 6, 12)] == ["not shown", "not shown", "worse"]
+    assert "chance may do that" in verdict[6].sentence
 
 
 def test_the_comparisons_share_one_error_rate():
-    settings = {"false_alarm_budget": 0.05, "horizon_months": 24}
-
-    assert level_of(settings, 4) * 24 * 4 == pytest.approx(0.05)
+    assert level_of(0.05, 24, 4) * 24 * 4 == pytest.approx(0.05)
 
 
 def test_calibrated_probabilities_are_called_off_no_more_often_than_the_level():
@@ -296,4 +307,29 @@ def test_what_is_not_finite_becomes_none():
         "e": (None, True),
     }
 
-    assert plain(value) == {"a": None, "b": [1.0, None], "c": 3, "d": "2026-01-01", "e": [None, True]}
+    assert json_value(value) == {"a": None, "b": [1.0, None], "c": 3, "d": "2026-01-01", "e": [None, True]}
+
+
+def test_findings_are_the_same_when_they_are_read_back_from_their_file(month):
+    found = compute(attrs.evolve(month, previous={"n_period": 40, "right_period": 30, "accuracy": 0.75}))
+    week = compute(a_week(month))
+
+    assert findings_from_json(json.loads(json.dumps(findings_to_json(found)))) == found
+    assert findings_from_json(json.loads(json.dumps(findings_to_json(week)))) == week
+
+
+def test_a_headline_that_was_kept_by_an_earlier_version_is_read_as_far_as_it_goes():
+    found = compute(hand_made(every_stage(30), previous={"n_period": 40, "right_period": 39, "gini": 0.3}))
+
+    assert found.month.previous == Headline(n_period=40, right_period=39)
+    assert findings_to_json(found)["previous"]["n_period"] == 40
+
+
+def test_findings_that_lack_a_part_are_refused(month):
+    body = findings_to_json(compute(month))
+    del body["labels"]["estimates"]
+
+    with pytest.raises(InputRefused, match="cannot be read"):
+        findings_from_json(body)
+    with pytest.raises(InputRefused, match="cannot be read"):
+        findings_from_json({})

@@ -8,7 +8,9 @@ from datetime import date, timedelta
 import attrs
 import numpy as np
 import pytest
+from attrs import asdict
 
+from gtr_batch.audit.found.patients import AgainstPathology
 from gtr_batch.audit.labels import estimates, labelled, maturity, one_a_patient, overrides
 from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
 from gtr_batch.domain.staging import STAGES, TStage
@@ -74,7 +76,7 @@ def test_a_ypt_never_enters_the_pt():
     found = estimates(cases, LATER, wait_days=WAIT, draws=0, seed=0)
 
     assert (pt, ypt) == (["subject-2"], ["subject-1"])
-    assert (found["n_labelled"], found["apart"]["kind"], found["apart"]["n"]) == (1, "ypT", 1)
+    assert (found.n_labelled, found.apart.kind, found.apart.n) == (1, "ypT", 1)
 
 
 @pytest.mark.parametrize("stage", [None], ids=["T0"])
@@ -83,8 +85,8 @@ def test_t0_is_no_label_and_is_said(stage):
 
     found = estimates(cases, LATER, wait_days=WAIT, draws=0, seed=0)
 
-    assert (found["n_staged"], found["n_labelled"]) == (1, 1)
-    assert "1 patients with pT T0 or Tis are left out" in " ".join(found["sentences"])
+    assert (found.n_staged, found.n_labelled) == (1, 1)
+    assert "1 patients with pT T0 or Tis are left out" in " ".join(found.sentences)
 
 
 def test_a_patient_counts_once_with_the_last_case_before_the_operation():
@@ -107,7 +109,7 @@ def test_the_order_of_the_cases_does_not_matter():
     one = estimates(cases, LATER, wait_days=WAIT, draws=20, seed=3)
     other = estimates(cases[::-1], LATER, wait_days=WAIT, draws=20, seed=3)
 
-    assert json.dumps(one, allow_nan=False) == json.dumps(other, allow_nan=False)
+    assert json.dumps(asdict(one), allow_nan=False) == json.dumps(asdict(other), allow_nan=False)
 
 
 def test_maturity_counts_every_patient_of_a_month_in_one_fate():
@@ -125,13 +127,13 @@ def test_maturity_counts_every_patient_of_a_month_in_one_fate():
 
     march, *between, july = maturity(cases, as_of, WAIT)
 
-    assert march | {"maturity": None} == {
+    assert asdict(march) | {"maturity": None} == {
         "month": "2026-03", "staged": 5, "operated": 4, "reported": 2, "ypt": 1, "other_report": 0, "no_stage": 1,
         "waiting": 1, "unresected": 1, "open": 0, "maturity": None,
     }  # fmt: skip
-    assert march["maturity"] == pytest.approx(4 / 5)
-    assert (july["month"], july["staged"], july["open"], july["maturity"]) == ("2026-06", 2, 2, 0.0)
-    assert [(row["month"], row["staged"], row["maturity"]) for row in between] == [
+    assert march.maturity == pytest.approx(4 / 5)
+    assert (july.month, july.staged, july.open, july.maturity) == ("2026-06", 2, 2, 0.0)
+    assert [(row.month, row.staged, row.maturity) for row in between] == [
         ("2026-04", 0, None),
         ("2026-05", 0, None),
     ]
@@ -144,9 +146,9 @@ def test_the_weighted_estimate_lies_nearer_the_truth_than_the_naive_one(seed):
 
     found = estimates(cases, LATER, wait_days=WAIT, draws=0, seed=0)
 
-    naive, weighted = (abs(found[k]["accuracy"] - truth) for k in ("naive", "ipw"))
+    naive, weighted = (abs(found_of.accuracy - truth) for found_of in (found.naive, found.ipw))
     assert weighted < 0.5 * naive
-    assert found["ipw"]["effective_n"] < found["n_labelled"]
+    assert found.ipw.effective_n < found.n_labelled
 
 
 def test_the_weighted_interval_holds_the_truth_and_the_naive_one_does_not():
@@ -156,8 +158,8 @@ def test_the_weighted_interval_holds_the_truth_and_the_naive_one_does_not():
         cases, truth = a_cohort([7, seed], 400)
         truths.append(truth)
         found = estimates(cases, LATER, wait_days=WAIT, draws=60, seed=seed)
-        weighted.append(found["ipw"]["ci"])
-        naive.append(found["naive"]["ci"])
+        weighted.append(found.ipw.ci)
+        naive.append(found.naive.ci)
 
     truth = np.mean(truths)
 
@@ -178,8 +180,8 @@ def test_the_bounds_hold_the_truth_whoever_is_operated(seed):
 
     found = estimates(cases, LATER, wait_days=WAIT, draws=0, seed=0)
 
-    assert found["bounds"]["low"] <= np.mean(right) <= found["bounds"]["high"]
-    assert found["naive"]["accuracy"] > np.mean(right) + 0.1
+    assert found.bounds.low <= np.mean(right) <= found.bounds.high
+    assert found.naive.accuracy > np.mean(right) + 0.1
 
 
 def test_with_every_label_all_three_are_one():
@@ -187,8 +189,8 @@ def test_with_every_label_all_three_are_one():
 
     found = estimates(cases, LATER, wait_days=WAIT, draws=50, seed=0)
 
-    assert found["ipw"]["accuracy"] == pytest.approx(found["naive"]["accuracy"])
-    assert found["bounds"]["low"] == found["bounds"]["high"] == found["naive"]["accuracy"]
+    assert found.ipw.accuracy == pytest.approx(found.naive.accuracy)
+    assert found.bounds.low == found.bounds.high == found.naive.accuracy
 
 
 @pytest.mark.parametrize("n", [0, 1, 30])
@@ -197,9 +199,9 @@ def test_too_few_labels_give_none_and_a_sentence(n):
 
     found = estimates(cases, LATER, wait_days=WAIT, draws=50, seed=0)
 
-    assert found["ipw"]["accuracy"] is None
-    assert "too few to model" in found["ipw"]["sentence"]
-    json.dumps(found, allow_nan=False)
+    assert found.ipw.accuracy is None
+    assert "too few to model" in found.ipw.sentence
+    json.dumps(asdict(found), allow_nan=False)
 
 
 def test_missing_covariates_are_a_level_of_their_own():
@@ -219,13 +221,13 @@ def test_missing_covariates_are_a_level_of_their_own():
         for k, c in enumerate(whole)
     ]
 
-    found = estimates(holes, DAY + timedelta(days=200), wait_days=WAIT, draws=0, seed=0)["ipw"]
+    found = estimates(holes, DAY + timedelta(days=200), wait_days=WAIT, draws=0, seed=0).ipw
 
-    assert found["covariates"] == [
+    assert list(found.covariates) == [
         "probabilities", "vote", "age", "sex", "tumour size", "location", "differentiation", "days since staging",
     ]  # fmt: skip
-    assert 0 < found["accuracy"] < 1
-    assert "cut to the 1st or 99th percentile" in found["sentence"]
+    assert 0 < found.accuracy < 1
+    assert "cut to the 1st or 99th percentile" in found.sentence
 
 
 def test_overrides_are_reads_with_the_result_and_stand_beside_pathology():
@@ -244,15 +246,15 @@ def test_overrides_are_reads_with_the_result_and_stand_beside_pathology():
 
     found = overrides(one_a_patient(cases, LATER), LATER)
 
-    assert (found["n"], found["agree"], found["higher"], found["lower"]) == (4, 1, 2, 1)
-    assert found["against_pathology"] == {"n": 2, "reader_right": 1, "ai_right": 1}
-    second = found["second_reference"]
-    assert (second["n"], second["from_pathology"], second["from_reader"]) == (4, 2, 2)
-    assert second["accuracy"] == pytest.approx(2 / 4)
-    assert "no pathology" in found["sentence"]
+    assert (found.n, found.agree, found.higher, found.lower) == (4, 1, 2, 1)
+    assert found.against_pathology == AgainstPathology(2, reader_right=1, ai_right=1)
+    second = found.second_reference
+    assert (second.n, second.from_pathology, second.from_reader) == (4, 2, 2)
+    assert second.accuracy == pytest.approx(2 / 4)
+    assert "no pathology" in found.sentence
 
 
 def test_a_read_after_the_day_of_the_audit_is_not_known():
     case = a_case(read=Read(DAY + timedelta(days=5), TStage.T3, with_ai=True))
 
-    assert overrides(one_a_patient([case], DAY), DAY)["n"] == 0
+    assert overrides(one_a_patient([case], DAY), DAY).n == 0

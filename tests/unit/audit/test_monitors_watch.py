@@ -29,7 +29,7 @@ def _watched(inputs):
 
 
 def _alarms(inputs):
-    return alarms_in({"monitors": [w.to_json() for w in watch(inputs)]}, inputs.model_version)
+    return alarms_in(watch(inputs), inputs.model_version)
 
 
 def _ending(inputs: AuditInputs, last: date) -> AuditInputs:

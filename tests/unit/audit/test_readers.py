@@ -8,6 +8,7 @@ from datetime import date, timedelta
 import attrs
 import numpy as np
 import pytest
+from attrs import asdict
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.contingency_tables import mcnemar
 
@@ -79,67 +80,67 @@ def columns(cases):
 
 
 def test_every_rater_is_judged_on_the_patients_it_staged(found):
-    counts = {name: rater["n"] for name, rater in found["raters"].items()}
+    counts = {name: rater.n for name, rater in found.raters.items()}
 
     assert counts == {"gtrnet": 300, "nomogram": 300, "radiologist": 300, "eus": 100}
-    assert found["raters"]["gtrnet"]["accuracy"] > found["raters"]["eus"]["accuracy"] + 0.1
+    assert found.raters["gtrnet"].accuracy > found.raters["eus"].accuracy + 0.1
 
 
 def test_a_raters_numbers_are_those_of_its_own_table(cases, found):
     truth, _, radiologist = columns(cases)
-    rater = found["raters"]["radiologist"]
+    rater = found.raters["radiologist"]
 
-    assert rater["accuracy"] == pytest.approx((truth == radiologist).mean())
-    assert rater["kappa"] == pytest.approx(cohen_kappa_score(truth, radiologist, weights="quadratic"))
-    assert rater["over_staging"] == pytest.approx((radiologist > truth).mean())
-    assert rater["under_staging"] == pytest.approx((radiologist < truth).mean())
-    assert rater["sensitivity"]["T3"] == pytest.approx((radiologist[truth == 2] == 2).mean())
-    assert rater["accuracy_ci"][0] < rater["accuracy"] < rater["accuracy_ci"][1]
+    assert rater.accuracy == pytest.approx((truth == radiologist).mean())
+    assert rater.kappa == pytest.approx(cohen_kappa_score(truth, radiologist, weights="quadratic"))
+    assert rater.over_staging == pytest.approx((radiologist > truth).mean())
+    assert rater.under_staging == pytest.approx((radiologist < truth).mean())
+    assert rater.sensitivity["T3"] == pytest.approx((radiologist[truth == 2] == 2).mean())
+    assert rater.accuracy_ci[0] < rater.accuracy < rater.accuracy_ci[1]
 
 
 def test_a_pair_is_tested_on_the_patients_that_both_staged(cases, found):
     truth, network, radiologist = columns(cases)
-    pair = next(p for p in found["pairs"] if (p["a"], p["b"]) == ("gtrnet", "radiologist"))
+    pair = next(p for p in found.pairs if (p.a, p.b) == ("gtrnet", "radiologist"))
     right, other = network == truth, radiologist == truth
     table = [[(right & other).sum(), (right & ~other).sum()], [(~right & other).sum(), (~right & ~other).sum()]]
 
-    assert len(found["pairs"]) == 6
-    assert {p["n"] for p in found["pairs"] if "eus" in (p["a"], p["b"])} == {100}
-    assert pair["accuracy_difference"] == pytest.approx(right.mean() - other.mean())
-    assert pair["mcnemar_p"] == pytest.approx(mcnemar(table, exact=True).pvalue)
-    assert 0 < pair["ci"][0] < pair["accuracy_difference"] < pair["ci"][1]
-    assert pair["ci"] == pytest.approx(pair["score_ci"], abs=0.02)
-    assert pair["kappa_ci"][0] < pair["kappa_difference"] < pair["kappa_ci"][1]
-    assert "on the same 300 patients" in pair["sentence"]
+    assert len(found.pairs) == 6
+    assert {p.n for p in found.pairs if "eus" in (p.a, p.b)} == {100}
+    assert pair.accuracy_difference == pytest.approx(right.mean() - other.mean())
+    assert pair.mcnemar_p == pytest.approx(mcnemar(table, exact=True).pvalue)
+    assert 0 < pair.ci[0] < pair.accuracy_difference < pair.ci[1]
+    assert pair.ci == pytest.approx(pair.score_ci, abs=0.02)
+    assert pair.kappa_ci[0] < pair.kappa_difference < pair.kappa_ci[1]
+    assert "on the same 300 patients" in pair.sentence
 
 
 def test_raters_that_never_differ_get_a_width_from_the_score_interval_alone():
     cases = [a_case(k, true=k % 4, vote=k % 4 if k % 5 else (k + 1) % 4, nomogram=k % 4 if k % 5 else (k + 1) % 4) for k in range(40)]  # fmt: skip  # noqa: E501
 
-    pair = compare_readers(cases, LATER, draws=50, seed=0)["pairs"][0]
+    pair = compare_readers(cases, LATER, draws=50, seed=0).pairs[0]
 
-    assert (pair["accuracy_difference"], pair["mcnemar_p"], pair["ci"]) == (0.0, 1.0, None)
-    assert pair["score_ci"][0] < 0 < pair["score_ci"][1]
+    assert (pair.accuracy_difference, pair.mcnemar_p, pair.ci) == (0.0, 1.0, None)
+    assert pair.score_ci[0] < 0 < pair.score_ci[1]
 
 
 def test_readers_with_ai_against_without_are_unpaired_and_said_to_be(found):
-    against = found["with_against_without"]
+    against = found.with_against_without
 
-    assert (found["with_ai"]["n"], found["without_ai"]["n"]) == (150, 150)
-    assert 0.15 < against["accuracy_difference"] < 0.45
-    assert against["ci"][0] > 0
-    assert against["fisher_p"] < 0.001
-    assert "Unpaired" in against["sentence"]
-    assert found["with_ai"]["gtrnet_accuracy"] == pytest.approx(found["without_ai"]["gtrnet_accuracy"], abs=0.1)
+    assert (found.with_ai.n, found.without_ai.n) == (150, 150)
+    assert 0.15 < against.accuracy_difference < 0.45
+    assert against.ci[0] > 0
+    assert against.fisher_p < 0.001
+    assert "Unpaired" in against.sentence
+    assert found.with_ai.gtrnet_accuracy == pytest.approx(found.without_ai.gtrnet_accuracy, abs=0.1)
 
 
 @pytest.mark.parametrize(("kind", "missing"), [(True, "without it"), (False, "with the AI result at hand")])
 def test_reads_of_one_kind_are_compared_with_nothing(cases, kind, missing):
     found = compare_readers([c for c in cases if c.read.with_ai is kind], LATER, draws=20, seed=0)
 
-    assert found["with_against_without"] is None
-    assert [found["with_ai"] is None, found["without_ai"] is None] == [not kind, kind]
-    assert f"No reads {missing}" in " ".join(found["sentences"])
+    assert found.with_against_without is None
+    assert [found.with_ai is None, found.without_ai is None] == [not kind, kind]
+    assert f"No reads {missing}" in " ".join(found.sentences)
 
 
 def test_reads_of_which_nobody_knows_are_in_neither_group(cases):
@@ -147,9 +148,9 @@ def test_reads_of_which_nobody_knows_are_in_neither_group(cases):
 
     found = compare_readers(unclear + cases[10:], LATER, draws=20, seed=0)
 
-    assert found["with_ai"]["n"] + found["without_ai"]["n"] == 290
-    assert found["raters"]["radiologist"]["n"] == 300
-    assert "10 reads cannot be told" in " ".join(found["sentences"])
+    assert found.with_ai.n + found.without_ai.n == 290
+    assert found.raters["radiologist"].n == 300
+    assert "10 reads cannot be told" in " ".join(found.sentences)
 
 
 def test_a_read_after_the_audit_and_a_ypt_do_not_count(cases):
@@ -160,19 +161,19 @@ def test_a_read_after_the_audit_and_a_ypt_do_not_count(cases):
 
     found = compare_readers([*late, *treated, *cases[30:]], LATER, draws=20, seed=0)
 
-    assert found["n"] == 290
-    assert found["raters"]["radiologist"]["n"] == 270
+    assert found.n == 290
+    assert found.raters["radiologist"].n == 270
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_few_patients_give_sentences_and_no_nan(cases, n):
     found = compare_readers(cases[:n], LATER, draws=20, seed=0)
 
-    assert json.loads(json.dumps(found, allow_nan=False))["n"] == n
-    assert found["sentences"]
+    assert json.loads(json.dumps(asdict(found), allow_nan=False))["n"] == n
+    assert found.sentences
 
 
 def test_the_order_of_the_cases_does_not_matter_to_the_comparison(cases, found):
     again = compare_readers(cases[::-1], LATER, draws=400, seed=1)
 
-    assert json.dumps(again) == json.dumps(found)
+    assert json.dumps(asdict(again)) == json.dumps(asdict(found))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtr_batch.audit.evaluation import evaluate
+from gtr_batch.audit.found.filed import evaluation_to_json
 from gtr_batch.metrics.calibration import at_least_t3, ece_null_95, ece_top, recalibration
 from gtr_batch.metrics.classification import auc, confusion, kappa_of
 from gtr_batch.metrics.redrawing import WeightedAuc, confusion_by_patient, kappas_of, redrawn_counts
@@ -44,7 +45,7 @@ def test_metrics_do_not_depend_on_the_order_of_the_rows(table, grouped):
     one = evaluate(labels, p, patients=patients if grouped else None, draws=20)
     other = evaluate(labels[order], p[order], patients=patients[order] if grouped else None, draws=20)
 
-    assert json.dumps(one) == json.dumps(other)
+    assert json.dumps(evaluation_to_json(one)) == json.dumps(evaluation_to_json(other))
 
 
 @settings(max_examples=60, deadline=None)
@@ -54,8 +55,8 @@ def test_no_table_gives_nan_or_infinity(table):
 
     found = evaluate(labels, p, patients=patients, draws=20)
 
-    assert json.loads(json.dumps(found, allow_nan=False))["n"] == len(labels)
-    assert found["sentences"] or found["n"]
+    assert json.loads(json.dumps(evaluation_to_json(found), allow_nan=False))["n"] == len(labels)
+    assert found.sentences or found.n
 
 
 @settings(max_examples=40, deadline=None)
@@ -133,8 +134,8 @@ def test_cluster_intervals_hold_the_truth_where_rows_of_a_patient_are_alike():
         labels = np.zeros(400, int)
         p = np.where(right[:, None], [0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1])
         found = evaluate(labels, p, patients=np.repeat(np.arange(80), 5), draws=300, seed=k)
-        held.append(found["accuracy_ci_cluster"][0] <= 0.7 <= found["accuracy_ci_cluster"][1])
-        wilson_held.append(found["accuracy_ci"][0] <= 0.7 <= found["accuracy_ci"][1])
+        held.append(found.accuracy_ci_cluster[0] <= 0.7 <= found.accuracy_ci_cluster[1])
+        wilson_held.append(found.accuracy_ci[0] <= 0.7 <= found.accuracy_ci[1])
 
     assert np.mean(held) > 0.9
     assert np.mean(wilson_held) < 0.75

@@ -50,15 +50,15 @@ def test_accuracy_confusion_kappa_and_rates_are_those_of_scikit_learn(table):
 
     precision, recall, _, _ = sk.precision_recall_fscore_support(labels, said, labels=range(4))
 
-    assert found["accuracy"] == pytest.approx(sk.accuracy_score(labels, said))
-    assert found["confusion"] == sk.confusion_matrix(labels, said, labels=range(4)).tolist()
-    assert found["quadratic_kappa"] == pytest.approx(sk.cohen_kappa_score(labels, said, weights="quadratic"))
-    assert list(found["ppv"].values()) == pytest.approx(precision)
-    assert list(found["sensitivity"].values()) == pytest.approx(recall)
+    assert found.accuracy == pytest.approx(sk.accuracy_score(labels, said))
+    assert np.array_equal(found.confusion, sk.confusion_matrix(labels, said, labels=range(4)))
+    assert found.quadratic_kappa == pytest.approx(sk.cohen_kappa_score(labels, said, weights="quadratic"))
+    assert list(found.ppv.values()) == pytest.approx(precision)
+    assert list(found.sensitivity.values()) == pytest.approx(recall)
     for k, stage in enumerate(CLASSES):
         (tn, fp), (fn, _) = sk.confusion_matrix(labels == k, said == k)
-        assert found["specificity"][stage] == pytest.approx(tn / (tn + fp))
-        assert found["npv"][stage] == pytest.approx(tn / (tn + fn))
+        assert found.specificity[stage] == pytest.approx(tn / (tn + fp))
+        assert found.npv[stage] == pytest.approx(tn / (tn + fn))
 
 
 def test_auc_and_roc_are_those_of_scikit_learn(table):
@@ -66,10 +66,10 @@ def test_auc_and_roc_are_those_of_scikit_learn(table):
 
     aucs = [sk.roc_auc_score(labels == k, p[:, k]) for k in range(4)]
 
-    assert [found["auc"][s] for s in CLASSES] == pytest.approx(aucs)
-    assert found["auc"]["macro"] == pytest.approx(sk.roc_auc_score(labels, p, multi_class="ovr", average="macro"))
+    assert [found.auc[s] for s in CLASSES] == pytest.approx(aucs)
+    assert found.auc["macro"] == pytest.approx(sk.roc_auc_score(labels, p, multi_class="ovr", average="macro"))
     for k, stage in enumerate(CLASSES):
-        x, y = np.array(found["roc"][stage]).T
+        x, y = np.array(found.roc[stage]).T
         # Few points of a large table: the area under them lies near, never equal.
         assert sk.auc(x, y) == pytest.approx(aucs[k], abs=2e-3)
 
@@ -79,9 +79,9 @@ def test_proper_scores_are_those_of_scikit_learn(table):
 
     cumulative = [np.mean((p[:, : k + 1].sum(axis=1) - (labels <= k)) ** 2) for k in range(3)]
 
-    assert found["brier"] == pytest.approx(sk.brier_score_loss(labels, p, scale_by_half=False, labels=range(4)))
-    assert found["log_loss"] == pytest.approx(sk.log_loss(labels, p.clip(1e-15, 1), labels=range(4)), rel=1e-6)
-    assert found["rps"] == pytest.approx(np.mean(cumulative))
+    assert found.brier == pytest.approx(sk.brier_score_loss(labels, p, scale_by_half=False, labels=range(4)))
+    assert found.log_loss == pytest.approx(sk.log_loss(labels, p.clip(1e-15, 1), labels=range(4)), rel=1e-6)
+    assert found.rps == pytest.approx(np.mean(cumulative))
 
 
 EDGES = 16  # MAPIE's num_bins counts the edges of its bins: 16 of them make our 15 bins
@@ -92,14 +92,14 @@ def test_ece_is_that_of_mapie(labels, p):
     """Not on the tied table: MAPIE's bins hold their upper edge, ours the lower one."""
     most = p.max(axis=1)
 
-    found = evaluate(labels, p, draws=0)["ece"]
+    found = evaluate(labels, p, draws=0).ece
 
     top = expected_calibration_error((p.argmax(axis=1) == labels).astype(int), most, EDGES, "uniform")
     classwise = expected_calibration_error(
         labels, p, num_bins=EDGES, split_strategy="uniform", classwise=True, class_labels=labels
     )
-    assert found["top"] == pytest.approx(top)
-    assert found["classwise"] == pytest.approx(classwise)
+    assert found.top == pytest.approx(top)
+    assert found.classwise == pytest.approx(classwise)
 
 
 def test_mapies_top_label_ece_is_ours_a_stage_averaged():
@@ -120,10 +120,10 @@ def test_slope_and_intercept_and_their_errors_are_those_of_statsmodels(table):
         (labels >= 2).astype(float), sm.add_constant(logit(said.clip(1e-6, 1 - 1e-6))), sm.families.Binomial()
     ).fit(tol=1e-12)
 
-    line = found["calibration"]
-    assert (line["intercept"], line["slope"]) == pytest.approx(tuple(fit.params), abs=1e-5)
-    assert (line["intercept_se"], line["slope_se"]) == pytest.approx(tuple(fit.bse), abs=1e-5)
-    assert line["penalised"] is False
+    line = found.calibration
+    assert (line.intercept, line.slope) == pytest.approx(tuple(fit.params), abs=1e-5)
+    assert (line.intercept_se, line.slope_se) == pytest.approx(tuple(fit.bse), abs=1e-5)
+    assert line.penalised is False
 
 
 def test_wilson_and_mcnemar_are_those_of_statsmodels(table):
@@ -131,7 +131,7 @@ def test_wilson_and_mcnemar_are_those_of_statsmodels(table):
     right, other = p.argmax(axis=1) == labels, np.roll(p, 1, axis=0).argmax(axis=1) == labels
     counts = [[(right & other).sum(), (right & ~other).sum()], [(~right & other).sum(), (~right & ~other).sum()]]
 
-    assert tuple(found["accuracy_ci"]) == pytest.approx(proportion_confint(right.sum(), len(right), method="wilson"))
+    assert tuple(found.accuracy_ci) == pytest.approx(proportion_confint(right.sum(), len(right), method="wilson"))
     assert mcnemar_exact(right, other) == pytest.approx(mcnemar(counts, exact=True).pvalue)
 
 
@@ -166,7 +166,7 @@ def test_delong_is_the_variance_of_all_pairs(table):
     of_positive, of_negative = pairs.mean(axis=1), pairs.mean(axis=0)
     half = 1.959964 * np.sqrt(of_positive.var(ddof=1) / len(of_positive) + of_negative.var(ddof=1) / len(of_negative))
 
-    assert found["auc_ci"]["T4"] == pytest.approx([pairs.mean() - half, min(1, pairs.mean() + half)], abs=1e-6)
+    assert found.auc_ci["T4"] == pytest.approx([pairs.mean() - half, min(1, pairs.mean() + half)], abs=1e-6)
 
 
 def test_net_benefit_is_vickers_and_elkins_by_hand():
@@ -213,7 +213,7 @@ def test_agrees_with_r(tmp_path):
 
     found = evaluate(labels, p, draws=0)
 
-    line = found["calibration"]
-    ours = [line[k] for k in ("intercept", "slope", "intercept_se", "slope_se")]
-    ours += [found["auc"][s] for s in CLASSES] + found["accuracy_ci"]
+    line = found.calibration
+    ours = [line.intercept, line.slope, line.intercept_se, line.slope_se]
+    ours += [*(found.auc[s] for s in CLASSES), *found.accuracy_ci]
     assert ours == pytest.approx(numbers, abs=1e-5)

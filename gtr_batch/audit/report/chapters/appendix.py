@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from gtr_batch.audit.found.findings import Findings
 from gtr_batch.audit.report import words
 from gtr_batch.audit.report.blocks import Block, Column, Heading, Table, Text
 
@@ -43,18 +41,17 @@ _SETTINGS = {
 _PERCENT = ("false_alarm_budget", "t4_understaging_cap")
 
 
-def appendix(findings: Mapping[str, Any]) -> list[Block]:
+def appendix(findings: Findings) -> list[Block]:
     """The last page."""
-    run, settings = findings["run"], findings["settings"]
-    month = run["kind"] == "month"
-    titles = {m["name"]: m["title"] for m in findings["monitors"]}
+    run, settings = findings.run, findings.settings
+    titles = {m.name: m.title for m in findings.monitors}
     shares = [
         f"{titles.get(name, name.replace('_', ' '))} {words.share(value, 0)}"
-        for name, value in sorted(settings["shares"].items(), key=lambda item: (-item[1], item[0]))
+        for name, value in sorted(settings.shares.items(), key=lambda item: (-item[1], item[0]))
         if value
     ]
     blocks: list[Block] = [Heading("Appendix: definitions, settings, provenance")]
-    if month:
+    if findings.month is not None:
         blocks.append(
             Table(
                 (Column("Word", 1.3, words=True), Column("Meaning", 5.4, words=True)), _DEFINITIONS, title="Definitions"
@@ -64,7 +61,7 @@ def appendix(findings: Mapping[str, Any]) -> list[Block]:
         Table(
             (Column("Setting", 3, words=True), Column("Value", 3.4, words=True)),
             [
-                *((text, _value(name, settings[name])) for name, text in _SETTINGS.items() if name in settings),
+                *((text, _value(name, getattr(settings, name))) for name, text in _SETTINGS.items()),
                 ("Shares of the false-alarm budget", ", ".join(shares) or words.DASH),
             ],
             title="Settings (audit.*)",
@@ -74,13 +71,13 @@ def appendix(findings: Mapping[str, Any]) -> list[Block]:
         Table(
             (Column("", 2, words=True), Column("", 5.4, words=True)),
             [
-                ("Run (SHA-256 of its inputs)", run["run_id"]),
-                ("Model version", run["model_version"] or words.DASH),
-                ("Code version", run["code_version"]),
-                ("Nights of the period", words.span(run["first"], run["last"])),
-                ("Data look back to", words.day(run["since"])),
-                ("Pathology reported by", words.day(run["as_of"])),
-                ("Cases looked at", str(run["cases"])),
+                ("Run (SHA-256 of its inputs)", run.run_id),
+                ("Model version", run.model_version or words.DASH),
+                ("Code version", run.code_version),
+                ("Nights of the period", words.span(run.first, run.last)),
+                ("Data look back to", words.day(run.since)),
+                ("Pathology reported by", words.day(run.as_of)),
+                ("Cases looked at", str(run.cases)),
             ],
             title="Provenance",
         )
@@ -88,7 +85,7 @@ def appendix(findings: Mapping[str, Any]) -> list[Block]:
     blocks.append(
         Text(
             "The run can be made again from its kept inputs, byte for byte: gtr audit rerun "
-            f"{run['run_id'][:12]}. The report names no patient and no case. Every result of the service is unverified "
+            f"{run.run_id[:12]}. The report names no patient and no case. Every result of the service is unverified "
             "until a person verifies it.",
             note=True,
         )
@@ -96,11 +93,11 @@ def appendix(findings: Mapping[str, Any]) -> list[Block]:
     return blocks
 
 
-def _value(name: str, value: Any) -> str:
+def _value(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if name in _PERCENT:
+    if name in _PERCENT and isinstance(value, int | float):
         return words.share(value, 0)
-    if isinstance(value, list):
+    if isinstance(value, tuple):
         return ", ".join(str(v).replace("_", " ") for v in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

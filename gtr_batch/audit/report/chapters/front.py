@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from gtr_batch.audit.found.findings import Findings
+from gtr_batch.audit.monitors.watched import Watched
 from gtr_batch.audit.report import words
 from gtr_batch.audit.report.blocks import Band, Block, Bullets, Heading, Signatures, Text, Tile, Tiles
+from gtr_batch.domain.audit_run import AlarmLevel
 
 _LONG = 8  # reasons in the band; the others stand below
 
 
-def front(findings: Mapping[str, Any]) -> list[Block]:
+def front(findings: Findings) -> list[Block]:
     """Question, answer, reasons, the month in a few numbers, and the lines to sign on."""
-    word, tone = words.ANSWERS[findings["answer"]]
-    reasons = [words.prose(r) for r in findings["reasons"]]
+    word, tone = words.ANSWERS[findings.answer]
+    reasons = [words.prose(r) for r in findings.reasons]
     blocks: list[Block] = [Band("May we go on using it?", word, tone, reasons[:_LONG])]
     if len(reasons) > _LONG:
         blocks += [Heading("Further reasons", 3), Bullets(reasons[_LONG:])]
     blocks += [Heading("In a few numbers"), Tiles(_tiles(findings)), Text(_what_follows(findings))]
-    if findings["run"]["kind"] == "month":
+    if findings.month is not None:
         blocks.append(Signatures(("Medical physicist", "Head of department")))
     return blocks
 
 
-def _tiles(findings: Mapping[str, Any]) -> list[Tile]:
-    counts = findings["counts"]
-    quiet = [m for m in findings["monitors"] if m["state"] == "quiet" and m["name"] != "confidence"]
-    alarmed = [m for m in findings["monitors"] if m["state"] == "alarm"]
-    watching = [m for m in findings["monitors"] if m["state"] != "off" and m["name"] != "confidence"]
-    came = f"{words.count(counts['patients'], 'patient')}; {counts['refused']} refused, {counts['failed']} failed"
+def _tiles(findings: Findings) -> list[Tile]:
+    counts = findings.counts
+    quiet = [m for m in findings.monitors if m.state == "quiet" and m.name != "confidence"]
+    alarmed = [m for m in findings.monitors if m.state == "alarm"]
+    watching = [m for m in findings.monitors if m.state != "off" and m.name != "confidence"]
+    came = f"{words.count(counts.patients, 'patient')}; {counts.refused} refused, {counts.failed} failed"
     tiles = [
-        Tile(f"{counts['staged']} of {counts['seen']}", "studies staged", came),
+        Tile(f"{counts.staged} of {counts.seen}", "studies staged", came),
         Tile(
             f"{len(quiet)} of {len(watching)}",
             "monitors quiet",
@@ -39,35 +39,35 @@ def _tiles(findings: Mapping[str, Any]) -> list[Tile]:
             _worst(alarmed),
         ),
     ]
-    if findings["run"]["kind"] == "week":
+    if findings.month is None:
         return tiles
-    performance, headline = findings["performance"], findings["headline"]
-    window = performance["window"]
-    n = words.count(headline["n"], "patient")
+    performance = findings.month.performance
+    window = performance.window
     if window is None:
         return [*tiles, Tile(words.DASH, "accuracy", "no patient with a pT within 12 months", "muted")]
-    t4, ece = performance["t4"], window["ece"]
+    n = words.count(window.n, "patient")
+    t4, ece = performance.t4, window.ece
     return [
         *tiles,
-        Tile(words.share(window["accuracy"]), "accuracy", f"{words.share_ci(window['accuracy_ci'])}, {n}"),
-        Tile(words.number(window["auc"]["macro"]), "macro AUC", words.number_ci(window["auc_ci"]["macro"]) or _why(n)),
-        Tile(words.number(ece["top"]), "calibration error", f"chance stays below {words.number(ece['null_95'])}"),
-        Tile(words.share(t4["share"]), "of T4 staged lower", f"{t4['lower']} of {t4['n']} with pT4"),
+        Tile(words.share(window.accuracy), "accuracy", f"{words.share_ci(window.accuracy_ci)}, {n}"),
+        Tile(words.number(window.auc["macro"]), "macro AUC", words.number_ci(window.auc_ci["macro"]) or _why(n)),
+        Tile(words.number(ece.top), "calibration error", f"chance stays below {words.number(ece.null_95)}"),
+        Tile(words.share(t4.share), "of T4 staged lower", f"{t4.lower} of {t4.n} with pT4"),
     ]
 
 
-def _worst(alarmed: list[Mapping[str, Any]]) -> str:
+def _worst(alarmed: list[Watched]) -> str:
     if not alarmed:
         return ""
-    return "stop" if any(m["level"] == "stop" for m in alarmed) else "look"
+    return "stop" if any(m.level is AlarmLevel.STOP for m in alarmed) else "look"
 
 
 def _why(n: str) -> str:
     return f"not defined on {n}"
 
 
-def _what_follows(findings: Mapping[str, Any]) -> str:
-    if findings["answer"] == "yes" and findings["run"]["kind"] == "week":
+def _what_follows(findings: Findings) -> str:
+    if findings.answer == "yes" and findings.month is None:
         return (
             "Yes means: no alarm is open and no monitor has crossed its threshold. It is no proof that nothing has "
             "changed; the chapter on what could have been seen says which changes would have stayed hidden."
@@ -82,4 +82,4 @@ def _what_follows(findings: Mapping[str, Any]) -> str:
         "acknowledged the alarm with a note. Staging may go on in shadow.",
         "cannot tell": "Cannot tell is no yes: these data neither speak for going on nor against it. Whoever goes on "
         "does so on other grounds, and should write them down.",
-    }[str(findings["answer"])]
+    }[findings.answer]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
+from gtr_batch.audit.found.evaluation import Interval95
+from gtr_batch.audit.found.findings import Findings, MonthFindings
+from gtr_batch.audit.found.patients import Estimates, MonthOfLabels, Rater, Readers
 from gtr_batch.audit.report import figures_drift, figures_performance, words
 from gtr_batch.audit.report.blocks import Block, Bullets, Cell, Column, Heading, Picture, Table, Text
 
+Row = tuple[str | Cell, ...]
 STAGES = ("T1", "T2", "T3", "T4")
 _RATERS = {"gtrnet": "GTRNet", "nomogram": "Nomogram", "radiologist": "Radiologist (cT)", "eus": "EUS (uT)"}
 _VERDICTS = {
@@ -19,20 +22,19 @@ _VERDICTS = {
 _SHOWN = 15  # staging months in the table
 
 
-def labels(findings: Mapping[str, Any]) -> list[Block]:
+def labels(findings: Findings, month: MonthFindings) -> list[Block]:
     """How much is known by now, and how far the missing labels could bend the accuracy."""
-    found = findings["labels"]
-    rows, estimated = found["maturity"], found["estimates"]
+    rows, estimated = month.labels.maturity, month.labels.estimates
     blocks: list[Block] = [Heading("Labels: how much is known by now")]
     if not rows:
         return [*blocks, Text("No patient was staged, so there is no label to wait for.")]
-    settings = findings["settings"]
+    settings = findings.settings
     blocks.append(
         Text(
             "Pathology comes weeks after the CT, and only for patients who are operated. A staging month is "
             "mature when "
             "the fate of its patients is known: a report, or no operation within "
-            f"{settings['label_wait_days']} days. Numbers of months that are not mature stand on patients who were "
+            f"{settings.label_wait_days} days. Numbers of months that are not mature stand on patients who were "
             "operated early."
         )
     )
@@ -45,17 +47,15 @@ def labels(findings: Mapping[str, Any]) -> list[Block]:
                 "Maturity of labels by staging month",
             )
         )
-    blocks += [_maturity(rows), _estimates(estimated, words.day(findings["run"]["window_first"]))]
-    sentences = [estimated["worst_best"], *estimated["sentences"]]
-    ipw = estimated["ipw"] or {}
-    if ipw.get("sentence"):
-        sentences.insert(1, ipw["sentence"])
+    blocks += [_maturity(rows), _estimates(estimated, words.day(findings.run.window_first))]
+    sentences = [estimated.worst_best, *estimated.sentences]
+    if estimated.ipw.sentence:
+        sentences.insert(1, estimated.ipw.sentence)
     blocks.append(Bullets(words.prose(s) for s in sentences if s))
     return blocks
 
 
-def _maturity(rows: list[Mapping[str, Any]]) -> Table:
-    names = ("staged", "operated", "reported", "ypt", "waiting", "unresected", "open")
+def _maturity(rows: Sequence[MonthOfLabels]) -> Table:
     note = f"The last {_SHOWN} of {len(rows)} staging months." if len(rows) > _SHOWN else ""
     return Table(
         (
@@ -70,7 +70,11 @@ def _maturity(rows: list[Mapping[str, Any]]) -> Table:
             Column("Maturity"),
         ),
         [
-            (words.month(r["month"]), *(str(r[n]) for n in names), Cell(words.share(r["maturity"], 0), strong=True))
+            (
+                words.month(r.month),
+                *map(str, (r.staged, r.operated, r.reported, r.ypt, r.waiting, r.unresected, r.open)),
+                Cell(words.share(r.maturity, 0), strong=True),
+            )
             for r in rows[-_SHOWN:]
         ],
         title="Patients by staging month",
@@ -78,52 +82,54 @@ def _maturity(rows: list[Mapping[str, Any]]) -> Table:
     )
 
 
-def _estimates(found: Mapping[str, Any], since: str) -> Table:
-    naive, ipw, bounds = found["naive"], found["ipw"] or {}, found["bounds"]
-    apart = found.get("apart") or {}
-    second = (found.get("overrides") or {}).get("second_reference") or {}
-    rows = [
+def _estimates(found: Estimates, since: str) -> Table:
+    naive, ipw, bounds = found.naive, found.ipw, found.bounds
+    apart, second = found.apart, found.overrides.second_reference
+    at_worst_and_best = words.DASH
+    if bounds.low is not None and bounds.high is not None:
+        at_worst_and_best = words.share_ci((bounds.low, bounds.high))
+    rows: list[Row] = [
         (
             "Labelled patients as they are",
-            str(found["n_labelled"]),
-            Cell(words.share(naive["accuracy"]), strong=True),
-            words.share_ci(naive["ci"]),
+            str(found.n_labelled),
+            Cell(words.share(naive.accuracy), strong=True),
+            words.share_ci(naive.ci),
             "Says nothing of those who are not operated.",
         ),
         (
             "Weighted by the chance of a label",
-            _effective(ipw.get("effective_n")),
-            Cell(words.share(ipw.get("accuracy")), strong=True),
-            words.share_ci(ipw.get("ci")),
+            _effective(ipw.effective_n),
+            Cell(words.share(ipw.accuracy), strong=True),
+            words.share_ci(ipw.ci),
             "Right if who gets operated depends on what is known of them only.",
         ),
         (
             "At worst and at best",
-            str(found["n_staged"]),
+            str(found.n_staged),
             "",
-            words.share_ci((bounds["low"], bounds["high"])) if bounds["low"] is not None else words.DASH,
+            at_worst_and_best,
             "All without a label wrong; all right. No assumption.",
         ),
     ]
-    if second.get("from_reader"):
+    if second.from_reader:
         rows.append(
             (
                 "Reader as second reference",
-                str(second["n"]),
-                Cell(words.share(second["accuracy"]), strong=True),
-                words.share_ci(second["ci"]),
-                f"pT for {second['from_pathology']}, the reader who saw the AI result for "
-                f"{second['from_reader']}: leans "
+                str(second.n),
+                Cell(words.share(second.accuracy), strong=True),
+                words.share_ci(second.ci),
+                f"pT for {second.from_pathology}, the reader who saw the AI result for "
+                f"{second.from_reader}: leans "
                 "towards the model.",
             )
         )
-    if apart.get("n"):
+    if apart.n:
         rows.append(
             (
-                f"{apart['kind']} apart",
-                str(apart["n"]),
-                Cell(words.share(apart["accuracy"]), tone="muted"),
-                words.share_ci(apart["ci"]),
+                f"{apart.kind} apart",
+                str(apart.n),
+                Cell(words.share(apart.accuracy), tone="muted"),
+                words.share_ci(apart.ci),
                 "After treatment: not the tumour that the CT showed.",
             )
         )
@@ -136,8 +142,7 @@ def _estimates(found: Mapping[str, Any], since: str) -> Table:
             Column("What it says", 3.1, words=True),
         ),
         rows,
-        title=f"Accuracy on all {found['n_staged']} patients staged since {since}, of whom {found['n_labelled']} "
-        "have a pT",
+        title=f"Accuracy on all {found.n_staged} patients staged since {since}, of whom {found.n_labelled} have a pT",
     )
 
 
@@ -145,11 +150,10 @@ def _effective(n: float | None) -> str:
     return words.DASH if n is None else f"{n:.0f} effective"
 
 
-def readers(findings: Mapping[str, Any]) -> list[Block]:
+def readers(found: Readers) -> list[Block]:
     """The paper's comparison on this hospital's patients."""
-    found = findings["readers"]
     blocks: list[Block] = [Heading("Readers beside the model", aside="against pT, on the hospital's own patients")]
-    known = [(name, r) for name, r in found["raters"].items() if r["n"]]
+    known = [(name, r) for name, r in found.raters.items() if r.n]
     if not known:
         return [*blocks, *_sentences(found)]
     blocks.append(
@@ -165,16 +169,19 @@ def readers(findings: Mapping[str, Any]) -> list[Block]:
             ),
             [_rater(_RATERS.get(name, name), r) for name, r in known]
             + [
-                _rater(title, found[name])
-                for name, title in (("with_ai", "Radiologist, with AI"), ("without_ai", "Radiologist, no AI"))
-                if found[name]
+                _rater(title, rater)
+                for rater, title in (
+                    (found.with_ai, "Radiologist, with AI"),
+                    (found.without_ai, "Radiologist, no AI"),
+                )
+                if rater
             ],
             title="Each on all patients whom it staged",
             note="In brackets: Wilson 95% intervals. Too deep, too shallow: shares staged above and below pT. Kappa: "
             "quadratic weights. The rows stand on different patients; the pairs below on the same.",
         )
     )
-    pairs = [p for p in found["pairs"] if p["n"]]
+    pairs = [p for p in found.pairs if p.n]
     if pairs:
         blocks.append(
             Table(
@@ -187,11 +194,11 @@ def readers(findings: Mapping[str, Any]) -> list[Block]:
                 ),
                 [
                     (
-                        f"{_RATERS[p['a']]} – {_RATERS[p['b']]}",
-                        str(p["n"]),
-                        _points(p["accuracy_difference"], p["ci"] or p.get("score_ci")),
-                        words.DASH if p["mcnemar_p"] is None else f"{p['mcnemar_p']:.2g}",
-                        _difference(p["kappa_difference"], p["kappa_ci"]),
+                        f"{_RATERS[p.a]} – {_RATERS[p.b]}",
+                        str(p.n),
+                        _points(p.accuracy_difference, p.ci or p.score_ci),
+                        words.DASH if p.mcnemar_p is None else f"{p.mcnemar_p:.2g}",
+                        _difference(p.kappa_difference, p.kappa_ci),
                     )
                     for p in pairs
                 ],
@@ -199,65 +206,64 @@ def readers(findings: Mapping[str, Any]) -> list[Block]:
                 note="In brackets: 95% intervals of a bootstrap over patients.",
             )
         )
-    against = found["with_against_without"]
-    return [*blocks, *_sentences(found, [against["sentence"]] if against else [])]
+    against = found.with_against_without
+    return [*blocks, *_sentences(found, [against.sentence] if against else [])]
 
 
-def _sentences(found: Mapping[str, Any], more: list[str] | None = None) -> list[Block]:
-    told = [words.prose(s) for s in [*(more or []), *found["sentences"]]]
+def _sentences(found: Readers, more: list[str] | None = None) -> list[Block]:
+    told = [words.prose(s) for s in [*(more or []), *found.sentences]]
     return [Bullets(told)] if told else []
 
 
-def _rater(title: str, found: Mapping[str, Any]) -> tuple[Any, ...]:
-    ci = words.share_ci(found["accuracy_ci"])
+def _rater(title: str, found: Rater) -> Row:
+    ci = words.share_ci(found.accuracy_ci)
     return (
         title,
-        str(found["n"]),
-        f"{words.share(found['accuracy'])}\n({ci})" if ci else words.share(found["accuracy"]),
-        *(words.share(found["sensitivity"][s], 0) for s in STAGES),
-        words.number(found["kappa"], 2),
-        words.share(found["over_staging"]),
-        words.share(found["under_staging"]),
+        str(found.n),
+        f"{words.share(found.accuracy)}\n({ci})" if ci else words.share(found.accuracy),
+        *(words.share(found.sensitivity[s], 0) for s in STAGES),
+        words.number(found.kappa, 2),
+        words.share(found.over_staging),
+        words.share(found.under_staging),
     )
 
 
-def _points(value: float | None, ci: list[float] | None) -> str:
+def _points(value: float | None, ci: Interval95 | None) -> str:
     if value is None:
         return words.DASH
     width = f" ({100 * ci[0]:+.1f} to {100 * ci[1]:+.1f})" if ci else ""
     return words.minus(f"{100 * value:+.1f} points{width}")
 
 
-def _difference(value: float | None, ci: list[float] | None) -> str:
+def _difference(value: float | None, ci: Interval95 | None) -> str:
     if value is None:
         return words.DASH
     return words.minus(f"{value:+.2f}" + (f" ({ci[0]:+.2f} to {ci[1]:+.2f})" if ci else ""))
 
 
-def subgroups(findings: Mapping[str, Any]) -> list[Block]:
+def subgroups(month: MonthFindings) -> list[Block]:
     """Accuracy by scanner, sex, age, location."""
-    rows = findings["subgroups"]
+    rows, window = month.subgroups, month.performance.window
     blocks: list[Block] = [Heading("Subgroups")]
-    if findings["performance"]["window"] is None:
+    if window is None:
         return [*blocks, Text("No patient with a pT: no subgroup can be judged.")]
     if not rows:
         return [*blocks, Text("Neither scanner nor sex, age or location is known of these patients: no subgroups.")]
-    whole = findings["performance"]["window"]["accuracy"]
     blocks.append(
         Picture(
-            figures_performance.forest(rows, whole),
-            f"Accuracy by group, {words.count(findings['headline']['n'], 'patient')}, Wilson 95% intervals; the "
+            figures_performance.forest(rows, window.accuracy),
+            f"Accuracy by group, {words.count(window.n, 'patient')}, Wilson 95% intervals; the "
             "line is "
             "the accuracy of all. Grey: too small to judge; red: worse than the others of its kind beyond chance.",
             "Accuracy by subgroup",
         )
     )
-    judged = [r for r in rows if r["p"] is not None]
-    found = [r for r in judged if r["verdict"] in ("worse", "better")]
+    judged = [r for r in rows if r.p is not None]
+    found = [(r, r.p) for r in judged if r.p is not None and r.verdict in ("worse", "better")]
     said = [
-        f"{r['by'].capitalize()} {r['group']}: accuracy {words.share(r['accuracy'])} of {r['n']}, others "
-        f"{words.share(r['rest'])}, p {r['p']:.2g}: {r['verdict']} beyond chance."
-        for r in found
+        f"{r.by.capitalize()} {r.group}: accuracy {words.share(r.accuracy)} of {r.n}, others "
+        f"{words.share(r.rest)}, p {p:.2g}: {r.verdict} beyond chance."
+        for r, p in found
     ]
     if judged and not found:
         said.append(
@@ -267,7 +273,7 @@ def subgroups(findings: Mapping[str, Any]) -> list[Block]:
         )
     if not judged:
         said.append("No group, with its others, is large enough to be judged (20 patients each).")
-    missing = [by for by in ("scanner", "sex", "age", "location") if by not in {r["by"] for r in rows}]
+    missing = [by for by in ("scanner", "sex", "age", "location") if by not in {r.by for r in rows}]
     if missing:
         said.append(f"Not known of any of these patients: {', '.join(missing)}.")
     said.append(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from gtr_batch.audit.found.findings import Findings
+from gtr_batch.audit.found.service import Overrides
 from gtr_batch.audit.report import figures_drift as draw
 from gtr_batch.audit.report import words
 from gtr_batch.audit.report.blocks import Block, Bullets, Cell, Column, Heading, Picture, Table, Text
@@ -12,20 +11,20 @@ from gtr_batch.audit.report.blocks import Block, Bullets, Cell, Column, Heading,
 STAGES = ("T1", "T2", "T3", "T4")
 
 
-def came_and_said(findings: Mapping[str, Any]) -> list[Block]:
+def came_and_said(findings: Findings) -> list[Block]:
     """Headers and image quality by week; what the model said by month."""
-    found, outputs, run = findings["inputs"], findings["outputs"], findings["run"]
+    found, outputs, run = findings.inputs, findings.outputs, findings.run
     blocks: list[Block] = [Heading("What came in, and what the model said")]
-    if not sum(found["headers"]["model"]["n"]):
+    if not sum(found.headers["model"].n):
         return [*blocks, Text("No case was staged in the weeks that this report looks back on: nothing can be shown.")]
-    names = [name for name, f in found["headers"].items() if len(f["values"]) > 1 or name in ("model", "kvp", "kernel")]
-    alone = [name for name in found["headers"] if name not in names]
-    same = [f"{words.HEADERS[name]}: {next(iter(found['headers'][name]['values']))} in every case." for name in alone]
+    names = [name for name, f in found.headers.items() if len(f.values) > 1 or name in ("model", "kvp", "kernel")]
+    alone = [name for name in found.headers if name not in names]
+    same = [f"{words.HEADERS[name]}: {next(iter(found.headers[name].values))} in every case." for name in alone]
     scanner = [name for name in ("model", "kernel", "thickness_mm") if name in names]
     others = [name for name in names if name not in scanner]
     blocks.append(
         Picture(
-            draw.headers(found["headers"], scanner, run["first"]),
+            draw.headers(found.headers, scanner, run.first),
             "Headers of staged cases, shares by week; the bar on the left is the artefact's reference, where it holds "
             "one. The black line above: this period. A colour that comes or goes is a scanner or protocol that came "
             "or went." + (" " + " ".join(same) if same else ""),
@@ -35,15 +34,15 @@ def came_and_said(findings: Mapping[str, Any]) -> list[Block]:
     if others:
         blocks.append(
             Picture(
-                draw.headers(found["headers"], others, run["first"]),
+                draw.headers(found.headers, others, run.first),
                 "Further headers of staged cases, drawn as in the figure before.",
                 "Further header values by week",
             )
         )
-    if any(w["n"] for q in found["quality"].values() for w in q["weeks"]):
+    if any(w.n for q in found.quality.values() for w in q.weeks):
         blocks.append(
             Picture(
-                draw.quality(found["quality"], found["weeks"], run["first"]),
+                draw.quality(found.quality, found.weeks, run.first),
                 "Image quality of staged cases by week: median and middle 80%. Behind, in sand: the middle 80% of the "
                 "artefact's reference, with its median dashed. Right of the dotted line: this period.",
                 "Image quality by week",
@@ -63,25 +62,25 @@ def came_and_said(findings: Mapping[str, Any]) -> list[Block]:
     return blocks
 
 
-def refused(findings: Mapping[str, Any]) -> list[Block]:
+def refused(findings: Findings) -> list[Block]:
     """Refusals by code, and in a monthly report the readers who wrote another stage."""
-    found, counts = findings["refusals"], findings["counts"]
-    month = findings["run"]["kind"] == "month"
+    found, counts = findings.refusals, findings.counts
+    month = findings.month
     blocks: list[Block] = [Heading("Refusals and overrides" if month else "Refusals")]
-    if not found["now"]:
+    if not found.now:
         blocks.append(Text("No study was refused in these nights, nor in the nights before that this report sees."))
     else:
         blocks.append(
             Text(
-                f"{counts['refused']} of {words.count(counts['seen'], 'study', 'studies')} were refused "
-                f"({words.share(counts['refused'] / counts['seen'] if counts['seen'] else None)}), and "
-                f"{counts['failed']} broke. A refusal is a result too: the model gives no stage where it must not."
+                f"{counts.refused} of {words.count(counts.seen, 'study', 'studies')} were refused "
+                f"({words.share(counts.refused / counts.seen if counts.seen else None)}), and "
+                f"{counts.failed} broke. A refusal is a result too: the model gives no stage where it must not."
             )
         )
-        if sum(found["over_time"]["seen"]) and found["over_time"]["values"]:
+        if sum(found.over_time.seen) and found.over_time.values:
             blocks.append(
                 Picture(
-                    draw.refusals(found["over_time"]),
+                    draw.refusals(found.over_time),
                     "Refused studies by month and reason, as shares of the studies that came.",
                     "Refusals by month",
                 )
@@ -96,55 +95,55 @@ def refused(findings: Mapping[str, Any]) -> list[Block]:
                 ),
                 [
                     (
-                        words.refusal(r["code"]),
-                        str(r["n"]),
-                        words.share(r["share"]),
-                        words.share(r["before"]),
+                        words.refusal(r.code),
+                        str(r.n),
+                        words.share(r.share),
+                        words.share(r.before),
                     )
-                    for r in found["now"]
+                    for r in found.now
                 ],
                 title="Refused in these nights, by reason",
                 note="Before: all earlier nights that this report sees.",
             )
         )
-    return blocks + (_overrides(findings["overrides"]) if month else [])
+    return blocks + (_overrides(month.overrides) if month else [])
 
 
-def _overrides(found: Mapping[str, Any]) -> list[Block]:
+def _overrides(found: Overrides) -> list[Block]:
     blocks: list[Block] = [Heading("Overrides: readers who saw the answer and wrote another stage", 3)]
-    if not any(m["n"] for m in found["months"]):
+    if not any(m.n for m in found.months):
         return [*blocks, Text("No read was made with the model's answer at hand, or none can be told to have been.")]
     now = (
-        f"{found['over']} of {words.count(found['n'], 'read')} of this month's cases say otherwise "
-        f"({words.share(found['share'])}, Wilson 95% {words.share_ci(found['ci'])}): {found['higher']} deeper, "
-        f"{found['lower']} shallower."
-        if found["n"]
+        f"{found.over} of {words.count(found.n, 'read')} of this month's cases say otherwise "
+        f"({words.share(found.share)}, Wilson 95% {words.share_ci(found.ci)}): {found.higher} deeper, "
+        f"{found.lower} shallower."
+        if found.n
         else "None of this month's cases was read with the answer at hand."
     )
-    known = found["with_pathology"]
+    known = found.with_pathology
     later = (
-        f" Of {words.count(known['n'], 'override')} whose pT has come since, the model was right {known['model']} "
+        f" Of {words.count(known.n, 'override')} whose pT has come since, the model was right {known.model} "
         "times "
-        f"and the reader {known['reader']} times."
-        if known["n"]
+        f"and the reader {known.reader} times."
+        if known.n
         else " No override has a pT yet."
     )
     blocks.append(Text(now + later + " An override is no error: pathology decides, and it comes later."))
-    if len(found["months"]) > 1:
+    if len(found.months) > 1:
         blocks.append(
             Picture(
-                draw.overrides(found["months"]),
+                draw.overrides(found.months),
                 "Reads made with the model's answer at hand that say another stage, by staging month.",
                 "Share of overrides by month",
             )
         )
-    if found["n"]:
+    if found.n:
         blocks.append(
             Table(
                 (Column("Model \\ reader", 1.4, words=True), *(Column(s) for s in STAGES)),
                 [
                     (STAGES[k], *(Cell(str(n), strong=k == j) for j, n in enumerate(row)))
-                    for k, row in enumerate(found["table"])
+                    for k, row in enumerate(found.table)
                 ],
                 title="This month's reads",
             )
@@ -152,22 +151,22 @@ def _overrides(found: Mapping[str, Any]) -> list[Block]:
     return blocks
 
 
-def unjudged(findings: Mapping[str, Any]) -> list[Block]:
+def unjudged(findings: Findings) -> list[Block]:
     """What could not be judged and why; what shift these data could have shown."""
     blocks: list[Block] = [Heading("What could not be judged, and why")]
-    told = [words.prose(s) for s in findings["not_judged"]]
+    told = [words.prose(s) for s in findings.not_judged]
     blocks.append(Bullets(told) if told else Text("Everything that this report asks could be judged."))
-    fates = findings.get("fates")
+    fates = findings.month.fates if findings.month else ()
     if fates:
         blocks.append(
             Table(
                 (Column("Cases", 0.7), Column("Why they are judged, or not", 6, words=True)),
-                [(str(f["n"]), f["sentence"]) for f in fates],
-                title=f"All {sum(f['n'] for f in fates)} cases that this audit looked at, each counted once",
+                [(str(f.n), f.sentence) for f in fates],
+                title=f"All {sum(f.n for f in fates)} cases that this audit looked at, each counted once",
             )
         )
     blocks.append(Heading("What shift could have been seen"))
-    if findings["could_have_seen"]:
+    if findings.could_have_seen:
         blocks += [
             Text(
                 "A quiet monitor is worth what it could have seen. With the data at hand, each would have shown, "
@@ -176,7 +175,7 @@ def unjudged(findings: Mapping[str, Any]) -> list[Block]:
             ),
             Table(
                 (Column("Monitor", 1.6, words=True), Column("Shift that would have been seen", 5, words=True)),
-                [(s["title"], words.prose(s["sentence"])) for s in findings["could_have_seen"]],
+                [(s.title, words.prose(s.sentence)) for s in findings.could_have_seen],
             ),
         ]
     else:

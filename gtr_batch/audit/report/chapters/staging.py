@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from gtr_batch.audit.found.evaluation import Evaluation
+from gtr_batch.audit.found.findings import MonthFindings
+from gtr_batch.audit.found.performance import Performance
 from gtr_batch.audit.report import figures_performance as draw
 from gtr_batch.audit.report import words
 from gtr_batch.audit.report.blocks import Block, Bullets, Column, Heading, Picture, Table, Text
@@ -12,10 +12,10 @@ from gtr_batch.audit.report.blocks import Block, Bullets, Column, Heading, Pictu
 STAGES = ("T1", "T2", "T3", "T4")
 
 
-def staging(findings: Mapping[str, Any]) -> list[Block]:
+def staging(month: MonthFindings) -> list[Block]:
     """Confusion, ROC, per-stage rates, calibration, decisions."""
-    performance = findings["performance"]
-    window = performance["window"]
+    performance = month.performance
+    window = performance.window
     if window is None:
         return [
             Heading("Is the stage right?"),
@@ -23,12 +23,12 @@ def staging(findings: Mapping[str, Any]) -> list[Block]:
                 "Nothing can be shown: no patient whom this model staged has a pT reported within the last 12 months."
             ),
         ]
-    n = words.count(findings["headline"]["n"], "patient")
+    n = words.count(window.n, "patient")
     blocks: list[Block] = [Heading("Is the stage right?", aside=n)]
     blocks.append(
         Picture(
             draw.confusion_and_months(
-                window["confusion"], performance["by_month"], (findings["reference"] or {}).get("accuracy")
+                window.confusion, performance.by_month, month.reference.accuracy if month.reference else None
             ),
             f"Left: pathology (rows) against the stage that was given (columns), {n}; percentages of each row. Right: "
             "accuracy by the month in which pathology was reported, Wilson 95% intervals, patients below; dashed: "
@@ -39,40 +39,38 @@ def staging(findings: Mapping[str, Any]) -> list[Block]:
         )
     )
     blocks.append(_rates(window))
-    if any(window["roc"].values()):
+    if any(window.roc.values()):
         blocks.append(
             Picture(
-                draw.roc(window["roc"], window["auc"], window["auc_ci"]),
+                draw.roc(window.roc, window.auc, window.auc_ci),
                 f"ROC of each stage against the others, {n}; AUC with DeLong's 95% interval. The diagonal is guessing.",
                 "ROC curves of the four stages",
             )
         )
-    blocks += _calibration(findings, n)
-    blocks += _decisions(findings, n)
-    sentences = [words.prose(s) for s in window.get("sentences", [])]
+    blocks += _calibration(month, window, n)
+    blocks += _decisions(performance, window, n)
+    sentences = [words.prose(s) for s in window.sentences]
     if sentences:
         blocks += [Heading("What to bear in mind with these numbers", 3), Bullets(sentences)]
     return blocks
 
 
-def _rates(window: Mapping[str, Any]) -> Table:
+def _rates(window: Evaluation) -> Table:
     def cell(name: str, stage: str) -> str:
-        value = window[name][stage]
-        ci = (window.get(f"{name}_ci") or {}).get(stage)
+        value, ci = window.rate(name, stage)
         return words.share(value) if value is None or not ci else f"{words.share(value)}\n({words.share_ci(ci)})"
 
     def test(stage: str) -> str:
-        found = (window["hosmer_lemeshow"] or {}).get(stage)
-        if not found or found.get("p") is None:
+        statistic, p = window.hosmer_lemeshow[stage].statistic, window.hosmer_lemeshow[stage].p
+        if p is None:
             return words.DASH
-        statistic, p = found.get("statistic"), float(found["p"])
         size = "above 1000" if statistic is None or statistic > 1000 else words.number(statistic, 1)
         return f"{size}\n{'p below 0.0001' if p < 1e-4 else f'p {p:.2g}'}"
 
     rows = [
         (
             stage,
-            str(sum(window["confusion"][k])),
+            str(sum(window.confusion[k])),
             *(cell(name, stage) for name in ("sensitivity", "specificity", "ppv", "npv")),
             test(stage),
         )
@@ -95,20 +93,18 @@ def _rates(window: Mapping[str, Any]) -> Table:
     )
 
 
-def _calibration(findings: Mapping[str, Any], n: str) -> list[Block]:
-    performance = findings["performance"]
-    window = performance["window"]
-    ece = window["ece"]
+def _calibration(month: MonthFindings, window: Evaluation, n: str) -> list[Block]:
+    performance, ece = month.performance, window.ece
     said = (
-        f"Expected calibration error of the likeliest stage: {words.number(ece['top'])}. A perfectly calibrated model "
-        f"with the same probabilities on as many patients stays below {words.number(ece['null_95'])} in 95% of "
+        f"Expected calibration error of the likeliest stage: {words.number(ece.top)}. A perfectly calibrated model "
+        f"with the same probabilities on as many patients stays below {words.number(ece.null_95)} in 95% of "
         "samples: "
         "only what lies above that is a sign of anything."
     )
     blocks: list[Block] = [Heading("Do the probabilities mean what they say?"), Text(said)]
     blocks.append(
         Picture(
-            draw.calibration(window["reliability"], performance["reliability"]),
+            draw.calibration(window.reliability, performance.reliability),
             f"Reliability, {n}: what was said against how often it was so. Bars: Wilson 95% intervals; dots grow with "
             "the number of patients. Bars that miss the diagonal on one side, several in a row, are a sign; one "
             "is not.",
@@ -117,18 +113,18 @@ def _calibration(findings: Mapping[str, Any], n: str) -> list[Block]:
     )
     blocks.append(
         Picture(
-            draw.calibration_by_stage(performance["reliability"]),
+            draw.calibration_by_stage(performance.reliability),
             f"Reliability of each stage's own probability, {n}, eight bins, Wilson 95% intervals.",
             "Reliability of the four stages",
         )
     )
-    found = findings["coverage"]
+    found = month.coverage
     if found:
         blocks.append(
             Text(
-                f"Sets of neighbouring stages that promise to hold the true one in {words.share(found['promised'], 0)} "
-                f"of patients held it in {found['held']} of {found['n']} ({words.share(found['share'])}, Wilson 95% "
-                f"{words.share_ci(found['ci'])}), with {found['mean_size']:.1f} stages a set."
+                f"Sets of neighbouring stages that promise to hold the true one in {words.share(found.promised, 0)} "
+                f"of patients held it in {found.held} of {found.n} ({words.share(found.share)}, Wilson 95% "
+                f"{words.share_ci(found.ci)}), with {found.mean_size:.1f} stages a set."
             )
         )
     else:
@@ -137,26 +133,25 @@ def _calibration(findings: Mapping[str, Any], n: str) -> list[Block]:
     return blocks
 
 
-def _decisions(findings: Mapping[str, Any], n: str) -> list[Block]:
-    performance = findings["performance"]
-    window, eus = performance["window"], performance["eus"]
+def _decisions(performance: Performance, window: Evaluation, n: str) -> list[Block]:
+    eus = performance.eus
     blocks: list[Block] = [Heading("Would decisions be better?", aside="treatment before surgery for T3 and T4")]
-    who = f"the {eus['n']} who had an endoscopic ultrasound (EUS)" if eus else "none, for nobody had an EUS stage"
+    who = f"the {eus.n} who had an endoscopic ultrasound (EUS)" if eus else "none, for nobody had an EUS stage"
     blocks.append(
         Picture(
-            draw.decision(window["net_benefit"], eus),
+            draw.decision(window.net_benefit, eus),
             f"Decision curves. Left: {n}; right: {who}. Whoever treats at a threshold probability of 0.3 takes three "
             "wrongly treated for seven rightly treated; the higher curve serves more. No intervals are drawn: curves "
             "that lie close are not told apart by these patients.",
             "Decision curves",
         )
     )
-    rows = [("Model, all patients", n, *_treatment(window["over_treatment"], window["under_treatment"], window["nnt"]))]
+    rows = [("Model, all patients", n, *_treatment(window.over_treatment, window.under_treatment, window.nnt))]
     if eus:
-        m, e, who = eus["model"], eus["eus"], words.count(eus["n"], "patient")
+        m, e, who = eus.model, eus.eus, words.count(eus.n, "patient")
         rows += [
-            ("Model, patients with EUS", who, *_treatment(m["over"], m["under"], m["nnt"])),
-            ("EUS, the same patients", who, *_treatment(e["over"], e["under"], e["nnt"])),
+            ("Model, patients with EUS", who, *_treatment(m.over, m.under, m.nnt)),
+            ("EUS, the same patients", who, *_treatment(e.over, e.under, e.nnt)),
         ]
     blocks.append(
         Table(

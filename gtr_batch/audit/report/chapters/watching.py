@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from gtr_batch.audit.found.findings import Findings
+from gtr_batch.audit.monitors.watched import Watched
 from gtr_batch.audit.report import figures_drift as draw
 from gtr_batch.audit.report import words
 from gtr_batch.audit.report.blocks import Block, Cell, Column, Heading, Picture, Table, Text
+from gtr_batch.domain.audit_run import AlarmLevel
 
 _APART = ("stage_shift", "confidence")
 
 
-def watching(findings: Mapping[str, Any]) -> list[Block]:
+def watching(findings: Findings) -> list[Block]:
     """Open alarms, all monitors in a table, the CUSUM alone, the others together."""
-    run, monitors, settings = findings["run"], findings["monitors"], findings["settings"]
+    run, monitors, settings = findings.run, findings.monitors, findings.settings
     blocks: list[Block] = [Heading("The monitors")]
     blocks.append(
         Text(
             f"Each monitor watches from its own first night and adds up what it sees. All of them together raise a "
-            f"false alarm in at most {words.share(settings['false_alarm_budget'], 0)} of periods of "
-            f"{settings['horizon_months']} months in which nothing changes."
+            f"false alarm in at most {words.share(settings.false_alarm_budget, 0)} of periods of "
+            f"{settings.horizon_months} months in which nothing changes."
         )
     )
-    if findings["alarms"]:
+    if findings.alarms:
         blocks.append(_alarms(findings))
     blocks.append(
         Table(
@@ -36,11 +36,11 @@ def watching(findings: Mapping[str, Any]) -> list[Block]:
             ),
             [
                 (
-                    m["title"],
+                    m.title,
                     Cell(*_state(m)),
-                    words.day(m["since"]),
+                    words.day(m.since),
                     _value(m),
-                    words.prose(m["sentence"]),
+                    words.prose(m.sentence),
                 )
                 for m in monitors
             ],
@@ -49,26 +49,26 @@ def watching(findings: Mapping[str, Any]) -> list[Block]:
             "monitor.",
         )
     )
-    shift = next((m for m in monitors if m["name"] == "stage_shift"), None)
-    if shift is not None and shift["path"]:
+    shift = next((m for m in monitors if m.name == "stage_shift"), None)
+    if shift is not None and shift.path:
         blocks.append(
             Picture(
-                draw.path_of(shift, run["first"], run["last"]),
+                draw.path_of(shift, run.first, run.last),
                 "Pathology against the model's probabilities: likelihood-ratio CUSUM, tuned to an odds ratio of "
-                f"{settings['odds_ratio']:g}. It rises when pT lies deeper (or shallower) than was said, and "
+                f"{settings.odds_ratio:g}. It rises when pT lies deeper (or shallower) than was said, and "
                 "falls back to 0 otherwise. Dashed: threshold; shaded: this period.",
-                f"CUSUM path, {shift['state']}",
+                f"CUSUM path, {shift.state}",
             )
         )
-    others = [m for m in monitors if m["name"] not in _APART and m["state"] != "off"]
-    if any(m["path"] for m in others):
+    others = [m for m in monitors if m.name not in _APART and m.state != "off"]
+    if any(m.path for m in others):
         blocks.append(
             Picture(
-                draw.paths(others, run["first"], run["last"]),
+                draw.paths(others, run.first, run.last),
                 "Monitors of unlabelled data. Each point is a week (weeks with too few cases are joined): minus the "
                 "decimal logarithm of its p-value, so higher is stranger. Dashed: the threshold that the monitor's "
                 "share of the budget allows; red: beyond it; shaded: this period.",
-                "Paths of the monitors of unlabelled data: " + ", ".join(f"{m['title']} {m['state']}" for m in others),
+                "Paths of the monitors of unlabelled data: " + ", ".join(f"{m.title} {m.state}" for m in others),
             )
         )
     else:
@@ -76,14 +76,13 @@ def watching(findings: Mapping[str, Any]) -> list[Block]:
     return blocks
 
 
-def _alarms(findings: Mapping[str, Any]) -> Table:
-    titles = {m["name"]: m["title"] for m in findings["monitors"]}
+def _alarms(findings: Findings) -> Table:
+    titles = {m.name: m.title for m in findings.monitors}
     rows = []
-    for a in findings["alarms"]:
-        title = titles.get(a["monitor"], a["monitor"].replace("_", " "))
-        seen = f"acknowledged by {a['acknowledged_by']}: {a.get('note', '')}" if a.get("acknowledged_by") else "open"
-        since = str(a.get("night") or a.get("on") or "")[:10]
-        rows.append((title, Cell(a["level"], a["level"]), words.day(since), words.prose(a["sentence"]), seen))
+    for a in findings.alarms:
+        title = titles.get(a.monitor, a.monitor.replace("_", " "))
+        seen = f"acknowledged by {a.acknowledged_by}: {a.note}" if a.acknowledged_by else "open"
+        rows.append((title, Cell(a.level, a.level), words.day(a.night[:10]), words.prose(a.sentence), seen))
     return Table(
         (
             Column("Alarm", 1.7, words=True),
@@ -97,18 +96,18 @@ def _alarms(findings: Mapping[str, Any]) -> Table:
     )
 
 
-def _state(monitor: Mapping[str, Any]) -> tuple[str, str]:
-    word, tone = words.STATES[monitor["state"]]
-    if monitor["state"] == "alarm":
-        return f"{word}: {monitor['level']}", "stop" if monitor["level"] == "stop" else "look"
-    if monitor["name"] == "confidence":
+def _state(monitor: Watched) -> tuple[str, str]:
+    word, tone = words.STATES[monitor.state]
+    if monitor.state == "alarm":
+        return f"{word}: {monitor.level}", "stop" if monitor.level is AlarmLevel.STOP else "look"
+    if monitor.name == "confidence":
         return "never alarms", "muted"
     return word, tone
 
 
-def _value(monitor: Mapping[str, Any]) -> str:
-    if monitor["value"] is None:
+def _value(monitor: Watched) -> str:
+    if monitor.value is None:
         return words.DASH
-    if monitor["threshold"] is None:
-        return words.number(monitor["value"], 2)
-    return f"{words.number(monitor['value'], 2)} / {words.number(monitor['threshold'], 2)}"
+    if monitor.threshold is None:
+        return words.number(monitor.value, 2)
+    return f"{words.number(monitor.value, 2)} / {words.number(monitor.threshold, 2)}"
