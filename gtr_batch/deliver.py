@@ -8,6 +8,7 @@ are the same, so a repeated C-STORE is the same object.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from attrs import frozen
@@ -89,10 +90,11 @@ def deliver_case(
     objects = sorted(objects, key=lambda o: _ORDER.index(o.kind))
     desk = _Desk(archive, case, folder, save_receipts)
     missing = [o for o in objects if o.sop_instance_uid not in already_stored]
-    listed = desk.listed(missing)
-    if listed:
-        save_receipts([StoreReceipt(uid, _SUCCESS, "listed by the PACS, not sent again") for uid in sorted(listed)])
-    desk.store([o for o in missing if o.sop_instance_uid not in listed])
+    with desk.connected(missing):
+        listed = desk.listed(missing)
+        if listed:
+            save_receipts([StoreReceipt(uid, _SUCCESS, "listed by the PACS, not sent again") for uid in sorted(listed)])
+        desk.store([o for o in missing if o.sop_instance_uid not in listed])
     if on_stored is not None:
         on_stored()
     if commitment == "auto":
@@ -152,24 +154,25 @@ class _Desk:
         self.archive, self.case, self.folder, self.save_receipts = archive, case, folder, save_receipts
         self.sent = 0
 
+    def connected(self, objects: Sequence[ReportObject]) -> AbstractContextManager[None]:
+        """One association for looking these up and sending them."""
+        return self.archive.connected([self.folder / one.file for one in objects])
+
     def store(self, objects: Sequence[ReportObject]) -> None:
-        """C-STORE one by one, so that what was taken is noted before the next can fail.
+        """C-STORE over one association; what was taken is noted before the next can fail.
 
         An object that is refused for good (a PACS without parametric maps) does not keep the others from the PACS; the
         refusal is raised after them.
         """
-        refused: DeliveryRefused | None = None
-        for one in objects:
-            try:
-                receipts = self.archive.store([self.folder / one.file])
-            except DeliveryRefused as err:
-                log.error("deliver.refused", case_id=self.case.case_id, kind=str(one.kind), status=err.status)
-                refused = refused or err
-                continue
-            self.save_receipts(receipts)
-            self.sent += len(receipts)
-        if refused is not None:
-            raise refused
+        try:
+            self.archive.store([self.folder / one.file for one in objects], self._note)
+        except DeliveryRefused as err:
+            log.error("deliver.refused", case_id=self.case.case_id, status=err.status)
+            raise
+
+    def _note(self, receipt: StoreReceipt) -> None:
+        self.save_receipts([receipt])
+        self.sent += 1
 
     def listed(self, objects: Sequence[ReportObject]) -> frozenset[str]:
         """Which of these the PACS lists now."""
@@ -181,13 +184,14 @@ class _Desk:
 
     def read_back(self, objects: Sequence[ReportObject]) -> frozenset[str]:
         """Which of these the PACS lists, after one more C-STORE of those it does not."""
-        listed = self.listed(objects)
-        absent = [o for o in objects if o.sop_instance_uid not in listed]
-        if not absent:
-            return listed
-        log.warning("deliver.not_listed", case_id=self.case.case_id, objects=len(absent))
-        self.store(absent)
-        return self.listed(objects)
+        with self.connected(objects):
+            listed = self.listed(objects)
+            absent = [o for o in objects if o.sop_instance_uid not in listed]
+            if not absent:
+                return listed
+            log.warning("deliver.not_listed", case_id=self.case.case_id, objects=len(absent))
+            self.store(absent)
+            return self.listed(objects)
 
 
 def _pairs(objects: Sequence[ReportObject]) -> list[tuple[str, str]]:
