@@ -74,6 +74,7 @@ class Session:
     def __init__(self, caller: Caller, foresee: Callable[[], Need]) -> None:
         self._caller, self._foresee = caller, foresee
         self._foreseen: Need | None = None
+        self._takes_all = True
         self._stack = ExitStack()
         self._line: OpenAssociation | None = None
         self._proposed: frozenset[tuple[str, str, bool]] = frozenset()
@@ -112,10 +113,11 @@ class Session:
             return self._line, True
         if self._foreseen is None:
             self._foreseen = self._foresee()
-        wider = need.with_more(self._foreseen)
+        wider = need.with_more(self._foreseen) if self._takes_all else need
         line = self._open(wider)
         if wider is not need and not self._serves(line, need):
-            line = self._open(need)  # a PACS that takes one service an association
+            self._takes_all = False  # a PACS that takes one service an association, or not this one
+            line = self._open(need)
         return line, False
 
     def _open(self, need: Need) -> OpenAssociation:
