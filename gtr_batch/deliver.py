@@ -46,6 +46,10 @@ class Parcel:
         """The objects in the order in which they are stored."""
         return sorted(self.objects, key=lambda o: _ORDER.index(o.kind))
 
+    def files(self, objects: Sequence[ReportObject]) -> list[Path]:
+        """Where these objects lie."""
+        return [self.folder / one.file for one in objects]
+
 
 @frozen
 class DeliveryOutcome:
@@ -84,11 +88,12 @@ def store_objects(archive: ImageArchive, deliveries: Deliveries, parcel: Parcel)
     case = parcel.case
     taken = deliveries.stored(case.case_id) if parcel.objects else frozenset()
     missing = [o for o in parcel.in_order() if o.sop_instance_uid not in taken]
-    listed = _listed(archive, parcel, missing)
-    if listed:
-        receipts = [StoreReceipt(uid, _SUCCESS, "listed by the PACS, not sent again") for uid in sorted(listed)]
-        deliveries.note_receipts(case.case_id, receipts)
-    return _store(archive, deliveries, parcel, [o for o in missing if o.sop_instance_uid not in listed])
+    with archive.connected(parcel.files(missing)):
+        listed = _listed(archive, parcel, missing)
+        if listed:
+            receipts = [StoreReceipt(uid, _SUCCESS, "listed by the PACS, not sent again") for uid in sorted(listed)]
+            deliveries.note_receipts(case.case_id, receipts)
+        return _store(archive, deliveries, parcel, [o for o in missing if o.sop_instance_uid not in listed])
 
 
 def commit_objects(
@@ -151,25 +156,18 @@ def _once_more(
 
 
 def _store(archive: ImageArchive, deliveries: Deliveries, parcel: Parcel, objects: Sequence[ReportObject]) -> int:
-    """C-STORE one by one, so that what was taken is noted before the next can fail; returns how many were sent.
+    """C-STORE over one association, what was taken noted before the next can fail; returns how many were sent.
 
     An object that is refused for good (a PACS without parametric maps) does not keep the others from the PACS; the
     refusal is raised after them.
     """
-    refused: DeliveryRefused | None = None
-    case_id, sent = parcel.case.case_id, 0
-    for one in objects:
-        try:
-            receipts = archive.store([parcel.folder / one.file])
-        except DeliveryRefused as err:
-            log.error("deliver.refused", case_id=case_id, kind=str(one.kind), status=err.status)
-            refused = refused or err
-            continue
-        deliveries.note_receipts(case_id, receipts)
-        sent += len(receipts)
-    if refused is not None:
-        raise refused
-    return sent
+    case_id = parcel.case.case_id
+    try:
+        sent = archive.store(parcel.files(objects), lambda receipt: deliveries.note_receipts(case_id, [receipt]))
+    except DeliveryRefused as err:
+        log.error("deliver.refused", case_id=case_id, status=err.status)
+        raise
+    return len(sent)
 
 
 def _listed(archive: ImageArchive, parcel: Parcel, objects: Sequence[ReportObject]) -> frozenset[str]:
@@ -184,13 +182,14 @@ def _listed(archive: ImageArchive, parcel: Parcel, objects: Sequence[ReportObjec
 def _read_back(archive: ImageArchive, deliveries: Deliveries, parcel: Parcel) -> tuple[frozenset[str], int]:
     """Which of the objects the PACS lists, after one more C-STORE of those it does not; and how many were sent."""
     objects = parcel.in_order()
-    listed = _listed(archive, parcel, objects)
-    absent = [o for o in objects if o.sop_instance_uid not in listed]
-    if not absent:
-        return listed, 0
-    log.warning("deliver.not_listed", case_id=parcel.case.case_id, objects=len(absent))
-    sent = _store(archive, deliveries, parcel, absent)
-    return _listed(archive, parcel, objects), sent
+    with archive.connected(parcel.files(objects)):
+        listed = _listed(archive, parcel, objects)
+        absent = [o for o in objects if o.sop_instance_uid not in listed]
+        if not absent:
+            return listed, 0
+        log.warning("deliver.not_listed", case_id=parcel.case.case_id, objects=len(absent))
+        sent = _store(archive, deliveries, parcel, absent)
+        return _listed(archive, parcel, objects), sent
 
 
 def _pairs(objects: Sequence[ReportObject]) -> list[tuple[str, str]]:

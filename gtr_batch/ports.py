@@ -28,6 +28,12 @@ Progress = Callable[[int, int], None]  # done, total
 class ImageArchive(Protocol):
     """The PACS. Every method raises `TransientError` (unreachable, refused, lost, busy) or `PermanentError`."""
 
+    def connected(self, to_store: Sequence[Path] = ()) -> AbstractContextManager[None]:
+        """Share one association among the calls that this thread makes in the block; outside, each opens its own.
+
+        One that the PACS closed between two calls is opened again. `to_store`: files that the block may send.
+        """
+
     def echo(self) -> None:
         """C-ECHO."""
 
@@ -55,8 +61,11 @@ class ImageArchive(Protocol):
             Some promised instances did not arrive; names how many and the first three.
         """
 
-    def store(self, files: Sequence[Path]) -> list[StoreReceipt]:
-        """C-STORE. Raises `DeliveryRefused` with the status code, `PacsBusy`, `AssociationLost`."""
+    def store(self, files: Sequence[Path], note: Callable[[StoreReceipt], None] | None = None) -> list[StoreReceipt]:
+        """C-STORE of all over one association; `note` gets each receipt as it comes.
+
+        Raises `PacsBusy`, `AssociationLost`, and after the other files `DeliveryRefused` with the status code.
+        """
 
     def commit(self, objects: Sequence[tuple[str, str]], timeout_s: float) -> Commitment:
         """Storage commitment for (SOP Class UID, SOP Instance UID); `CommitmentPending` on time-out."""

@@ -49,16 +49,17 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     ambiguous = step.judge_study(records)
     report: dict[str, Any] = {"studies": len(records), "unknown_patients": 0, "already_staged": 0, "errors": {}}
     last: TransientError | None = None
-    for done, study in enumerate(records, 1):
-        try:
-            outcome = _one_study(site, night, study, ambiguous.get(study.study_uid))
-            if outcome:
-                report[outcome] += 1
-        except TransientError as err:
-            last = err
-            report["errors"][study.study_uid] = f"{type(err).__name__}: {err}"
-            log.error("study.failed", study_uid=study.study_uid, error=str(err))
-        site.progress(Step.INTAKE, done, len(records))
+    with site.archive.connected():
+        for done, study in enumerate(records, 1):
+            try:
+                outcome = _one_study(site, night, study, ambiguous.get(study.study_uid))
+                if outcome:
+                    report[outcome] += 1
+            except TransientError as err:
+                last = err
+                report["errors"][study.study_uid] = f"{type(err).__name__}: {err}"
+                log.error("study.failed", study_uid=study.study_uid, error=str(err))
+            site.progress(Step.INTAKE, done, len(records))
     if last is not None and len(report["errors"]) == len(records):
         raise last
     write_json(site.files.night_folder(night, Step.INTAKE) / "intake.json", report)

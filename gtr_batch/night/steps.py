@@ -34,7 +34,8 @@ REFERENCE_MODALITIES = ("KO", "SEG", "RTSTRUCT")  # what may name a key slice
 
 def retrieve(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Fetch each case's series, and the study's key objects and segmentations."""
-    return Shard(site, Step.RETRIEVE, shard).each(CaseState.RETRIEVED, partial(_retrieve, site))
+    with site.archive.connected():
+        return Shard(site, Step.RETRIEVE, shard).each(CaseState.RETRIEVED, partial(_retrieve, site))
 
 
 def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -18,15 +19,20 @@ from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.errors import PermanentError
 from gtr_batch.pacs import commitment, find, retrieve
 from gtr_batch.pacs.association import Caller
-from gtr_batch.pacs.move import move
+from gtr_batch.pacs.move import move, move_need
 from gtr_batch.pacs.retrieve import SeriesRequest
 from gtr_batch.pacs.scp import Listeners
-from gtr_batch.pacs.store import store
+from gtr_batch.pacs.session import Need, Sessions
+from gtr_batch.pacs.store import foreseen, store
 from gtr_batch.ports import Progress
+
+_FIND = Need([build_context(FIND)], frozenset({FIND}))
 
 
 class Pacs:
-    """A DICOM PACS. Nothing connects before a method is called; every call opens and closes its own associations.
+    """A DICOM PACS. Nothing connects before a method is called.
+
+    Each call opens and closes an association of its own, but within `connected`, where the calls of a thread share one.
 
     Parameters
     ----------
@@ -51,30 +57,48 @@ class Pacs:
             AETitle(title)
         self.config = config
         self._caller = Caller(config, client_tls)
+        self._sessions = Sessions(self._caller)
         self._listeners = Listeners(config, server_tls)
 
     def echo(self) -> None:
         """C-ECHO; returns where the PACS answers Success."""
+        self._sessions.release()
         with self._caller.associate([build_context(Verification)]) as line:
             status = line.status(line.assoc.send_c_echo(), "C-ECHO")
         if status != 0x0000:
             raise PermanentError(f"C-ECHO to {self._caller.peer}: status 0x{status:04X}")
 
+    @contextmanager
+    def connected(self, to_store: Sequence[Path] = ()) -> Iterator[None]:
+        """Share one association among the calls of this thread; see `gtr_batch.ports.ImageArchive.connected`.
+
+        C-FIND goes with C-STORE on one association where `to_store` says what will be stored, else with C-GET or
+        C-MOVE. Storage commitment has one of its own, before which the shared one is released.
+        """
+
+        def foresee() -> Need:
+            if to_store:
+                return foreseen(to_store)
+            return move_need() if self.config.retrieve_mode == "move" else retrieve.get_need(self.config.max_bytes)
+
+        with self._sessions.connected(foresee):
+            yield
+
     def find_studies(self, start: datetime, end: datetime, modality: str = "CT") -> list[StudyRecord]:
         """Studies with ``start <= study date and time < end``, oldest first; see `gtr_batch.pacs.find.StudyQuery`."""
+        self._sessions.release()
         return find.StudyQuery(self._caller, start, end, modality, self.config.answer_cap).run()
 
     def find_series(self, study_uid: str) -> list[SeriesRecord]:
         """All series of a study, by series number."""
         Uid(study_uid)
-        with self._caller.associate([build_context(FIND)]) as line:
-            return find.find_series(line, study_uid, self.config.answer_cap)
+        return self._sessions.run(_FIND, lambda line: find.find_series(line, study_uid, self.config.answer_cap))
 
     def find_instances(self, study_uid: str, series_uid: str) -> list[InstanceRecord]:
         """All instances of a series, by instance number."""
         Uid(study_uid), Uid(series_uid)
-        with self._caller.associate([build_context(FIND)]) as line:
-            return find.find_instances(line, study_uid, series_uid, self.config.answer_cap)
+        cap = self.config.answer_cap
+        return self._sessions.run(_FIND, lambda line: find.find_instances(line, study_uid, series_uid, cap))
 
     def retrieve(
         self, study_uid: str, series_uid: str, expected: Sequence[str], folder: Path, progress: Progress | None = None
@@ -82,15 +106,16 @@ class Pacs:
         """Fetch the expected instances of a series; see `gtr_batch.ports.ImageArchive.retrieve`."""
         request = SeriesRequest(study_uid, series_uid, expected, folder, config=self.config, progress=progress)
         if self.config.retrieve_mode == "move":
-            return move(self._caller, self._listeners, request)
-        return retrieve.get(self._caller, request)
+            return move(self._sessions, self._listeners, request, self.config, self._caller.peer)
+        return retrieve.get(self._sessions, request, retrieve.get_need(self.config.max_bytes), self._caller.peer)
 
-    def store(self, files: Sequence[Path]) -> list[StoreReceipt]:
+    def store(self, files: Sequence[Path], note: Callable[[StoreReceipt], None] | None = None) -> list[StoreReceipt]:
         """C-STORE; see `gtr_batch.pacs.store.store`."""
-        return store(self._caller, files)
+        return store(self._sessions, files, note)
 
     def commit(self, objects: Sequence[tuple[str, str]], timeout_s: float) -> Commitment:
         """Storage commitment; see `gtr_batch.pacs.commitment.commit`."""
+        self._sessions.release()
         return commitment.commit(self._caller, self._listeners, objects, timeout_s)
 
     def present(self, study_uid: str, series_uid: str, sop_uids: Sequence[str]) -> frozenset[str]:

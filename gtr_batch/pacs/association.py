@@ -55,6 +55,7 @@ class OpenAssociation:
         self.caller = caller
         self.peer = caller.peer
         self.spent = False  # an answer ended in something else than Success: more of it may follow
+        self.listed: dict[tuple[str, str], frozenset[str]] = {}  # instances by study and series, as C-FIND told last
 
     def accepted(self, sop_class: str) -> bool:
         """Whether the PACS accepted a presentation context for a SOP class."""

@@ -202,6 +202,7 @@ def find_instances(line: OpenAssociation, study_uid: str, series_uid: str, answe
         for ds in answers
         for uid in [text(ds, "SOPInstanceUID")]
     }
+    line.listed = {(study_uid, series_uid): frozenset(records)}
     return sorted(records.values(), key=lambda r: (r.instance_number is None, r.instance_number, r.sop_instance_uid))
 
 

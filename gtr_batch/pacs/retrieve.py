@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pydicom import Dataset
@@ -17,9 +17,10 @@ from gtr_batch.domain.identifiers import Uid
 from gtr_batch.errors import CaseRejected, ConfigError, GtrError, PermanentError, RetrieveIncomplete, TransientError
 from gtr_batch.logs import get_logger
 from gtr_batch.pacs.arrivals import Arrivals
-from gtr_batch.pacs.association import Caller, OpenAssociation, refusal
+from gtr_batch.pacs.association import OpenAssociation, refusal
 from gtr_batch.pacs.contexts import STORAGE_CLASSES, retrieve_contexts
 from gtr_batch.pacs.find import find_instances, image_identifiers, series_identifier
+from gtr_batch.pacs.session import Need, Sessions
 from gtr_batch.ports import Progress
 
 log = get_logger("pacs")
@@ -68,7 +69,7 @@ class SeriesRequest:
     def identifiers(self, line: OpenAssociation) -> Iterator[Dataset]:
         """Identifiers to send, one after another, as long as something is missing."""
         missing = self.arrivals.missing
-        listed = self._listed(line) if len(missing) > FEW else set()
+        listed = self._listed(line) if len(missing) > FEW else frozenset()
         if listed and listed <= set(self._order) and (len(missing) == len(self._order) or len(missing) > ONE_BY_ONE):
             yield series_identifier(self.study_uid, self.series_uid)
             self._pause()
@@ -117,18 +118,31 @@ class SeriesRequest:
             f"{tried} from {peer}: {said}; last status 0x{self.last_status:04X}; tried again later"
         )
 
-    def _listed(self, line: OpenAssociation) -> set[str]:
-        """What the PACS lists of this series; nothing where it cannot be asked here."""
+    def _listed(self, line: OpenAssociation) -> frozenset[str]:
+        """What the PACS lists of this series; nothing where it cannot be asked here.
+
+        An answer given on this very association just before is not asked for again: an instance that came since is not
+        expected, and dropped.
+        """
+        known = line.listed.pop((self.study_uid, self.series_uid), None)
+        if known is not None:
+            return known
         if not line.accepted(FIND):
-            return set()
-        return {r.sop_instance_uid for r in find_instances(line, self.study_uid, self.series_uid)}
+            return frozenset()
+        return frozenset(r.sop_instance_uid for r in find_instances(line, self.study_uid, self.series_uid))
 
 
 def _refused(status: int) -> bool:
     return status != 0x0000 and status & 0xF000 != 0xB000
 
 
-def get(caller: Caller, request: SeriesRequest) -> list[Path]:
+def get_need(max_bytes: int) -> Need:
+    """What C-GET, and the questions before it, need of an association."""
+    contexts = [build_context(GET), build_context(FIND), *retrieve_contexts()]
+    return Need(contexts, frozenset({GET}), tuple(STORAGE_CLASSES), max_bytes)
+
+
+def get(sessions: Sessions, request: SeriesRequest, need: Need, peer: str) -> list[Path]:
     """Fetch a series by C-GET: the instances come back on our own association.
 
     Raises
@@ -139,26 +153,34 @@ def get(caller: Caller, request: SeriesRequest) -> list[Path]:
     if not request.arrivals.missing:
         return request.paths
     tried = f"C-GET of series {request.series_uid}"
-    with caller.associate(
-        [build_context(GET), build_context(FIND), *retrieve_contexts()],
-        scp_roles=STORAGE_CLASSES,
-        handlers=[(evt.EVT_C_STORE, request.arrivals.take)],
-        max_bytes=caller.config.max_bytes,
-    ) as line:
+
+    def work(line: OpenAssociation) -> None:
         line.require(GET, "C-GET (Study Root)", "set pacs.retrieve_mode to 'move', or allow C-GET in the PACS")
         if not any(cx.as_scp for cx in line.assoc.accepted_contexts):
             raise ConfigError(
                 f"{line.peer} takes C-GET but refuses to send on the same association (SCP role); "
                 "set pacs.retrieve_mode to 'move'"
             )
-        try:
-            for identifier in request.identifiers(line):
-                status = drive(line, line.assoc.send_c_get(identifier, GET), tried, request)
-                request.answered(line, identifier, status, tried)
-        except TransientError:
-            if request.arrivals.missing:
-                raise
-    return request.finish(caller.peer, "C-GET")
+        line.assoc.bind(evt.EVT_C_STORE, request.arrivals.take)
+        ask(
+            line, request, lambda identifier: drive(line, line.assoc.send_c_get(identifier, GET), tried, request), tried
+        )
+        line.assoc.unbind(evt.EVT_C_STORE, request.arrivals.take)
+
+    sessions.run(need, work)
+    return request.finish(peer, "C-GET")
+
+
+def ask(line: OpenAssociation, request: SeriesRequest, send: Callable[[Dataset], int], tried: str) -> None:
+    """Send the identifiers of a request one after another; a fault after the last missing instance is none."""
+    try:
+        for identifier in request.identifiers(line):
+            request.answered(line, identifier, send(identifier), tried)
+            line.spent = line.spent or request.last_status != 0x0000
+    except TransientError:
+        if request.arrivals.missing:
+            raise
+        line.spent = True
 
 
 def drive(

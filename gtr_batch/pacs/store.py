@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
-from pynetdicom.presentation import PresentationContext
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
 
 from gtr_batch.domain.delivery import StoreReceipt
 from gtr_batch.domain.identifiers import Uid
-from gtr_batch.errors import DeliveryRefused, GtrError, PacsBusy, PermanentError
-from gtr_batch.pacs.association import Caller, OpenAssociation
+from gtr_batch.errors import DeliveryRefused, PacsBusy, PermanentError
+from gtr_batch.logs import get_logger
+from gtr_batch.pacs.association import OpenAssociation
 from gtr_batch.pacs.contexts import MAX_CONTEXTS, store_contexts
+from gtr_batch.pacs.session import Need, Sessions
+
+log = get_logger("pacs")
 
 # What the PACS did although it says something else than Success (PS3.4, B.2.3; PS3.7, C.4).
 WARNINGS = {
@@ -36,10 +42,18 @@ _REASONS = {
 }
 
 
-def store(caller: Caller, files: Sequence[Path]) -> list[StoreReceipt]:
+def store(
+    sessions: Sessions, files: Sequence[Path], note: Callable[[StoreReceipt], None] | None = None
+) -> list[StoreReceipt]:
     """Send files over one association, in their order.
 
     An object that is refused does not keep back the ones after it: all are tried, then the first refusal is raised.
+
+    Parameters
+    ----------
+    files : sequence of pathlib.Path
+    note : callable, optional
+        Called with each receipt as it comes, so that a cut in the middle loses none.
 
     Raises
     ------
@@ -54,16 +68,40 @@ def store(caller: Caller, files: Sequence[Path]) -> list[StoreReceipt]:
         return []
     heads = [_head(path) for path in files]
     receipts: list[StoreReceipt] = []
-    refused: GtrError | None = None
-    with caller.associate(_contexts(heads)) as line:
+    refused: list[DeliveryRefused] = []
+
+    def work(line: OpenAssociation) -> None:
+        refused.clear()
         for path, head in zip(files, heads, strict=True):
             try:
-                receipts.append(_send(line, path, head))
+                receipt = _send(line, path, head)
             except DeliveryRefused as err:
-                refused = refused or err
-    if refused is not None:
-        raise refused
+                log.error("pacs.store.refused", sop_class=str(head.MediaStorageSOPClassUID.name), status=err.status)
+                refused.append(err)
+                continue
+            receipts.append(receipt)
+            if note is not None:
+                note(receipt)
+
+    sessions.run(store_need(heads), work)
+    if refused:
+        raise refused[0]
     return receipts
+
+
+def foreseen(files: Sequence[Path]) -> Need:
+    """What storing these files, and looking them up, will need; of one that cannot be read, `store` says so."""
+    heads = []
+    for path in files:
+        with suppress(PermanentError):
+            heads.append(_head(path))
+    stored = store_need(heads)
+    return Need([build_context(FIND), *stored.contexts], stored.sop_classes)
+
+
+def store_need(heads: Sequence[Dataset]) -> Need:
+    """What storing objects with these file metas needs of an association."""
+    return Need(_contexts(heads), frozenset(str(h.MediaStorageSOPClassUID) for h in heads))
 
 
 def _send(line: OpenAssociation, path: Path, head: Dataset) -> StoreReceipt:

@@ -14,42 +14,49 @@ from pynetdicom.association import Association
 from gtr_batch.errors import AssociationLost, GtrError, PermanentError
 from gtr_batch.pacs.checkpoint import hold_firmly
 
+P_DATA = b"\x04"  # type of the PDU that carries messages (PS3.8, 9.3.5)
+
 
 class Watch:
     """Watches one association: cuts it after a silence, a total time or a number of bytes.
 
-    pynetdicom waits for ever for the rest of a PDU that began; a stalled peer would hang the night. Cutting the socket
-    wakes all its threads.
+    pynetdicom has no time limit for the rest of a PDU that began; a stalled peer would hang the night. Cutting the
+    socket wakes all its threads. Where several calls share the association, each is watched from its own beginning.
 
     Parameters
     ----------
     idle_s : float
         Longest silence, in seconds.
     total_s : float
-        Longest life of the association, in seconds.
+        Longest life of the association, or of one call on a shared one, in seconds.
     max_bytes : int
-        Most bytes received; 0 for no limit.
+        Most bytes received, by one call where several share the association; 0 for no limit.
     """
 
     def __init__(self, idle_s: float, total_s: float, max_bytes: int = 0) -> None:
         self.idle_s = idle_s
         self.opened = False
         self.received = 0
+        self.answered = False  # a part of a message came since the watch began
         self.error: GtrError | None = None
         self._total_s, self._max_bytes = total_s, max_bytes
         self._began = self._last = time.monotonic()
         self._assoc: Association | None = None
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="association-watch", daemon=True)
 
     @property
     def handlers(self) -> list[tuple[Any, ...]]:
         """Event handlers to bind to the association."""
         return [(evt.EVT_CONN_OPEN, self._on_open), (evt.EVT_DATA_RECV, self._on_data)]
 
-    def start(self) -> None:
-        """Start watching."""
-        self._thread.start()
+    def start(self, idle_s: float | None = None, max_bytes: int | None = None) -> None:
+        """Start watching, from now on; new limits where they are given."""
+        self.stop()
+        self.idle_s = self.idle_s if idle_s is None else idle_s
+        self._max_bytes = self._max_bytes if max_bytes is None else max_bytes
+        self._began = self._last = time.monotonic()
+        self.received, self.answered, self._done = 0, False, threading.Event()
+        threading.Thread(target=self._run, args=(self._done,), name="association-watch", daemon=True).start()
 
     def stop(self) -> None:
         """Stop watching."""
@@ -75,11 +82,12 @@ class Watch:
         self.touch()
         hasten(event)
         self.received += len(event.data)
+        self.answered = self.answered or event.data[:1] == P_DATA
         if self._max_bytes and self.received > self._max_bytes:
             self.cut(PermanentError(f"more than {self._max_bytes} bytes in one association (pacs.max_bytes)"))
 
-    def _run(self) -> None:
-        while True:
+    def _run(self, done: threading.Event) -> None:
+        while not done.is_set():
             now = time.monotonic()
             left = min(self._last + self.idle_s, self._began + self._total_s) - now
             if left <= 0:
@@ -87,7 +95,7 @@ class Watch:
                 reason = f"silent for {self.idle_s:g} s" if silent else f"not done after {self._total_s:g} s"
                 self.cut(AssociationLost(f"{reason}; cut"))
                 return
-            if self._done.wait(left):
+            if done.wait(left):
                 return
 
 
@@ -115,7 +123,7 @@ def cut_socket(assoc: Association) -> None:
 
 
 def abort(assoc: Association) -> None:
-    """A-ABORT, and the connection cut soon after: `abort` alone waits for ever where the peer stalls in a PDU."""
+    """A-ABORT, and the connection cut soon after: `abort` alone has no time limit where the peer stalls in a PDU."""
     if not assoc.is_established:
         cut_socket(assoc)
         return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -37,8 +38,12 @@ class Archive:
         self.offers_commitment = offers_commitment
         self.on_commit: Callable[[frozenset[str]], Commitment] | None = None
 
-    def store(self, files: Sequence[Path]) -> list[StoreReceipt]:
-        receipts = []
+    @contextmanager
+    def connected(self, to_store: Sequence[Path] = ()) -> Iterator[None]:
+        yield
+
+    def store(self, files: Sequence[Path], note: Callable[[StoreReceipt], None]) -> list[StoreReceipt]:
+        receipts, refused = [], None
         for file in files:
             uid = next(o.sop_instance_uid for o in OBJECTS if o.file == file.name)
             if uid == self.breaks_before:
@@ -46,13 +51,17 @@ class Archive:
                 raise AssociationLost("C-STORE cut")
             if uid in self.refuses:
                 status = self.refuses[uid]
-                raise DeliveryRefused(f"C-STORE of {uid} refused: status 0x{status:04X}", status)
+                refused = refused or DeliveryRefused(f"C-STORE of {uid} refused: status 0x{status:04X}", status)
+                continue
             self.sent.append(uid)
             if uid in self.loses:
                 self.loses.remove(uid)
             else:
                 self.held.add(uid)
             receipts.append(StoreReceipt(uid, 0x0000))
+            note(receipts[-1])
+        if refused is not None:
+            raise refused
         return receipts
 
     def present(self, study_uid: str, series_uid: str, sop_uids: Sequence[str]) -> frozenset[str]:

@@ -17,6 +17,7 @@ from typing import Any
 from pydicom import Dataset, dcmread
 from pydicom.uid import AllTransferSyntaxes
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (
     CTImageStorage,
@@ -55,9 +56,13 @@ def orthanc(
     ae_title: str = "ORTHANC",
     our_ae: str = "GTRBATCH",
     our_port: int = 0,
+    options: Sequence[str] = (),
     **settings: Any,
 ) -> Iterator[None]:
-    """Orthanc, which knows us as `our_ae` at 127.0.0.1:`our_port`; `settings` go into its configuration."""
+    """Orthanc, which knows us as `our_ae` at 127.0.0.1:`our_port`; `settings` go into its configuration.
+
+    `options` are of its command line (``--verbose`` writes associations into ``orthanc.log`` of the folder).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     configuration = {
         "Name": "test",
@@ -77,7 +82,7 @@ def orthanc(
     path = folder / "orthanc.json"
     path.write_text(json.dumps(configuration))
     with (folder / "orthanc.log").open("wb") as log:
-        process = subprocess.Popen([program, str(path)], cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen([program, *options, str(path)], cwd=folder, stdout=log, stderr=log)
     try:
         wait_for_echo(port, ae_title, alive=lambda: process.poll() is None)
         yield
@@ -117,12 +122,15 @@ class HostilePacs:
         pynetdicom handlers; the defaults behave.
     requests : list of Dataset
         Identifiers received by C-FIND, C-GET and C-MOVE, in order.
+    opened : list of Association
+        Associations accepted, in order.
     """
 
     def __init__(self, instances: Sequence[Dataset] = (), ae_title: str = "PACS") -> None:
         self.instances = list(instances)
         self.ae_title = ae_title
         self.requests: list[Dataset] = []
+        self.opened: list[Association] = []
         self.on_find: Callable[[evt.Event], Any] = self.find
         self.on_get: Callable[[evt.Event], Any] = self.get
         self.on_move: Callable[[evt.Event], Any] = self.move
@@ -161,6 +169,7 @@ class HostilePacs:
             (evt.EVT_C_MOVE, lambda e: self._noted(e, self.on_move)),
             (evt.EVT_C_STORE, self.on_store),
             (evt.EVT_N_ACTION, self.on_action),
+            (evt.EVT_ESTABLISHED, lambda e: self.opened.append(e.assoc)),
         ]
         server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         self.port = int(server.server_address[1])
