@@ -21,10 +21,9 @@ from gtr_batch.audit.found.service import (
     WentOut,
 )
 from gtr_batch.domain.audit import AuditCase
+from gtr_batch.domain.series_fact import FactKind, charted
 from gtr_batch.domain.staging import STAGES
 
-HEADERS = ("model", "kvp", "thickness_mm", "kernel", "contrast_agent")
-QUALITY = ("slices", "coverage_mm", "spacing_mm", "air_hu", "aorta_hu", "liver_hu")
 MOST = 6  # values of one header; the rarer ones are counted together
 OTHER = "other"
 
@@ -117,14 +116,14 @@ def inputs_over_time(cases: Sequence[AuditCase], first: date, last: date, refere
     periods = tuple(str(w) for w in weeks(first, last))
     known = reference.get("headers") or {}
     headers = {}
-    for name in HEADERS:
+    for name in (fact.name for fact in charted(FactKind.NAME)):
         found = shares_over_time(staged, periods, week_of, header_value(name))
         expected = _reference_shares(known.get(name), found.values)
         headers[name] = HeaderOverTime(found.periods, found.n, found.values, expected)
     levels, quality = reference.get("levels") or [], reference.get("quality") or {}
     measures = {
         name: QualityOverTime(quantiles_over_time(staged, periods, name), _reference_band(quality.get(name), levels))
-        for name in QUALITY
+        for name in (fact.name for fact in charted(FactKind.NUMBER))
     }
     return CameIn(headers, measures, periods)
 

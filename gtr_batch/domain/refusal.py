@@ -23,7 +23,6 @@ class RefusalCode(StrEnum):
     AMBIGUOUS_PATIENT = "ambiguous_patient"  # two patients under one accession number, or study data that disagree
     # intake: the study
     NO_PORTAL_VENOUS_SERIES = "no_portal_venous_series"
-    ALREADY_STAGED = "already_staged"
     # retrieve
     SERIES_INCOMPLETE = "series_incomplete"
     SERIES_TOO_LARGE = "series_too_large"  # more instances or bytes than the settings allow
@@ -48,6 +47,121 @@ class RefusalCode(StrEnum):
     NO_KEY_SLICE = "no_key_slice"
     # stage
     NON_FINITE_OUTPUT = "non_finite_output"
+
+
+class ReasonKind(StrEnum):
+    """What a reason is about, which decides the standard code beside ours in a refusal's report."""
+
+    QUALITY = "quality"  # the series is not fit to be read by the model
+    UNUSABLE = "unusable"  # its pixels are of no use to anybody
+    INCOMPLETE = "incomplete"  # not all of it is here
+    OTHER = "other"  # the patient, the study or the service; no word about the images
+
+
+@frozen
+class Reason:
+    """What one refusal code is called, and whether waiting can mend it.
+
+    `coded_value` and `meaning` (at most 64 characters) stand in the refusal's report under our coding scheme; `words`
+    stand in tables and figures. `waiting_can_mend`: later EHR extracts, or images that are still on their way, may
+    change the answer, so the study is worth another look; a refusal of the patient's or the scan's own stays.
+    """
+
+    coded_value: str
+    meaning: str
+    words: str
+    kind: ReasonKind
+    waiting_can_mend: bool
+
+
+REASONS: Mapping[RefusalCode, Reason] = {
+    RefusalCode.NOT_IN_EHR: Reason(
+        "not_in_ehr", "Patient not in the EHR extract", "patient not in the EHR", ReasonKind.OTHER, True
+    ),
+    RefusalCode.NO_GASTRIC_ADENOCARCINOMA: Reason(
+        "no_gastric_ca",
+        "No biopsy-proven gastric adenocarcinoma",
+        "no biopsy-proven gastric adenocarcinoma",
+        ReasonKind.OTHER,
+        True,
+    ),
+    RefusalCode.PRIOR_CHEMOTHERAPY: Reason(
+        "prior_chemo", "Chemotherapy before the study", "chemotherapy before the CT", ReasonKind.OTHER, False
+    ),
+    RefusalCode.PRIOR_RADIOTHERAPY: Reason(
+        "prior_radio", "Radiotherapy before the study", "radiotherapy before the CT", ReasonKind.OTHER, False
+    ),
+    RefusalCode.DISTANT_METASTASIS: Reason(
+        "metastasis", "Distant metastasis", "distant metastasis", ReasonKind.OTHER, False
+    ),
+    RefusalCode.AMBIGUOUS_PATIENT: Reason(
+        "ambiguous", "Two patients under one number", "two patients under one number", ReasonKind.OTHER, True
+    ),
+    RefusalCode.NO_PORTAL_VENOUS_SERIES: Reason(
+        "no_portal_venous", "No portal venous series", "no portal venous series", ReasonKind.QUALITY, True
+    ),
+    RefusalCode.SERIES_INCOMPLETE: Reason(
+        "incomplete", "Series incomplete", "series incomplete", ReasonKind.INCOMPLETE, True
+    ),
+    RefusalCode.SERIES_TOO_LARGE: Reason(
+        "too_large", "Series larger than the settings allow", "series too large", ReasonKind.OTHER, False
+    ),
+    RefusalCode.INVALID_UID: Reason(
+        "invalid_uid",
+        "DICOM identifier missing or malformed",
+        "DICOM identifier missing or malformed",
+        ReasonKind.OTHER,
+        False,
+    ),
+    RefusalCode.WRONG_MODALITY: Reason(
+        "wrong_modality", "Not a CT series", "wrong modality", ReasonKind.QUALITY, False
+    ),
+    RefusalCode.NOT_PRIMARY_AXIAL: Reason(
+        "not_axial", "Not an original axial image", "no primary axial images", ReasonKind.QUALITY, False
+    ),
+    RefusalCode.WRONG_PHASE: Reason(
+        "wrong_phase", "Not in the portal venous phase", "wrong contrast phase", ReasonKind.QUALITY, False
+    ),
+    RefusalCode.WRONG_KERNEL: Reason(
+        "wrong_kernel", "Not a soft tissue kernel", "wrong kernel", ReasonKind.QUALITY, False
+    ),
+    RefusalCode.SLICE_THICKNESS: Reason(
+        "slice_thickness",
+        "Slice thickness outside the limits",
+        "slice thickness outside 1 to 5 mm",
+        ReasonKind.QUALITY,
+        False,
+    ),
+    RefusalCode.MATRIX: Reason("matrix", "Image matrix outside the limits", "wrong matrix", ReasonKind.QUALITY, False),
+    RefusalCode.GANTRY_TILT: Reason("gantry_tilt", "Gantry was tilted", "gantry tilt", ReasonKind.QUALITY, False),
+    RefusalCode.SLICE_GAP: Reason(
+        "slice_gap", "Slices missing or unevenly spaced", "missing or unevenly spaced slices", ReasonKind.QUALITY, True
+    ),
+    RefusalCode.DUPLICATE_SLICES: Reason(
+        "duplicate_slices", "Duplicate slices", "duplicate slices", ReasonKind.QUALITY, False
+    ),
+    RefusalCode.TOO_FEW_SLICES: Reason("too_few_slices", "Too few slices", "too few slices", ReasonKind.QUALITY, True),
+    RefusalCode.INCONSISTENT_HEADERS: Reason(
+        "inconsistent",
+        "Headers of the series contradict each other",
+        "headers contradict one another",
+        ReasonKind.QUALITY,
+        False,
+    ),
+    RefusalCode.UNREADABLE_PIXELS: Reason(
+        "unreadable", "Pixel data cut off or not decodable", "pixels unreadable", ReasonKind.UNUSABLE, True
+    ),
+    RefusalCode.SCRUBBED_PIXELS: Reason(
+        "scrubbed_pixels", "Pixels blanked, constant or written over", "pixels scrubbed", ReasonKind.UNUSABLE, False
+    ),
+    RefusalCode.NOT_HOUNSFIELD: Reason(
+        "not_hounsfield", "Pixel values are not Hounsfield units", "not Hounsfield units", ReasonKind.UNUSABLE, False
+    ),
+    RefusalCode.NO_KEY_SLICE: Reason("no_key_slice", "No key slice found", "no key slice", ReasonKind.QUALITY, False),
+    RefusalCode.NON_FINITE_OUTPUT: Reason(
+        "non_finite", "The model gave no usable number", "model gave no finite output", ReasonKind.OTHER, False
+    ),
+}
 
 
 @frozen

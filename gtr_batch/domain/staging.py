@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from attrs import field, frozen
@@ -47,6 +47,36 @@ class Flag(StrEnum):
     PHASE_FROM_WORDS = "phase_from_words_alone"
     NO_STORAGE_COMMITMENT = "no_storage_commitment"
     DEMO_MODEL = "demo_model_not_for_patients"
+
+
+@frozen
+class FlagMeaning:
+    """What one flag is called: in the report under our coding scheme, and on the overlay (empty: not written there)."""
+
+    coded_value: str
+    meaning: str
+    on_overlay: str = ""
+
+
+FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
+    Flag.TIE: FlagMeaning("three_way_tie", "Three slices voted for three stages", "three-way tie of the slices"),
+    Flag.VOTE_MEAN_DISAGREE: FlagMeaning(
+        "vote_vs_mean", "Vote and mean probabilities disagree", "vote and mean probabilities disagree"
+    ),
+    Flag.NOMOGRAM_DISAGREES: FlagMeaning(
+        "nomogram_differs", "The nomogram's most likely stage differs", "nomogram disagrees"
+    ),
+    Flag.AUTOMATIC_KEY_SLICE: FlagMeaning(
+        "auto_key_slice", "Key slice found automatically", "key slice chosen automatically"
+    ),
+    Flag.MISSING_COVARIATES: FlagMeaning("no_covariates", "Clinical covariates missing", "clinical covariates missing"),
+    Flag.CONTRAST_TAGS_ABSENT: FlagMeaning(
+        "no_contrast_tags", "Contrast phase not documented in the headers", "contrast tags absent"
+    ),
+    Flag.PHASE_FROM_WORDS: FlagMeaning("phase_by_words", "Portal venous phase by description alone"),
+    Flag.NO_STORAGE_COMMITMENT: FlagMeaning("no_commitment", "The PACS offers no storage commitment"),
+    Flag.DEMO_MODEL: FlagMeaning("demo_model", "Demo model, not for patients"),
+}
 
 
 @frozen

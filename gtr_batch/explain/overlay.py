@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gtr_batch.domain.model import ModelManifest
-from gtr_batch.domain.staging import STAGES, CaseStaging, Flag
+from gtr_batch.domain.staging import FLAG_MEANINGS, STAGES, CaseStaging, Flag
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,14 +22,7 @@ MOST_OPAQUE = 0.6  # of the colour where heat is 1; where it is 0 the slice is u
 NOT_VERIFIED = "AI result - not verified"
 DEMO = "demo, not for patients"
 
-SAID_OF_FLAGS: dict[Flag, str] = {
-    Flag.TIE: "three-way tie of the slices",
-    Flag.VOTE_MEAN_DISAGREE: "vote and mean probabilities disagree",
-    Flag.NOMOGRAM_DISAGREES: "nomogram disagrees",
-    Flag.AUTOMATIC_KEY_SLICE: "key slice chosen automatically",
-    Flag.MISSING_COVARIATES: "clinical covariates missing",
-    Flag.CONTRAST_TAGS_ABSENT: "contrast tags absent",
-}
+FLAG_TEXTS: dict[Flag, str] = {flag: m.on_overlay for flag, m in FLAG_MEANINGS.items() if m.on_overlay}
 Colour = tuple[int, int, int]
 WHITE, AMBER = (255, 255, 255), (255, 200, 60)
 
@@ -87,7 +80,7 @@ def _lines(staging: CaseStaging, manifest: ModelManifest) -> tuple[list[tuple[st
     """What is written above and below the slice."""
     each = "  ".join(f"{stage} {p:.2f}" for stage, p in zip(STAGES, staging.probabilities.values, strict=True))
     above = [(NOT_VERIFIED, AMBER), (f"c{staging.t_stage}    P: {each}", WHITE)]
-    below = [(SAID_OF_FLAGS[flag], AMBER) for flag in staging.flags if flag in SAID_OF_FLAGS]
+    below = [(FLAG_TEXTS[flag], AMBER) for flag in staging.flags if flag in FLAG_TEXTS]
     below.append((f"Grad-CAM for {staging.t_stage}; {manifest.name} {staging.model_version[:12]}", WHITE))
     if manifest.demo or Flag.DEMO_MODEL in staging.flags:
         below.append((DEMO, AMBER))

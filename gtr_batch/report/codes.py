@@ -13,8 +13,8 @@ from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from gtr_batch.domain.refusal import RefusalCode
-from gtr_batch.domain.staging import Flag, KeySliceSource, TStage
+from gtr_batch.domain.refusal import REASONS, ReasonKind, RefusalCode
+from gtr_batch.domain.staging import FLAG_MEANINGS, Flag, KeySliceSource, TStage
 
 PRIVATE = "99GTR"
 NOT_VERIFIED = "AI result - not verified"
@@ -110,17 +110,7 @@ KEY_SLICE_SOURCES: Mapping[KeySliceSource, Code] = MappingProxyType(
     }
 )
 FLAGS: Mapping[Flag, Code] = MappingProxyType(
-    {
-        Flag.TIE: own("three_way_tie", "Three slices voted for three stages"),
-        Flag.VOTE_MEAN_DISAGREE: own("vote_vs_mean", "Vote and mean probabilities disagree"),
-        Flag.NOMOGRAM_DISAGREES: own("nomogram_differs", "The nomogram's most likely stage differs"),
-        Flag.AUTOMATIC_KEY_SLICE: own("auto_key_slice", "Key slice found automatically"),
-        Flag.MISSING_COVARIATES: own("no_covariates", "Clinical covariates missing"),
-        Flag.CONTRAST_TAGS_ABSENT: own("no_contrast_tags", "Contrast phase not documented in the headers"),
-        Flag.PHASE_FROM_WORDS: own("phase_by_words", "Portal venous phase by description alone"),
-        Flag.NO_STORAGE_COMMITMENT: own("no_commitment", "The PACS offers no storage commitment"),
-        Flag.DEMO_MODEL: own("demo_model", "Demo model, not for patients"),
-    }
+    {flag: own(meaning.coded_value, meaning.meaning) for flag, meaning in FLAG_MEANINGS.items()}
 )
 COVARIATES: Mapping[str, Code] = MappingProxyType(
     {
@@ -130,52 +120,14 @@ COVARIATES: Mapping[str, Code] = MappingProxyType(
     }
 )
 REFUSALS: Mapping[RefusalCode, Code] = MappingProxyType(
-    {
-        RefusalCode.NOT_IN_EHR: own("not_in_ehr", "Patient not in the EHR extract"),
-        RefusalCode.NO_GASTRIC_ADENOCARCINOMA: own("no_gastric_ca", "No biopsy-proven gastric adenocarcinoma"),
-        RefusalCode.PRIOR_CHEMOTHERAPY: own("prior_chemo", "Chemotherapy before the study"),
-        RefusalCode.PRIOR_RADIOTHERAPY: own("prior_radio", "Radiotherapy before the study"),
-        RefusalCode.DISTANT_METASTASIS: own("metastasis", "Distant metastasis"),
-        RefusalCode.AMBIGUOUS_PATIENT: own("ambiguous", "Patient identity ambiguous"),
-        RefusalCode.NO_PORTAL_VENOUS_SERIES: own("no_portal_venous", "No portal venous series"),
-        RefusalCode.ALREADY_STAGED: own("already_staged", "Already staged with this model"),
-        RefusalCode.SERIES_INCOMPLETE: own("incomplete", "Series incomplete"),
-        RefusalCode.SERIES_TOO_LARGE: own("too_large", "Series larger than the settings allow"),
-        RefusalCode.INVALID_UID: own("invalid_uid", "Invalid DICOM UID"),
-        RefusalCode.WRONG_MODALITY: own("wrong_modality", "Wrong modality"),
-        RefusalCode.NOT_PRIMARY_AXIAL: own("not_axial", "Not an original primary axial image"),
-        RefusalCode.WRONG_PHASE: own("wrong_phase", "Not in the portal venous phase"),
-        RefusalCode.WRONG_KERNEL: own("wrong_kernel", "Not a soft tissue kernel"),
-        RefusalCode.SLICE_THICKNESS: own("slice_thickness", "Slice thickness outside the limits"),
-        RefusalCode.MATRIX: own("matrix", "Image matrix outside the limits"),
-        RefusalCode.GANTRY_TILT: own("gantry_tilt", "Gantry tilted"),
-        RefusalCode.SLICE_GAP: own("slice_gap", "Slices missing or unevenly spaced"),
-        RefusalCode.DUPLICATE_SLICES: own("duplicate_slices", "Duplicate slices"),
-        RefusalCode.TOO_FEW_SLICES: own("too_few_slices", "Too few slices"),
-        RefusalCode.INCONSISTENT_HEADERS: own("inconsistent", "Headers of the series disagree"),
-        RefusalCode.UNREADABLE_PIXELS: own("unreadable", "Pixels truncated or undecodable"),
-        RefusalCode.SCRUBBED_PIXELS: own("scrubbed_pixels", "Pixels constant, blanked or burned over"),
-        RefusalCode.NOT_HOUNSFIELD: own("not_hounsfield", "Pixel values are not Hounsfield units"),
-        RefusalCode.NO_KEY_SLICE: own("no_key_slice", "No key slice found"),
-        RefusalCode.NON_FINITE_OUTPUT: own("non_finite", "The model's output is not a number"),
-    }
+    {code: own(reason.coded_value, reason.meaning) for code, reason in REASONS.items()}
 )
-
-_UNUSABLE = frozenset(
-    {RefusalCode.UNREADABLE_PIXELS, RefusalCode.SCRUBBED_PIXELS, RefusalCode.NOT_HOUNSFIELD}
-)  # the image itself is of no use
-_NOT_QUALITY = frozenset(
+_STANDARD_REASONS: Mapping[ReasonKind, Code] = MappingProxyType(
     {
-        RefusalCode.NOT_IN_EHR,
-        RefusalCode.NO_GASTRIC_ADENOCARCINOMA,
-        RefusalCode.PRIOR_CHEMOTHERAPY,
-        RefusalCode.PRIOR_RADIOTHERAPY,
-        RefusalCode.DISTANT_METASTASIS,
-        RefusalCode.AMBIGUOUS_PATIENT,
-        RefusalCode.ALREADY_STAGED,
-        RefusalCode.SERIES_TOO_LARGE,
-        RefusalCode.INVALID_UID,
-        RefusalCode.NON_FINITE_OUTPUT,
+        ReasonKind.QUALITY: INSUFFICIENT_QUALITY,
+        ReasonKind.UNUSABLE: UNUSABLE,
+        ReasonKind.INCOMPLETE: OBJECT_SET_INCOMPLETE,
+        ReasonKind.OTHER: UNSPECIFIED_REASON,
     }
 )
 
@@ -185,11 +137,7 @@ def refusal_finding(code: RefusalCode) -> Code:
 
     A patient who is not eligible is not an image of bad quality: that reason stays unspecified in DICOM's terms.
     """
-    if code in _UNUSABLE:
-        return UNUSABLE
-    if code is RefusalCode.SERIES_INCOMPLETE:
-        return OBJECT_SET_INCOMPLETE
-    return UNSPECIFIED_REASON if code in _NOT_QUALITY else INSUFFICIENT_QUALITY
+    return _STANDARD_REASONS[REASONS[code].kind]
 
 
 def concept(code: Code) -> CodedConcept:

@@ -13,6 +13,7 @@ from attrs import field, frozen
 from gtr_batch.config import ValidateConfig
 from gtr_batch.domain.contrast import Phase, PhaseEvidence
 from gtr_batch.domain.refusal import Refusal
+from gtr_batch.domain.series_fact import FactSource, from_source
 from gtr_batch.logs import get_logger
 from gtr_batch.validate.docs import write_docs
 from gtr_batch.validate.expectations import Rule, SuiteRun, rules, run_suites
@@ -196,27 +197,13 @@ def _distinct(rows: Sequence[Mapping[str, Any]], column: str) -> str:
 def _facts(series: Series, case_row: Mapping[str, Any], evidence: PhaseEvidence) -> dict[str, Any]:
     """What the drift monitor wants to know of a series, from its middle readable instance and the stack."""
     readable = [r for r in series.rows if r["readable"]]
-    facts: dict[str, Any] = {
-        name: case_row[name]
-        for name in ("slices", "spacing_mm", "coverage_mm", "shear_degrees", "air_hu", "air_share", "tissue_share")
-    }
+    facts: dict[str, Any] = {fact.name: case_row[fact.name] for fact in from_source(FactSource.STACK)}
     facts |= {"phase": str(evidence.phase), "phase_scores": dict(evidence.scores), **evidence.numbers()}
     if readable:
         header = readable[len(readable) // 2]
         facts |= {
-            name: header[name]
-            for name in (
-                "manufacturer",
-                "model",
-                "kernel",
-                "kernel_kind",
-                "kvp",
-                "thickness_mm",
-                "pixel_spacing_mm",
-                "contrast_agent",
-                "transfer_syntax",
-            )
+            fact.name: header[fact.name]
+            for fact in from_source(FactSource.HEADER)
+            if not fact.optional or header[fact.name] is not None
         }
-        # Not every scanner tells the dose; what it does not tell is no fact.
-        facts |= {name: header[name] for name in ("ctdi_vol_mgy", "exposure_mas") if header[name] is not None}
     return {k: (v.item() if isinstance(v, np.generic) else v) for k, v in facts.items()}

@@ -5,55 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from gtr_batch.audit.monitors.budget import QUARTER_EVERY
-from gtr_batch.audit.monitors.measures import UNKNOWN, Measure, Reading, measure_of, number_of
+from gtr_batch.audit.monitors.measures import Measure, Reading, measure_of, number_of
 from gtr_batch.audit.monitors.power import detectable_share, least_count, percent
 from gtr_batch.audit.monitors.watched import Watched
 from gtr_batch.audit.monitors.weekly import least, restarted, since_of, watch_weekly
 from gtr_batch.audit.monitors.weeks import watched_cases
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AuditInputs
-
-SPACING_BIN_MM = 0.1
-# Manufacturer and model say most of what the others say; they have half of the monitor's share.
-HEADERS: Mapping[str, tuple[str, float]] = {
-    "manufacturer": ("manufacturer", 3),
-    "model": ("model", 3),
-    "kernel": ("kernel", 2),
-    "kernel_kind": ("kind of kernel", 1),
-    "kvp": ("kVp", 1),
-    "thickness_mm": ("slice thickness (mm)", 1),
-    "pixel_spacing_mm": ("pixel spacing (mm)", 1),
-    "contrast_agent": ("contrast agent in the headers", 1),
-}
-DOSE: Mapping[str, tuple[str, str]] = {
-    "ctdi_vol_mgy": ("CTDIvol", "mGy"),
-    "dlp_mgy_cm": ("dose length product", "mGy cm"),
-    "exposure_mas": ("exposure", "mAs"),
-}
-QUALITY: Mapping[str, tuple[str, str]] = {
-    "air_hu": ("air", "HU"),
-    "tissue_share": ("share of tissue", ""),
-    "aorta_hu": ("aorta", "HU"),
-    "liver_hu": ("liver", "HU"),
-    "coverage_mm": ("coverage", "mm"),
-    "slices": ("number of slices", ""),
-}
+from gtr_batch.domain.series_fact import UNKNOWN, FactKind, FactMonitor, SeriesFact, watched_by
 
 
 def watch_headers(inputs: AuditInputs) -> Watched:
     """Scanners and protocols of all series that validation measured; dose where facts have it."""
     cases = watched_cases(inputs, since_of(inputs, "headers"), lambda c: bool(c.facts))
     readings = [
-        Reading(k, title, _header(k), weight, reference=_shares(inputs, "headers", k, _HEADER_BINS.get(k)))
-        for k, (title, weight) in HEADERS.items()
+        Reading(f.name, f.title, _header(f), f.weight, reference=_shares(inputs, "headers", f))
+        for f in watched_by(FactMonitor.HEADERS)
+        if f.kind is FactKind.NAME
     ]
     readings += [
-        Reading(k, title, _number(k), 1, numeric=True, unit=unit)
-        for k, (title, unit) in DOSE.items()
-        if any(number_of(c.facts.get(k)) is not None for c in cases)
+        Reading(f.name, f.title, _number(f.name), f.weight, numeric=True, unit=f.unit)
+        for f in watched_by(FactMonitor.HEADERS)
+        if f.kind is FactKind.NUMBER and any(number_of(c.facts.get(f.name)) is not None for c in cases)
     ]
     measures = weighted(readings, cases)
     return watch_weekly(inputs, "headers", cases, measures, _new_value)
@@ -63,9 +37,17 @@ def watch_quality(inputs: AuditInputs) -> Watched:
     """Image quality as validation measured it."""
     cases = watched_cases(inputs, since_of(inputs, "quality"), lambda c: bool(c.facts))
     readings = [
-        Reading(k, title, _number(k), numeric=True, unit=unit, reference=_quantiles(inputs, "quality", k))
-        for k, (title, unit) in QUALITY.items()
-        if any(k in c.facts for c in cases)
+        Reading(
+            f.name,
+            f.title,
+            _number(f.name),
+            f.weight,
+            numeric=True,
+            unit=f.unit,
+            reference=_quantiles(inputs, "quality", f.name),
+        )
+        for f in watched_by(FactMonitor.QUALITY)
+        if any(f.name in c.facts for c in cases)
     ]
     return watch_weekly(inputs, "quality", cases, weighted(readings, cases), _beyond)
 
@@ -112,15 +94,13 @@ def usable(inputs: AuditInputs, monitor: str) -> int:
     return 0 if known < least(inputs) or restarted(inputs, monitor) else known
 
 
-def _shares(
-    inputs: AuditInputs, monitor: str, name: str, binned: Callable[[str], str] | None
-) -> Mapping[str, Any] | None:
-    n, shares = usable(inputs, monitor), (inputs.reference.get("headers") or {}).get(name)
+def _shares(inputs: AuditInputs, monitor: str, fact: SeriesFact) -> Mapping[str, Any] | None:
+    n, shares = usable(inputs, monitor), (inputs.reference.get("headers") or {}).get(fact.name)
     if not n or not isinstance(shares, Mapping) or not shares:
         return None
     found: dict[str, float] = {}
     for value, share in sorted(shares.items()):
-        said = _tidy(value) if binned is None else binned(value)
+        said = fact.binned(value)
         found[said] = found.get(said, 0.0) + float(share)
     # A header that nobody recorded when the model was made says nothing of the scanners.
     return None if set(found) == {UNKNOWN} else {"n": n, "shares": found}
@@ -134,34 +114,12 @@ def _quantiles(inputs: AuditInputs, monitor: str, name: str) -> Mapping[str, Any
     return {"n": n, "levels": levels, "quantiles": quantiles}
 
 
-def _header(name: str) -> Callable[[AuditCase], str]:
-    binned = _HEADER_BINS.get(name, _tidy)
-    return lambda case: binned(case.facts.get(name, UNKNOWN))
+def _header(fact: SeriesFact) -> Callable[[AuditCase], str]:
+    return lambda case: fact.binned(case.facts.get(fact.name, UNKNOWN))
 
 
 def _number(name: str) -> Callable[[AuditCase], float | None]:
     return lambda case: number_of(case.facts.get(name))
-
-
-def _tidy(value: Any) -> str:
-    """As the reference writes values; numbers without needless zeros, so that 120 and 120.0 are one."""
-    text = str(value).strip()
-    try:
-        return f"{float(text):g}"
-    except ValueError:
-        return text if text and text not in ("None", "nan") else UNKNOWN
-
-
-def _spacing(value: Any) -> str:
-    text = _tidy(value)
-    try:
-        low = np.floor(float(text) / SPACING_BIN_MM + 1e-9) * SPACING_BIN_MM
-    except ValueError:
-        return text
-    return f"{low:.1f} to {low + SPACING_BIN_MM:.1f}"
-
-
-_HEADER_BINS: Mapping[str, Callable[[Any], str]] = {"pixel_spacing_mm": _spacing}
 
 
 def _outcome(case: AuditCase) -> str:

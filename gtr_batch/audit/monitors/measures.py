@@ -16,8 +16,7 @@ from gtr_batch.audit.monitors.exact import (
     ranks_of_sample,
 )
 from gtr_batch.domain.audit import AuditCase
-
-UNKNOWN = "unknown"
+from gtr_batch.domain.series_fact import UNKNOWN
 
 
 @frozen

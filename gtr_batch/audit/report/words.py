@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 
+from gtr_batch.domain.refusal import REASONS, RefusalCode
+from gtr_batch.domain.series_fact import FactKind, charted
+
 _DAY = re.compile(r"(?<![\d-])\d{4}-\d{2}-\d{2}(?![\d-])")
 DASH = "–"
 ANSWERS: Mapping[str, tuple[str, str]] = {
@@ -20,50 +23,8 @@ STATES: Mapping[str, tuple[str, str]] = {
     "cannot tell": ("cannot tell", "muted"),
     "off": ("off", "muted"),
 }
-HEADERS: Mapping[str, str] = {
-    "model": "Scanner",
-    "kvp": "Tube voltage (kVp)",
-    "thickness_mm": "Slice thickness (mm)",
-    "kernel": "Kernel",
-    "contrast_agent": "Contrast agent in header",
-}
-QUALITY: Mapping[str, str] = {
-    "slices": "Slices",
-    "coverage_mm": "Coverage (mm)",
-    "spacing_mm": "Slice spacing (mm)",
-    "air_hu": "Air (HU)",
-    "aorta_hu": "Aorta (HU)",
-    "liver_hu": "Liver (HU)",
-}
-REFUSALS: Mapping[str, str] = {
-    "not_in_ehr": "patient not in the EHR",
-    "no_gastric_adenocarcinoma": "no biopsy-proven gastric adenocarcinoma",
-    "prior_chemotherapy": "chemotherapy before the CT",
-    "prior_radiotherapy": "radiotherapy before the CT",
-    "distant_metastasis": "distant metastasis",
-    "ambiguous_patient": "two patients under one number",
-    "no_portal_venous_series": "no portal venous series",
-    "already_staged": "already staged with this model",
-    "series_incomplete": "series incomplete",
-    "series_too_large": "series too large",
-    "invalid_uid": "invalid identifier in the series",
-    "wrong_modality": "wrong modality",
-    "not_primary_axial": "no primary axial images",
-    "wrong_phase": "wrong contrast phase",
-    "wrong_kernel": "wrong kernel",
-    "slice_thickness": "slice thickness outside 1 to 5 mm",
-    "matrix": "wrong matrix",
-    "gantry_tilt": "gantry tilt",
-    "slice_gap": "missing or unevenly spaced slices",
-    "duplicate_slices": "duplicate slices",
-    "too_few_slices": "too few slices",
-    "inconsistent_headers": "headers contradict one another",
-    "unreadable_pixels": "pixels unreadable",
-    "scrubbed_pixels": "pixels scrubbed",
-    "not_hounsfield": "not Hounsfield units",
-    "no_key_slice": "no key slice",
-    "non_finite_output": "model gave no finite output",
-}
+HEADERS: Mapping[str, str] = {fact.name: fact.heading for fact in charted(FactKind.NAME)}
+QUALITY: Mapping[str, str] = {fact.name: fact.heading for fact in charted(FactKind.NUMBER)}
 _MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
@@ -162,7 +123,10 @@ def period(kind: str, value: str) -> str:
 
 def refusal(code: str) -> str:
     """A refusal's code in words; a code that is not known as it is."""
-    return REFUSALS.get(code, code.replace("_", " "))
+    try:
+        return REASONS[RefusalCode(code)].words
+    except ValueError:
+        return code.replace("_", " ")
 
 
 def key_slice(source: str) -> str:

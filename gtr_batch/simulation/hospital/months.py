@@ -19,6 +19,7 @@ from gtr_batch.audit.monitors.cusum import shifted
 from gtr_batch.config import AuditConfig
 from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind
+from gtr_batch.domain.reconstruction import KernelKind
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.staging import STAGES, KeySliceSource
 from gtr_batch.errors import InputRefused
@@ -256,7 +257,7 @@ def _facts(drawn: dict[str, np.ndarray], n: int) -> list[dict[str, Any]]:
         found.append(
             {
                 **machine,
-                "kernel_kind": "soft tissue",
+                "kernel_kind": str(KernelKind.SOFT),
                 "kvp": float(drawn["kvp"][k]),
                 "pixel_spacing_mm": round(float(drawn["spacing"][k]), 4),
                 "contrast_agent": bool(drawn["agent"][k]),

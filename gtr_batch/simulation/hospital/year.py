@@ -25,6 +25,7 @@ from gtr_batch.domain.contrast import phase_from_pixels
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
+from gtr_batch.domain.reconstruction import KernelKind
 from gtr_batch.domain.staging import STAGES, KeySliceSource
 from gtr_batch.domain.transitions import STEP_OF
 from gtr_batch.night.site import Site
@@ -259,7 +260,7 @@ def _facts(one: Operated) -> dict[str, Any]:
         "manufacturer": scanner.manufacturer,
         "model": scanner.model,
         "kernel": scanner.kernel,
-        "kernel_kind": "soft tissue",
+        "kernel_kind": str(KernelKind.SOFT),
         "kvp": float(scanner.kvp),
         "thickness_mm": float(scanner.thickness_mm),
         "pixel_spacing_mm": round(one.patient.phantom().pixel_mm, 4),

@@ -8,19 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from gtr_batch.domain.series_fact import FactKind, referred
+
 COMPONENTS, SAMPLE = 16, 200
 _QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-HEADERS = (
-    "manufacturer",
-    "model",
-    "kernel",
-    "kernel_kind",
-    "kvp",
-    "thickness_mm",
-    "pixel_spacing_mm",
-    "contrast_agent",
-)
-QUALITY = ("slices", "spacing_mm", "coverage_mm", "air_hu", "tissue_share", "aorta_hu", "liver_hu")
 
 
 def reference_of(
@@ -69,8 +60,8 @@ def reference_of(
             "sample": [_short(row) for row in sample[picked]],
             "held_out": True,
         },
-        "headers": {name: _shares(facts, name) for name in HEADERS},
-        "quality": {name: _quantiles_of(facts, name) for name in QUALITY},
+        "headers": {fact.name: _shares(facts, fact.name) for fact in referred(FactKind.NAME)},
+        "quality": {fact.name: _quantiles_of(facts, fact.name) for fact in referred(FactKind.NUMBER)},
         "output": {
             "t_stage": _short(np.bincount(probabilities.argmax(axis=1), minlength=4) / len(features)),
             "mean_probabilities": _short(probabilities.mean(axis=0)),

@@ -226,9 +226,9 @@ def test_days_numbers_and_names_are_written_for_readers():
 
 
 def test_every_refusal_has_words():
-    from gtr_batch.domain.refusal import RefusalCode
+    from gtr_batch.domain.refusal import REASONS, RefusalCode
 
-    assert {str(code) for code in RefusalCode} == set(words.REFUSALS)
+    assert [words.refusal(str(code)) for code in RefusalCode] == [REASONS[code].words for code in RefusalCode]
 
 
 def test_a_table_whose_rows_do_not_fit_its_columns_is_our_mistake():
