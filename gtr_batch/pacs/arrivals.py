@@ -29,7 +29,7 @@ class Arrivals:
     """Takes the instances of one retrieve as they come, from any thread.
 
     An instance is written as the PACS encoded it, with a file meta of ours before it, to a temporary name, and renamed
-    to ``<SOP Instance UID>.dcm`` when it is whole. Instances that nobody asked for are acknowledged and dropped: a
+    to ``<SOP Instance UID>.dcm`` when it is intact. Instances that nobody asked for are acknowledged and dropped: a
     failure status would make some PACS give up the rest.
 
     Parameters
@@ -57,7 +57,7 @@ class Arrivals:
         self._requests = 0
         self._change = threading.Condition()
         self._sweep()
-        self._missing = {uid for uid in self.expected if not is_whole(self.path(uid), uid)}
+        self._missing = {uid for uid in self.expected if not is_intact(self.path(uid), uid)}
         self._report()
 
     @property
@@ -67,7 +67,7 @@ class Arrivals:
             return sorted(self._missing)
 
     def path(self, uid: Uid) -> Path:
-        """Where an instance lies once it is whole."""
+        """Where an instance lies once it is intact."""
         return self.folder / f"{uid}.dcm"
 
     def wait(self, uids: Collection[str], timeout_s: float) -> None:
@@ -140,7 +140,7 @@ class Arrivals:
                     part.unlink()
 
 
-def is_whole(path: Path, uid: Uid) -> bool:
+def is_intact(path: Path, uid: Uid) -> bool:
     """Whether a file is a DICOM file of this instance that can be read to its end; values are not decoded."""
     try:
         ds = dcmread(path)

@@ -21,7 +21,7 @@ class Checkpoint:
     pynetdicom 3.0.4 pauses its reactor before each request with ``checkpoint.clear()`` and then waits for the flag
     ``_is_paused``. Of two requests in a row, the second can find that flag still set from the first, while the reactor
     has already passed the checkpoint; it then takes the answer ("Received unexpected C-STORE service message") and the
-    request waits for ever. Measured on two busy cores: one of 120 C-STOREs was lost in this way.
+    request never ends. Measured on two busy cores: one of 120 C-STOREs was lost in this way.
 
     Parameters
     ----------

@@ -79,7 +79,7 @@ class Report:
                 self._replying = True  # a release now would overtake our own reply
             self.take(event)
         else:
-            log.info("pacs.commitment.report_for_nobody", transaction_uid=transaction)
+            log.info("pacs.commitment.report_unknown", transaction_uid=transaction)
         return 0x0000, None
 
     def _on_reply(self, event: evt.Event) -> None:

@@ -118,12 +118,12 @@ class Listener:
                 del self._commitments[transaction_uid]
 
     def on_event_report(self, event: evt.Event) -> tuple[int, None]:
-        """Handler of ``evt.EVT_N_EVENT_REPORT``; a report for nobody is acknowledged too, lest it be sent for ever."""
+        """Handler of ``evt.EVT_N_EVENT_REPORT``; a report for nobody is acknowledged too, or it is sent again."""
         transaction = str(event.event_information.get("TransactionUID", ""))
         with self._lock:
             verdict = self._commitments.get(transaction)
         if verdict is None:
-            log.info("pacs.commitment.report_for_nobody", transaction_uid=transaction)
+            log.info("pacs.commitment.report_unknown", transaction_uid=transaction)
         else:
             verdict(event)
         return SUCCESS, None

@@ -25,7 +25,7 @@ from gtr_batch.errors import (
     TransientError,
 )
 from gtr_batch.pacs import arrivals
-from gtr_batch.pacs.arrivals import is_whole
+from gtr_batch.pacs.arrivals import is_intact
 from gtr_batch.pacs.watch import cut_socket
 from tests.adapters.pacs.peers import HostilePacs, a_free_port, orthanc, qrscp
 
@@ -303,7 +303,7 @@ def test_a_peer_that_falls_silent_is_cut_after_the_dimse_time_out(pacs_at, serie
 
 
 def test_a_peer_that_stalls_within_a_pdu_does_not_hang_the_night(pacs_at):
-    """pynetdicom alone waits for ever for the rest of a PDU that began."""
+    """pynetdicom alone has no time limit for the rest of a PDU that began."""
     server = socket.create_server(("127.0.0.1", 0))
     taken = []
 
@@ -356,33 +356,33 @@ def test_a_full_disk_is_storage_full_and_leaves_no_half_files(pacs_at, series, t
 
 
 @pytest.mark.parametrize("keep", [0, 100, 131, 200, 600, -8300, -8192, -4000, -1])
-def test_a_file_cut_anywhere_is_not_whole(series, tmp_path, keep):
+def test_a_file_cut_anywhere_is_not_intact(series, tmp_path, keep):
     path, uid = tmp_path / "x.dcm", series[0].SOPInstanceUID
     series[0].save_as(path, enforce_file_format=True)
-    assert is_whole(path, uid)
+    assert is_intact(path, uid)
 
     content = path.read_bytes()
     path.write_bytes(content[:keep])
 
-    assert not is_whole(path, uid)
+    assert not is_intact(path, uid)
 
 
-def test_a_compressed_file_without_its_end_is_not_whole(series, tmp_path):
+def test_a_compressed_file_without_its_end_is_not_intact(series, tmp_path):
     path, ds = tmp_path / "x.dcm", series[0]
     ds.compress(RLELossless, generate_instance_uid=False)
     ds.save_as(path, enforce_file_format=True)
-    assert is_whole(path, ds.SOPInstanceUID)
+    assert is_intact(path, ds.SOPInstanceUID)
 
     path.write_bytes(path.read_bytes()[:-8])
 
-    assert not is_whole(path, ds.SOPInstanceUID)
+    assert not is_intact(path, ds.SOPInstanceUID)
 
 
-def test_a_file_of_another_instance_is_not_whole(series, tmp_path):
+def test_a_file_of_another_instance_is_not_intact(series, tmp_path):
     path = tmp_path / "x.dcm"
     series[0].save_as(path, enforce_file_format=True)
 
-    assert not is_whole(path, series[1].SOPInstanceUID)
+    assert not is_intact(path, series[1].SOPInstanceUID)
 
 
 def test_a_move_to_a_destination_that_the_pacs_does_not_know_names_the_setting(pacs_at, series, tmp_path):
