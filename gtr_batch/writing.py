@@ -71,16 +71,20 @@ def write_text(path: Path, text: str, *, mode: int = PRIVATE) -> Path:
     return write_bytes(path, text.encode(), mode=mode)
 
 
-def write_json(
-    path: Path,
-    value: Any,
-    *,
-    sort_keys: bool = False,
-    allow_nan: bool = True,
-    default: Callable[[Any], Any] | None = None,
-) -> Path:
+def write_json(path: Path, value: Any) -> Path:
     """Write a value as JSON, a line a value; raises as `write_with`, and TypeError for what JSON does not know."""
-    return write_text(path, json.dumps(value, indent=1, sort_keys=sort_keys, allow_nan=allow_nan, default=default))
+    return write_text(path, json.dumps(value, indent=1))
+
+
+def write_canonical_json(path: Path, value: Any) -> Path:
+    """Write a value as JSON that is the same wherever it is made: keys sorted, no NaN, paths and dates as text.
+
+    Raises
+    ------
+    ValueError
+        There is a NaN in it. Else as `write_with`.
+    """
+    return write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False, default=str) + "\n")
 
 
 def copy_file(source: Path, goal: Path, *, mode: int = PRIVATE) -> Path:
@@ -135,7 +139,9 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def full_disk_is_transient(path: Path, then: str = "free space, then run it again") -> Iterator[None]:
+def full_disk_is_transient(
+    path: Path, then: str = "free space, then run it again", doing: str = "writing"
+) -> Iterator[None]:
     """Say a full disk or quota in a sentence, as `StorageFull`; every other error goes through.
 
     Parameters
@@ -144,10 +150,12 @@ def full_disk_is_transient(path: Path, then: str = "free space, then run it agai
         What is being written.
     then : str
         What a person does about it.
+    doing : str
+        What is done with it.
     """
     try:
         yield
     except OSError as err:
         if err.errno in _FULL:
-            raise StorageFull(f"writing {path}: {os.strerror(err.errno or 0)}; {then}") from err
+            raise StorageFull(f"{doing} {path}: {os.strerror(err.errno or 0)}; {then}") from err
         raise

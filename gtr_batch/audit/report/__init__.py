@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gtr_batch.writing import write_bytes
+
 
 def write_report(findings: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     """Write ``report.html``, ``report.pdf`` and ``report.json``; from the same findings the same bytes.
@@ -34,11 +36,4 @@ def write_report(findings: Mapping[str, Any], folder: Path) -> dict[str, Path]:
         "report.pdf": as_pdf(page),
         "report.json": (json.dumps(findings, indent=1, allow_nan=False) + "\n").encode(),
     }
-    written = {}
-    for name, body in files.items():
-        path = folder / name
-        fresh = path.with_suffix(path.suffix + ".tmp")
-        fresh.write_bytes(body)
-        fresh.replace(path)
-        written[name] = path
-    return written
+    return {name: write_bytes(folder / name, body) for name, body in files.items()}
