@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
+from gtr_batch.loopback import free_port
 from gtr_batch.stage.network import GTRNet
 from gtr_batch.training import distributed
 from gtr_batch.training.checkpoint import Checkpoint
@@ -67,7 +68,7 @@ def run(job: Job, each: Callable[[Any], None] | None = None) -> list[dict[str, A
     if len(job.devices) == 1:
         work(0, job, each)
     else:
-        distributed.spawn(work, len(job.devices), _free_port(), job)
+        distributed.spawn(work, len(job.devices), free_port(), job)
     epochs: list[dict[str, Any]] = json.loads((Path(job.folder) / EPOCHS).read_text())
     return epochs
 
@@ -94,11 +95,3 @@ def _save_labels(path: Path, split: PreparedSlices) -> None:
     if split.centres is not None:
         labels["centres"] = split.centres
     write_with(path, lambda file: np.savez(file, **labels))
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
