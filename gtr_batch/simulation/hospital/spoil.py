@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pydicom import Dataset
-from simulation.phantom.dicom import Change
+
+from gtr_batch.simulation.phantom.dicom import Change
 
 
 def drop_slice(index: int) -> Change:
