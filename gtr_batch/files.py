@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import IO, Any
@@ -17,14 +13,13 @@ from uuid import UUID
 import numpy as np
 
 from gtr_batch.domain.case import Step
-from gtr_batch.errors import StorageFull
+from gtr_batch.writing import full_disk_is_transient, write_json, write_with
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
 
 class LocalFileStore:
-    """Port `FileStore` on a folder; folders 0700, files 0600, a file appears under its name only when it is whole.
+    """Port `FileStore` on a folder; folders 0700, files 0600, a file appears under its name only when it is intact.
 
     Parameters
     ----------
@@ -41,7 +36,7 @@ class LocalFileStore:
 
     def night_folder(self, night: date, name: str) -> Path:
         """A folder of the night itself; ValueError for a name that is a path."""
-        return self._made(_night(night), _plain(name))
+        return self._made(_night(night), _file_name(name))
 
     def write_json(self, night: date, case_id: str, step: Step, name: str, value: Any) -> Path:
         """Write ``<name>.json``.
@@ -51,12 +46,11 @@ class LocalFileStore:
         StorageFull
             No space or quota left; nothing is left under that name.
         """
-        body = json.dumps(value, indent=1, allow_nan=True).encode()
-        return self._write(self.folder(night, case_id, step) / f"{_plain(name)}.json", lambda file: file.write(body))
+        return write_json(self.folder(night, case_id, step) / f"{_file_name(name)}.json", value)
 
     def read_json(self, night: date, case_id: str, step: Step, name: str) -> Any:
         """Read ``<name>.json``; FileNotFoundError where there is none."""
-        return json.loads(self._path(night, case_id, step, f"{_plain(name)}.json").read_text())
+        return json.loads(self._path(night, case_id, step, f"{_file_name(name)}.json").read_text())
 
     def write_arrays(self, night: date, case_id: str, step: Step, name: str, arrays: Mapping[str, np.ndarray]) -> Path:
         """Write ``<name>.npz``, compressed, no pickle; ValueError for an array of objects. Errors as `write_json`."""
@@ -68,11 +62,11 @@ class LocalFileStore:
         def fill(file: IO[bytes]) -> None:
             np.savez_compressed(file, allow_pickle=False, **checked)
 
-        return self._write(self.folder(night, case_id, step) / f"{_plain(name)}.npz", fill)
+        return write_with(self.folder(night, case_id, step) / f"{_file_name(name)}.npz", fill)
 
     def read_arrays(self, night: date, case_id: str, step: Step, name: str) -> dict[str, np.ndarray]:
         """Read ``<name>.npz``; FileNotFoundError where there is none."""
-        with np.load(self._path(night, case_id, step, f"{_plain(name)}.npz"), allow_pickle=False) as stored:
+        with np.load(self._path(night, case_id, step, f"{_file_name(name)}.npz"), allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}
 
     def free_bytes(self) -> int:
@@ -101,39 +95,12 @@ class LocalFileStore:
 
     def _made(self, *parts: str) -> Path:
         folder = self.root
-        with _full_is_transient(folder):
+        with full_disk_is_transient(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for part in parts:
                 folder = folder / part
                 folder.mkdir(exist_ok=True, mode=0o700)
         return folder
-
-    def _write(self, path: Path, fill: Callable[[IO[bytes]], object]) -> Path:
-        with _full_is_transient(path):
-            # mkstemp makes it 0600; beside its goal, since a rename is only atomic within a file system.
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-            temporary = Path(name)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    fill(file)
-                    file.flush()
-                    os.fsync(file.fileno())  # quota and full disks may speak up only here
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        return path
-
-
-@contextmanager
-def _full_is_transient(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as err:
-        if err.errno in _FULL:
-            reason = os.strerror(err.errno or 0)
-            raise StorageFull(f"writing {path}: {reason}; free space, then run the night again") from err
-        raise
 
 
 def _night(night: date) -> str:
@@ -151,7 +118,7 @@ def _case(case_id: str) -> str:
     return case_id
 
 
-def _plain(name: str) -> str:
+def _file_name(name: str) -> str:
     if not name or not set(name) <= _NAME or name.startswith("."):
         raise ValueError(f"{name[:80]!r} is not a plain file name")
     return name

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import define, frozen
 
 from gtr_batch.audit.site import AuditProgress, AuditSite
 from gtr_batch.config import Config, load
@@ -16,6 +17,15 @@ from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.night.site import Site, StepProgress
 from gtr_batch.ports import Progress
 from gtr_batch.training.site import TrainingProgress, TrainingSite
+
+if TYPE_CHECKING:
+    from gtr_batch.db import Database, PostgresCases
+    from gtr_batch.db.audit import PostgresAuditBook
+    from gtr_batch.db.registry import PostgresRegistry
+    from gtr_batch.db.settings import PostgresSettings
+    from gtr_batch.files import LocalFileStore
+    from gtr_batch.governance.model_store import RegistryModelStore
+    from gtr_batch.pacs import Pacs
 
 
 @frozen
@@ -27,30 +37,93 @@ class SystemClock:
         return datetime.now(UTC)
 
 
-@frozen
-class FolderModelStore:
-    """Artefacts in folders, without a registry: the champion where the settings say, others beside it."""
+@define(slots=False)
+class _Adapters:
+    """The real things, each built once and when it is first asked for; what nobody asks for is not even imported."""
 
-    folder: Path
+    config: Config
 
-    def champion(self) -> Path:
-        """Folder of the artefact that stages tonight."""
-        return self.folder
+    @cached_property
+    def database(self) -> Database:
+        from gtr_batch.db import Database
 
-    def all(self) -> list[Path]:
-        """All artefacts, champion first."""
-        beside = sorted(p.parent for p in self.folder.parent.glob("*/manifest.json") if p.parent != self.folder)
-        return [self.folder, *beside]
+        return Database(self.config.database)
 
-    def find(self, version: str) -> Path | None:
-        """Folder of a version."""
-        from gtr_batch.stage import read_version
+    @cached_property
+    def archive(self) -> Pacs:
+        from gtr_batch.pacs import Pacs
 
-        return next((folder for folder in self.all() if read_version(folder) == version), None)
+        return Pacs(self.config.pacs)
 
-    def challengers(self) -> list[str]:
-        """Nothing stages in shadow where there is no registry."""
-        return []
+    @cached_property
+    def files(self) -> LocalFileStore:
+        from gtr_batch.files import LocalFileStore
+
+        return LocalFileStore(self.config.files.root)
+
+    @cached_property
+    def cases(self) -> PostgresCases:
+        from gtr_batch.db import PostgresCases
+
+        return PostgresCases(self.database)
+
+    @cached_property
+    def registry(self) -> PostgresRegistry:
+        from gtr_batch.db.registry import PostgresRegistry
+
+        return PostgresRegistry(self.database)
+
+    @cached_property
+    def model_store(self) -> RegistryModelStore:
+        from gtr_batch.governance.model_store import RegistryModelStore
+
+        return RegistryModelStore(self.registry, self.config.stage.artefact)
+
+    @cached_property
+    def settings_history(self) -> PostgresSettings:
+        from gtr_batch.db.settings import PostgresSettings
+
+        return PostgresSettings(self.database)
+
+    @cached_property
+    def audit_book(self) -> PostgresAuditBook:
+        from gtr_batch.db.audit import PostgresAuditBook
+
+        return PostgresAuditBook(self.database)
+
+
+@contextmanager
+def _adapters(config: Config | None, environ: Mapping[str, str] | None = None) -> Iterator[_Adapters]:
+    """The adapters of these settings, or of those that the environment names; the database is closed after."""
+    adapters = _Adapters(config or load(environ=environ))
+    try:
+        yield adapters
+    finally:
+        adapters.database.close()
+
+
+def _night_site(adapters: _Adapters, progress: StepProgress | None) -> Site:
+    from gtr_batch.audit.alarms import StopAlarms
+    from gtr_batch.db import PostgresClinicalSource, PostgresDeliveries, PostgresNights
+    from gtr_batch.db.shadow import PostgresShadows
+
+    site = Site(
+        config=adapters.config,
+        archive=adapters.archive,
+        nights=PostgresNights(adapters.database),
+        cases=adapters.cases,
+        deliveries=PostgresDeliveries(adapters.database),
+        clinical=PostgresClinicalSource(adapters.database),
+        files=adapters.files,
+        model_store=adapters.model_store,
+        clock=SystemClock(),
+        settings_history=adapters.settings_history,
+        shadows=PostgresShadows(adapters.database),
+        hold=StopAlarms(adapters.audit_book),
+    )
+    if progress is not None:
+        site.progress = progress
+    return site
 
 
 @contextmanager
@@ -66,44 +139,8 @@ def open_site(
     ConfigError
         The settings are wrong.
     """
-    from gtr_batch.audit.alarms import StopAlarms
-    from gtr_batch.db import (
-        Database,
-        PostgresCases,
-        PostgresClinicalSource,
-        PostgresDeliveries,
-        PostgresNights,
-    )
-    from gtr_batch.db.audit import PostgresAuditBook
-    from gtr_batch.db.registry import PostgresRegistry
-    from gtr_batch.db.settings import PostgresSettings
-    from gtr_batch.db.shadow import PostgresShadows
-    from gtr_batch.files import LocalFileStore
-    from gtr_batch.governance.model_store import RegistryModelStore
-    from gtr_batch.pacs import Pacs
-
-    config = config or load(environ=environ)
-    database = Database(config.database)
-    try:
-        site = Site(
-            config=config,
-            archive=Pacs(config.pacs),
-            nights=PostgresNights(database),
-            cases=PostgresCases(database),
-            deliveries=PostgresDeliveries(database),
-            clinical=PostgresClinicalSource(database),
-            files=LocalFileStore(config.files.root),
-            model_store=RegistryModelStore(PostgresRegistry(database), config.stage.artefact),
-            clock=SystemClock(),
-            settings_history=PostgresSettings(database),
-            shadows=PostgresShadows(database),
-            hold=StopAlarms(PostgresAuditBook(database)),
-        )
-        if progress is not None:
-            site.progress = progress
-        yield site
-    finally:
-        database.close()
+    with _adapters(config, environ) as adapters:
+        yield _night_site(adapters, progress)
 
 
 @contextmanager
@@ -111,23 +148,16 @@ def open_governance(
     config: Config | None = None, *, environ: Mapping[str, str] | None = None, progress: StepProgress | None = None
 ) -> Iterator[GovernanceSite]:
     """Build what those who decide about models are given, and close it after; raises as `open_site`."""
-    from gtr_batch.db import Database
-    from gtr_batch.db.registry import PostgresRegistry
     from gtr_batch.db.restages import PostgresRestages
     from gtr_batch.files import LocalFileStore
 
-    config = config or load(environ=environ)
-    with open_site(config, progress=progress) as night:
-        database = Database(config.database)
-        try:
-            yield GovernanceSite(
-                night=night,
-                registry=PostgresRegistry(database),
-                restages=PostgresRestages(database),
-                scratch=LocalFileStore(config.files.root / "restage"),
-            )
-        finally:
-            database.close()
+    with _adapters(config, environ) as adapters:
+        yield GovernanceSite(
+            night=_night_site(adapters, progress),
+            registry=adapters.registry,
+            restages=PostgresRestages(adapters.database),
+            scratch=LocalFileStore(adapters.config.files.root / "restage"),
+        )
 
 
 @contextmanager
@@ -135,32 +165,23 @@ def open_training(
     config: Config | None = None, *, environ: Mapping[str, str] | None = None, progress: TrainingProgress | None = None
 ) -> Iterator[TrainingSite]:
     """Build what a retraining is given, and close it after; raises as `open_site`."""
-    from gtr_batch.db import Database, PostgresCases
     from gtr_batch.db.cohorts import PostgresCohorts
-    from gtr_batch.db.registry import PostgresRegistry
-    from gtr_batch.files import LocalFileStore
-    from gtr_batch.pacs import Pacs
 
-    config = config or load(environ=environ)
-    with open_site(config) as night:
-        database = Database(config.database)
-        try:
-            cohorts = PostgresCohorts(database)
-            site = TrainingSite(
-                config=config,
-                archive=Pacs(config.pacs),
-                cases=PostgresCases(database),
-                source=cohorts,
-                cohorts=cohorts,
-                files=LocalFileStore(config.files.root),
-                model_store=night.model_store,
-                registry=PostgresRegistry(database),
-            )
-            if progress is not None:
-                site.progress = progress
-            yield site
-        finally:
-            database.close()
+    with _adapters(config, environ) as adapters:
+        cohorts = PostgresCohorts(adapters.database)
+        site = TrainingSite(
+            config=adapters.config,
+            archive=adapters.archive,
+            cases=adapters.cases,
+            source=cohorts,
+            cohorts=cohorts,
+            files=adapters.files,
+            model_store=adapters.model_store,
+            registry=adapters.registry,
+        )
+        if progress is not None:
+            site.progress = progress
+        yield site
 
 
 @contextmanager
@@ -168,37 +189,25 @@ def open_audit(
     config: Config | None = None, *, environ: Mapping[str, str] | None = None, progress: AuditProgress | None = None
 ) -> Iterator[AuditSite]:
     """Build what an audit is given, and close it after; raises as `open_site`."""
-    from gtr_batch.db import Database
-    from gtr_batch.db.audit import PostgresAuditBook, PostgresAuditSource
-    from gtr_batch.db.registry import PostgresRegistry
-    from gtr_batch.db.settings import PostgresSettings
+    from gtr_batch.db.audit import PostgresAuditSource
 
-    config = config or load(environ=environ)
-    database = Database(config.database)
-    try:
+    with _adapters(config, environ) as adapters:
         site = AuditSite(
-            config=config,
-            source=PostgresAuditSource(database, config.night.timezone),
-            book=PostgresAuditBook(database),
-            registry=PostgresRegistry(database),
+            config=adapters.config,
+            source=PostgresAuditSource(adapters.database, adapters.config.night.timezone),
+            book=adapters.audit_book,
+            registry=adapters.registry,
             clock=SystemClock(),
-            settings_history=PostgresSettings(database),
+            settings_history=adapters.settings_history,
         )
         if progress is not None:
             site.progress = progress
         yield site
-    finally:
-        database.close()
 
 
 def refresh_ehr(config: Config | None = None, folder: Path | None = None, progress: Progress | None = None) -> dict:
     """Load the EHR extracts of a folder; a bad file changes nothing (`gtr_batch.db.ehr.load_extracts`)."""
-    from gtr_batch.db import Database
     from gtr_batch.db.ehr import load_extracts
 
-    config = config or load(environ=os.environ)
-    database = Database(config.database)
-    try:
-        return load_extracts(database, folder or config.ehr.folder, progress=progress).as_json()
-    finally:
-        database.close()
+    with _adapters(config) as adapters:
+        return load_extracts(adapters.database, folder or adapters.config.ehr.folder, progress=progress).as_json()

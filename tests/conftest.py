@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import structlog
+
+from gtr_batch import loopback
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
@@ -84,6 +85,4 @@ def dciodvfy(need_program) -> Callable[[Path], str]:
 @pytest.fixture
 def free_port() -> int:
     """A TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    return loopback.free_port()

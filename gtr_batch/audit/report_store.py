@@ -1,4 +1,4 @@
-"""Where inputs and reports of audits lie: folders 0700, files 0600, under their names only when they are whole.
+"""Where inputs and reports of audits lie: folders 0700, files 0600, under their names only when they are intact.
 
 ``<audit.folder>/inputs/<run_id>.json.gz`` and ``<audit.folder>/<kind>/<period>/<run_id, 12 digits>/``.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gtr_batch.errors import InputRefused
+from gtr_batch.writing import copy_file, write_bytes
 
 
 def keep_inputs(folder: Path, content: bytes) -> str:
@@ -22,14 +23,7 @@ def keep_inputs(folder: Path, content: bytes) -> str:
     digest = hashlib.sha256(content).hexdigest()
     path = _inputs(folder, digest)
     _made(folder, "inputs")
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:  # 0600, as mkstemp makes it
-        try:
-            file.write(gzip.compress(content, mtime=0))
-            file.flush()
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    write_bytes(path, gzip.compress(content, mtime=0))
     return digest
 
 
@@ -68,9 +62,8 @@ def keep_report(folder: Path, run: Mapping[str, Any], write: Callable[[Path], Ma
     try:
         digests = {}
         for name, path in sorted(write(fresh).items()):
-            path.chmod(0o600)
+            copy_file(path, goal / name)
             digests[name] = digest_of(path)
-            path.replace(goal / name)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return digests

@@ -27,7 +27,7 @@ from gtr_batch.errors import InputRefused
 from gtr_batch.logs import get_logger
 
 # What numbers and pictures are computed with, beside our own code.
-_LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "MAPIE", "matplotlib", "reportlab", "jinja2")
+_LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "matplotlib", "reportlab", "jinja2")
 _PACKAGES = ("audit", "metrics", "domain")
 _NOT_OF_THE_RESULT = ("folder", "weekly_schedule", "monthly_schedule")
 

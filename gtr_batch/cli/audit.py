@@ -11,6 +11,8 @@ from gtr_batch.cli import audit_run, audit_simulate
 from gtr_batch.cli.shell import bars, out, print_json, speaks_plainly
 
 app = typer.Typer(help="The audit: metrics, monitors, alarms, reports that can be made again.", no_args_is_help=True)
+app.add_typer(audit_simulate.app)
+app.add_typer(audit_run.app)
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
@@ -68,8 +70,3 @@ def metrics(
         print_json({**evaluation_to_json(found), "labels_read_as": read.reading})
     else:
         show_metrics(out, found, read.reading)
-
-
-app.command("simulate")(audit_simulate.simulate)
-for _name, _command in audit_run.COMMANDS.items():
-    app.command(_name)(_command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from typing import Annotated, Any
@@ -13,6 +13,8 @@ from rich.table import Table
 from gtr_batch.cli.shell import RED, err, out, parse_night, print_json, speaks_plainly
 from gtr_batch.domain.audit_run import AuditKind
 
+app = typer.Typer()
+
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 By = Annotated[str, typer.Option(help="Your name; kept in the history.")]
 AsOf = Annotated[
@@ -21,6 +23,7 @@ AsOf = Annotated[
 _COLOURS = {"yes": "green", "look": "yellow", "stop": "red", "cannot tell": "magenta"}
 
 
+@app.command("month")
 @speaks_plainly
 def month(
     month: Annotated[str | None, typer.Option(help="2026-03. Default: the last whole month.")] = None,
@@ -32,6 +35,7 @@ def month(
     _audit(AuditKind.MONTH, month, as_of, by, as_json)
 
 
+@app.command("week")
 @speaks_plainly
 def week(
     week: Annotated[str | None, typer.Option(help="2026-W10. Default: the last whole week.")] = None,
@@ -71,6 +75,7 @@ def _audit(kind: AuditKind, wanted: str | None, as_of: str | None, by: str, as_j
     out.print(f"audit {found['run_id'][:12]}; report in {found['folder']}", highlight=False)
 
 
+@app.command("list")
 @speaks_plainly
 def runs(
     kind: Annotated[AuditKind | None, typer.Option(help="week or month. Default: both.")] = None,
@@ -99,6 +104,7 @@ def runs(
     out.print(table if found else "no audit has been run yet")
 
 
+@app.command("show")
 @speaks_plainly
 def show(
     digits: Annotated[str, typer.Argument(help="The run's id, or the digits that it begins with.")],
@@ -126,6 +132,7 @@ def show(
         out.print(f"    {name:<24} SHA-256 {digest}", highlight=False)
 
 
+@app.command("rerun")
 @speaks_plainly
 def rerun(
     digits: Annotated[str, typer.Argument(help="The run's id, or the digits that it begins with.")],
@@ -147,6 +154,7 @@ def rerun(
         raise typer.Exit(RED)
 
 
+@app.command("alarms")
 @speaks_plainly
 def alarms(
     only_open: Annotated[bool, typer.Option("--open", help="Only those that nobody has acknowledged.")] = False,
@@ -173,6 +181,7 @@ def _looked(alarm: Mapping[str, Any]) -> str:
     return f"{alarm['acknowledged_by']}, {alarm['acknowledged_at']:%Y-%m-%d}: {alarm['note']}{again}"
 
 
+@app.command("acknowledge")
 @speaks_plainly
 def acknowledge(
     alarm: Annotated[int, typer.Argument(help="Its number, as `gtr audit alarms` lists it.")],
@@ -219,14 +228,3 @@ def _last_whole(site: Any, kind: AuditKind) -> date:
 
 def _number(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-COMMANDS: Mapping[str, Callable[..., None]] = {
-    "month": month,
-    "week": week,
-    "list": runs,
-    "show": show,
-    "rerun": rerun,
-    "alarms": alarms,
-    "acknowledge": acknowledge,
-}

@@ -10,7 +10,10 @@ from rich.table import Table
 
 from gtr_batch.cli.shell import bars, out, print_json, speaks_plainly
 
+app = typer.Typer()
 
+
+@app.command("simulate")
 @speaks_plainly
 def simulate(
     months: Annotated[int, typer.Option(min=1, max=240, help="Length of a history.")] = 24,

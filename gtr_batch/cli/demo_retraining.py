@@ -3,100 +3,85 @@
 from __future__ import annotations
 
 import time
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gtr_batch.cli.demo import TaskProgress, step
-from gtr_batch.cli.shell import RED, bars, err, out, speaks_plainly
+from gtr_batch.cli.demo_start import counting, end, play, start_hospital, step, tasks_of
+from gtr_batch.cli.shell import speaks_plainly
+
+if TYPE_CHECKING:
+    from gtr_batch.simulation.demos.demo import Demo
+    from gtr_batch.simulation.demos.story import Story
+
+app = typer.Typer()
 
 
+@app.command("retraining")
 @speaks_plainly
 def retraining(
     folder: Annotated[Path, typer.Option(help="Where the demo lives.")] = Path(".demo-retraining"),
     patients: Annotated[int, typer.Option(help="Operated patients of the year.")] = 280,
 ) -> None:
     """Train, judge, approve, promote, refuse, replay, roll back, withdraw; 0 only if all went as it should."""
-    from gtr_batch.simulation.demos.demo import stop
-
-    folder = folder.resolve()
-    try:
-        right = _governed(folder, patients)
-    finally:
-        stop(folder)
-    raise typer.Exit(0 if right else RED)
+    play(folder, lambda at: _governed(at, patients))
 
 
 def _governed(folder: Path, patients: int) -> bool:
     from gtr_batch.simulation.demos import governance as plot
-    from gtr_batch.simulation.demos.demo import Demo
+    from gtr_batch.simulation.demos import training as demo_training
+    from gtr_batch.simulation.demos.story import Story
 
     began = time.monotonic()
-    demo, story = Demo(folder, artefact=folder / "last-years-model"), plot.Story()
-    demo.clear()
-    _open(demo, patients)
+    story = Story()
+    demo = start_hospital(
+        folder,
+        lambda demo: _admit(demo, patients),
+        settings=demo_training.SETTINGS + plot.SETTINGS,
+        artefact=folder / "last-years-model",
+    )
     _night(demo, story, demo.night)
     plot.show_night(demo, story)
-    with bars() as progress:
+    with tasks_of("retraining") as progress:
         state = plot.run_with_approval(
             demo,
             "retraining",
             {"why": "demo"},
-            TaskProgress(progress, "retraining"),
+            progress,
             meanwhile=lambda: plot.think(demo, story),
             timeout_s=1800,
         )
     story.need(state == "success", f"retraining: {state}")
     if state == "success":
         _after(demo, story)
-    for line in story.lines:
-        out.print(line, highlight=False)
-    for sentence in story.wrong:
-        err.print(f"[bold red]{sentence}[/]", highlight=False)
-    took = time.monotonic() - began
-    verdict = "all went as it should" if not story.wrong else "NOT all went as it should"
-    out.print(f"{verdict}; {took // 60:.0f} min {took % 60:.0f} s", highlight=False)
-    return not story.wrong
+    return end(began, not story.wrong, "all went as it should", "NOT all went as it should", story)
 
 
-def _open(demo: Any, patients: int) -> None:
-    """The hospital: its database, its Airflow, a year of patients, two nights' studies in the PACS."""
+def _admit(demo: Demo, patients: int) -> None:
+    """Last year's model, a year of patients, two nights' studies."""
     from gtr_batch.simulation.demos import governance as plot
     from gtr_batch.simulation.demos import training as demo_training
     from gtr_batch.simulation.hospital.year import Year
     from gtr_batch.wiring import refresh_ehr
 
-    with step("PostgreSQL and its schema"):
-        demo.start_database(demo_training.SETTINGS.format(folder=demo.folder) + plot.SETTINGS)
-    with step("Airflow's own database"):
-        demo.prepare_airflow()
-    demo.start_airflow()  # it comes up while the patients are made
     plot.make_last_years_model(demo)
-    with bars() as progress:
-        task = progress.add_task("a year of patients", total=None)
-        demo_training.prepare(
-            demo, Year(patients=patients), lambda done, total: progress.update(task, completed=done, total=total)
-        )
+    with counting("a year of patients") as progress:
+        demo_training.prepare(demo, Year(patients=patients), progress)
     with step("two nights' patients"):
         demo.admit(None, None)
         plot.admit_next_night(demo)
         refresh_ehr(folder=demo.folder / "ehr")
-    with bars() as progress:
-        task = progress.add_task("to the PACS", total=None)
-        demo.start_pacs(lambda done, total: progress.update(task, completed=done, total=total))
-    with step("DAGs parsed"):
-        demo.wait_for_airflow()
 
 
-def _night(demo: Any, story: Any, night: Any) -> None:
-    with bars() as progress:
-        task_progress = TaskProgress(progress, f"nightly_staging {night}")
-        state = demo.run("nightly_staging", {"night": str(night)}, task_progress, timeout_s=900)
+def _night(demo: Demo, story: Story, night: date) -> None:
+    with tasks_of(f"nightly_staging {night}") as progress:
+        state = demo.run("nightly_staging", {"night": str(night)}, progress, timeout_s=900)
     story.need(state == "success", f"nightly_staging of {night}: {state}")
 
 
-def _after(demo: Any, story: Any) -> None:
+def _after(demo: Demo, story: Story) -> None:
     """What follows the promotion."""
     from gtr_batch.simulation.demos import governance as plot
 
@@ -105,12 +90,12 @@ def _after(demo: Any, story: Any) -> None:
         plot.refuse_a_worse_one(demo, story, champion)
     _night(demo, story, plot.next_night(demo))
     plot.show_next_night(demo, story, champion)
-    with bars() as progress:
+    with tasks_of("restage") as progress:
         state = plot.run_with_approval(
             demo,
             "restage",
             {"nights": [str(demo.night)], "model": champion},
-            TaskProgress(progress, "restage"),
+            progress,
             meanwhile=lambda: None,
             timeout_s=600,
         )

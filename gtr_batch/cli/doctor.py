@@ -15,6 +15,8 @@ from gtr_batch.cli.shell import RED, out, print_json, speaks_plainly
 from gtr_batch.domain.identifiers import derived_uid
 from gtr_batch.errors import GtrError
 
+app = typer.Typer()
+
 PACKAGES = (
     "apache-airflow",
     "torch",
@@ -180,6 +182,7 @@ def examine(site: Any) -> list[Finding]:
     return findings
 
 
+@app.command("doctor")
 @speaks_plainly
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False) -> None:
     """Check PACS, database, store, GPU, model and versions, and say how to mend what fails."""

@@ -9,7 +9,10 @@ import typer
 
 from gtr_batch.cli.shell import err, out, print_json, speaks_plainly
 
+app = typer.Typer()
 
+
+@app.command("fit-nomogram")
 @speaks_plainly
 def fit_nomogram(
     features: Annotated[Path, typer.Option(help="CSV: key and numeric deep features.")],

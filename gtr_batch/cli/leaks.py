@@ -9,7 +9,10 @@ import typer
 
 from gtr_batch.cli.shell import RED, err, out, print_json, speaks_plainly
 
+app = typer.Typer()
 
+
+@app.command("leak-check")
 @speaks_plainly
 def leak_check(
     table: Annotated[Path, typer.Option(help="CSV with one row a slice or a patient.")],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,9 +11,8 @@ from gtr_batch import __version__, logs
 from gtr_batch.cli import (
     audit,
     demo,
-    demo_audit,
-    demo_retraining,
     doctor,
+    ehr,
     fit_nomogram,
     leaks,
     model,
@@ -23,7 +21,7 @@ from gtr_batch.cli import (
     settings,
     training,
 )
-from gtr_batch.cli.shell import bars, err, out, parse_night, print_json, speaks_plainly, step_bars
+from gtr_batch.cli.shell import err, out, parse_night, print_json, speaks_plainly, step_bars
 from gtr_batch.cli.table import show_night, show_shadow
 
 app = typer.Typer(
@@ -31,18 +29,18 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+# Every module of commands has an `app`: with a name it is a noun, without one its commands are `gtr`'s own.
+app.add_typer(doctor.app)
+app.add_typer(restage.app)
+app.add_typer(leaks.app)
+app.add_typer(fit_nomogram.app)
 app.add_typer(pacs.app, name="pacs")
+app.add_typer(ehr.app, name="ehr")
 app.add_typer(model.app, name="model")
-demo.app.command("audit")(demo_audit.audit)
-demo.app.command("retraining")(demo_retraining.retraining)
-app.add_typer(demo.app, name="demo")
 app.add_typer(training.app, name="train")
-app.command("leak-check")(leaks.leak_check)
-app.command("fit-nomogram")(fit_nomogram.fit_nomogram)
-app.command("doctor")(doctor.doctor)
-app.command("restage")(restage.restage)
 app.add_typer(settings.app, name="settings")
 app.add_typer(audit.app, name="audit")
+app.add_typer(demo.app, name="demo")
 
 Night = Annotated[str | None, typer.Option(help="The evening the night began, YYYY-MM-DD.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
@@ -52,11 +50,12 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 def main(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step to standard error.")] = False,
 ) -> None:
-    """Settings come from the TOML file that GTR_CONFIG names and from GTR_<ROOM>__<SETTING>."""
+    """Settings come from the TOML file that GTR_CONFIG names and from GTR_<SECTION>__<SETTING>."""
     logs.configure(level="INFO" if verbose else "ERROR")
 
 
-@app.command()
+@app.command("version")
+@speaks_plainly
 def version(as_json: Json = False) -> None:
     """Print the version."""
     if as_json:
@@ -65,7 +64,7 @@ def version(as_json: Json = False) -> None:
         out.print(__version__)
 
 
-@app.command()
+@app.command("night")
 @speaks_plainly
 def night(
     night: Annotated[str, typer.Option(help="The evening the night began, YYYY-MM-DD.")],
@@ -99,7 +98,7 @@ def night(
         show_shadow(out, summary)
 
 
-@app.command()
+@app.command("status")
 @speaks_plainly
 def status(night: Night = None, as_json: Json = False) -> None:
     """Show what became of a night's cases: staged, refused, failed and why. Default: the latest night."""
@@ -132,7 +131,7 @@ def _rows(site: Any, when: date) -> list[dict[str, Any]]:
     return case_rows(site, when)
 
 
-@app.command()
+@app.command("nomogram")
 @speaks_plainly
 def nomogram(
     rad_score: Annotated[float, typer.Option(help="Rad-score in SD of the training cohort.")],
@@ -173,7 +172,7 @@ def nomogram(
         out.print(f"  P({stage}) {p:.3f} {'█' * round(p * 40)}{spread}", highlight=False)
 
 
-@app.command()
+@app.command("migrate")
 @speaks_plainly
 def migrate(as_json: Json = False) -> None:
     """Bring the database's schema up to date (role owner; GTR_DATABASE__OWNER_DSN)."""
@@ -189,31 +188,3 @@ def migrate(as_json: Json = False) -> None:
         print_json({"applied": applied})
     else:
         out.print("\n".join(applied) if applied else "nothing to do: the schema is up to date")
-
-
-ehr = typer.Typer(help="EHR extracts.", no_args_is_help=True)
-app.add_typer(ehr, name="ehr")
-
-
-@ehr.command("load")
-@speaks_plainly
-def ehr_load(
-    folder: Annotated[
-        Path | None, typer.Argument(help="Folder of the extracts; default: the setting ehr.folder.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Load the EHR extracts of a folder; a bad file changes nothing."""
-    from gtr_batch.wiring import refresh_ehr
-
-    with bars() as progress:
-        task = progress.add_task("ehr", total=None)
-        found = refresh_ehr(
-            folder=folder, progress=lambda done, total: progress.update(task, completed=done, total=total)
-        )
-    if as_json:
-        print_json(found)
-        return
-    for file in found["files"]:
-        counts = ", ".join(f"{file[what]} {what}" for what in ("inserted", "updated", "unchanged"))
-        out.print(f"{file['file']:<16} {file['rows']} rows: {counts}", highlight=False)

@@ -14,12 +14,10 @@ from gtr_batch.cli.model_options import By, Json, Shown, Version, Why, cards_of,
 from gtr_batch.cli.shell import out, print_json, speaks_plainly
 
 app = typer.Typer(help="Models: the registry, promotion, rollback, shadow, withdrawal.", no_args_is_help=True)
-app.command("import")(model_import.import_model)
-app.command("error-rates")(model_error_rates.error_rates)
-app.command("judge")(model_gate.judge)
-app.command("withdraw")(model_withdrawal.withdraw)
-app.command("reports")(model_withdrawal.reports)
-app.command("notices")(model_withdrawal.notices)
+app.add_typer(model_import.app)
+app.add_typer(model_error_rates.app)
+app.add_typer(model_gate.app)
+app.add_typer(model_withdrawal.app)
 
 
 @app.command("list")

@@ -9,7 +9,10 @@ from rich.table import Table
 
 from gtr_batch.cli.shell import err, out, print_json, speaks_plainly
 
+app = typer.Typer()
 
+
+@app.command("error-rates")
 @speaks_plainly
 def error_rates(
     patients: Annotated[int | None, typer.Option(help="Patients of a holdout; default: what the margin needs.")] = None,

@@ -10,7 +10,10 @@ from rich.table import Table
 from gtr_batch.cli.model_options import By, Json, Version, Why
 from gtr_batch.cli.shell import bars, out, print_json, speaks_plainly
 
+app = typer.Typer()
 
+
+@app.command("judge")
 @speaks_plainly
 def judge(
     version: Version,

@@ -10,7 +10,10 @@ import typer
 from gtr_batch.cli.shell import err, out, print_json, speaks_plainly
 from gtr_batch.stage.importing import PUBLISHED_MD5
 
+app = typer.Typer()
 
+
+@app.command("import")
 @speaks_plainly
 def import_model(
     source: Annotated[

@@ -10,7 +10,10 @@ from rich.table import Table
 from gtr_batch.cli.model_options import By, Json, Shown, Version, Why, cards_of, shown_champion
 from gtr_batch.cli.shell import bars, out, print_json, speaks_plainly
 
+app = typer.Typer()
 
+
+@app.command("withdraw")
 @speaks_plainly
 def withdraw(
     version: Version,
@@ -49,6 +52,7 @@ def withdraw(
         out.print(f"then: gtr model notices {whole[:12]} --approve {due} --by NAME", highlight=False)
 
 
+@app.command("reports")
 @speaks_plainly
 def reports(version: Version, as_json: Json = False) -> None:
     """List every structured report that a model produced, and what became of it."""
@@ -70,6 +74,7 @@ def reports(version: Version, as_json: Json = False) -> None:
     out.print(table)
 
 
+@app.command("notices")
 @speaks_plainly
 def notices(
     version: Version,

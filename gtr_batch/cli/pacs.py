@@ -14,7 +14,7 @@ app = typer.Typer(help="Talk to the PACS.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
-@app.command()
+@app.command("echo")
 @speaks_plainly
 def echo(as_json: Json = False) -> None:
     """C-ECHO."""
@@ -33,7 +33,7 @@ def echo(as_json: Json = False) -> None:
         out.print(f"{called} at {pacs.host}:{pacs.port} answered in {seconds * 1000:.0f} ms")
 
 
-@app.command()
+@app.command("find")
 @speaks_plainly
 def find(
     night: Annotated[str, typer.Option(help="The evening the night began, YYYY-MM-DD.")],
@@ -55,7 +55,7 @@ def find(
     out.print(f"{len(studies)} studies")
 
 
-@app.command()
+@app.command("get")
 @speaks_plainly
 def get(
     study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],

@@ -9,7 +9,10 @@ from rich.table import Table
 
 from gtr_batch.cli.shell import out, parse_night, print_json, speaks_plainly, step_bars
 
+app = typer.Typer()
 
+
+@app.command("restage")
 @speaks_plainly
 def restage(
     night: Annotated[list[str] | None, typer.Option(help="A night, YYYY-MM-DD; may be given more than once.")] = None,

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gtr_batch.domain.case import Step
@@ -35,16 +36,16 @@ def speaks_plainly(command: F) -> F:
         try:
             return command(*args, **kwargs)
         except NightFailed as error:
-            err.print(f"[bold red]red:[/] {error}", highlight=False)
+            err.print(f"[bold red]red:[/] {escape(str(error))}", highlight=False)
             raise typer.Exit(RED) from error
         except TransientError as error:
-            err.print(f"[bold yellow]{type(error).__name__}:[/] {error}", highlight=False)
+            err.print(f"[bold yellow]{type(error).__name__}:[/] {escape(str(error))}", highlight=False)
             raise typer.Exit(TRY_LATER) from error
         except InputRefused as error:
-            err.print(f"[bold red]{error}[/]", highlight=False)
+            err.print(f"[bold red]{escape(str(error))}[/]", highlight=False)
             raise typer.Exit(WRONG_INPUT) from error
         except GtrError as error:
-            err.print(f"[bold red]{type(error).__name__}:[/] {error}", highlight=False)
+            err.print(f"[bold red]{type(error).__name__}:[/] {escape(str(error))}", highlight=False)
             raise typer.Exit(MUST_MEND) from error
 
     return wrapped  # type: ignore[return-value]

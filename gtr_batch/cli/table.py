@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gtr_batch.domain.staging import Flag
@@ -36,7 +37,7 @@ def show_night(console: Console, night: date, rows: Sequence[dict[str, Any]]) ->
     console.print(table)
     for row in rows:
         if row["reason"]:
-            console.print(f"{row['case_id'][:8]} {row['state']}: {row['reason']}", highlight=False)
+            console.print(f"{row['case_id'][:8]} {row['state']}: {escape(row['reason'])}", highlight=False)
     if any(Flag.DEMO_MODEL in row["flags"] for row in rows):
         console.print("[yellow]Demo model, not for patients.[/] AI results, not verified.")
 

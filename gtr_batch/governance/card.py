@@ -20,7 +20,7 @@ from gtr_batch.nomogram.drawing import draw_nomogram
 from gtr_batch.ports import ModelRegistry
 from gtr_batch.training.cohort import REASONS
 from gtr_batch.training.report import COLOURS, as_svg, curves, inline_svg
-from gtr_batch.training.steps import write_json
+from gtr_batch.writing import write_canonical_json, write_text
 
 _MODELS = {"candidate": ("-", "this model"), "champion": ("--", "the champion it was held against")}
 
@@ -83,7 +83,7 @@ def write_card(registry: ModelRegistry, models: Path, version: str, *, by: str) 
     card = build_card(registry, version)
     folder = models / "cards" / version
     folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-    write_json(folder / "card.json", card)
+    write_canonical_json(folder / "card.json", card)
     nomogram = ModelManifest.from_json(known(registry, version)["manifest"]).nomogram
     draw_nomogram(nomogram, folder / "nomogram.svg", folder / "nomogram.pdf")
     page = (
@@ -101,10 +101,7 @@ def write_card(registry: ModelRegistry, models: Path, version: str, *, by: str) 
             decision=decision_figure(card["gate"]["curves"]) if card["gate"] else "",
         )
     )
-    path = folder / "card.html"
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text(page, encoding="utf-8")
-    fresh.replace(path)
+    path = write_text(folder / "card.html", page)
     registry.attach(version, "model_card", card, by=by)
     return path
 

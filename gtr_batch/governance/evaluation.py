@@ -22,7 +22,7 @@ from gtr_batch.metrics.calibration import at_least_t3
 from gtr_batch.metrics.reliability import reliability
 from gtr_batch.metrics.utility import decision_curve
 from gtr_batch.training.site import TrainingSite
-from gtr_batch.training.steps import write_json
+from gtr_batch.writing import write_canonical_json
 
 
 def evaluate(
@@ -89,7 +89,7 @@ def evaluate(
         "by": by,
     }
     registry.attach(version, "gate", found, by=by)
-    write_json(training.run_folder(cohort) / f"gate-{version[:12]}.json", found)
+    write_canonical_json(training.run_folder(cohort) / f"gate-{version[:12]}.json", found)
     get_logger("gate").info("gate.judged", model_version=version, champion=champion, verdict=found["verdict"])
     return found
 

@@ -16,7 +16,7 @@ from gtr_batch.metrics.intervals import wilson
 from gtr_batch.training.cache import Cached, gather
 from gtr_batch.training.loop import PreparedSlices, predict, voted
 from gtr_batch.training.site import TrainingSite
-from gtr_batch.training.steps import write_json
+from gtr_batch.writing import write_canonical_json
 
 OLD = 65  # years; the subgroups by age
 
@@ -85,7 +85,7 @@ def evaluate_holdout(site: TrainingSite, digest: str, version: str, by: str, why
         "auc_ci": auc_intervals(stages, own.probabilities),
         **rates(table),
     }
-    write_json(site.run_folder(digest) / f"holdout-{version[:12]}.json", found)
+    write_canonical_json(site.run_folder(digest) / f"holdout-{version[:12]}.json", found)
     return found
 
 

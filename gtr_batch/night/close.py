@@ -16,8 +16,9 @@ from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import GtrError, NightFailed
 from gtr_batch.logs import get_logger
 from gtr_batch.night.runner import Shard
-from gtr_batch.night.site import Site, write_json
+from gtr_batch.night.site import Site
 from gtr_batch.night.steps import why_held
+from gtr_batch.writing import write_json
 
 GB = 1024**3
 

@@ -17,7 +17,8 @@ from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.series import SeriesEvidence, SeriesRecord, StudyRecord
 from gtr_batch.errors import CaseRejected, TransientError
 from gtr_batch.logs import get_logger
-from gtr_batch.night.site import Site, night_window, write_json
+from gtr_batch.night.site import Site, night_window
+from gtr_batch.writing import write_json
 
 
 def query_pacs(site: Site, night: date) -> list[str]:

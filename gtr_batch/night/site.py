@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -121,11 +120,3 @@ def night_window(config: Config, night: date) -> tuple[datetime, datetime]:
     """Start and end of a night's window in the PACS's wall clock time, naive as DICOM's StudyDate and StudyTime are."""
     start = datetime.combine(night, config.intake.window_start)
     return start, start + timedelta(hours=config.intake.window_hours)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write one of the night's own files: 0600, under its name only when it is whole."""
-    partial = path.with_suffix(".partial")
-    partial.touch(mode=0o600)
-    partial.write_text(json.dumps(value, indent=1))
-    partial.replace(path)

@@ -10,6 +10,7 @@ import numpy as np
 
 from gtr_batch.domain.model import NomogramModel
 from gtr_batch.nomogram.score import RAD_AXIS_SD, check_model
+from gtr_batch.writing import write_with
 
 PROBABILITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 TITLES = {
@@ -96,7 +97,12 @@ def draw_nomogram(model: NomogramModel, *files: Path) -> None:
     with mpl.rc_context({"svg.hashsalt": "gtr", "svg.fonttype": "path"}):
         for file in files:
             metadata: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(file.suffix, {})
-            figure.savefig(file, metadata=metadata, dpi=150)
+            _save(figure, file, metadata)
+
+
+def _save(figure: Any, path: Path, metadata: dict[str, Any]) -> None:
+    kind = path.suffix.removeprefix(".")
+    write_with(path, lambda file: figure.savefig(file, format=kind, metadata=metadata, dpi=150))
 
 
 def _axis(axes: Any, row: int, title: str, ticks: list[tuple[str, float]], minor: list[float] | None = None) -> None:

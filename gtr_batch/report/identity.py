@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Sequence
 from datetime import datetime, time
 from io import BytesIO
@@ -26,6 +25,7 @@ from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.identifiers import Uid, derived_uid
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.report.codes import NOT_VERIFIED
+from gtr_batch.writing import write_bytes
 
 NO_UID = "2.25.1"  # stands in for the SOP Instance UID while the content digest is taken
 
@@ -103,7 +103,7 @@ def write_object(
     Parameters
     ----------
     folder : Path
-        Where the file goes, as ``<kind>-<SOP Instance UID>.dcm``; it appears under its name only when it is whole.
+        Where the file goes, as ``<kind>-<SOP Instance UID>.dcm``; it appears under its name only when it is intact.
     ds : Dataset
         The object, with `NO_UID` for its own; changed in place.
     previous : sequence of ReportObject
@@ -128,12 +128,7 @@ def write_object(
     _name(ds, uid)
     written = ReportObject(kind, str(ds.SOPClassUID), uid, str(ds.SeriesInstanceUID), f"{kind}-{uid}.dcm", digest)
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{written.file}.{os.getpid()}"
-    with temporary.open("wb") as f:
-        f.write(_encoded(ds))
-        f.flush()
-        os.fsync(f.fileno())
-    temporary.replace(folder / written.file)
+    write_bytes(folder / written.file, _encoded(ds))
     return written, ds
 
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +17,7 @@ from attrs import frozen
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.domain.staging import STAGES
 from gtr_batch.errors import ModelArtefactError
+from gtr_batch.writing import READABLE, new_folder, write_bytes, write_text
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +45,7 @@ class Artefact:
 
 
 def write_artefact(folder: Path, network: GTRNet, manifest: ModelManifest, dtype: torch.dtype | None = None) -> str:
-    """Write an artefact; it appears under `folder` whole or not at all, and replaces one that is there.
+    """Write an artefact; it appears under `folder` intact or not at all, and replaces one that is there.
 
     Parameters
     ----------
@@ -71,7 +69,7 @@ def write_artefact(folder: Path, network: GTRNet, manifest: ModelManifest, dtype
         Manifest and network disagree, or a weight is not finite in `dtype`; names the field.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     dtype = torch.float32 if dtype is None else dtype
     if dtype not in (torch.float32, torch.float16):
@@ -85,27 +83,16 @@ def write_artefact(folder: Path, network: GTRNet, manifest: ModelManifest, dtype
             f"{folder}: manifest.backbone is {manifest.backbone}, the network a {network.backbone}"
         )
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        fresh = beside / "new"
-        fresh.mkdir()
-        save_file(tensors, fresh / WEIGHTS)
+    # Other accounts may have to read it: there is no patient in it.
+    with new_folder(folder, mode=0o755) as fresh:
+        write_bytes(fresh / WEIGHTS, save(tensors), mode=READABLE)
         value = attrs.evolve(manifest, weights_sha256=_sha256(fresh / WEIGHTS)).to_json()
         try:
             text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, default=_json_value)
         except (TypeError, ValueError) as err:
             raise ModelArtefactError(f"{folder}: manifest cannot be written as JSON: {err}") from err
-        (fresh / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        write_text(fresh / MANIFEST, text + "\n", mode=READABLE)
         _check(ModelManifest.from_json(json.loads(text)), network.feature_count, folder)
-        for path in (fresh / WEIGHTS, fresh / MANIFEST):
-            with path.open("rb") as f:
-                os.fsync(f.fileno())
-        if folder.exists():
-            folder.rename(beside / "old")
-        fresh.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return _version(json.loads(text))
 
 

@@ -2,15 +2,11 @@
 
 A series is looked for 1) in the cache, 2) among the files of its night, while they are there, 3) in the PACS, from
 where it is fetched, prepared by the contract and deleted again. Keys are (series, key slice, contract); files are 0600
-and appear whole or not at all; one that was damaged is noticed by its checksums and made anew.
+and appear intact or not at all; one that was damaged is noticed by its checksums and made anew.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import io
-import os
 import shutil
 import tempfile
 import zipfile
@@ -26,8 +22,9 @@ from attrs import field, frozen
 from gtr_batch.domain.case import Step
 from gtr_batch.domain.cohort import Member, digest_of
 from gtr_batch.domain.model import PreprocessingContract
-from gtr_batch.errors import CaseRejected, PermanentError, RetrieveIncomplete, StorageFull
+from gtr_batch.errors import CaseRejected, PermanentError, RetrieveIncomplete
 from gtr_batch.training.site import TrainingSite
+from gtr_batch.writing import full_disk_is_transient, write_with
 
 
 class Origin(StrEnum):
@@ -93,21 +90,10 @@ class SliceCache:
             Nothing is left under the name.
         """
         arrays = {k: v for k, v in attrs.asdict(cached, recurse=False).items() if v is not None}
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)
         path = self._path(member)
-        with _full_is_said(path):
+        with full_disk_is_transient(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(buffer.getvalue())
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(name).replace(path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+        write_with(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
     def _path(self, member: Member) -> Path:
         return self.folder / f"{digest_of([member.series_uid, list(member.slices)])[:32]}.npz"
@@ -248,25 +234,10 @@ def _segmentations(site: TrainingSite, member: Member, folder: Path) -> list[Pat
 @contextmanager
 def _scratch(root: Path) -> Iterator[Path]:
     """A folder for pixels that is gone afterwards, whatever happens."""
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _full_is_said(root):
+    with full_disk_is_transient(root):
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _full_is_said(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as err:
-        if err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StorageFull(f"writing {path}: {os.strerror(err.errno or 0)}; free space, then run again") from err
-        raise
-
-
-def slices_digest(slices: np.ndarray) -> str:
-    """SHA-256 of what is trained on."""
-    return hashlib.sha256(np.ascontiguousarray(slices).tobytes()).hexdigest()

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from gtr_batch.errors import ConfigError, StorageFull
+from gtr_batch.errors import ConfigError
+from gtr_batch.writing import full_disk_is_transient
 
 _MAGIC = b"gtr-checkpoint-1"
 _HEAD = len(_MAGIC) + 8 + 32  # magic, length, SHA-256
@@ -51,18 +52,14 @@ class Checkpoint:
         for path in self._slots():
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                if os.fstat(handle).st_size < size:
-                    os.posix_fallocate(handle, 0, size)
-            except OSError as err:
-                raise StorageFull(
-                    f"reserving {size / 1e6:.0f} MB for a checkpoint in {self.folder}: {os.strerror(err.errno or 0)}; "
-                    "free space, then train again"
-                ) from err
+                with full_disk_is_transient(path, "free space, then train again", f"reserving {size / 1e6:.0f} MB for"):
+                    if os.fstat(handle).st_size < size:
+                        os.posix_fallocate(handle, 0, size)
             finally:
                 os.close(handle)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write into the older slot; the other one stays as it is until this one is whole.
+        """Write into the older slot; the other one stays as it is until this one is intact.
 
         Raises
         ------
@@ -73,24 +70,23 @@ class Checkpoint:
         torch.save({**state, "identity": self.identity}, buffer)
         payload = buffer.getvalue()
         path = self._slots()[self._next]
-        try:
-            with path.open("r+b" if path.exists() else "w+b") as file:
-                file.write(b"\0" * _HEAD)  # from here on this slot is void
-                file.write(payload)
-                file.flush()
-                os.fsync(file.fileno())
-                file.seek(0)
-                file.write(_MAGIC + len(payload).to_bytes(8, "big") + hashlib.sha256(payload).digest())
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as err:
-            raise StorageFull(
-                f"writing {path}: {os.strerror(err.errno or 0)}; the epoch before it is kept in the other slot"
-            ) from err
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        with (
+            full_disk_is_transient(path, "the epoch before it is kept in the other slot; free space, then train again"),
+            os.fdopen(handle, "r+b") as file,
+        ):
+            file.write(b"\0" * _HEAD)  # from here on this slot is void
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            file.write(_MAGIC + len(payload).to_bytes(8, "big") + hashlib.sha256(payload).digest())
+            file.flush()
+            os.fsync(file.fileno())
         self._next = 1 - self._next
 
     def load(self) -> dict[str, Any] | None:
-        """The later of the whole slots, or None where there is none; a torn slot is passed over.
+        """The later of the intact slots, or None where there is none; a torn slot is passed over.
 
         Raises
         ------

@@ -29,7 +29,8 @@ from gtr_batch.training.fit.reference import reference_of
 from gtr_batch.training.fit.temperature import fit_temperature
 from gtr_batch.training.loop import PreparedSlices, penultimate, predict, voted
 from gtr_batch.training.site import RECIPE, TrainingSite
-from gtr_batch.training.steps import members_of, write_json
+from gtr_batch.training.slices import members_of
+from gtr_batch.writing import write_canonical_json
 
 KEY = 1  # of below, key, above
 LEAST_FOR_LOCATOR = 8  # series
@@ -108,7 +109,7 @@ def finish(site: TrainingSite, digest: str) -> str:
     )
     version = write_artefact(folder / "artefact", network, artefact)
     body |= {"model_version": version, "demo": artefact.demo, "written": f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC"}
-    write_json(folder / "report.json", body)
+    write_canonical_json(folder / "report.json", body)
     write_report(folder, body, nomogram)
     return version
 

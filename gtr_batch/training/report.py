@@ -13,6 +13,7 @@ import jinja2
 from gtr_batch.domain.model import NomogramModel
 from gtr_batch.nomogram.drawing import draw_nomogram
 from gtr_batch.training.cohort import REASONS
+from gtr_batch.writing import write_text
 
 COLOURS = ("#31688e", "#35b779", "#8a6d00", "#b5367a")
 
@@ -43,9 +44,7 @@ def write_report(folder: Path, body: Mapping[str, Any], nomogram: NomogramModel)
         diagrams=diagrams(body["validation"]["reliability"]),
         nomogram_svg=inline_svg((folder / "nomogram.svg").read_text()),
     )
-    path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
-    return path
+    return write_text(folder / "report.html", page)
 
 
 def curves(epochs: Sequence[Mapping[str, Any]]) -> str:

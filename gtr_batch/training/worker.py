@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,14 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
+from gtr_batch.loopback import free_port
 from gtr_batch.stage.network import GTRNet
 from gtr_batch.training import distributed
 from gtr_batch.training.checkpoint import Checkpoint
 from gtr_batch.training.loop import PreparedSlices, Settings, train
+from gtr_batch.writing import write_bytes, write_text, write_with
 
 START, NETWORK, EPOCHS = "start.safetensors", "network.safetensors", "epochs.json"
 
@@ -25,10 +26,7 @@ def prepare(folder: Path, network: Any, splits: dict[str, PreparedSlices]) -> No
     """Lay down what the processes read: the weights to begin with, and the splits' labels and centres."""
     _save(network, folder / START)
     for name, one in splits.items():
-        labels: dict[str, Any] = {"stages": one.stages}
-        if one.centres is not None:
-            labels["centres"] = one.centres
-        np.savez(folder / f"{name}-labels.npz", **labels)
+        _save_labels(folder / f"{name}-labels.npz", one)
 
 
 @attrs.frozen
@@ -59,9 +57,7 @@ def work(rank: int, job: Job, each: Callable[[Any], None] | None = None) -> None
     )
     if distributed.first():
         _save(network, root / NETWORK)
-        fresh = root / f"{EPOCHS}.tmp"
-        fresh.write_text(json.dumps([attrs.asdict(e) for e in epochs], indent=1) + "\n")
-        fresh.replace(root / EPOCHS)
+        write_text(root / EPOCHS, json.dumps([attrs.asdict(e) for e in epochs], indent=1) + "\n")
 
 
 def run(job: Job, each: Callable[[Any], None] | None = None) -> list[dict[str, Any]]:
@@ -72,7 +68,7 @@ def run(job: Job, each: Callable[[Any], None] | None = None) -> list[dict[str, A
     if len(job.devices) == 1:
         work(0, job, each)
     else:
-        distributed.spawn(work, len(job.devices), _free_port(), job)
+        distributed.spawn(work, len(job.devices), free_port(), job)
     epochs: list[dict[str, Any]] = json.loads((Path(job.folder) / EPOCHS).read_text())
     return epochs
 
@@ -91,16 +87,11 @@ def _split(root: Path, name: str) -> PreparedSlices:
 
 
 def _save(network: Any, path: Path) -> None:
-    fresh = path.with_suffix(".tmp")
-    save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, fresh)
-    with fresh.open("rb") as file:
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}))
 
 
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+def _save_labels(path: Path, split: PreparedSlices) -> None:
+    labels: dict[str, Any] = {"stages": split.stages}
+    if split.centres is not None:
+        labels["centres"] = split.centres
+    write_with(path, lambda file: np.savez(file, **labels))

@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 from gtr_batch.domain.case import Step
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.errors import StorageFull
-from gtr_batch.files import LocalFileStore, _full_is_transient
+from gtr_batch.files import LocalFileStore
 
 NIGHT = date(2026, 3, 1)
 CASE = case_id("1.2", "1.2.3")
@@ -143,7 +142,7 @@ from pathlib import Path
 import numpy as np
 from gtr_batch.domain.case import Step
 from gtr_batch.errors import StorageFull
-from gtr_batch.files import LocalFileStore, _full_is_transient
+from gtr_batch.files import LocalFileStore
 store = LocalFileStore(Path(sys.argv[1]))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
@@ -179,12 +178,6 @@ def test_no_space_and_no_quota_may_pass(store, monkeypatch, code):
     with pytest.raises(StorageFull, match=os.strerror(code)):
         store.write_json(NIGHT, CASE, Step.REPORT, "objects", [])
     assert list(store.folder(NIGHT, CASE, Step.REPORT).iterdir()) == []
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_a_real_full_device_is_storage_full(store):
-    with pytest.raises(StorageFull), _full_is_transient(Path("/dev/full")), Path("/dev/full").open("wb") as file:
-        file.write(b"x" * 100_000)
 
 
 def test_another_fault_of_the_disk_is_not_hidden(store, monkeypatch):

@@ -26,8 +26,8 @@ from gtr_batch.simulation.demos.demo import ARTEFACT
 from gtr_batch.training import steps
 from gtr_batch.training.cache import contract_digest
 from gtr_batch.training.site import TrainingSite
-from gtr_batch.wiring import FolderModelStore
 from tests.case_moves import Moves
+from tests.model_folders import FolderModelStore
 
 PATIENTS = 44
 OPERATED = date(2026, 2, 20)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from gtr_batch.audit.found.findings import Findings
+from gtr_batch.writing import write_bytes
 
 
 def write_report(findings: Findings, folder: Path) -> dict[str, Path]:
@@ -34,11 +35,4 @@ def write_report(findings: Findings, folder: Path) -> dict[str, Path]:
         "report.pdf": as_pdf(page),
         "report.json": (json.dumps(findings_to_json(findings), indent=1, allow_nan=False) + "\n").encode(),
     }
-    written = {}
-    for name, body in files.items():
-        path = folder / name
-        fresh = path.with_suffix(path.suffix + ".tmp")
-        fresh.write_bytes(body)
-        fresh.replace(path)
-        written[name] = path
-    return written
+    return {name: write_bytes(folder / name, body) for name, body in files.items()}

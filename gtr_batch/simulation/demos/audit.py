@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gtr_batch.simulation.demos.demo import Demo
-from gtr_batch.simulation.demos.governance import PERSON, Story
+from gtr_batch.simulation.demos.story import PERSON, Story
 from gtr_batch.simulation.hospital.audited_year import AuditedYear, write_audited_year
 
 SETTINGS = """

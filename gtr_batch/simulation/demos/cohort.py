@@ -13,6 +13,7 @@ from attrs import frozen
 from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.simulation.hospital.cohort import PreparedPatient, prepare_family, prepare_patient
 from gtr_batch.training.loop import PreparedSlices
+from gtr_batch.writing import write_with
 
 
 class Say:
@@ -67,15 +68,13 @@ def gather(kind: str, seed: int, count: int, cache: Path, say: Say) -> Drawn:
 
 
 def _keep(path: Path, made: list[PreparedPatient]) -> None:
-    fresh = path.with_suffix(".new.npz")
-    np.savez(
-        fresh,
-        slices=np.stack([p.slices for p in made]).astype(np.float16),
-        stage=[p.stage.position for p in made],
-        box=[p.box for p in made],
-        site=[p.site for p in made],
-    )
-    fresh.replace(path)
+    arrays: dict[str, Any] = {
+        "slices": np.stack([p.slices for p in made]).astype(np.float16),
+        "stage": [p.stage.position for p in made],
+        "box": [p.box for p in made],
+        "site": [p.site for p in made],
+    }
+    write_with(path, lambda file: np.savez(file, **arrays))
 
 
 def blanked(drawn: Drawn) -> PreparedSlices:

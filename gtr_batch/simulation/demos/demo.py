@@ -11,13 +11,21 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg2
 from attrs import define, field
 from psycopg2 import sql
 
 from gtr_batch.errors import ConfigError, PermanentError
-from gtr_batch.simulation.servers.airflow_stack import AirflowStack, free_port
+from gtr_batch.loopback import free_port
+from gtr_batch.simulation.servers.airflow_stack import AirflowStack
+from gtr_batch.writing import write_json, write_text
+
+try:
+    import psutil
+except ModuleNotFoundError as missing:
+    raise ConfigError(
+        f"the package {missing.name} is not installed. It comes with the demo: pip install 'gtr-batch[demo]'"
+    ) from missing
 
 NIGHT = date(2026, 3, 2)
 AE_PACS, AE_OURS = "DEMOPACS", "GTRBATCH"
@@ -100,8 +108,8 @@ class Demo:
     def _settings(self, app: str, owner: str, more: str) -> None:
         """The demo's settings file, as a site would write one."""
         path = self.folder / "gtr.toml"
-        path.touch(mode=0o600)
-        path.write_text(
+        write_text(
+            path,
             f"""# Settings of the demo; see docs/operations.md.
 [pacs]
 host = "127.0.0.1"
@@ -128,7 +136,7 @@ device = "auto"
 [night]
 shard_size = 4
 retry_delay_s = 5
-{more}"""
+{more}""",
         )
         self.environ = {"GTR_CONFIG": str(path)}
 
@@ -234,9 +242,7 @@ retry_delay_s = 5
             "url": self.stack.url if self.stack else None,
             "user": "admin",
         }
-        path = self.folder / "started.json"
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(state, indent=1))
+        write_json(self.folder / "started.json", state)
 
 
 class _autocommit:

@@ -16,13 +16,11 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field
-
 from gtr_batch.domain.lifecycle import CANDIDATE, Approval
 from gtr_batch.errors import GovernanceRefused, PermanentError
 from gtr_batch.simulation.demos.demo import ARTEFACT, Demo
+from gtr_batch.simulation.demos.story import PERSON, Story
 
-PERSON = "admin"  # who answers in the demo's Airflow
 # Twelve T4 patients cannot show that fewer than a tenth are staged lower. All other criteria are a hospital's.
 SETTINGS = """
 [governance]
@@ -32,22 +30,6 @@ LAST_YEARS, WORSE = 1.5, 4.0  # how much the last layer is disturbed, in standar
 LOOKS_S = 3.0  # how long a person looks: an answer within a scheduler's heartbeat is asked for once more
 
 TaskListener = Callable[[list[dict[str, Any]]], None]
-
-
-@define
-class Story:
-    """What happened, for people to read."""
-
-    lines: list[str] = field(factory=list)
-    wrong: list[str] = field(factory=list)
-
-    def say(self, line: str) -> None:
-        """One more sentence."""
-        self.lines.append(line)
-
-    def need(self, holds: bool, sentence: str) -> None:
-        """Something that must be so."""
-        (self.lines if holds else self.wrong).append(("" if holds else "NOT: ") + sentence)
 
 
 def make_last_years_model(demo: Demo) -> None:
@@ -170,13 +152,13 @@ def refuse_a_worse_one(demo: Demo, story: Story, champion: str) -> None:
     from gtr_batch.wiring import open_governance, open_training
 
     folder = demo.folder / "worse"
-    with open_governance() as gov, open_training() as school:
+    with open_governance() as gov, open_training() as training:
         good, models = gov.registry.model(champion), gov.night.config.training.models
         blunted(Path(good["folder"]), folder, amount=WORSE, name="worse on purpose", seed=1)
         worse = register_artefact(
             gov.registry, models, folder, by=PERSON, why="to see it refused", cohort_digest=good["cohort_digest"]
         )
-        _show_gate(story, evaluate(gov, school, worse, by=PERSON, why="to see it refused"), "fail")
+        _show_gate(story, evaluate(gov, training, worse, by=PERSON, why="to see it refused"), "fail")
         try:
             promote(gov.registry, worse, Approval(worse, champion, PERSON, "I like it"), without_gate=True)
         except GovernanceRefused as err:

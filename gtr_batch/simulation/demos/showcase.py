@@ -10,6 +10,8 @@ from typing import Any
 
 import jinja2
 
+from gtr_batch.writing import write_text
+
 _PAGE = Path(__file__).with_name("night.html.jinja")
 
 
@@ -40,7 +42,7 @@ def show_results(demo: Any, rows: Sequence[dict[str, Any]]) -> list[str]:
         store = site.config.files.root
     page = folder / "night.html"
     template = jinja2.Environment(autoescape=True).from_string(_PAGE.read_text())
-    page.write_text(template.render(night=demo.night, cases=cases))
+    write_text(page, template.render(night=demo.night, cases=cases))
     done = sum(bool(c["objects"]) for c in cases)
     return [
         f"results:    {page}  (overlays and reports of {done} cases, fetched back from the PACS)",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +40,11 @@ class Outcome:
     version: str
     report: str
     holdout: dict[str, Any]
-    seconds: float
+
+    @property
+    def better(self) -> bool:
+        """Whether the candidate is better than its untrained twin, and not by chance: the intervals do not meet."""
+        return bool(self.holdout) and self.holdout["accuracy_ci"][0] > self.holdout["untrained_ci"][1]
 
 
 def prepare(demo: Demo, year: Year, progress: Callable[[int, int], None]) -> list[Operated]:
@@ -63,13 +66,12 @@ def run(demo: Demo, progress: Callable[[list[dict[str, Any]]], None], timeout_s:
     from gtr_batch.governance.holdout import evaluate_holdout
     from gtr_batch.wiring import open_training
 
-    began = time.monotonic()
     state = demo.run("retraining", {"why": "demo"}, progress, timeout_s=timeout_s, last="card")
     with open_training() as site:
         models = [m for m in site.registry.all() if m["state"] == "candidate"]  # the gate adopts a champion, too
         if state != "success" or not models:
-            return Outcome(state, "", "", "", {}, time.monotonic() - began)
+            return Outcome(state, "", "", "", {})
         version, cohort = str(models[0]["version"]), str(models[0]["cohort_digest"])
         holdout = evaluate_holdout(site, cohort, version, "demo", "the demo shows what was learnt")
         report = str(site.run_folder(cohort) / "report.html")
-    return Outcome(state, cohort, version, report, holdout, time.monotonic() - began)
+    return Outcome(state, cohort, version, report, holdout)

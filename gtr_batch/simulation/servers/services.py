@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import io
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -23,8 +23,10 @@ from sqlalchemy.orm import Session
 
 from gtr_batch.config import PacsConfig
 from gtr_batch.errors import ConfigError, TransientError
+from gtr_batch.loopback import listens
 from gtr_batch.pacs import Pacs
 from gtr_batch.simulation.servers.postgres import EmbeddedPostgres, embedded_postgres
+from gtr_batch.writing import write_text
 
 __all__ = [
     "EmbeddedPostgres",
@@ -154,10 +156,9 @@ class EmbeddedQrscp:
         }
         for title, (host, port) in self._destinations.items():
             ini[title] = {"address": host, "port": str(port)}
-        path = self.folder / "qrscp.ini"
-        with path.open("w") as file:
-            ini.write(file)
-        return path
+        text = io.StringIO()
+        ini.write(text)
+        return write_text(self.folder / "qrscp.ini", text.getvalue())
 
 
 @contextmanager
@@ -195,7 +196,7 @@ def wait_for_echo(
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = 5
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline and alive():
-        if _listens(port):
+        if listens(port):
             assoc = ae.associate("127.0.0.1", port, ae_title=ae_title)
             if assoc.is_established:
                 answer = assoc.send_c_echo()
@@ -237,11 +238,6 @@ def load_files(
             if progress is not None:
                 progress(sent, len(files))
     return sent
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _dicom_files(folder: Path) -> list[Path]:

@@ -6,7 +6,6 @@ Real: `qrscp` (pynetdicom), `orthanc`, `storescp` (DCMTK). Hostile: `HostilePacs
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -28,14 +27,8 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from gtr_batch.loopback import free_port as a_free_port  # noqa: F401 - the tests of the PACS import it from here
 from gtr_batch.simulation.servers.services import EmbeddedQrscp, start_qrscp, wait_for_echo
-
-
-def a_free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 @contextmanager

