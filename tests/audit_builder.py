@@ -11,7 +11,7 @@ import attrs
 
 from gtr_batch.domain.audit import AuditCase, Classification, Surgery
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind, known_by
-from gtr_batch.domain.staging import STAGES, TStage
+from gtr_batch.domain.staging import STAGES, StageProbabilities, TStage
 from gtr_batch.simulation.hospital.months import Months, Shift, inputs_of
 
 NEW_SCANNER = {"manufacturer": "GE MEDICAL SYSTEMS", "model": "Revolution CT", "kernel": "STANDARD"}
@@ -93,7 +93,7 @@ def labelled_case(
         "study_on": night,
         "model_version": "a" * 64,
         "t_stage": stage,
-        "probabilities": tuple(said),
+        "probabilities": StageProbabilities(said),
         "slice_stages": (stage,) * 3,
         "key_slice_source": "automatic",
         "facts": {"manufacturer": "SIEMENS", "model": "Definition", "kvp": 120.0, "kernel": "B30f"},

@@ -10,7 +10,7 @@ from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database
 from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
 from gtr_batch.domain.audit_run import Alarm, known_by
-from gtr_batch.domain.staging import TStage
+from gtr_batch.domain.staging import StageProbabilities, TStage
 from gtr_batch.errors import InputRefused
 
 
@@ -150,11 +150,11 @@ def _case(row: Mapping[str, Any], as_of: date) -> AuditCase:
         refusal=row["refusal"] or "",
         failed=not staged and row["refusal"] is None,
         t_stage=TStage(row["t_stage"]) if row["t_stage"] else None,
-        probabilities=_four(row, "p_t"),
+        probabilities=_probabilities(row, "p_t"),
         slice_stages=tuple(TStage(s) for s in row["slice_stages"]),
         flags=tuple(row["flags"] or ()),
         key_slice_source=row["key_slice_source"] or "",
-        nomogram=_four(row, "nomogram_p_t"),
+        nomogram=_probabilities(row, "nomogram_p_t"),
         features=None if row["features"] is None else tuple(row["features"]),
         facts=row["facts"] or {},
         sex=row["sex"] or "unknown",
@@ -169,10 +169,11 @@ def _case(row: Mapping[str, Any], as_of: date) -> AuditCase:
     )
 
 
-def _four(row: Mapping[str, Any], name: str) -> tuple[float, float, float, float] | None:
-    if row[f"{name}1"] is None:
+def _probabilities(row: Mapping[str, Any], column: str) -> StageProbabilities | None:
+    """From the columns of this name, numbered 1 to 4."""
+    if row[f"{column}1"] is None:
         return None
-    return row[f"{name}1"], row[f"{name}2"], row[f"{name}3"], row[f"{name}4"]
+    return StageProbabilities(tuple(row[f"{column}{k}"] for k in range(1, 5)))
 
 
 def _surgery(row: Mapping[str, Any]) -> Surgery | None:

@@ -14,7 +14,7 @@ import numpy as np
 from attrs import evolve, field, fields, frozen
 
 from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
-from gtr_batch.domain.staging import TStage
+from gtr_batch.domain.staging import StageProbabilities, TStage
 from gtr_batch.errors import InputRefused
 
 
@@ -131,8 +131,9 @@ def case_to_json(case: AuditCase) -> dict[str, Any]:
         value["features"] = base64.b64encode(np.asarray(case.features, "<f4").tobytes()).decode()
     for name, nested in (("surgery", case.surgery), ("read", case.read)):
         value[name] = None if nested is None else _plain(nested)
-    for name in ("flags", "probabilities", "nomogram"):
-        value[name] = None if value[name] is None else list(value[name])
+    value["flags"] = list(case.flags)
+    for name, four in (("probabilities", case.probabilities), ("nomogram", case.nomogram)):
+        value[name] = None if four is None else list(four.values)
     value["facts"] = dict(case.facts)
     return value
 
@@ -145,7 +146,7 @@ def case_from_json(value: Mapping[str, Any]) -> AuditCase:
     given["t_stage"] = _stage(given["t_stage"])
     given["slice_stages"] = tuple(TStage(s) for s in given["slice_stages"])
     for name in ("probabilities", "nomogram"):
-        given[name] = None if given[name] is None else tuple(given[name])
+        given[name] = None if given[name] is None else StageProbabilities(given[name])
     given["flags"] = tuple(given["flags"])
     if given["features"] is not None:
         given["features"] = tuple(np.frombuffer(base64.b64decode(given["features"]), "<f4").tolist())

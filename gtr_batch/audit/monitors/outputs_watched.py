@@ -95,7 +95,7 @@ def watch_confidence(inputs: AuditInputs) -> Watched:
 
 def _likeliest(case: AuditCase) -> str:
     assert case.probabilities is not None  # chosen so
-    return str(STAGES[int(np.argmax(case.probabilities))])
+    return str(case.probabilities.most_likely)
 
 
 def _votes(case: AuditCase) -> str:
@@ -105,4 +105,4 @@ def _votes(case: AuditCase) -> str:
 def _promised(case: AuditCase) -> float:
     """What the probabilities say of the stage that was given: the vote's, not the largest."""
     assert case.probabilities is not None and case.t_stage is not None
-    return float(case.probabilities[case.t_stage.position])
+    return float(case.probabilities[case.t_stage])

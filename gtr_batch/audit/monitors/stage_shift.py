@@ -23,7 +23,7 @@ from gtr_batch.audit.monitors.cusum import (
 from gtr_batch.audit.monitors.watched import ALARM, OFF, QUIET, TITLES, Watched, level_of, silent
 from gtr_batch.audit.monitors.weekly import since_of
 from gtr_batch.audit.monitors.weeks import staged_by_this_model, watched_cases
-from gtr_batch.domain.audit import AuditCase, Classification
+from gtr_batch.domain.audit import AuditCase, Classification, probability_rows
 from gtr_batch.domain.audit_run import AuditInputs
 
 NAME = "stage_shift"
@@ -54,7 +54,7 @@ def pathology_of(cases: Sequence[AuditCase], as_of: date) -> Pathology:
     return Pathology(
         tuple(f[0] for f in found),
         np.array([f[3] for f in found], int),
-        np.array([f[4] for f in found], float).reshape(-1, 4),
+        probability_rows(f[4] for f in found),
     )
 
 
@@ -79,7 +79,7 @@ def watch_stage_shift(inputs: AuditInputs) -> Watched:
 
     odds_ratio = float(settings["odds_ratio"])
     tolerated = math.log(float(settings.get("tolerated_odds_ratio", TOLERATED)))
-    mix = np.array([c.probabilities for c in cases], float)  # all staged: who gets a pT next is not known
+    mix = probability_rows(c.probabilities for c in cases)  # all staged: who gets a pT next is not known
     horizon = expected_labels(seen.days, len(cases), since, inputs)
     up, down = math.log(odds_ratio), -math.log(odds_ratio)
     height = max(

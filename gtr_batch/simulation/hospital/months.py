@@ -20,7 +20,7 @@ from gtr_batch.config import AuditConfig
 from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind
 from gtr_batch.domain.refusal import RefusalCode
-from gtr_batch.domain.staging import STAGES, KeySliceSource
+from gtr_batch.domain.staging import STAGES, KeySliceSource, StageProbabilities
 from gtr_batch.errors import InputRefused
 from gtr_batch.simulation.phantom.scanner import SCANNERS
 from gtr_batch.training.fit.reference import reference_of
@@ -282,7 +282,7 @@ def _case(k: int, night: int, patient: int, drawn: dict[str, np.ndarray], facts:
         surgery = Surgery(operated, operated + timedelta(days=int(drawn["reports"][k])), kind, str(stage), stage)
     slices = tuple(STAGES[int(s)] for s in drawn["slices"][k])
     eus = int(drawn["eus"][k])
-    p = tuple(drawn["probabilities"][k].tolist())
+    p = StageProbabilities(drawn["probabilities"][k].tolist())
     return AuditCase(
         case_id=f"s{k:07d}",
         subject=f"p{patient:07d}",

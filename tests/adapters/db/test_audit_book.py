@@ -114,9 +114,9 @@ def test_a_staged_case_comes_with_result_scan_patient_and_pathology(book, source
     [case] = source.cases(NIGHT, NIGHT, LATER)
 
     assert (case.case_id, case.night, case.study_on) == (a_case().case_id, NIGHT, NIGHT)
-    assert (case.model_version, case.t_stage, case.probabilities) == (VERSION, TStage.T3, P.values)
+    assert (case.model_version, case.t_stage, case.probabilities) == (VERSION, TStage.T3, P)
     assert case.slice_stages == (TStage.T3,) * 3
-    assert (case.flags, case.key_slice_source, case.nomogram) == (("three_way_tie",), "ehr_reference", P.values)
+    assert (case.flags, case.key_slice_source, case.nomogram) == (("three_way_tie",), "ehr_reference", P)
     assert np.allclose(case.features, np.linspace(0, 1, 8), atol=1e-7)
     assert case.facts == {"manufacturer": "Philips", "kvp": 100}
     assert (case.sex, case.age_years) == ("female", 65)  # the day before the birthday

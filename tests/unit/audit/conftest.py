@@ -18,7 +18,7 @@ from gtr_batch.config import AuditConfig, Config
 from gtr_batch.db.audit import PostgresAuditBook
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs, known_by
-from gtr_batch.domain.staging import TStage
+from gtr_batch.domain.staging import StageProbabilities, TStage
 from tests.fixtures_db import *  # noqa: F403
 
 MODEL, SUCCESSOR = "a" * 64, "b" * 64
@@ -78,7 +78,7 @@ def a_staged(number: int, night: date, **changes: Any) -> AuditCase:
         study_on=night,
         model_version=MODEL,
         t_stage=TStage.T3,
-        probabilities=(0.1, 0.2, 0.6, 0.1),
+        probabilities=StageProbabilities((0.1, 0.2, 0.6, 0.1)),
         facts={"model": "iCT 256", "kvp": 100},
     )
     return attrs.evolve(case, **changes)

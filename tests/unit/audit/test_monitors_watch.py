@@ -364,5 +364,5 @@ def test_the_promise_of_the_probabilities_is_their_mean(calm):
 
     found = _watched(calm)["confidence"]
 
-    assert found.value == pytest.approx(np.mean([c.probabilities[c.t_stage.position] for c in staged]))
+    assert found.value == pytest.approx(np.mean([c.probabilities[c.t_stage] for c in staged]))
     assert "Assumes no concept drift" in found.sentence

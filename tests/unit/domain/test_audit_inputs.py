@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind, case_from_json, case_to_json, known_by
-from gtr_batch.domain.staging import TStage
+from gtr_batch.domain.staging import StageProbabilities, TStage
 from gtr_batch.errors import InputRefused
 
 NIGHT = date(2026, 3, 2)
@@ -23,10 +23,10 @@ def whole(case_id: str = "a", **given: object) -> AuditCase:
     """A case with everything that a case can have."""
     values: dict[str, object] = {
         "t_stage": TStage.T3,
-        "probabilities": (0.1, 0.2, 0.6, 0.1),
+        "probabilities": StageProbabilities((0.1, 0.2, 0.6, 0.1)),
         "slice_stages": (TStage.T3, TStage.T3, TStage.T2),
         "flags": ("automatic_key_slice",),
-        "nomogram": (0.25, 0.25, 0.25, 0.25),
+        "nomogram": StageProbabilities((0.25, 0.25, 0.25, 0.25)),
         "features": (0.1, -2.5, 1e-7),
         "facts": {"kvp": 120.0, "contrast_agent": True, "aorta_hu": None},
         "delivered_on": NIGHT,
@@ -74,7 +74,7 @@ def test_the_order_of_rows_does_not_change_the_name_of_a_run(order):
 
 
 def test_any_change_of_a_case_changes_the_name_of_a_run():
-    assert inputs(whole()).digest != inputs(whole(probabilities=(0.1, 0.2, 0.5, 0.2))).digest
+    assert inputs(whole()).digest != inputs(whole(probabilities=StageProbabilities((0.1, 0.2, 0.5, 0.2)))).digest
 
 
 @pytest.mark.parametrize("change", [{"kind": "year"}, {"first": "yesterday"}, {"cases": [{}]}])
