@@ -403,24 +403,24 @@ class AuditBook(Protocol):
         """Every run, newest first."""
 
     def raise_alarms(self, run_id: str, alarms: Sequence[Alarm]) -> list[Mapping[str, Any]]:
-        """Open alarms; one that this monitor has raised for this model in this epoch already is not opened twice.
+        """Open alarms; one that this monitor has raised for this model in this watch already is not opened twice.
 
         Returns those that are new, as `alarms` gives them.
         """
 
     def alarms(self, *, only_open: bool = False) -> Sequence[Mapping[str, Any]]:
-        """``alarm_id``, ``monitor``, ``level``, ``night``, ``epoch``, ``model_version``, ``sentence``, ``detail``,
-        ``run_id``, ``kind`` and ``period`` of that run, ``raised_at``, ``acknowledged_by``, ``acknowledged_at``,
-        ``note``, ``restart``; oldest first."""
+        """``alarm_id``, ``monitor``, ``level``, ``night``, ``watching_since``, ``model_version``, ``sentence``,
+        ``detail``, ``run_id``, ``kind`` and ``period`` of that run, ``raised_at``, ``acknowledged_by``,
+        ``acknowledged_at``, ``note``, ``watch_from``; oldest first."""
 
-    def acknowledge(self, alarm_id: int, *, by: str, note: str, restart: date | None) -> None:
-        """Close an alarm; with `restart` its monitor watches anew from that night.
+    def acknowledge(self, alarm_id: int, *, by: str, note: str, watch_from: date | None) -> None:
+        """Close an alarm; with `watch_from` its monitor watches anew from that night.
 
         Raises
         ------
         InputRefused
-            There is no such alarm, somebody has acknowledged it already, or `restart` is not after its epoch; nothing
-            is changed.
+            There is no such alarm, somebody has acknowledged it already, or `watch_from` is not after the night
+            since which its monitor watches; nothing is changed.
         """
 
     def pause(self, alarm_id: int) -> None:

@@ -37,14 +37,14 @@ class StopAlarms:
         return found
 
 
-def acknowledge(book: AuditBook, alarm_id: int, *, by: str, note: str, restart: date | None = None) -> None:
+def acknowledge(book: AuditBook, alarm_id: int, *, by: str, note: str, watch_from: date | None = None) -> None:
     """Close an alarm, in the name of a person and with what they found.
 
     Parameters
     ----------
-    restart : date, optional
+    watch_from : date, optional
         Night from which the monitor watches anew. Without one it goes on where it is, and is silent until its watch
-        ends: one monitor raises one alarm an epoch.
+        ends: of one watch a monitor raises one alarm.
 
     Raises
     ------
@@ -56,8 +56,8 @@ def acknowledge(book: AuditBook, alarm_id: int, *, by: str, note: str, restart: 
             raise InputRefused(f"{name} is empty: an alarm is closed by a named person who says what they found")
         if len(text.strip()) > longest:
             raise InputRefused(f"{name} has {len(text.strip())} characters, at most {longest} are kept")
-    book.acknowledge(alarm_id, by=by, note=note, restart=restart)
-    get_logger("audit").info("alarm.acknowledged", alarm_id=alarm_id, by=by, restart=str(restart) if restart else None)
+    book.acknowledge(alarm_id, by=by, note=note, watch_from=watch_from)
+    get_logger("audit").info("alarm.acknowledged", alarm_id=alarm_id, by=by, watch_from=watch_from and str(watch_from))
 
 
 def alarms_in(findings: Mapping[str, Any], model_version: str) -> list[Alarm]:
@@ -68,7 +68,7 @@ def alarms_in(findings: Mapping[str, Any], model_version: str) -> list[Alarm]:
             monitor=m["name"],
             level=AlarmLevel(m["level"]),
             on=date.fromisoformat(m["crossed_on"]),
-            epoch=date.fromisoformat(m["since"]),
+            watching_since=date.fromisoformat(m["since"]),
             model_version=model_version,
             sentence=m["sentence"],
             detail={k: m[k] for k in ("value", "threshold", "title")},
@@ -101,7 +101,7 @@ def in_words(alarm: Mapping[str, Any]) -> tuple[str, str]:
 def plain(alarm: Mapping[str, Any]) -> dict[str, Any]:
     """An alarm as JSON can say it."""
     kept = (
-        "alarm_id", "monitor", "level", "night", "epoch", "model_version", "sentence", "run_id", "kind", "period",
-        "raised_at", "acknowledged_by", "acknowledged_at", "note", "restart",
+        "alarm_id", "monitor", "level", "night", "watching_since", "model_version", "sentence", "run_id", "kind",
+        "period", "raised_at", "acknowledged_by", "acknowledged_at", "note", "watch_from",
     )  # fmt: skip
     return {k: alarm[k] if alarm[k] is None or isinstance(alarm[k], int | str) else str(alarm[k]) for k in kept}

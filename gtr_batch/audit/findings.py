@@ -24,7 +24,7 @@ from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind, case_to_json
 from gtr_batch.metrics.intervals import wilson
 
-_ALARM = ("monitor", "level", "night", "on", "epoch", "sentence", "acknowledged_by", "note")
+_ALARM = ("monitor", "level", "night", "on", "watching_since", "sentence", "acknowledged_by", "note")
 _SHOWN_SETTINGS = (
     "false_alarm_budget", "horizon_months", "odds_ratio", "tolerated_odds_ratio", "minimum_labels", "minimum_cases",
     "baseline_weeks", "label_wait_days", "t4_understaging_cap", "stop_monitors", "pause_delivery", "draws", "seed",

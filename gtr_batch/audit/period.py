@@ -72,11 +72,11 @@ def since(last: date, horizon_months: int, first: date | None) -> date:
     return furthest if first is None or first > last else max(first, furthest)
 
 
-def epoch(start: date, last: date, horizon_months: int) -> date:
+def watch_begins(start: date, last: date, horizon_months: int) -> date:
     """The night from which a watch that began at `start` counts at `last`.
 
     The budget of false alarms is one of `horizon_months`; after them the watch begins anew, on a night that depends on
-    `start` alone. So the same epoch comes out of every audit in between, and one crossing raises one alarm.
+    `start` alone. So the same night comes out of every audit in between, and one crossing raises one alarm.
     """
     begun = 0
     while months_after(start, (begun + 1) * horizon_months) <= last:
@@ -84,21 +84,21 @@ def epoch(start: date, last: date, horizon_months: int) -> date:
     return months_after(start, begun * horizon_months)
 
 
-def restarts(alarms: Iterable[Mapping[str, Any]], version: str, last: date) -> dict[str, date]:
+def watched_anew_from(alarms: Iterable[Mapping[str, Any]], version: str, last: date) -> dict[str, date]:
     """Monitor -> the latest night, up to `last`, from which an acknowledgment wanted it to watch this model anew."""
     found: dict[str, date] = {}
     for alarm in alarms:
-        again = alarm["restart"]
+        again = alarm["watch_from"]
         if alarm["model_version"] == version and again is not None and again <= last:
             found[alarm["monitor"]] = max(again, found.get(alarm["monitor"], again))
     return found
 
 
-def epochs(
-    monitors: Iterable[str], restarted: Mapping[str, date], start: date, last: date, horizon_months: int
+def watches_since(
+    monitors: Iterable[str], watch_from: Mapping[str, date], start: date, last: date, horizon_months: int
 ) -> dict[str, date]:
-    """Monitor -> epoch: of its restart, or else of the model's first night."""
-    return {m: epoch(max(start, restarted.get(m, start)), last, horizon_months) for m in monitors}
+    """Monitor -> first night that it watches: from its acknowledgment, or else from the model's first night."""
+    return {m: watch_begins(max(start, watch_from.get(m, start)), last, horizon_months) for m in monitors}
 
 
 def term_on(site: AuditSite, last: date) -> Term:

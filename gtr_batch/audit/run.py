@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -18,7 +17,7 @@ from attrs import frozen
 from gtr_batch import __version__
 from gtr_batch.audit import alarms as about_alarms
 from gtr_batch.audit import report_store
-from gtr_batch.audit.period import Term, epochs, nights_of, restarts, since, term_on
+from gtr_batch.audit.period import Term, nights_of, since, term_on, watched_anew_from, watches_since
 from gtr_batch.audit.site import AuditSite
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind
 from gtr_batch.errors import InputRefused
@@ -88,7 +87,7 @@ def run_audit(
     content = inputs_of(site, AuditKind(kind), day, as_of).content()
     run_id = report_store.keep_inputs(site.folder, content)
     # From here on what was kept is looked at, not what was read: that is what a rerun has.
-    inputs = AuditInputs.from_json(json.loads(content))
+    inputs = AuditInputs.from_content(content)
     site.progress("findings")
     findings = make.compute(inputs)
     run = {
@@ -142,8 +141,8 @@ def inputs_of(site: AuditSite, kind: AuditKind, day: date, as_of: date | None = 
         code_version=code_version(),
         cases=tuple(site.source.cases(begin, last, as_of)),
         settings=_settings(site),
-        epochs=epochs(
-            rules.audit.shares, restarts(alarms, term.version, last), start, last, rules.audit.horizon_months
+        watching_since=watches_since(
+            rules.audit.shares, watched_anew_from(alarms, term.version, last), start, last, rules.audit.horizon_months
         ),
         reference=dict(term.manifest.get("reference") or {}),
     )
@@ -171,11 +170,11 @@ def _settings(site: AuditSite) -> dict[str, Any]:
 
 
 def _open(alarms: Sequence[Mapping[str, Any]], inputs: AuditInputs) -> tuple[dict[str, Any], ...]:
-    """Alarms about this model that are open, or acknowledged while their monitor watches on without a restart.
+    """Alarms about this model that are open, or acknowledged while their monitor watches on as before.
 
     Not those of later nights; and not this very period's own while they are open, so that twice is as once.
     """
-    said = ("alarm_id", "monitor", "level", "night", "epoch", "model_version", "sentence", "kind", "period")
+    said = ("alarm_id", "monitor", "level", "night", "watching_since", "model_version", "sentence", "kind", "period")
     found = []
     for alarm in alarms:
         if alarm["model_version"] != inputs.model_version or alarm["night"] > inputs.last:
@@ -183,7 +182,7 @@ def _open(alarms: Sequence[Mapping[str, Any]], inputs: AuditInputs) -> tuple[dic
         if alarm["acknowledged_at"] is None:
             if (alarm["kind"], alarm["period"]) != (inputs.kind, inputs.period):
                 found.append({k: str(alarm[k]) for k in said})
-        elif alarm["epoch"] == inputs.epochs.get(alarm["monitor"]):
+        elif alarm["watching_since"] == inputs.watching_since.get(alarm["monitor"]):
             found.append({k: str(alarm[k]) for k in (*said, "acknowledged_by", "note")})
     return tuple(found)
 
@@ -213,7 +212,7 @@ def rerun(site: AuditSite, digits: str, *, make: Makers | None = None) -> dict[s
         No, or more than one, run begins so; its inputs are gone or are not what they were.
     """
     run = find(site, digits)
-    inputs = AuditInputs.from_json(json.loads(report_store.kept_inputs(site.folder, run["run_id"])))
+    inputs = AuditInputs.from_content(report_store.kept_inputs(site.folder, run["run_id"]))
     make = make or makers()
     site.progress("findings")
     findings = make.compute(inputs)

@@ -103,7 +103,7 @@ def _open(alarm: Mapping[str, Any]) -> str:
 
 def _acknowledged(alarm: Mapping[str, Any]) -> str:
     name = str(alarm.get("monitor") or "").replace("_", " ")
-    return f"Acknowledged alarm ({name}), still beyond its threshold since it was not restarted: " + _sentence(
+    return f"Acknowledged alarm ({name}), still beyond its threshold since it does not watch anew: " + _sentence(
         alarm["sentence"]
     )
 

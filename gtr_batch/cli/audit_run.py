@@ -169,7 +169,7 @@ def alarms(
 def _looked(alarm: Mapping[str, Any]) -> str:
     if alarm["acknowledged_by"] is None:
         return "[bold]open[/]"
-    again = f"; restarted from {alarm['restart']}" if alarm["restart"] else ""
+    again = f"; watches anew from {alarm['watch_from']}" if alarm["watch_from"] else ""
     return f"{alarm['acknowledged_by']}, {alarm['acknowledged_at']:%Y-%m-%d}: {alarm['note']}{again}"
 
 
@@ -177,24 +177,26 @@ def _looked(alarm: Mapping[str, Any]) -> str:
 def acknowledge(
     alarm: Annotated[int, typer.Argument(help="Its number, as `gtr audit alarms` lists it.")],
     by: Annotated[str, typer.Option(help="Your name.")],
-    note: Annotated[str, typer.Option(help="What you found; kept for ever.")],
-    restart: Annotated[str | None, typer.Option(help="Night, YYYY-MM-DD, from which its monitor watches anew.")] = None,
+    note: Annotated[str, typer.Option(help="What you found; kept permanently.")],
+    watch_from: Annotated[
+        str | None, typer.Option(help="Night, YYYY-MM-DD, from which its monitor watches anew.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Close an alarm in your name. A pause of delivery that it caused ends; run those nights again."""
     from gtr_batch.audit.alarms import acknowledge as close
 
-    begin: date | None = parse_night(restart)
+    begin: date | None = parse_night(watch_from)
     with _site() as site:
-        close(site.book, alarm, by=by, note=note, restart=begin)
+        close(site.book, alarm, by=by, note=note, watch_from=begin)
         left = len(site.book.alarms(only_open=True))
     if as_json:
-        print_json({"alarm_id": alarm, "by": by, "note": note, "restart": begin, "open": left})
+        print_json({"alarm_id": alarm, "by": by, "note": note, "watch_from": begin, "open": left})
         return
     out.print(f"alarm {alarm} is acknowledged by {by}; {left} open", highlight=False)
     if begin is None:
         err.print(
-            "[yellow]Its monitor goes on where it is and raises no second alarm; --restart lets it watch anew.[/]",
+            "[yellow]Its monitor goes on where it is and raises no second alarm; --watch-from lets it watch anew.[/]",
             highlight=False,
         )
 

@@ -87,7 +87,7 @@ class PostgresAuditBook:
                     monitor=alarm.monitor,
                     level=str(alarm.level),
                     night=alarm.on,
-                    epoch=alarm.epoch,
+                    watching_since=alarm.watching_since,
                     model_version=alarm.model_version,
                     sentence=rows.text(alarm.sentence),
                     detail=rows.as_json(dict(alarm.detail)),
@@ -102,29 +102,30 @@ class PostgresAuditBook:
         with self._database.transaction("alarms") as tx:
             return tx.all(_queries()["alarms"], only_open=only_open)
 
-    def acknowledge(self, alarm_id: int, *, by: str, note: str, restart: date | None) -> None:
-        """Close an alarm; with `restart` its monitor watches anew from that night.
+    def acknowledge(self, alarm_id: int, *, by: str, note: str, watch_from: date | None) -> None:
+        """Close an alarm; with `watch_from` its monitor watches anew from that night.
 
         Raises
         ------
         InputRefused
-            There is no such alarm, somebody has acknowledged it already, or `restart` is not after its epoch; nothing
-            is changed.
+            There is no such alarm, somebody has acknowledged it already, or `watch_from` is not after the night
+            since which its monitor watches; nothing is changed.
         """
         with self._database.transaction(f"acknowledging alarm {alarm_id}") as tx:
             alarm = tx.one(_queries()["alarm"], alarm_id=alarm_id)
             if alarm is None:
                 raise InputRefused(f"there is no alarm {alarm_id}; `gtr audit alarms` lists them")
-            if restart is not None and restart <= alarm["epoch"]:
+            if watch_from is not None and watch_from <= alarm["watching_since"]:
                 raise InputRefused(
-                    f"alarm {alarm_id}: its monitor watches since {alarm['epoch']} already; restart it later than that"
+                    f"alarm {alarm_id}: its monitor watches since {alarm['watching_since']} already; let it watch "
+                    "anew from a later night"
                 )
             done = tx.one(
                 _queries()["acknowledge"],
                 alarm_id=alarm_id,
                 by_whom=rows.text(by.strip()),
                 note=rows.text(note.strip()),
-                restart=restart,
+                watch_from=watch_from,
             )
             if done is None:
                 first = tx.one(_queries()["alarm"], alarm_id=alarm_id) or {}

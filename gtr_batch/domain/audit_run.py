@@ -37,13 +37,13 @@ class Alarm:
     """A monitor that crossed its threshold.
 
     `monitor` is its name in the settings (``stage_shift``, ``headers``, ...); `on` the last night of the data that
-    crossed; `epoch` the night from which the monitor had been watching: one monitor raises one alarm an epoch.
+    crossed; `watching_since` the first night that the monitor watches: of one watch it raises one alarm.
     """
 
     monitor: str
     level: AlarmLevel
     on: date
-    epoch: date
+    watching_since: date
     model_version: str
     sentence: str
     detail: Mapping[str, Any] = field(factory=dict)
@@ -55,10 +55,10 @@ class AuditInputs:
 
     `first` and `last` are the nights of the period (a calendar month; Monday to Sunday); `since` the first night of
     `cases`, which reach back so far as sequential monitors look; `as_of` the day by whose end pathology had to be
-    reported to count. `epochs`: monitor -> first night that it watches (the champion's first night, or the restart that
-    came with an acknowledgment). `reference` is the artefact's. `settings` are those of the section audit. `alarms` are
-    open ones at the time, and acknowledged ones whose monitor watches on without a restart; `previous` the headline
-    numbers of the run before, where there is one.
+    reported to count. `watching_since`: monitor -> first night that it watches (the champion's first night, or the one
+    that an acknowledgment named). `reference` is the artefact's. `settings` are those of the section audit. `alarms`
+    are open ones at the time, and acknowledged ones whose monitor watches on as before; `previous` the headline numbers
+    of the run before, where there is one.
     """
 
     kind: AuditKind
@@ -71,10 +71,11 @@ class AuditInputs:
     code_version: str
     cases: tuple[AuditCase, ...] = field(repr=False)
     settings: Mapping[str, Any] = field(factory=dict, repr=False)
-    epochs: Mapping[str, date] = field(factory=dict)
+    watching_since: Mapping[str, date] = field(factory=dict)
     reference: Mapping[str, Any] = field(factory=dict, repr=False)
     alarms: tuple[Mapping[str, Any], ...] = ()
     previous: Mapping[str, Any] = field(factory=dict, repr=False)
+    kept_digest: str = field(default="", eq=False, repr=False)  # of the file that they were read from; "": gathered now
 
     @property
     def period(self) -> str:
@@ -86,10 +87,10 @@ class AuditInputs:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able; cases in the order of their ids, so that the order of rows in a database does not matter."""
-        value = {a.name: getattr(self, a.name) for a in fields(AuditInputs)}
+        value = {a.name: getattr(self, a.name) for a in fields(AuditInputs) if a.name != "kept_digest"}
         value["cases"] = [case_to_json(c) for c in sorted(self.cases, key=lambda c: c.case_id)]
         value["alarms"] = [dict(a) for a in self.alarms]
-        value["epochs"] = {name: str(day) for name, day in sorted(self.epochs.items())}
+        value["watching_since"] = {name: str(day) for name, day in sorted(self.watching_since.items())}
         for name in ("first", "last", "since", "as_of", "kind"):
             value[name] = str(value[name])
         return value
@@ -98,16 +99,22 @@ class AuditInputs:
     def from_json(cls, value: Mapping[str, Any]) -> AuditInputs:
         """What `to_json` gave; `InputRefused` where a field is missing or of the wrong kind."""
         try:
-            given = dict(value)
+            given = _with_present_keys(value)
             for name in ("first", "last", "since", "as_of"):
                 given[name] = date.fromisoformat(given[name])
             given["kind"] = AuditKind(given["kind"])
             given["cases"] = tuple(case_from_json(c) for c in given["cases"])
             given["alarms"] = tuple(given["alarms"])
-            given["epochs"] = {name: date.fromisoformat(day) for name, day in given["epochs"].items()}
+            given["watching_since"] = {name: date.fromisoformat(day) for name, day in given["watching_since"].items()}
             return cls(**given)
         except (KeyError, TypeError, ValueError) as err:
             raise InputRefused(f"the kept inputs of an audit cannot be read: {type(err).__name__}: {err}") from err
+
+    @classmethod
+    def from_content(cls, content: bytes) -> AuditInputs:
+        """Inputs as they were kept. They keep the name of their run, whatever their keys were called then."""
+        digest = hashlib.sha256(content).hexdigest()
+        return evolve(cls.from_json(json.loads(content)), kept_digest=digest)
 
     def content(self) -> bytes:
         """Canonical JSON; its SHA-256 names the run."""
@@ -115,8 +122,20 @@ class AuditInputs:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of `content`."""
-        return hashlib.sha256(self.content()).hexdigest()
+        """The name of the run: SHA-256 of `content`, or of the kept file that these inputs were read from."""
+        return self.kept_digest or hashlib.sha256(self.content()).hexdigest()
+
+
+def _with_present_keys(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Kept inputs with the keys of now: older files have `epochs` and, in alarms, `epoch` for a watch's first night."""
+    given = dict(value)
+    if "epochs" in given:
+        given["watching_since"] = given.pop("epochs")
+    given["alarms"] = [
+        {"watching_since" if name == "epoch" else name: said for name, said in alarm.items()}
+        for alarm in given["alarms"]
+    ]
+    return given
 
 
 def case_to_json(case: AuditCase) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from gtr_batch.audit.monitors.budget import QUARTER_EVERY
 from gtr_batch.audit.monitors.measures import UNKNOWN, Measure, Reading, measure_of, number_of
 from gtr_batch.audit.monitors.power import detectable_share, least_count, percent
 from gtr_batch.audit.monitors.watched import Watched
-from gtr_batch.audit.monitors.weekly import least, restarted, since_of, watch_weekly
+from gtr_batch.audit.monitors.weekly import least, since_of, watch_weekly, watches_anew
 from gtr_batch.audit.monitors.weeks import watched_cases
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AuditInputs
@@ -106,10 +106,10 @@ def weighted(readings: Sequence[Reading], cases: Sequence[AuditCase]) -> list[Me
 
 
 def usable(inputs: AuditInputs, monitor: str) -> int:
-    """Patients in the artefact's reference; 0 where there is none, it is too small, or the monitor was restarted."""
+    """Patients in the artefact's reference; 0 where there is none, it is too small, or the monitor watches anew."""
     n = inputs.reference.get("n")
     known = n if isinstance(n, int) and not isinstance(n, bool) else 0
-    return 0 if known < least(inputs) or restarted(inputs, monitor) else known
+    return 0 if known < least(inputs) or watches_anew(inputs, monitor) else known
 
 
 def _shares(

@@ -52,7 +52,7 @@ def watch_disagreement(inputs: AuditInputs) -> Watched:
 def watch_confidence(inputs: AuditInputs) -> Watched:
     """The accuracy that the probabilities promise, by week. It assumes that nothing changed, and so never alarms."""
     name = "confidence"
-    since = inputs.epochs.get(name, inputs.epochs.get("output", inputs.since))
+    since = inputs.watching_since.get(name, inputs.watching_since.get("output", inputs.since))
     cases = watched_cases(inputs, since, staged_by_this_model(inputs))
     period = [c for c in cases if inputs.first <= c.night]
     blocks = blocks_of(cases, since, inputs.last, int(inputs.settings["minimum_cases"]))

@@ -13,7 +13,7 @@ from gtr_batch.audit.monitors.budget import QUARTER_EVERY, QUARTER_WEEKS, joined
 from gtr_batch.audit.monitors.measures import Judged, Measure
 from gtr_batch.audit.monitors.watched import ALARM, OFF, QUIET, TITLES, Point, Watched, level_of, silent
 from gtr_batch.audit.monitors.weeks import Block, blocks_of, split_baseline, subjects_of, together
-from gtr_batch.audit.period import epoch
+from gtr_batch.audit.period import watch_begins
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AuditInputs
 
@@ -28,22 +28,22 @@ def least(inputs: AuditInputs) -> int:
 
 def since_of(inputs: AuditInputs, name: str) -> date:
     """The first night that a monitor watches."""
-    return inputs.epochs.get(name, inputs.since)
+    return inputs.watching_since.get(name, inputs.since)
 
 
-def restarted(inputs: AuditInputs, name: str) -> bool:
-    """Whether the monitor began anew after an alarm: then what it alarmed about is accepted, and the comparison is new.
+def watches_anew(inputs: AuditInputs, name: str) -> bool:
+    """Whether somebody let the monitor watch anew after an alarm: they accepted what it alarmed about.
 
     A person who acknowledges a new scanner does not want to hear of it every week; the artefact's reference would say
-    nothing else for ever. So a restarted monitor compares with its own first weeks.
+    nothing else from then on. So a monitor that watches anew compares with its own first weeks.
     """
     first = inputs.model.get("first_night")
     if isinstance(first, str) and first:
-        # A horizon that is over begins anew, too: that is no restart.
-        return since_of(inputs, name) > epoch(
+        # A horizon that is over begins anew, too: nobody accepted anything then.
+        return since_of(inputs, name) > watch_begins(
             date.fromisoformat(first), inputs.last, int(inputs.settings["horizon_months"])
         )
-    return since_of(inputs, name) > min([inputs.since, *inputs.epochs.values()])
+    return since_of(inputs, name) > min([inputs.since, *inputs.watching_since.values()])
 
 
 def watch_weekly(
@@ -55,7 +55,7 @@ def watch_weekly(
     *,
     reference_words: str = "the artefact's reference",
 ) -> Watched:
-    """Judge every whole week since the epoch.
+    """Judge every whole week since the monitor began to watch.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class _Own:
     """The hospital's own weeks as comparison: the first ones, and with time all that lie a quarter or more back.
 
     It grows every fourth week. Which weeks are in it depends on the calendar only, never overlaps what is judged, so
-    that every test stays exact; a small or unlucky beginning does not weigh on it for ever.
+    that every test stays exact; a small or unlucky beginning does not weigh on it permanently.
     """
 
     blocks: Sequence[Block]

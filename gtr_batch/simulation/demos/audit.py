@@ -80,7 +80,7 @@ def acknowledge_scanner(story: Story, year: AuditedYear) -> None:
             if alarm["monitor"] == "stage_shift":
                 continue
             note = "The hospital has a new scanner since that night; its images were looked at."
-            site.book.acknowledge(int(alarm["alarm_id"]), by=PERSON, note=note, restart=year.scanner_on)
+            site.book.acknowledge(int(alarm["alarm_id"]), by=PERSON, note=note, watch_from=year.scanner_on)
             story.say(f"alarm {alarm['alarm_id']} ({alarm['monitor']}) acknowledged by {PERSON}, watched anew")
 
 

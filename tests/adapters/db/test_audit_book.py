@@ -67,7 +67,7 @@ def second_session(dsn):
 
 
 def an_alarm(monitor: str = "headers", level: AlarmLevel = AlarmLevel.LOOK, **changes) -> Alarm:
-    values = {"on": date(2026, 3, 20), "epoch": date(2026, 1, 5), "model_version": VERSION}
+    values = {"on": date(2026, 3, 20), "watching_since": date(2026, 1, 5), "model_version": VERSION}
     return Alarm(monitor, level, sentence="A scanner is new.", detail={"share": 0.4}, **{**values, **changes})
 
 
@@ -317,13 +317,13 @@ def test_nobody_rewrites_what_was_found(audits, dsn, statement):
 # Alarms
 
 
-def test_an_alarm_is_raised_once_for_a_model_and_an_epoch(audits):
+def test_an_alarm_is_raised_once_for_a_model_and_a_watch(audits):
     first = audits.raise_alarms(RUN["run_id"], [an_alarm(), an_alarm("stage_shift", AlarmLevel.STOP)])
     again = audits.raise_alarms(
         RUN["run_id"],
         [
             an_alarm(on=date(2026, 3, 27)),
-            an_alarm(epoch=date(2026, 3, 1)),
+            an_alarm(watching_since=date(2026, 3, 1)),
             an_alarm(model_version="b" * 64),
         ],
     )
@@ -332,7 +332,10 @@ def test_an_alarm_is_raised_once_for_a_model_and_an_epoch(audits):
         ("headers", "look", date(2026, 3, 20), "month"),
         ("stage_shift", "stop", date(2026, 3, 20), "month"),
     ]
-    assert [(a["epoch"], a["model_version"][0]) for a in again] == [(date(2026, 3, 1), "a"), (date(2026, 1, 5), "b")]
+    assert [(a["watching_since"], a["model_version"][0]) for a in again] == [
+        (date(2026, 3, 1), "a"),
+        (date(2026, 1, 5), "b"),
+    ]
     assert len(audits.alarms()) == 4
 
 
@@ -362,7 +365,7 @@ def test_of_two_people_who_acknowledge_at_once_one_is_told_that_the_other_did(au
     def acknowledge(book, by: str) -> None:
         start.wait()
         try:
-            book.acknowledge(alarm["alarm_id"], by=by, note="the new scanner", restart=None)
+            book.acknowledge(alarm["alarm_id"], by=by, note="the new scanner", watch_from=None)
             told.append("done")
         except InputRefused as err:
             told.append(str(err))
@@ -379,24 +382,26 @@ def test_of_two_people_who_acknowledge_at_once_one_is_told_that_the_other_did(au
     assert f"was acknowledged by {row['acknowledged_by']} already" in max(told, key=len)
 
 
-def test_an_acknowledged_alarm_is_not_open_and_keeps_name_note_and_restart(audits):
+def test_an_acknowledged_alarm_is_not_open_and_keeps_name_note_and_new_watch(audits):
     [alarm] = audits.raise_alarms(RUN["run_id"], [an_alarm()])
 
-    audits.acknowledge(alarm["alarm_id"], by="Ada", note="the new scanner", restart=date(2026, 3, 21))
+    audits.acknowledge(alarm["alarm_id"], by="Ada", note="the new scanner", watch_from=date(2026, 3, 21))
 
     assert audits.alarms(only_open=True) == []
     [row] = audits.alarms()
-    assert (row["acknowledged_by"], row["note"], row["restart"]) == ("Ada", "the new scanner", date(2026, 3, 21))
+    assert (row["acknowledged_by"], row["note"], row["watch_from"]) == ("Ada", "the new scanner", date(2026, 3, 21))
 
 
 @pytest.mark.parametrize(
-    ("number", "restart", "said"), [(99, None, "no alarm 99"), (1, date(2026, 1, 5), "later than that")]
+    ("number", "watch_from", "said"), [(99, None, "no alarm 99"), (1, date(2026, 1, 5), "a later night")]
 )
-def test_cannot_acknowledge_what_is_not_there_or_restart_before_the_watch_began(audits, number, restart, said):
+def test_cannot_acknowledge_what_is_not_there_or_watch_anew_from_before_the_watch_began(
+    audits, number, watch_from, said
+):
     audits.raise_alarms(RUN["run_id"], [an_alarm()])
 
     with pytest.raises(InputRefused, match=said):
-        audits.acknowledge(number, by="Ada", note="x", restart=restart)
+        audits.acknowledge(number, by="Ada", note="x", watch_from=watch_from)
 
     assert len(audits.alarms(only_open=True)) == 1
 
@@ -436,7 +441,7 @@ def test_a_result_that_is_held_back_is_not_on_the_worklist_until_somebody_has_lo
     audits.pause(alarm["alarm_id"])
     audits.pause(alarm["alarm_id"])
     held = worklist()
-    audits.acknowledge(alarm["alarm_id"], by="Ada", note="pathology's new protocol", restart=None)
+    audits.acknowledge(alarm["alarm_id"], by="Ada", note="pathology's new protocol", watch_from=None)
 
     assert held[:4] == (None, None, None, "delivery_paused")
     assert "held back until a person has looked" in held[4]

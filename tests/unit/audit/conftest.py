@@ -97,7 +97,7 @@ def simple_makers(alarms: Sequence[tuple[str, AlarmLevel]] = (), answer: str = "
                 "state": "alarm",
                 "level": str(level),
                 "crossed_on": str(inputs.last),
-                "since": str(inputs.epochs[name]),
+                "since": str(inputs.watching_since[name]),
                 "sentence": f"{name} crossed.",
                 "value": 9.0,
                 "threshold": 5.0,

@@ -51,16 +51,16 @@ def test_an_alarm_is_closed_by_a_named_person_with_a_note(audit_site, who, said)
     assert len(audit_site.book.alarms(only_open=True)) == 1
 
 
-def test_a_monitor_that_was_restarted_can_raise_another_alarm_and_one_that_was_not_is_silent(audit_site):
+def test_a_monitor_that_watches_anew_can_raise_another_alarm_and_one_that_watches_on_is_silent(audit_site):
     make = simple_makers([("headers", AlarmLevel.LOOK), ("output", AlarmLevel.LOOK)])
     first = run_audit(audit_site, AuditKind.MONTH, MARCH, "Ada", make=make)
     by_name = {a["monitor"]: a["alarm_id"] for a in first["alarms"]}
-    acknowledge(audit_site.book, by_name["headers"], by="Ada", note="new scanner", restart=date(2026, 3, 25))
+    acknowledge(audit_site.book, by_name["headers"], by="Ada", note="new scanner", watch_from=date(2026, 3, 25))
     acknowledge(audit_site.book, by_name["output"], by="Ada", note="a quiet month")
 
     april = run_audit(audit_site, AuditKind.MONTH, date(2026, 4, 1), "Ada", make=make)
 
-    assert [(a["monitor"], a["epoch"]) for a in april["alarms"]] == [("headers", "2026-03-25")]
+    assert [(a["monitor"], a["watching_since"]) for a in april["alarms"]] == [("headers", "2026-03-25")]
 
 
 def test_a_notice_says_what_when_and_how_it_is_closed(audit_site):

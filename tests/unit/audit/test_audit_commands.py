@@ -60,7 +60,7 @@ def test_a_rerun_that_is_the_same_ends_well_and_one_that_is_not_ends_red(gtr, ru
 
 def test_an_alarm_is_listed_acknowledged_once_and_not_open_any_more(gtr, run):
     number = str(run["alarms"][0]["alarm_id"])
-    words = ("--by", "Grace", "--note", "the new scanner", "--restart", "2026-03-20")
+    words = ("--by", "Grace", "--note", "the new scanner", "--watch-from", "2026-03-20")
 
     assert "headers crossed." in gtr("alarms", "--open")[1]
     assert gtr("acknowledge", number, *words)[0] == 0

@@ -191,7 +191,7 @@ def test_open_alarms_and_the_readers_share_the_page(tmp_path):
         "monitor": "headers",
         "level": "look",
         "night": "2026-01-09",
-        "epoch": "2025-11-01",
+        "watching_since": "2025-11-01",
         "sentence": "New.",
     }
     seen = Read(NIGHT, TStage.T3, TStage.T2, with_ai=True)

@@ -10,7 +10,16 @@ import attrs
 import pytest
 
 from gtr_batch.audit import run as audit_run
-from gtr_batch.audit.period import day_in, epoch, epochs, months_after, nights_of, period_before, since, term_on
+from gtr_batch.audit.period import (
+    day_in,
+    months_after,
+    nights_of,
+    period_before,
+    since,
+    term_on,
+    watch_begins,
+    watches_since,
+)
 from gtr_batch.audit.run import inputs_of, rerun, run_audit
 from gtr_batch.config import StageConfig
 from gtr_batch.domain.audit import Surgery
@@ -71,7 +80,7 @@ def test_a_watch_begins_anew_after_its_horizon_and_never_moves_in_between():
     start = date(2024, 1, 31)
     ends = [date(2024, 2, 29), date(2025, 12, 31), date(2026, 1, 30), date(2026, 1, 31), date(2028, 1, 31)]
 
-    assert [epoch(start, last, 24) for last in ends] == [
+    assert [watch_begins(start, last, 24) for last in ends] == [
         start,
         start,
         start,
@@ -81,8 +90,8 @@ def test_a_watch_begins_anew_after_its_horizon_and_never_moves_in_between():
     assert months_after(date(2024, 1, 31), 1) == date(2024, 2, 29)
 
 
-def test_a_restart_moves_one_monitor():
-    found = epochs(("headers", "output"), {"headers": date(2026, 2, 1)}, date(2026, 1, 1), date(2026, 3, 31), 24)
+def test_an_acknowledgment_lets_one_monitor_watch_anew():
+    found = watches_since(("headers", "output"), {"headers": date(2026, 2, 1)}, date(2026, 1, 1), date(2026, 3, 31), 24)
 
     assert found == {"headers": date(2026, 2, 1), "output": date(2026, 1, 1)}
 
@@ -136,8 +145,8 @@ def test_the_inputs_hold_the_reference_the_gates_numbers_and_settings_without_a_
     inputs = inputs_of(audit_site, MONTH, MARCH)
 
     assert (inputs.first, inputs.last, inputs.as_of) == (date(2026, 3, 1), date(2026, 3, 31), date(2026, 3, 31))
-    assert (inputs.since, set(inputs.epochs.values())) == (date(2026, 1, 10), {date(2026, 1, 10)})
-    assert set(inputs.epochs) == set(audit_site.config.audit.shares)
+    assert (inputs.since, set(inputs.watching_since.values())) == (date(2026, 1, 10), {date(2026, 1, 10)})
+    assert set(inputs.watching_since) == set(audit_site.config.audit.shares)
     assert inputs.reference == {"n": 80}
     assert inputs.model["metrics"] == {"n_validation": 30, "holdout_accuracy": 0.8, "n_holdout": 50}
     assert str(tmp_path) not in inputs.content().decode()
@@ -213,19 +222,21 @@ def test_an_open_alarm_of_another_run_is_in_the_inputs_until_it_is_acknowledged(
     week = run_audit(audit_site, WEEK, MARCH, "Ada", make=simple_makers([("headers", AlarmLevel.LOOK)]))
 
     before = inputs_of(audit_site, MONTH, MARCH)
-    audit_site.book.acknowledge(week["alarms"][0]["alarm_id"], by="Ada", note="new scanner", restart=date(2026, 3, 12))
+    audit_site.book.acknowledge(
+        week["alarms"][0]["alarm_id"], by="Ada", note="new scanner", watch_from=date(2026, 3, 12)
+    )
     after = inputs_of(audit_site, MONTH, MARCH)
 
     assert [a["monitor"] for a in before.alarms] == ["headers"]
     assert after.alarms == ()
-    assert (after.epochs["headers"], after.epochs["output"]) == (date(2026, 3, 12), date(2026, 1, 10))
-    assert inputs_of(audit_site, MONTH, date(2026, 2, 1)).epochs["headers"] == date(2026, 1, 10)
+    assert (after.watching_since["headers"], after.watching_since["output"]) == (date(2026, 3, 12), date(2026, 1, 10))
+    assert inputs_of(audit_site, MONTH, date(2026, 2, 1)).watching_since["headers"] == date(2026, 1, 10)
 
 
-def test_an_alarm_that_was_acknowledged_without_a_restart_is_in_the_inputs_with_the_note(audit_site):
+def test_an_alarm_whose_monitor_watches_on_is_in_the_inputs_with_the_note(audit_site):
     make = simple_makers([("headers", AlarmLevel.LOOK)])
     month = run_audit(audit_site, MONTH, MARCH, "Ada", make=make)
-    audit_site.book.acknowledge(month["alarms"][0]["alarm_id"], by="Ada", note="a quiet month", restart=None)
+    audit_site.book.acknowledge(month["alarms"][0]["alarm_id"], by="Ada", note="a quiet month", watch_from=None)
 
     [alarm] = inputs_of(audit_site, MONTH, MARCH).alarms
 

@@ -106,24 +106,24 @@ def test_headers_say_the_shares_of_comparison_and_period(replaced):
     assert readings["model"]["period"]["shares"] == {"Revolution CT": 1.0}
 
 
-def test_a_monitor_restarted_after_the_new_scanner_is_quiet_again(replaced):
+def test_a_monitor_that_watches_anew_after_the_new_scanner_is_quiet_again(replaced):
     """Who accepted the scanner is not told of it every week, whatever the artefact's reference says."""
     begins = attrs.evolve(MONTHS, shift=Shift("scanner", 1.0)).shifts_on
 
     referred = attrs.evolve(replaced, reference=inputs_of(attrs.evolve(MONTHS, reference=300)).reference)
 
-    watched = _watched(attrs.evolve(referred, epochs={"headers": begins, "output": FIRST}))["headers"]
+    watched = _watched(attrs.evolve(referred, watching_since={"headers": begins, "output": FIRST}))["headers"]
 
     assert watched.since == begins
     assert watched.state == "quiet"
 
 
-def test_a_horizon_that_begins_anew_is_no_restart(referred):
+def test_a_horizon_that_begins_anew_accepts_nothing(referred):
     """After 24 months the budget begins anew, with the artefact's reference."""
     again = date(2022, 1, 1)
     model = {**referred.model, "first_night": str(again)}
 
-    watched = _watched(attrs.evolve(referred, model=model, epochs=dict.fromkeys(MONITORS, FIRST)))
+    watched = _watched(attrs.evolve(referred, model=model, watching_since=dict.fromkeys(MONITORS, FIRST)))
 
     assert "the artefact's reference" in watched["headers"].sentence
 
@@ -138,7 +138,7 @@ def test_pathology_that_shifts_by_an_odds_ratio_of_two_is_a_stop():
     assert found.state == "alarm"
     assert found.crossed_on > months.shifts_on
     assert "more advanced" in found.sentence
-    assert (alarm.level, alarm.on, alarm.epoch) == (AlarmLevel.STOP, found.crossed_on, FIRST)
+    assert (alarm.level, alarm.on, alarm.watching_since) == (AlarmLevel.STOP, found.crossed_on, FIRST)
 
 
 def test_pathology_that_shifts_down_is_found_as_well():

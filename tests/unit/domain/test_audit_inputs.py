@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import date, timedelta
 
@@ -66,6 +67,20 @@ def test_inputs_come_back_with_the_same_digest():
 
     assert back.digest == one.digest
     assert back.content() == one.content()
+
+
+def test_inputs_that_were_kept_with_the_earlier_words_are_read_and_keep_the_name_of_their_run():
+    alarm = {"monitor": "headers", "night": "2026-02-27"}
+    one = attrs.evolve(inputs(whole()), watching_since={"headers": NIGHT}, alarms=({**alarm, "epoch": "2026-01-05"},))
+    value = one.to_json()
+    value["epochs"] = value.pop("watching_since")
+    kept = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+    back = AuditInputs.from_content(kept)
+
+    assert back.watching_since == {"headers": NIGHT}
+    assert back.alarms == ({**alarm, "watching_since": "2026-01-05"},)
+    assert back.digest == hashlib.sha256(kept).hexdigest()
 
 
 @given(st.permutations(["a", "b", "c", "d"]))
