@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import attrs
 from attrs import frozen
 
-from gtr_batch import __version__
 from gtr_batch.audit import alarms as about_alarms
 from gtr_batch.audit import report_store
-from gtr_batch.audit.period import Term, nights_of, since, term_on, watched_anew_from, watches_since
+from gtr_batch.audit.code_version import code_version
+from gtr_batch.audit.period import nights_of, since, watched_anew_from, watches_since
 from gtr_batch.audit.site import AuditSite
+from gtr_batch.audit.term import Term, term_on
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind
 from gtr_batch.errors import InputRefused
 from gtr_batch.logs import get_logger
 
-# What numbers and pictures are computed with, beside our own code.
-_LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "MAPIE", "matplotlib", "reportlab", "jinja2")
-_PACKAGES = ("audit", "metrics", "domain")
 _NOT_OF_THE_RESULT = ("folder", "weekly_schedule", "monthly_schedule")
 
 
@@ -250,15 +245,3 @@ def _said(files: Mapping[str, Mapping[str, str | None]], code: Mapping[str, str]
     if spoilt:
         words.append(f"What lies in the report's folder is not what was written down, or is gone: {', '.join(spoilt)}.")
     return " ".join(words)
-
-
-@lru_cache
-def code_version() -> str:
-    """Our version, and a digest of the code and the libraries that compute and draw."""
-    package, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
-    for name in _PACKAGES:
-        for path in sorted(p for p in (package / name).rglob("*") if p.is_file() and "__pycache__" not in p.parts):
-            digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
-    for name in _LIBRARIES:
-        digest.update(f"{name}=={metadata.version(name)}\0".encode())
-    return f"{__version__}+{digest.hexdigest()[:12]}"

@@ -16,11 +16,11 @@ from gtr_batch.audit.period import (
     nights_of,
     period_before,
     since,
-    term_on,
     watch_begins,
     watches_since,
 )
 from gtr_batch.audit.run import inputs_of, rerun, run_audit
+from gtr_batch.audit.term import term_on
 from gtr_batch.config import StageConfig
 from gtr_batch.domain.audit import Surgery
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs, AuditKind
@@ -328,8 +328,3 @@ def test_cannot_run_again_what_is_not_known(audit_site, digits):
 
     with pytest.raises(InputRefused, match="not exactly one run"):
         rerun(audit_site, digits, make=simple_makers())
-
-
-def test_the_code_version_is_the_same_each_time_and_names_the_release():
-    assert audit_run.code_version() == audit_run.code_version.__wrapped__()
-    assert audit_run.code_version().startswith("0.")
