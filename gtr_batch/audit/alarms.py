@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from gtr_batch.domain.audit_run import Alarm, AlarmLevel
+from gtr_batch.domain.audit_run import Alarm, AlarmLevel, Crossing, RaisedAlarm
 from gtr_batch.errors import InputRefused
 from gtr_batch.logs import get_logger
 from gtr_batch.ports import AuditBook
@@ -26,13 +26,13 @@ class StopAlarms:
         """Model versions whose reports must not leave the hospital now, each with why; the worklist hides them too."""
         found: dict[str, str] = {}
         for alarm in self.book.alarms(only_open=True):
-            if alarm["level"] == AlarmLevel.STOP:
-                self.book.pause(alarm["alarm_id"])
+            if alarm.level is AlarmLevel.STOP:
+                self.book.pause(alarm.alarm_id)
                 found.setdefault(
-                    alarm["model_version"],
-                    f"Delivery is paused: alarm {alarm['alarm_id']} ({alarm['monitor']}) of audit {alarm['period']} "
-                    f"says stop and nobody has acknowledged it. {alarm['sentence']} When somebody has looked (`gtr "
-                    f"audit acknowledge {alarm['alarm_id']}`), run the night again: it sends what was held back.",
+                    alarm.model_version,
+                    f"Delivery is paused: alarm {alarm.alarm_id} ({alarm.monitor}) of audit {alarm.period} says stop "
+                    f"and nobody has acknowledged it. {alarm.sentence} When somebody has looked (`gtr audit "
+                    f"acknowledge {alarm.alarm_id}`), run the night again: it sends what was held back.",
                 )
         return found
 
@@ -71,37 +71,28 @@ def alarms_in(findings: Mapping[str, Any], model_version: str) -> list[Alarm]:
             watching_since=date.fromisoformat(m["since"]),
             model_version=model_version,
             sentence=m["sentence"],
-            detail={k: m[k] for k in ("value", "threshold", "title")},
+            detail=Crossing(m["title"], m["value"], m["threshold"]),
         )
         for m in crossed
     ]
 
 
-def raised_for(book: AuditBook, asked_by: str) -> list[Mapping[str, Any]]:
+def raised_for(book: AuditBook, asked_by: str) -> list[RaisedAlarm]:
     """Alarms that audits asked for by this name have raised, oldest first.
 
     A DAG's run asks by its own id: so a task that is tried again still finds the alarms of its first try, and a second
     run about the same nights finds none of its own.
     """
-    mine = {run["run_id"] for run in book.runs() if run["asked_by"] == asked_by}
-    return [alarm for alarm in book.alarms() if alarm["run_id"] in mine]
+    mine = {run.run_id for run in book.runs() if run.asked_by == asked_by}
+    return [alarm for alarm in book.alarms() if alarm.run_id in mine]
 
 
-def in_words(alarm: Mapping[str, Any]) -> tuple[str, str]:
+def in_words(alarm: RaisedAlarm) -> tuple[str, str]:
     """Subject and text of the notice of a new alarm; no PHI."""
     asks = {AlarmLevel.STOP: "stop using the results until somebody has looked", AlarmLevel.LOOK: "look at it"}
     return (
-        f"audit {alarm['period']}: {alarm['monitor']} says {alarm['level']}",
-        f"{alarm['sentence']} Data up to {alarm['night']}, model {alarm['model_version'][:12]}; please "
-        f"{asks[AlarmLevel(alarm['level'])]}. Alarm {alarm['alarm_id']} stays open until a named person acknowledges "
-        f"it: `gtr audit acknowledge {alarm['alarm_id']} --by NAME --note TEXT`.",
+        f"audit {alarm.period}: {alarm.monitor} says {alarm.level}",
+        f"{alarm.sentence} Data up to {alarm.night}, model {alarm.model_version[:12]}; please {asks[alarm.level]}. "
+        f"Alarm {alarm.alarm_id} stays open until a named person acknowledges it: `gtr audit acknowledge "
+        f"{alarm.alarm_id} --by NAME --note TEXT`.",
     )
-
-
-def plain(alarm: Mapping[str, Any]) -> dict[str, Any]:
-    """An alarm as JSON can say it."""
-    kept = (
-        "alarm_id", "monitor", "level", "night", "watching_since", "model_version", "sentence", "run_id", "kind",
-        "period", "raised_at", "acknowledged_by", "acknowledged_at", "note", "watch_from",
-    )  # fmt: skip
-    return {k: alarm[k] if alarm[k] is None or isinstance(alarm[k], int | str) else str(alarm[k]) for k in kept}

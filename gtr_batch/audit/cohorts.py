@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from attrs import field, frozen
 
 from gtr_batch.domain.audit import AuditCase, Classification
+from gtr_batch.domain.audit_json import to_json
 from gtr_batch.domain.audit_run import AuditInputs
 
 WINDOW_DAYS = 365
@@ -76,8 +77,8 @@ def cohorts(inputs: AuditInputs) -> Cohorts:
 
 def first_night(inputs: AuditInputs) -> date:
     """The night from which this model stages, as the registry has it; else that of its first case in the data."""
-    if inputs.model.get("first_night"):
-        return date.fromisoformat(str(inputs.model["first_night"]))
+    if inputs.model.first_night is not None:
+        return inputs.model.first_night
     nights = [c.night for c in of_model(inputs) if c.t_stage is not None]
     return min(nights, default=inputs.first)
 
@@ -105,13 +106,8 @@ def tally(cases: Sequence[AuditCase]) -> dict[str, int]:
 
 def settings_of(inputs: AuditInputs) -> dict[str, Any]:
     """The settings of the audit, those that the inputs do not name at their defaults."""
-    import attrs
-
-    from gtr_batch.config import AuditConfig, GovernanceConfig
-
-    defaults: Mapping[str, Any] = attrs.asdict(AuditConfig())
-    cap = GovernanceConfig().t4_understaging_cap
-    return {**defaults, "t4_understaging_cap": cap, **inputs.settings}
+    settings: dict[str, Any] = to_json(inputs.settings)
+    return settings
 
 
 def _labelled(cases: Sequence[AuditCase], as_of: date) -> Cohort:

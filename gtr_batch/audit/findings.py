@@ -21,7 +21,8 @@ from gtr_batch.audit.subgroups import subgroups
 from gtr_batch.audit.unjudged import fates, not_judged
 from gtr_batch.audit.verdict import answer
 from gtr_batch.domain.audit import AuditCase
-from gtr_batch.domain.audit_run import AuditInputs, AuditKind, case_to_json
+from gtr_batch.domain.audit_json import to_json
+from gtr_batch.domain.audit_run import AuditInputs, AuditKind
 from gtr_batch.metrics.intervals import wilson
 
 _ALARM = ("monitor", "level", "night", "on", "watching_since", "sentence", "acknowledged_by", "note")
@@ -51,7 +52,7 @@ def compute(inputs: AuditInputs) -> dict[str, Any]:
 
     digest, rows = inputs.digest, len(inputs.cases)
     inputs = _each_case_once(inputs)
-    settings = settings_of(inputs)
+    settings, alarms = settings_of(inputs), to_json(inputs.alarms)
     weekly = inputs.kind is AuditKind.WEEK
     monitors = [dict(w.to_json()) for w in watch(inputs)]
     found = cohorts(inputs)
@@ -65,7 +66,7 @@ def compute(inputs: AuditInputs) -> dict[str, Any]:
         headline = headline_of(monthly["performance"]["window"], found, tallied, monthly["performance"]["t4"])
     word, reasons = answer(
         monitors,
-        inputs.alarms,
+        alarms,
         monthly["criteria"],
         tallied,
         n_labelled=len(found.window),
@@ -78,7 +79,7 @@ def compute(inputs: AuditInputs) -> dict[str, Any]:
         "answer": word,
         "reasons": reasons,
         "headline": headline,
-        "alarms": [{k: _text(a[k]) for k in _ALARM if a.get(k) is not None} for a in inputs.alarms],
+        "alarms": [{k: _text(a[k]) for k in _ALARM if a.get(k) is not None} for a in alarms],
         "inputs": inputs_over_time(of_model(inputs), since, inputs.last, inputs.reference),
         "outputs": outputs_over_time(of_model(inputs), since, inputs.last)
         | {"reference": (inputs.reference.get("output") or {}).get("t_stage")},
@@ -143,8 +144,8 @@ def _run(inputs: AuditInputs, found: Cohorts) -> dict[str, Any]:
         "since": inputs.since,
         "as_of": inputs.as_of,
         "model_version": inputs.model_version,
-        "model": inputs.model.get("name") or "",
-        "demo": bool(inputs.model.get("demo")),
+        "model": inputs.model.name or "",
+        "demo": bool(inputs.model.demo),
         "code_version": inputs.code_version,
         "cases": len(inputs.cases),
         "term": first_night(inputs),
@@ -176,7 +177,7 @@ def _each_case_once(inputs: AuditInputs) -> AuditInputs:
     """One row a case, whatever their order: of rows that say different things, the last in the order of their JSON."""
     if len({c.case_id for c in inputs.cases}) == len(inputs.cases):
         return inputs
-    ordered = sorted(inputs.cases, key=lambda c: json.dumps(case_to_json(c), sort_keys=True))
+    ordered = sorted(inputs.cases, key=lambda c: json.dumps(to_json(c), sort_keys=True))
     return attrs.evolve(inputs, cases=tuple({c.case_id: c for c in ordered}.values()))
 
 

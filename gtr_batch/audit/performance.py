@@ -9,6 +9,7 @@ import numpy as np
 
 from gtr_batch.audit.chance import above_p, difference, ece_p, level_of, lower_p, slope_p
 from gtr_batch.audit.cohorts import Cohort, Cohorts
+from gtr_batch.domain.audited_model import AuditedModel
 from gtr_batch.metrics.calibration import at_least_t3
 from gtr_batch.metrics.classification import kappa_of, rates
 from gtr_batch.metrics.intervals import wilson
@@ -62,23 +63,23 @@ def t4_understaging(cohort: Cohort) -> dict[str, Any]:
     return {"n": n, "lower": lower, "share": lower / n if n else None, "ci": wilson(lower, n)}
 
 
-def reference_numbers(model: Mapping[str, Any]) -> dict[str, Any] | None:
+def reference_numbers(model: AuditedModel) -> dict[str, Any] | None:
     """What the artefact says of its own accuracy: ``what``, ``n``, ``right`` and such numbers as the headline has.
 
     None where the manifest holds no accuracy on patients whom the network was not trained on.
     """
-    found = model.get("metrics") or {}
+    found = model.metrics
     for what, accuracy, n in (
-        ("sealed holdout", "holdout_accuracy", "n_holdout"),
-        ("validation patients of the training", "validation_accuracy", "n_validation"),
-        ("phantoms that the training did not see", "accuracy_unseen", "n_unseen"),
+        ("sealed holdout", found.holdout_accuracy, found.n_holdout),
+        ("validation patients of the training", found.validation_accuracy, found.n_validation),
+        ("phantoms that the training did not see", found.accuracy_unseen, found.n_unseen),
     ):
-        if found.get(accuracy) is None:
+        if accuracy is None:
             continue
-        count = int(found[n]) if found.get(n) else None
-        numbers: dict[str, Any] = {"what": what, "n": count, "accuracy": float(found[accuracy])}
-        numbers["right"] = None if count is None else round(numbers["accuracy"] * count)
-        table = np.asarray(found.get("confusion_unseen") or [], int)
+        count = n or None
+        numbers: dict[str, Any] = {"what": what, "n": count, "accuracy": accuracy}
+        numbers["right"] = None if count is None else round(accuracy * count)
+        table = np.asarray(found.confusion_unseen or [], int)
         if table.shape == (4, 4):
             numbers["quadratic_kappa"] = kappa_of(table)
             numbers |= {f"sensitivity_{s}": v for s, v in rates(table)["sensitivity"].items()}

@@ -6,9 +6,8 @@ import calendar
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
-from typing import Any
 
-from gtr_batch.domain.audit_run import AuditKind
+from gtr_batch.domain.audit_run import AuditKind, RaisedAlarm
 from gtr_batch.errors import InputRefused
 
 
@@ -70,13 +69,13 @@ def watch_begins(start: date, last: date, horizon_months: int) -> date:
     return months_after(start, begun * horizon_months)
 
 
-def watched_anew_from(alarms: Iterable[Mapping[str, Any]], version: str, last: date) -> dict[str, date]:
+def watched_anew_from(alarms: Iterable[RaisedAlarm], version: str, last: date) -> dict[str, date]:
     """Monitor -> the latest night, up to `last`, from which an acknowledgment wanted it to watch this model anew."""
     found: dict[str, date] = {}
     for alarm in alarms:
-        again = alarm["watch_from"]
-        if alarm["model_version"] == version and again is not None and again <= last:
-            found[alarm["monitor"]] = max(again, found.get(alarm["monitor"], again))
+        again = alarm.watch_from
+        if alarm.model_version == version and again is not None and again <= last:
+            found[alarm.monitor] = max(again, found.get(alarm.monitor, again))
     return found
 
 

@@ -9,7 +9,17 @@ from typing import Any
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database
 from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
-from gtr_batch.domain.audit_run import Alarm, known_by
+from gtr_batch.domain.audit_json import from_json, to_json
+from gtr_batch.domain.audit_run import (
+    Alarm,
+    AlarmLevel,
+    AuditKind,
+    AuditRecord,
+    Crossing,
+    RaisedAlarm,
+    known_by,
+)
+from gtr_batch.domain.audit_settings import AuditSettings
 from gtr_batch.domain.staging import StageProbabilities, TStage
 from gtr_batch.errors import InputRefused
 
@@ -51,32 +61,37 @@ class PostgresAuditBook:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def save_run(self, run: Mapping[str, Any]) -> None:
+    def save_run(self, run: AuditRecord) -> None:
         """Keep a run; the same run again changes nothing."""
-        with self._database.transaction(f"audit {run['run_id'][:12]}") as tx:
+        with self._database.transaction(f"audit {run.run_id[:12]}") as tx:
             tx.run(
                 _queries()["save_run"],
-                **{
-                    **{name: str(run[name]) for name in ("run_id", "kind", "period", "model_version", "code_version")},
-                    "as_of": run["as_of"],
-                    "answer": str(run["answer"]),
-                    "asked_by": rows.text(run["asked_by"]),
-                    **{name: rows.as_json(dict(run[name])) for name in ("settings", "headline", "files")},
-                },
+                run_id=run.run_id,
+                kind=str(run.kind),
+                period=run.period,
+                as_of=run.as_of,
+                model_version=run.model_version,
+                code_version=run.code_version,
+                settings=rows.as_json(to_json(run.settings)),
+                answer=run.answer,
+                headline=rows.as_json(dict(run.headline)),
+                files=rows.as_json(dict(run.files)),
+                asked_by=rows.text(run.asked_by),
             )
 
-    def run(self, digits: str) -> Mapping[str, Any] | None:
+    def run(self, digits: str) -> AuditRecord | None:
         """The one run whose id begins so; None where there is not exactly one."""
         with self._database.transaction("audit") as tx:
             found = tx.all(_queries()["run"], digits=rows.text(digits.lower()))
-        return found[0] if len(found) == 1 and digits else None
+        return _record(found[0]) if len(found) == 1 and digits else None
 
-    def runs(self, kind: str | None = None) -> Sequence[Mapping[str, Any]]:
+    def runs(self, kind: AuditKind | None = None) -> Sequence[AuditRecord]:
         """Every run, newest first."""
         with self._database.transaction("audits") as tx:
-            return tx.all(_queries()["runs"], kind=None if kind is None else str(kind))
+            found = tx.all(_queries()["runs"], kind=None if kind is None else str(kind))
+        return [_record(row) for row in found]
 
-    def raise_alarms(self, run_id: str, alarms: Sequence[Alarm]) -> list[Mapping[str, Any]]:
+    def raise_alarms(self, run_id: str, alarms: Sequence[Alarm]) -> list[RaisedAlarm]:
         """Open alarms, all or none; returns those that are new."""
         with self._database.transaction(f"alarms of audit {run_id[:12]}") as tx:
             new = []
@@ -90,17 +105,18 @@ class PostgresAuditBook:
                     watching_since=alarm.watching_since,
                     model_version=alarm.model_version,
                     sentence=rows.text(alarm.sentence),
-                    detail=rows.as_json(dict(alarm.detail)),
+                    detail=rows.as_json(to_json(alarm.detail)),
                     run_id=run_id,
                 )
                 if row is not None:
                     new.append(row["alarm_id"])
-            return [tx.one(_queries()["alarm"], alarm_id=alarm_id) or {} for alarm_id in sorted(new)]
+            return [_alarm(row) for k in sorted(new) if (row := tx.one(_queries()["alarm"], alarm_id=k))]
 
-    def alarms(self, *, only_open: bool = False) -> Sequence[Mapping[str, Any]]:
+    def alarms(self, *, only_open: bool = False) -> Sequence[RaisedAlarm]:
         """Every alarm with what became of it, oldest first."""
         with self._database.transaction("alarms") as tx:
-            return tx.all(_queries()["alarms"], only_open=only_open)
+            found = tx.all(_queries()["alarms"], only_open=only_open)
+        return [_alarm(row) for row in found]
 
     def acknowledge(self, alarm_id: int, *, by: str, note: str, watch_from: date | None) -> None:
         """Close an alarm; with `watch_from` its monitor watches anew from that night.
@@ -138,6 +154,16 @@ class PostgresAuditBook:
         """Note that an alarm holds reports back, so that the worklist hides what the PACS is not given."""
         with self._database.transaction(f"pause of delivery by alarm {alarm_id}") as tx:
             tx.run(_queries()["pause"], alarm_id=alarm_id)
+
+
+def _record(row: Mapping[str, Any]) -> AuditRecord:
+    kind, settings = AuditKind(row["kind"]), from_json(row["settings"], AuditSettings)
+    return AuditRecord(**{**row, "kind": kind, "settings": settings})
+
+
+def _alarm(row: Mapping[str, Any]) -> RaisedAlarm:
+    level, kind, detail = AlarmLevel(row["level"]), AuditKind(row["kind"]), from_json(row["detail"], Crossing)
+    return RaisedAlarm(**{**row, "level": level, "kind": kind, "detail": detail})
 
 
 def _case(row: Mapping[str, Any], as_of: date) -> AuditCase:

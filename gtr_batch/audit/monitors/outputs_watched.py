@@ -55,7 +55,7 @@ def watch_confidence(inputs: AuditInputs) -> Watched:
     since = inputs.watching_since.get(name, inputs.watching_since.get("output", inputs.since))
     cases = watched_cases(inputs, since, staged_by_this_model(inputs))
     period = [c for c in cases if inputs.first <= c.night]
-    blocks = blocks_of(cases, since, inputs.last, int(inputs.settings["minimum_cases"]))
+    blocks = blocks_of(cases, since, inputs.last, inputs.settings.minimum_cases)
     if not period:
         return silent(inputs, name, since, "No case was staged in this period: no probabilities to ask.")
     promised = np.array([_promised(c) for c in cases])

@@ -27,7 +27,6 @@ from gtr_batch.domain.audit import AuditCase, Classification, probability_rows
 from gtr_batch.domain.audit_run import AuditInputs
 
 NAME = "stage_shift"
-TOLERATED = 1.1  # odds ratio either way that calibration and who is operated may leave without an alarm being due
 _ENOUGH_DAYS = 120  # of reports: from then on their own rate is believed, before that the rate of staging
 _ROUND = 60
 
@@ -66,7 +65,7 @@ def watch_stage_shift(inputs: AuditInputs) -> Watched:
         return silent(inputs, NAME, since, "Its share of the budget is 0: turned off in the settings.", OFF)
     cases = watched_cases(inputs, since, staged_by_this_model(inputs))
     seen = pathology_of(cases, inputs.as_of)
-    n, minimum = len(seen.labels), int(settings["minimum_labels"])
+    n, minimum = len(seen.labels), settings.minimum_labels
     if n < minimum:
         waiting = sum(c.surgery is not None and c.surgery.operated_on <= inputs.as_of for c in cases) - n
         return silent(
@@ -77,8 +76,8 @@ def watch_stage_shift(inputs: AuditInputs) -> Watched:
             f"staged cases {max(waiting, 0)} more were operated without a pT that counts.",
         )
 
-    odds_ratio = float(settings["odds_ratio"])
-    tolerated = math.log(float(settings.get("tolerated_odds_ratio", TOLERATED)))
+    odds_ratio = settings.odds_ratio
+    tolerated = math.log(settings.tolerated_odds_ratio)
     mix = probability_rows(c.probabilities for c in cases)  # all staged: who gets a pT next is not known
     horizon = expected_labels(seen.days, len(cases), since, inputs)
     up, down = math.log(odds_ratio), -math.log(odds_ratio)
@@ -129,7 +128,7 @@ def expected_labels(days: Sequence[date], staged: int, since: date, inputs: Audi
 
     Before reports have come for four months their rate says little, and every staged case is counted as if its pT came.
     """
-    horizon = int(inputs.settings["horizon_months"]) * DAYS_A_MONTH
+    horizon = inputs.settings.horizon_months * DAYS_A_MONTH
     span = (inputs.as_of - days[0]).days + 1 if days else 0
     rate = len(days) / span if span >= _ENOUGH_DAYS else staged / max((inputs.last - since).days + 1, 28)
     return max(_ROUND, math.ceil(max(rate * horizon, len(days)) / _ROUND) * _ROUND)

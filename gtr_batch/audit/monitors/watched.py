@@ -84,7 +84,7 @@ def plain(value: Any) -> Any:
 
 def level_of(inputs: AuditInputs, name: str) -> AlarmLevel:
     """What this site's settings say an alarm of this monitor asks for."""
-    return AlarmLevel.STOP if name in (inputs.settings.get("stop_monitors") or ()) else AlarmLevel.LOOK
+    return AlarmLevel.STOP if name in inputs.settings.stop_monitors else AlarmLevel.LOOK
 
 
 def silent(inputs: AuditInputs, name: str, since: date, sentence: str, state: str = CANNOT_TELL) -> Watched:

@@ -23,7 +23,7 @@ _SMALLEST = 1e-300
 
 def least(inputs: AuditInputs) -> int:
     """Fewest cases that a comparison may have: four full weeks' worth."""
-    return 4 * int(inputs.settings["minimum_cases"])
+    return 4 * inputs.settings.minimum_cases
 
 
 def since_of(inputs: AuditInputs, name: str) -> date:
@@ -37,12 +37,10 @@ def watches_anew(inputs: AuditInputs, name: str) -> bool:
     A person who acknowledges a new scanner does not want to hear of it every week; the artefact's reference would say
     nothing else from then on. So a monitor that watches anew compares with its own first weeks.
     """
-    first = inputs.model.get("first_night")
-    if isinstance(first, str) and first:
+    first = inputs.model.first_night
+    if first is not None:
         # A horizon that is over begins anew, too: nobody accepted anything then.
-        return since_of(inputs, name) > watch_begins(
-            date.fromisoformat(first), inputs.last, int(inputs.settings["horizon_months"])
-        )
+        return since_of(inputs, name) > watch_begins(first, inputs.last, inputs.settings.horizon_months)
     return since_of(inputs, name) > min([inputs.since, *inputs.watching_since.values()])
 
 
@@ -81,10 +79,10 @@ def watch_weekly(
         return silent(inputs, name, since, "Its share of the budget is 0: turned off in the settings.", OFF)
     if not measures:
         return silent(inputs, name, since, "What it looks at is not known of any case.")
-    blocks = blocks_of(cases, since, inputs.last, int(settings["minimum_cases"]))
+    blocks = blocks_of(cases, since, inputs.last, settings.minimum_cases)
     learning = [m for m in measures if not m.known]
     referred = [m for m in measures if m.known]
-    split = split_baseline(blocks, int(settings["baseline_weeks"]), least(inputs)) if learning else 0
+    split = split_baseline(blocks, settings.baseline_weeks, least(inputs)) if learning else 0
     subjects = subjects_of(cases)
     start = len(blocks) if split is None else split
     own = _Own(blocks, subjects, start, [] if split is None else learning)
@@ -106,12 +104,12 @@ def watch_weekly(
         if crossed is None:  # after an alarm the comparison stays as it was before
             own.grow(k)
         able = [*referred, *(own.measures if k >= start else [])]
-        found, span = _judge(able, block.rows, enough / 2, [int(settings["seed"]), k, 0]), "week"
+        found, span = _judge(able, block.rows, enough / 2, [settings.seed, k, 0]), "week"
         p = joined(found.p, None)
         if late:
             quarter = _quarter(blocks[first : k + 1], block, subjects)
             ours = _quarter(blocks[max(first, start) : k + 1], block, subjects)
-            level, seed = enough * QUARTER_EVERY / 2, [int(settings["seed"]), k, 1]
+            level, seed = enough * QUARTER_EVERY / 2, [settings.seed, k, 1]
             whole = _judge(referred, quarter, level, seed)
             mine = _judge(own.measures if len(ours) else [], ours, level, [*seed, 1])
             whole = min(whole, mine, key=lambda judged: judged.p)
@@ -221,13 +219,13 @@ def _judge(measures: Sequence[Measure], rows: np.ndarray, enough: float, seed: S
 def _too_few(inputs: AuditInputs, grown: int, since: date) -> str:
     return (
         f"Nothing to compare with yet: no usable reference of the artefact, and since {since} {grown} patients in "
-        f"whole weeks; the comparison wants the first {inputs.settings['baseline_weeks']} weeks with "
+        f"whole weeks; the comparison wants the first {inputs.settings.baseline_weeks} weeks with "
         f"{least(inputs)} patients at least."
     )
 
 
 def _nothing_yet(inputs: AuditInputs, blocks: Sequence[Block], first: int) -> str:
-    minimum = int(inputs.settings["minimum_cases"])
+    minimum = inputs.settings.minimum_cases
     if not blocks:
         return f"No whole week with a case up to {inputs.last}."
     after = f" after the comparison's, which end on {blocks[first - 1].last}" if first else ""

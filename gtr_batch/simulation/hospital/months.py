@@ -16,9 +16,11 @@ from attrs import field, frozen
 from scipy.special import expit
 
 from gtr_batch.audit.monitors.cusum import shifted
-from gtr_batch.config import AuditConfig
+from gtr_batch.config import AuditConfig, Config
 from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind
+from gtr_batch.domain.audit_settings import AuditSettings
+from gtr_batch.domain.audited_model import AuditedModel
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.staging import STAGES, KeySliceSource, StageProbabilities
 from gtr_batch.errors import InputRefused
@@ -118,8 +120,7 @@ def inputs_of(months: Months, config: AuditConfig | None = None) -> AuditInputs:
     """The whole history as one audit sees it at its end."""
     import attrs
 
-    settings = attrs.asdict(config or AuditConfig())
-    settings["folder"] = str(settings["folder"])
+    settings = AuditSettings.of(attrs.evolve(Config(), audit=config or AuditConfig()))
     rng = np.random.default_rng([months.seed, 4721])
     reference = reference_patients(rng, months) if months.reference else {}
     last = months.last
@@ -130,7 +131,7 @@ def inputs_of(months: Months, config: AuditConfig | None = None) -> AuditInputs:
         since=FIRST,
         as_of=last,
         model_version=MODEL,
-        model={"name": "simulated"},
+        model=AuditedModel(name="simulated"),
         code_version="simulated",
         cases=tuple(cases_of(months)),
         settings=settings,

@@ -121,7 +121,7 @@ def test_a_monitor_that_watches_anew_after_the_new_scanner_is_quiet_again(replac
 def test_a_horizon_that_begins_anew_accepts_nothing(referred):
     """After 24 months the budget begins anew, with the artefact's reference."""
     again = date(2022, 1, 1)
-    model = {**referred.model, "first_night": str(again)}
+    model = attrs.evolve(referred.model, first_night=again)
 
     watched = _watched(attrs.evolve(referred, model=model, watching_since=dict.fromkeys(MONITORS, FIRST)))
 
@@ -196,7 +196,7 @@ def test_the_order_of_rows_does_not_matter(replaced):
 
 
 def test_inputs_read_back_from_their_file_give_the_same(replaced):
-    once = AuditInputs.from_json(json.loads(replaced.content()))
+    once = AuditInputs.from_content(replaced.content())
 
     assert [w.to_json() for w in watch(once)] == [w.to_json() for w in watch(replaced)]
 
@@ -254,7 +254,7 @@ def test_too_little_to_compare_with_is_said(calm):
 
 
 def test_a_share_of_nothing_turns_a_monitor_off(calm):
-    settings = {**calm.settings, "share_headers": 0.0, "share_output": 0.25}
+    settings = attrs.evolve(calm.settings, share_headers=0.0, share_output=0.25)
 
     assert _watched(attrs.evolve(calm, settings=settings))["headers"].state == "off"
 
