@@ -21,7 +21,7 @@ from gtr_batch.domain.audit_json import from_json
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind, AuditRecord, Headline, RaisedAlarm, StandingAlarm
 from gtr_batch.domain.audit_settings import AuditSettings
 from gtr_batch.domain.audited_model import AuditedModel, ModelMetrics
-from gtr_batch.errors import InputRefused
+from gtr_batch.errors import InputRefused, ModelArtefactError
 from gtr_batch.logs import get_logger
 
 
@@ -189,7 +189,12 @@ def inputs_of(site: AuditSite, kind: AuditKind, day: date, as_of: date | None = 
 
 def _model(site: AuditSite, term: Term) -> AuditedModel:
     """What is said of the model: its own metrics, and those of the sealed holdout where the gate has judged it."""
-    metrics = from_json(dict(term.manifest.get("metrics") or {}), ModelMetrics)
+    try:
+        metrics = from_json(dict(term.manifest.get("metrics") or {}), ModelMetrics)
+    except (TypeError, ValueError) as err:
+        raise ModelArtefactError(
+            f"the metrics in the manifest of model {term.version[:12]} are no numbers: {err}"
+        ) from err
     gate = site.registry.document(term.version, "gate") or {}
     judged = (gate.get("models") or {}).get("candidate") or {}
     if judged.get("n") and judged.get("accuracy") is not None:

@@ -14,6 +14,7 @@ import numpy as np
 from attrs import define, field
 from scipy.stats import gamma
 
+from gtr_batch.audit.monitors.details import Distance, Spread
 from gtr_batch.audit.monitors.exact import gap_p, largest_gap
 from gtr_batch.audit.monitors.inputs_watched import usable
 from gtr_batch.audit.monitors.measures import NOTHING, Judged, Measure
@@ -119,12 +120,12 @@ class Directions(_Vectors):
             p, f"features moved by {moved:+.1f} SD in direction {worst + 1} of {len(gaps)}, {len(rows)} cases"
         )
 
-    def summary(self, rows: np.ndarray | None) -> dict[str, Any]:
+    def summary(self, rows: np.ndarray | None) -> Spread:
         """Mean and SD by direction; only where directions are fixed."""
         x = self.base if rows is None else self.x[rows]
         if not self.fixed or not len(x):
-            return {"n": len(x), "mean": None, "sd": None}
-        return {"n": len(x), "mean": x.mean(axis=0).tolist(), "sd": x.std(axis=0).tolist()}
+            return Spread(len(x), None, None)
+        return Spread(len(x), tuple(x.mean(axis=0).tolist()), tuple(x.std(axis=0).tolist()))
 
 
 @define(eq=False)
@@ -142,13 +143,13 @@ class Kernel(_Vectors):
         value, p = kernel_test(kernel, self.known, enough, seed)
         return Judged(p, f"kernel distance {math.sqrt(max(value, 0.0)):.2f} over {len(rows)} cases")
 
-    def summary(self, rows: np.ndarray | None) -> dict[str, Any]:
-        """The squared distance of these cases from the comparison."""
+    def summary(self, rows: np.ndarray | None) -> Distance:
+        """The distance of these cases from the comparison."""
         if rows is None or not len(rows) or not self.known:
-            return {"n": self.known if rows is None else len(rows), "distance": None}
+            return Distance(self.known if rows is None else len(rows), None)
         kernel = gaussian(self.pooled(rows))
         which = np.arange(self.known, len(kernel))
-        return {"n": len(rows), "distance": math.sqrt(max(float(_discrepancy(kernel, which[None, :])[0]), 0.0))}
+        return Distance(len(rows), math.sqrt(max(float(_discrepancy(kernel, which[None, :])[0]), 0.0)))
 
 
 def principal(x: np.ndarray, most: int = DIRECTIONS) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gtr_batch.audit.monitors.budget import QUARTER_EVERY
+from gtr_batch.audit.monitors.details import Shares
 from gtr_batch.audit.monitors.measures import UNKNOWN, Measure, Reading, measure_of, number_of
 from gtr_batch.audit.monitors.power import detectable_share, least_count, percent
 from gtr_batch.audit.monitors.watched import Watched
@@ -204,7 +205,8 @@ def share_seen(
     measure = next((m for m in measures if m.name == name), None)
     if measure is None:
         return "Nothing: there is no comparison."
-    usual = float(measure.summary(None)["shares"].get(value, 0.0))
+    comparison = measure.summary(None)
+    usual = comparison.shares.get(value, 0.0) if isinstance(comparison, Shares) else 0.0
     marked, level = round(usual * measure.known), alpha / 2 * measure.weight / 3
     found = [
         (detectable_share(measure.known, marked, n, level * factor), span)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from attrs import define, field, frozen
 
+from gtr_batch.audit.monitors.details import Quantiles, Shares, Summary
 from gtr_batch.audit.monitors.exact import (
     LEVELS,
     more_of_a_value,
@@ -50,7 +51,7 @@ class Measure(Protocol):
         """Hold these cases against the baseline; p-values need only be told apart down to `enough`."""
         ...
 
-    def summary(self, rows: np.ndarray | None) -> dict[str, Any]:
+    def summary(self, rows: np.ndarray | None) -> Summary:
         """Numbers of these cases for tables and pictures; None: of the baseline."""
         ...
 
@@ -121,11 +122,11 @@ class Values:
         )
         return Judged(p, words)
 
-    def summary(self, rows: np.ndarray | None) -> dict[str, Any]:
+    def summary(self, rows: np.ndarray | None) -> Shares:
         """Shares by value."""
         counts = self.baseline if rows is None else self._counts(rows)
         n = int(counts.sum())
-        return {"n": n, "shares": {v: int(k) / n for v, k in zip(self.names, counts, strict=True) if k} if n else {}}
+        return Shares(n, {v: int(k) / n for v, k in zip(self.names, counts, strict=True) if k} if n else {})
 
     def _counts(self, rows: np.ndarray) -> np.ndarray:
         return np.bincount(self.codes[rows], minlength=len(self.names))
@@ -190,14 +191,13 @@ class Numbers:
             found = Judged(p_missing, words)
         return Judged(min(1.0, 2 * found.p), found.words)
 
-    def summary(self, rows: np.ndarray | None) -> dict[str, Any]:
+    def summary(self, rows: np.ndarray | None) -> Quantiles:
         """Size, missing, and the quantiles at `exact.LEVELS`."""
         if rows is None:
-            edges = self.edges.tolist() if self.known else None
-            return {"n": self.sizes[0], "missing": self.sizes[1], "levels": list(LEVELS), "quantiles": edges}
+            return Quantiles(*self.sizes, LEVELS, tuple(self.edges.tolist()) if self.known else None)
         block = self._present(rows)
-        quantiles = np.quantile(block, LEVELS).tolist() if len(block) else None
-        return {"n": len(block), "missing": len(rows) - len(block), "levels": list(LEVELS), "quantiles": quantiles}
+        quantiles = tuple(np.quantile(block, LEVELS).tolist()) if len(block) else None
+        return Quantiles(len(block), len(rows) - len(block), LEVELS, quantiles)
 
     def _present(self, rows: np.ndarray) -> np.ndarray:
         values = self.values[rows]

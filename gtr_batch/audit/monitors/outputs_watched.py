@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gtr_batch.audit.monitors.details import PromiseDetail
 from gtr_batch.audit.monitors.inputs_watched import share_seen, usable, weighted
 from gtr_batch.audit.monitors.measures import Measure, Reading
 from gtr_batch.audit.monitors.watched import QUIET, TITLES, Watched, silent
@@ -82,14 +83,14 @@ def watch_confidence(inputs: AuditInputs) -> Watched:
         path,
         sentence,
         "Nothing about errors: it repeats what the model believes of itself, and never alarms.",
-        {
-            "expected_accuracy": float(now.mean()),
-            "standard_error": error,
-            "n": len(now),
-            "before": usual if len(before) else None,
-            "n_before": len(before),
-            "assumes": "no concept drift",
-        },
+        PromiseDetail(
+            expected_accuracy=float(now.mean()),
+            standard_error=error,
+            n=len(now),
+            before=usual if len(before) else None,
+            n_before=len(before),
+            assumes="no concept drift",
+        ),
     )
 
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from datetime import date
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from attrs import field, frozen
@@ -20,6 +19,7 @@ from gtr_batch.audit.monitors.cusum import (
     increments,
     threshold_for,
 )
+from gtr_batch.audit.monitors.details import DatedShiftEstimate, ShiftDetail, ShiftEstimate
 from gtr_batch.audit.monitors.watched import ALARM, OFF, QUIET, TITLES, Watched, level_of, silent
 from gtr_batch.audit.monitors.weekly import since_of
 from gtr_batch.audit.monitors.weeks import staged_by_this_model, watched_cases
@@ -108,18 +108,18 @@ def watch_stage_shift(inputs: AuditInputs) -> Watched:
         path,
         _sentence(seen, paths, crossed, height, since),
         _could_have_seen(mix, up, height, lately=len(lately), n=n, months=(inputs.as_of - since).days / DAYS_A_MONTH),
-        {
-            "labelled": n,
-            "labelled_this_period": len(lately),
-            "horizon_patients": horizon,
-            "tolerated_odds_ratio": math.exp(tolerated),
-            "odds_ratio": odds_ratio,
-            "up": [[str(day), float(paths["up"][rows].max())] for day, rows in days],
-            "down": [[str(day), float(paths["down"][rows].max())] for day, rows in days],
-            "estimate": estimate_shift(seen.labels, seen.probabilities),
-            "estimate_first": _estimate(seen, range(min(n, 2 * minimum))),
-            "estimate_last": _estimate(seen, range(max(n - 2 * minimum, 0), n)),
-        },
+        ShiftDetail(
+            labelled=n,
+            labelled_this_period=len(lately),
+            horizon_patients=horizon,
+            tolerated_odds_ratio=math.exp(tolerated),
+            odds_ratio=odds_ratio,
+            up=tuple((day, float(paths["up"][rows].max())) for day, rows in days),
+            down=tuple((day, float(paths["down"][rows].max())) for day, rows in days),
+            estimate=estimate_shift(seen.labels, seen.probabilities),
+            estimate_first=_estimate(seen, range(min(n, 2 * minimum))),
+            estimate_last=_estimate(seen, range(max(n - 2 * minimum, 0), n)),
+        ),
     )
 
 
@@ -139,11 +139,13 @@ def _by_day(days: Sequence[date]) -> list[tuple[date, slice]]:
     return [(days[a], slice(a, b)) for a, b in pairwise(edges)]
 
 
-def _estimate(seen: Pathology, rows: range) -> dict[str, Any] | None:
+def _estimate(seen: Pathology, rows: range) -> DatedShiftEstimate | None:
     found = estimate_shift(seen.labels[rows.start : rows.stop], seen.probabilities[rows.start : rows.stop])
     if found is None:
         return None
-    return {**found, "first": seen.days[rows.start], "last": seen.days[rows.stop - 1]}
+    return DatedShiftEstimate(
+        found.odds_ratio, found.low, found.high, found.n, first=seen.days[rows.start], last=seen.days[rows.stop - 1]
+    )
 
 
 def _sentence(seen: Pathology, paths: dict[str, np.ndarray], crossed: int | None, height: float, since: date) -> str:
@@ -164,8 +166,8 @@ def _sentence(seen: Pathology, paths: dict[str, np.ndarray], crossed: int | None
     )
 
 
-def _interval(found: dict[str, float]) -> str:
-    return f"{found['odds_ratio']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+def _interval(found: ShiftEstimate) -> str:
+    return f"{found.odds_ratio:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 def _could_have_seen(mix: np.ndarray, up: float, height: float, *, lately: int, n: int, months: float) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 from attrs import define, field
 
 from gtr_batch.audit.monitors.budget import QUARTER_EVERY, QUARTER_WEEKS, joined, share_of, weekly_alpha
+from gtr_batch.audit.monitors.details import JudgedWeek, Reading, WeeklyDetail
 from gtr_batch.audit.monitors.measures import Judged, Measure
 from gtr_batch.audit.monitors.watched import ALARM, OFF, QUIET, TITLES, Point, Watched, level_of, silent
 from gtr_batch.audit.monitors.weeks import Block, blocks_of, split_baseline, subjects_of, together
@@ -95,7 +95,7 @@ def watch_weekly(
     alpha = weekly_alpha(settings, name)
     threshold = -float(np.log10(alpha))
     path: list[Point] = []
-    said: list[dict[str, Any]] = []
+    judged: list[JudgedWeek] = []
     crossed: int | None = None
     quarter = np.zeros(0, int)
     for k in range(first, len(blocks)):
@@ -119,17 +119,7 @@ def watch_weekly(
         value = -float(np.log10(max(p, _SMALLEST))) + 0.0
         path.append((block.last, value, threshold))
         compared = _compared(bool(referred), own.words(), reference_words)
-        said.append(
-            {
-                "first": block.first,
-                "last": block.last,
-                "n": len(block),
-                "p": p,
-                "span": span,
-                "words": found.words,
-                "compared_with": compared,
-            }
-        )
+        judged.append(JudgedWeek(block.first, block.last, len(block), p, span, found.words, compared))
         if crossed is None and value >= threshold:
             crossed = len(path) - 1
 
@@ -147,13 +137,13 @@ def watch_weekly(
         path[-1][1],
         threshold,
         tuple(path),
-        _sentence(said, at, crossed is not None, since),
+        _sentence(judged, at, crossed is not None, since),
         could_have_seen(able, last_size, len(quarter) or QUARTER_EVERY * last_size, alpha),
-        {
-            "compared_with": said[-1]["compared_with"],
-            "weeks": said,
-            "readings": {m.name: {"comparison": m.summary(None), "period": m.summary(period)} for m in able},
-        },
+        WeeklyDetail(
+            judged[-1].compared_with,
+            tuple(judged),
+            {m.name: Reading(m.summary(None), m.summary(period)) for m in able},
+        ),
     )
 
 
@@ -238,12 +228,11 @@ def _compared(referred: bool, own: str, words: str) -> str:
     return f"{words}; what that does not hold, with {own}" if own else words
 
 
-def _sentence(said: Sequence[dict[str, Any]], at: int, alarm: bool, since: date) -> str:
-    week = said[at]
-    compared = week["compared_with"]
+def _sentence(judged: Sequence[JudgedWeek], at: int, alarm: bool, since: date) -> str:
+    week = judged[at]
     if alarm:
-        return f"Crossed in the {week['span']} to {week['last']}: {week['words']} (compared with {compared})."
+        return f"Crossed in the {week.span} to {week.last}: {week.words} (compared with {week.compared_with})."
     return (
-        f"Quiet over {len(said)} week{'' if len(said) == 1 else 's'} since {since}; nearest to an alarm was the "
-        f"{week['span']} to {week['last']}: {week['words']} (compared with {compared})."
+        f"Quiet over {len(judged)} week{'' if len(judged) == 1 else 's'} since {since}; nearest to an alarm was the "
+        f"{week.span} to {week.last}: {week.words} (compared with {week.compared_with})."
     )

@@ -44,6 +44,7 @@ class FakeTerms:
 
     events: list[dict[str, Any]] = field(factory=list)
     gates: dict[str, Any] = field(factory=dict)
+    metrics: dict[str, Any] = field(factory=lambda: {"n_validation": 30})
 
     def crown(self, version: str, at: datetime, action: str = "promote") -> None:
         self.events.append({"version": version, "at": at, "action": action, "to_state": "champion"})
@@ -52,7 +53,7 @@ class FakeTerms:
         return self.events
 
     def model(self, version: str) -> Mapping[str, Any]:
-        manifest = {"name": "m", "reference": {"n": 80}, "metrics": {"n_validation": 30}}
+        manifest = {"name": "m", "reference": {"n": 80}, "metrics": self.metrics}
         return {"manifest": manifest, "state": "champion"}
 
     def document(self, version: str, kind: str) -> Mapping[str, Any] | None:

@@ -154,6 +154,13 @@ def test_the_inputs_hold_the_reference_the_gates_numbers_and_settings_without_a_
     assert (inputs.settings.odds_ratio, inputs.settings.t4_understaging_cap) == (2.0, 0.1)
 
 
+def test_cannot_audit_a_model_whose_manifest_says_no_numbers(audit_site, champion_events):
+    champion_events.metrics["n_validation"] = "many"
+
+    with pytest.raises(ModelArtefactError, match="metrics in the manifest of model aaaaaaaaaaaa"):
+        inputs_of(audit_site, MONTH, MARCH)
+
+
 def test_pathology_counts_as_of_the_periods_end_or_as_of_the_day_that_was_asked_for(audit_site, audit_source):
     surgery = Surgery(date(2026, 3, 10), date(2026, 4, 3), "pT", "T3", "T3")
     audit_source.held[:] = [a_staged(1, date(2026, 3, 1), surgery=surgery)]

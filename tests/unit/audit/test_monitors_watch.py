@@ -100,10 +100,10 @@ def test_the_audit_of_that_very_week_finds_it_too(replaced):
 
 
 def test_headers_say_the_shares_of_comparison_and_period(replaced):
-    readings = _watched(replaced)["headers"].detail["readings"]
+    readings = _watched(replaced)["headers"].detail.readings
 
-    assert readings["model"]["comparison"]["shares"].keys() == {"Aquilion", "Brilliance 64", "Ingenuity CT"}
-    assert readings["model"]["period"]["shares"] == {"Revolution CT": 1.0}
+    assert readings["model"].comparison.shares.keys() == {"Aquilion", "Brilliance 64", "Ingenuity CT"}
+    assert readings["model"].period.shares == {"Revolution CT": 1.0}
 
 
 def test_a_monitor_that_watches_anew_after_the_new_scanner_is_quiet_again(replaced):
@@ -164,7 +164,7 @@ def test_pathology_is_not_known_before_it_is_reported(calm):
     early = _ending(calm, FIRST + timedelta(days=90))
     later = attrs.evolve(early, as_of=FIRST + timedelta(days=150))
 
-    assert _watched(early)["stage_shift"].detail["labelled"] < _watched(later)["stage_shift"].detail["labelled"]
+    assert _watched(early)["stage_shift"].detail.labelled < _watched(later)["stage_shift"].detail.labelled
 
 
 def test_what_became_known_after_the_day_changes_nothing(calm):
@@ -202,12 +202,12 @@ def test_inputs_read_back_from_their_file_give_the_same(replaced):
 
 
 def test_a_patient_with_two_cases_before_the_operation_counts_once(calm):
-    labelled = _watched(calm)["stage_shift"].detail["labelled"]
+    labelled = _watched(calm)["stage_shift"].detail.labelled
     twins = [attrs.evolve(c, case_id=f"x{c.case_id}") for c in calm.cases]
 
     both = attrs.evolve(calm, cases=calm.cases + tuple(twins))
 
-    assert _watched(both)["stage_shift"].detail["labelled"] == labelled
+    assert _watched(both)["stage_shift"].detail.labelled == labelled
 
 
 def test_patients_with_a_pT_are_counted_as_in_the_rest_of_the_report(calm):
@@ -343,7 +343,7 @@ def test_features_are_not_compared_with_patients_that_made_the_directions(referr
     found = _watched(attrs.evolve(referred, reference=old))["features"]
 
     assert "the artefact's reference" not in found.sentence
-    assert found.detail["readings"]["directions"]["period"]["mean"] is not None
+    assert found.detail.readings["directions"].period.mean is not None
 
 
 def test_a_reference_that_is_too_small_is_left_aside(referred):
