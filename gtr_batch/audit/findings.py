@@ -82,7 +82,7 @@ def compute(inputs: AuditInputs) -> dict[str, Any]:
         "alarms": [{k: _text(a[k]) for k in _ALARM if a.get(k) is not None} for a in alarms],
         "inputs": inputs_over_time(of_model(inputs), since, inputs.last, inputs.reference),
         "outputs": outputs_over_time(of_model(inputs), since, inputs.last)
-        | {"reference": (inputs.reference.get("output") or {}).get("t_stage")},
+        | {"reference": inputs.reference.output.t_stage or None},
         "refusals": {
             "now": refusals_by_code(now, [c for c in inputs.cases if c.night < inputs.first]),
             "over_time": refusals_over_time(inputs.cases, since, inputs.last),

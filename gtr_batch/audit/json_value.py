@@ -1,19 +1,18 @@
-"""Any value as JSON can hold it."""
+"""Values as JSON can say them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
 
 import numpy as np
 
 
-def json_value(value: Any, digits: int) -> Any:
-    """JSON-able, deeply: arrays and tuples as lists, days and enums as text, numbers to so many significant digits.
+def json_value(value: object, digits: int = 10) -> object:
+    """JSON-able, deeply: arrays as lists, days and enums as text, floats to so many digits, None for NaN and infinity.
 
-    None stands for a number that is not finite.
+    Rounded, so that the last bits of a sum, which differ between machines, do not change a file.
     """
     if isinstance(value, Mapping):
         return {str(k): json_value(v, digits) for k, v in value.items()}
@@ -23,6 +22,8 @@ def json_value(value: Any, digits: int) -> Any:
         return [json_value(v, digits) for v in value]
     if isinstance(value, Enum):
         return str(value.value)
+    if value is None or isinstance(value, bool | int):
+        return value
     if isinstance(value, float):
         return float(f"{value:.{digits}g}") if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+    return str(value)

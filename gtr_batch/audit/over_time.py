@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gtr_batch.domain.audit import AuditCase
+from gtr_batch.domain.reference import Reference
 from gtr_batch.domain.staging import STAGES
 
 HEADERS = ("model", "kvp", "thickness_mm", "kernel", "contrast_agent")
@@ -101,17 +102,15 @@ def quantiles_over_time(cases: Sequence[AuditCase], periods: Sequence[str], name
     return rows
 
 
-def inputs_over_time(
-    cases: Sequence[AuditCase], first: date, last: date, reference: Mapping[str, Any]
-) -> dict[str, Any]:
+def inputs_over_time(cases: Sequence[AuditCase], first: date, last: date, reference: Reference) -> dict[str, Any]:
     """Headers and image quality of staged cases by week, with what the reference had where there is one."""
     staged = [c for c in cases if c.t_stage is not None]
     periods = [str(w) for w in weeks(first, last)]
     headers = {name: shares_over_time(staged, periods, week_of, header_value(name)) for name in HEADERS}
-    known = reference.get("headers") or {}
+    known = reference.headers
     for name, found in headers.items():
         found["reference"] = _reference_shares(known.get(name), found["values"])
-    levels, quality = reference.get("levels") or [], reference.get("quality") or {}
+    levels, quality = reference.levels, reference.quality
     return {
         "headers": headers,
         "quality": {

@@ -21,6 +21,7 @@ from gtr_batch.domain.audit_json import from_json
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind, AuditRecord, Headline, RaisedAlarm, StandingAlarm
 from gtr_batch.domain.audit_settings import AuditSettings
 from gtr_batch.domain.audited_model import AuditedModel, ModelMetrics
+from gtr_batch.domain.reference import Reference
 from gtr_batch.errors import InputRefused, ModelArtefactError
 from gtr_batch.logs import get_logger
 
@@ -182,7 +183,7 @@ def inputs_of(site: AuditSite, kind: AuditKind, day: date, as_of: date | None = 
         watching_since=watches_since(
             site.settings.audit.shares, watched_anew_from(alarms, term.version, last), start, last, horizon_months
         ),
-        reference=dict(term.manifest.get("reference") or {}),
+        reference=Reference.read(term.manifest.get("reference")),
     )
     return attrs.evolve(inputs, alarms=_standing(alarms, inputs), previous=_previous(site, inputs))
 

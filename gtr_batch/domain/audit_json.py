@@ -8,10 +8,10 @@ from datetime import date, datetime
 from typing import Any, TypeVar
 
 import numpy as np
+
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.strategies import configure_union_passthrough
-
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.staging import StageProbabilities
 

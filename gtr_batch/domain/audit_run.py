@@ -10,12 +10,13 @@ from enum import StrEnum
 from typing import Any
 
 from attrs import evolve, field, frozen
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from gtr_batch.domain.audit import AuditCase, Surgery
 from gtr_batch.domain.audit_json import CONVERTER, from_json, to_json
 from gtr_batch.domain.audit_settings import AuditSettings
 from gtr_batch.domain.audited_model import AuditedModel
+from gtr_batch.domain.reference import Reference
 from gtr_batch.errors import InputRefused
 
 Headline = Mapping[str, int | float | None]  # what the next audit compares itself with: shares, counts
@@ -149,7 +150,7 @@ class AuditInputs:
     cases: tuple[AuditCase, ...] = field(repr=False)
     settings: AuditSettings = field(factory=AuditSettings, repr=False)
     watching_since: Mapping[str, date] = field(factory=dict)
-    reference: Mapping[str, Any] = field(factory=dict, repr=False)
+    reference: Reference = field(factory=Reference, repr=False)
     alarms: tuple[StandingAlarm, ...] = ()
     previous: Headline = field(factory=dict, repr=False)
     kept_digest: str = field(default="", eq=False, repr=False)  # of the file that they were read from; "": gathered now

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import attrs
 from attrs import frozen
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from gtr_batch.config import AuditConfig, Config, GovernanceConfig
 from gtr_batch.domain.audit_json import CONVERTER
 

@@ -7,8 +7,7 @@ the samples, and small values cost the more draws the smaller they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from attrs import define, field
@@ -23,6 +22,7 @@ from gtr_batch.audit.monitors.watched import Watched
 from gtr_batch.audit.monitors.weekly import least, since_of, watch_weekly
 from gtr_batch.audit.monitors.weeks import staged_by_this_model, watched_cases
 from gtr_batch.domain.audit_run import AuditInputs
+from gtr_batch.domain.reference import ReferenceFeatures
 
 NAME = "features"
 DIRECTIONS = 16
@@ -45,14 +45,15 @@ def watch_features(inputs: AuditInputs) -> Watched:
         return watch_weekly(inputs, NAME, cases, [], _power)
     x = np.array([c.features for c in cases], float)
     x = np.where(np.isfinite(x), x, 0.0)
-    directions = _directions(inputs.reference.get("features"), width)
+    known = inputs.reference.features
+    directions = None if known is None else _directions(known, width)
     held_out: np.ndarray | None = None
-    if directions is not None:
+    if known is not None and directions is not None:
         mean, scale, components = directions
         x = ((x - mean) / scale) @ components.T
-        sample = np.asarray((inputs.reference["features"] or {}).get("sample") or [], float)
+        sample = np.asarray(known.sample, float)
         fits = sample.ndim == 2 and sample.shape[0] >= least(inputs) and sample.shape[1] == x.shape[1]
-        if fits and inputs.reference["features"].get("held_out") and usable(inputs, NAME):
+        if fits and known.held_out and usable(inputs, NAME):
             held_out = sample
     measures: list[Measure] = [Directions(x, directions is not None), Kernel(x, directions is not None)]
     if held_out is not None:
@@ -61,11 +62,8 @@ def watch_features(inputs: AuditInputs) -> Watched:
     return watch_weekly(inputs, NAME, cases, measures, _power)
 
 
-def _directions(reference: Any, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    if not isinstance(reference, Mapping):
-        return None
-    mean, scale = np.asarray(reference.get("mean") or [], float), np.asarray(reference.get("scale") or [], float)
-    components = np.asarray(reference.get("components") or [], float)
+def _directions(known: ReferenceFeatures, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    mean, scale, components = (np.asarray(x, float) for x in (known.mean, known.scale, known.components))
     if mean.shape != (width,) or scale.shape != (width,) or components.ndim != 2 or components.shape[1] != width:
         return None
     good = np.isfinite(mean).all() and np.isfinite(components).all() and bool((scale > 0).all())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gtr_batch.audit.monitors.budget import QUARTER_EVERY
-from gtr_batch.audit.monitors.details import Shares
+from gtr_batch.audit.monitors.details import Quantiles, Shares
 from gtr_batch.audit.monitors.measures import UNKNOWN, Measure, Reading, measure_of, number_of
 from gtr_batch.audit.monitors.power import detectable_share, least_count, percent
 from gtr_batch.audit.monitors.watched import Watched
@@ -108,31 +108,28 @@ def weighted(readings: Sequence[Reading], cases: Sequence[AuditCase]) -> list[Me
 
 def usable(inputs: AuditInputs, monitor: str) -> int:
     """Patients in the artefact's reference; 0 where there is none, it is too small, or the monitor watches anew."""
-    n = inputs.reference.get("n")
-    known = n if isinstance(n, int) and not isinstance(n, bool) else 0
+    known = inputs.reference.n
     return 0 if known < least(inputs) or watches_anew(inputs, monitor) else known
 
 
-def _shares(
-    inputs: AuditInputs, monitor: str, name: str, binned: Callable[[str], str] | None
-) -> Mapping[str, Any] | None:
-    n, shares = usable(inputs, monitor), (inputs.reference.get("headers") or {}).get(name)
-    if not n or not isinstance(shares, Mapping) or not shares:
+def _shares(inputs: AuditInputs, monitor: str, name: str, binned: Callable[[str], str] | None) -> Shares | None:
+    n, shares = usable(inputs, monitor), inputs.reference.headers.get(name)
+    if not n or not shares:
         return None
     found: dict[str, float] = {}
     for value, share in sorted(shares.items()):
         said = _tidy(value) if binned is None else binned(value)
         found[said] = found.get(said, 0.0) + float(share)
     # A header that nobody recorded when the model was made says nothing of the scanners.
-    return None if set(found) == {UNKNOWN} else {"n": n, "shares": found}
+    return None if set(found) == {UNKNOWN} else Shares(n, found)
 
 
-def _quantiles(inputs: AuditInputs, monitor: str, name: str) -> Mapping[str, Any] | None:
-    n, quantiles = usable(inputs, monitor), (inputs.reference.get("quality") or {}).get(name)
-    levels = inputs.reference.get("levels")
+def _quantiles(inputs: AuditInputs, monitor: str, name: str) -> Quantiles | None:
+    n, quantiles = usable(inputs, monitor), inputs.reference.quality.get(name)
+    levels = inputs.reference.levels
     if not n or not quantiles or not levels or len(quantiles) != len(levels):
         return None
-    return {"n": n, "levels": levels, "quantiles": quantiles}
+    return Quantiles(n, 0, levels, quantiles)
 
 
 def _header(name: str) -> Callable[[AuditCase], str]:

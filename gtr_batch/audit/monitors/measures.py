@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,7 +58,7 @@ class Measure(Protocol):
 
 @frozen(eq=False)
 class Reading:
-    """A value or number that is read of a case; `reference` as the artefact holds it, with its ``n``."""
+    """A value or number that is read of a case; `reference` as the artefact holds it."""
 
     name: str
     title: str
@@ -66,7 +66,7 @@ class Reading:
     weight: float = 1.0
     numeric: bool = False
     unit: str = ""
-    reference: Mapping[str, Any] | None = None
+    reference: Shares | Quantiles | None = None
 
 
 def measure_of(reading: Reading, cases: Sequence[AuditCase]) -> Measure:
@@ -92,14 +92,14 @@ class Values:
     def __attrs_post_init__(self) -> None:
         self.name, self.weight = self.reading.name, self.reading.weight
         reference = self.reading.reference
-        shares: Mapping[str, float] = reference["shares"] if reference else {}
+        shares = reference.shares if isinstance(reference, Shares) else {}
         self.names = sorted(set(self.values) | set(shares))
         place = {name: k for k, name in enumerate(self.names)}
         self.codes = np.array([place[v] for v in self.values], int)
         self.baseline = np.zeros(len(self.names), int)
-        if reference:
+        if reference is not None:
             for value, share in shares.items():
-                self.baseline[place[value]] = round(share * int(reference["n"]))
+                self.baseline[place[value]] = round(share * reference.n)
 
     @property
     def known(self) -> int:
@@ -149,10 +149,10 @@ class Numbers:
     def __attrs_post_init__(self) -> None:
         self.name, self.weight = self.reading.name, self.reading.weight
         reference = self.reading.reference
-        if reference:
-            levels, n = np.asarray(reference["levels"], float), int(reference["n"])
+        if isinstance(reference, Quantiles):
+            levels, n = np.asarray(reference.levels, float), reference.n
             kept = np.flatnonzero(np.isclose(levels[:, None], np.array(LEVELS)[None, :]).any(axis=1))
-            self.edges = np.asarray(reference["quantiles"], float)[kept]
+            self.edges = np.asarray(reference.quantiles, float)[kept]
             self.below_from, self.above_from = ranks_of_quantiles(n, levels[kept])
             self.sizes = (n, 0)
 

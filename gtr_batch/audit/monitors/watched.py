@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 from attrs import field, frozen
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 from gtr_batch.audit.json_value import json_value
 from gtr_batch.audit.monitors.details import Detail
 from gtr_batch.domain.audit_json import CONVERTER, to_json
@@ -56,8 +56,7 @@ class Watched:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able; numbers rounded to six digits, never NaN."""
-        found: dict[str, Any] = json_value(to_json(self), digits=6)
-        return found
+        return cast(dict[str, Any], json_value(to_json(self), digits=6))
 
 
 def _without_detail(value: Mapping[str, Any], kind: type) -> Watched:

@@ -21,6 +21,7 @@ from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind
 from gtr_batch.domain.audit_settings import AuditSettings
 from gtr_batch.domain.audited_model import AuditedModel
+from gtr_batch.domain.reference import Reference
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.staging import STAGES, KeySliceSource, StageProbabilities
 from gtr_batch.errors import InputRefused
@@ -122,7 +123,7 @@ def inputs_of(months: Months, config: AuditConfig | None = None) -> AuditInputs:
 
     settings = AuditSettings.of(attrs.evolve(Config(), audit=config or AuditConfig()))
     rng = np.random.default_rng([months.seed, 4721])
-    reference = reference_patients(rng, months) if months.reference else {}
+    reference = reference_patients(rng, months) if months.reference else Reference()
     last = months.last
     return AuditInputs(
         kind=AuditKind.WEEK,
@@ -139,11 +140,11 @@ def inputs_of(months: Months, config: AuditConfig | None = None) -> AuditInputs:
     )
 
 
-def reference_patients(rng: np.random.Generator, months: Months) -> dict[str, Any]:
+def reference_patients(rng: np.random.Generator, months: Months) -> Reference:
     """The artefact's reference, of patients like those before the shift."""
     n = months.reference
     drawn = _draw(rng, n, months, np.zeros(n, bool))
-    return reference_of(drawn["features"], drawn["probabilities"], drawn["slices"], _facts(drawn, n))
+    return Reference.read(reference_of(drawn["features"], drawn["probabilities"], drawn["slices"], _facts(drawn, n)))
 
 
 def cases_of(months: Months) -> list[AuditCase]:

@@ -25,6 +25,7 @@ from gtr_batch.config import StageConfig
 from gtr_batch.domain.audit import Surgery
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs, AuditKind
 from gtr_batch.domain.audited_model import ModelMetrics
+from gtr_batch.domain.reference import Reference
 from gtr_batch.errors import InputRefused, ModelArtefactError
 from tests.unit.audit.conftest import MODEL, SUCCESSOR, a_staged, simple_makers
 
@@ -148,7 +149,7 @@ def test_the_inputs_hold_the_reference_the_gates_numbers_and_settings_without_a_
     assert (inputs.first, inputs.last, inputs.as_of) == (date(2026, 3, 1), date(2026, 3, 31), date(2026, 3, 31))
     assert (inputs.since, set(inputs.watching_since.values())) == (date(2026, 1, 10), {date(2026, 1, 10)})
     assert set(inputs.watching_since) == set(audit_site.config.audit.shares)
-    assert inputs.reference == {"n": 80}
+    assert inputs.reference == Reference(n=80)
     assert inputs.model.metrics == ModelMetrics(n_validation=30, holdout_accuracy=0.8, n_holdout=50)
     assert str(tmp_path) not in inputs.content().decode()
     assert (inputs.settings.odds_ratio, inputs.settings.t4_understaging_cap) == (2.0, 0.1)

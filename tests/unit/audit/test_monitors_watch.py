@@ -14,9 +14,12 @@ from gtr_batch.audit.alarms import alarms_in
 from gtr_batch.audit.labels import labelled
 from gtr_batch.audit.monitors import MONITORS, watch
 from gtr_batch.audit.monitors.stage_shift import pathology_of
+from gtr_batch.audit.monitors.watched import Watched
 from gtr_batch.config import AuditConfig
 from gtr_batch.domain.audit import Classification, Surgery
+from gtr_batch.domain.audit_json import from_json
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs
+from gtr_batch.domain.reference import Reference
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import ConfigError
 from gtr_batch.simulation.hospital.months import FIRST, Months, Shift, inputs_of
@@ -201,6 +204,14 @@ def test_inputs_read_back_from_their_file_give_the_same(replaced):
     assert [w.to_json() for w in watch(once)] == [w.to_json() for w in watch(replaced)]
 
 
+def test_what_a_monitor_says_comes_back_from_the_json_of_a_report(replaced, calm):
+    for inputs in (replaced, calm, attrs.evolve(calm, cases=())):
+        for watched in watch(inputs):
+            told = json.loads(json.dumps(watched.to_json()))
+
+            assert from_json(told, Watched).to_json() == told
+
+
 def test_a_patient_with_two_cases_before_the_operation_counts_once(calm):
     labelled = _watched(calm)["stage_shift"].detail.labelled
     twins = [attrs.evolve(c, case_id=f"x{c.case_id}") for c in calm.cases]
@@ -338,7 +349,7 @@ def test_features_are_compared_with_the_references_patients_that_were_held_out(r
 
 def test_features_are_not_compared_with_patients_that_made_the_directions(referred):
     """Along these they spread wider than new patients: it would alarm for nothing. Old artefacts hold such a sample."""
-    old = {**referred.reference, "features": {**referred.reference["features"], "held_out": False}}
+    old = attrs.evolve(referred.reference, features=attrs.evolve(referred.reference.features, held_out=False))
 
     found = _watched(attrs.evolve(referred, reference=old))["features"]
 
@@ -347,16 +358,17 @@ def test_features_are_not_compared_with_patients_that_made_the_directions(referr
 
 
 def test_a_reference_that_is_too_small_is_left_aside(referred):
-    small = {**referred.reference, "n": 12}
+    small = attrs.evolve(referred.reference, n=12)
 
     assert "reference" not in _watched(attrs.evolve(referred, reference=small))["headers"].sentence
 
 
 @pytest.mark.parametrize(
-    "reference", [{"n": "many"}, {"n": 300}, {"n": 300, "headers": None, "features": {"mean": []}}]
+    "reference",
+    [None, {"n": "many"}, {"n": True}, {"n": 300}, {"n": 300, "headers": None, "features": {"mean": []}, "levels": 5}],
 )
 def test_a_reference_that_is_broken_is_no_traceback(calm, reference):
-    assert {w.state for w in watch(attrs.evolve(calm, reference=reference))} == {"quiet"}
+    assert {w.state for w in watch(attrs.evolve(calm, reference=Reference.read(reference)))} == {"quiet"}
 
 
 def test_the_promise_of_the_probabilities_is_their_mean(calm):

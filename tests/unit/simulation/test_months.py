@@ -141,7 +141,7 @@ def test_inputs_are_lawful_and_survive_their_file():
     inputs = inputs_of(Months(months=2, seed=4, reference=60))
 
     assert len(inputs.digest) == 64
-    assert inputs.reference["n"] == 60
+    assert inputs.reference.n == 60
 
 
 # The study
