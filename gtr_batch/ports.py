@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gtr_batch.domain.audit import AuditCase
-from gtr_batch.domain.audit_run import Alarm
+from gtr_batch.domain.audit_run import Alarm, AuditKind, AuditRecord, RaisedAlarm
 from gtr_batch.domain.case import Case, Selected, Step
 from gtr_batch.domain.clinical import PatientFacts
 from gtr_batch.domain.cohort import Candidate, CohortManifest, Member
@@ -398,38 +398,32 @@ class AuditSource(Protocol):
 class AuditBook(Protocol):
     """Every audit that was run, and its alarms."""
 
-    def save_run(self, run: Mapping[str, Any]) -> None:
-        """Keep a run: ``run_id`` (digest of its inputs), ``kind``, ``period``, ``as_of``, ``model_version``,
-        ``code_version``, ``settings``, ``answer``, ``headline``, ``files`` (name -> SHA-256), ``asked_by``.
+    def save_run(self, run: AuditRecord) -> None:
+        """Keep a run; the same run again changes nothing."""
 
-        The same run again changes nothing.
-        """
+    def run(self, digits: str) -> AuditRecord | None:
+        """The one run whose id begins so; None where there is not exactly one."""
 
-    def run(self, digits: str) -> Mapping[str, Any] | None:
-        """The one run whose id begins so, and ``made_at``; None where there is not exactly one."""
-
-    def runs(self, kind: str | None = None) -> Sequence[Mapping[str, Any]]:
+    def runs(self, kind: AuditKind | None = None) -> Sequence[AuditRecord]:
         """Every run, newest first."""
 
-    def raise_alarms(self, run_id: str, alarms: Sequence[Alarm]) -> list[Mapping[str, Any]]:
-        """Open alarms; one that this monitor has raised for this model in this epoch already is not opened twice.
+    def raise_alarms(self, run_id: str, alarms: Sequence[Alarm]) -> list[RaisedAlarm]:
+        """Open alarms; one that this monitor has raised for this model in this watch already is not opened twice.
 
         Returns those that are new, as `alarms` gives them.
         """
 
-    def alarms(self, *, only_open: bool = False) -> Sequence[Mapping[str, Any]]:
-        """``alarm_id``, ``monitor``, ``level``, ``night``, ``epoch``, ``model_version``, ``sentence``, ``detail``,
-        ``run_id``, ``kind`` and ``period`` of that run, ``raised_at``, ``acknowledged_by``, ``acknowledged_at``,
-        ``note``, ``restart``; oldest first."""
+    def alarms(self, *, only_open: bool = False) -> Sequence[RaisedAlarm]:
+        """Every alarm with what became of it, oldest first."""
 
-    def acknowledge(self, alarm_id: int, *, by: str, note: str, restart: date | None) -> None:
-        """Close an alarm; with `restart` its monitor watches anew from that night.
+    def acknowledge(self, alarm_id: int, *, by: str, note: str, watch_from: date | None) -> None:
+        """Close an alarm; with `watch_from` its monitor watches anew from that night.
 
         Raises
         ------
         InputRefused
-            There is no such alarm, somebody has acknowledged it already, or `restart` is not after its epoch; nothing
-            is changed.
+            There is no such alarm, somebody has acknowledged it already, or `watch_from` is not after the night
+            since which its monitor watches; nothing is changed.
         """
 
     def pause(self, alarm_id: int) -> None:

@@ -11,15 +11,15 @@ import attrs
 
 from gtr_batch.domain.audit import AuditCase, Classification, Surgery
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind, known_by
-from gtr_batch.domain.staging import STAGES, TStage
+from gtr_batch.domain.audit_settings import AuditSettings
+from gtr_batch.domain.audited_model import AuditedModel, ConformalSets, ModelMetrics
+from gtr_batch.domain.staging import STAGES, StageProbabilities, TStage
 from gtr_batch.simulation.hospital.months import Months, Shift, inputs_of
 
 NEW_SCANNER = {"manufacturer": "GE MEDICAL SYSTEMS", "model": "Revolution CT", "kernel": "STANDARD"}
-METRICS = {
-    "validation_accuracy": 0.71,
-    "n_validation": 240,
-    "conformal": {"coverage": 0.9, "threshold": 0.86, "n": 240, "mean_size": 1.6},
-}
+METRICS = ModelMetrics(
+    validation_accuracy=0.71, n_validation=240, conformal=ConformalSets(threshold=0.86, coverage=0.9)
+)
 
 
 @lru_cache(maxsize=8)
@@ -50,9 +50,9 @@ def a_month(
         "first": last.replace(day=1),
         "last": last,
         "as_of": last,
-        "model": {"name": "gtrnet-simulated", "demo": True, "metrics": METRICS},
+        "model": AuditedModel(name="gtrnet-simulated", demo=True, metrics=METRICS),
         "cases": cases if change is None else tuple(change(c) for c in cases),
-        "settings": {**whole.settings, "draws": draws},
+        "settings": attrs.evolve(whole.settings, draws=draws),
     }
     return attrs.evolve(whole, **{**values, **given})
 
@@ -93,7 +93,7 @@ def labelled_case(
         "study_on": night,
         "model_version": "a" * 64,
         "t_stage": stage,
-        "probabilities": tuple(said),
+        "probabilities": StageProbabilities(said),
         "slice_stages": (stage,) * 3,
         "key_slice_source": "automatic",
         "facts": {"manufacturer": "SIEMENS", "model": "Definition", "kvp": 120.0, "kernel": "B30f"},
@@ -107,9 +107,6 @@ def labelled_case(
 
 def hand_made(cases: Sequence[AuditCase], **given: Any) -> AuditInputs:
     """The audit of January 2026 on these cases."""
-    from gtr_batch.config import AuditConfig
-
-    settings = {**attrs.asdict(AuditConfig()), "folder": "/nowhere", "draws": 50}
     values: dict[str, Any] = {
         "kind": AuditKind.MONTH,
         "first": date(2026, 1, 1),
@@ -117,10 +114,10 @@ def hand_made(cases: Sequence[AuditCase], **given: Any) -> AuditInputs:
         "since": date(2025, 11, 1),
         "as_of": date(2026, 1, 31),
         "model_version": "a" * 64,
-        "model": {"name": "gtrnet-simulated"},
+        "model": AuditedModel(name="gtrnet-simulated"),
         "code_version": "test",
         "cases": tuple(cases),
-        "settings": settings,
+        "settings": AuditSettings(draws=50),
     }
     return AuditInputs(**{**values, **given})
 

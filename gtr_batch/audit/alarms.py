@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any
 
 from attrs import frozen
 
 from gtr_batch.audit.monitors.watched import ALARM, Watched
-from gtr_batch.domain.audit_run import Alarm, AlarmLevel
+from gtr_batch.domain.audit_run import Alarm, AlarmLevel, Crossing, RaisedAlarm
 from gtr_batch.errors import InputRefused
 from gtr_batch.logs import get_logger
 from gtr_batch.ports import AuditBook
@@ -27,25 +26,25 @@ class StopAlarms:
         """Model versions whose reports must not leave the hospital now, each with why; the worklist hides them too."""
         found: dict[str, str] = {}
         for alarm in self.book.alarms(only_open=True):
-            if alarm["level"] == AlarmLevel.STOP:
-                self.book.pause(alarm["alarm_id"])
+            if alarm.level is AlarmLevel.STOP:
+                self.book.pause(alarm.alarm_id)
                 found.setdefault(
-                    alarm["model_version"],
-                    f"Delivery is paused: alarm {alarm['alarm_id']} ({alarm['monitor']}) of audit {alarm['period']} "
-                    f"says stop and nobody has acknowledged it. {alarm['sentence']} When somebody has looked (`gtr "
-                    f"audit acknowledge {alarm['alarm_id']}`), run the night again: it sends what was held back.",
+                    alarm.model_version,
+                    f"Delivery is paused: alarm {alarm.alarm_id} ({alarm.monitor}) of audit {alarm.period} says stop "
+                    f"and nobody has acknowledged it. {alarm.sentence} When somebody has looked (`gtr audit "
+                    f"acknowledge {alarm.alarm_id}`), run the night again: it sends what was held back.",
                 )
         return found
 
 
-def acknowledge(book: AuditBook, alarm_id: int, *, by: str, note: str, restart: date | None = None) -> None:
+def acknowledge(book: AuditBook, alarm_id: int, *, by: str, note: str, watch_from: date | None = None) -> None:
     """Close an alarm, in the name of a person and with what they found.
 
     Parameters
     ----------
-    restart : date, optional
+    watch_from : date, optional
         Night from which the monitor watches anew. Without one it goes on where it is, and is silent until its watch
-        ends: one monitor raises one alarm an epoch.
+        ends: of one watch a monitor raises one alarm.
 
     Raises
     ------
@@ -57,8 +56,8 @@ def acknowledge(book: AuditBook, alarm_id: int, *, by: str, note: str, restart: 
             raise InputRefused(f"{name} is empty: an alarm is closed by a named person who says what they found")
         if len(text.strip()) > longest:
             raise InputRefused(f"{name} has {len(text.strip())} characters, at most {longest} are kept")
-    book.acknowledge(alarm_id, by=by, note=note, restart=restart)
-    get_logger("audit").info("alarm.acknowledged", alarm_id=alarm_id, by=by, restart=str(restart) if restart else None)
+    book.acknowledge(alarm_id, by=by, note=note, watch_from=watch_from)
+    get_logger("audit").info("alarm.acknowledged", alarm_id=alarm_id, by=by, watch_from=watch_from and str(watch_from))
 
 
 def alarms_in(monitors: Sequence[Watched], model_version: str) -> list[Alarm]:
@@ -68,41 +67,32 @@ def alarms_in(monitors: Sequence[Watched], model_version: str) -> list[Alarm]:
             monitor=m.name,
             level=m.level,
             on=m.crossed_on,
-            epoch=m.since,
+            watching_since=m.since,
             model_version=model_version,
             sentence=m.sentence,
-            detail={"value": m.value, "threshold": m.threshold, "title": m.title},
+            detail=Crossing(m.title, m.value, m.threshold),
         )
         for m in monitors
         if m.state == ALARM and m.crossed_on is not None
     ]
 
 
-def raised_for(book: AuditBook, asked_by: str) -> list[Mapping[str, Any]]:
+def raised_for(book: AuditBook, asked_by: str) -> list[RaisedAlarm]:
     """Alarms that audits asked for by this name have raised, oldest first.
 
     A DAG's run asks by its own id: so a task that is tried again still finds the alarms of its first try, and a second
     run about the same nights finds none of its own.
     """
-    mine = {run["run_id"] for run in book.runs() if run["asked_by"] == asked_by}
-    return [alarm for alarm in book.alarms() if alarm["run_id"] in mine]
+    mine = {run.run_id for run in book.runs() if run.asked_by == asked_by}
+    return [alarm for alarm in book.alarms() if alarm.run_id in mine]
 
 
-def in_words(alarm: Mapping[str, Any]) -> tuple[str, str]:
+def in_words(alarm: RaisedAlarm) -> tuple[str, str]:
     """Subject and text of the notice of a new alarm; no PHI."""
     asks = {AlarmLevel.STOP: "stop using the results until somebody has looked", AlarmLevel.LOOK: "look at it"}
     return (
-        f"audit {alarm['period']}: {alarm['monitor']} says {alarm['level']}",
-        f"{alarm['sentence']} Data up to {alarm['night']}, model {alarm['model_version'][:12]}; please "
-        f"{asks[AlarmLevel(alarm['level'])]}. Alarm {alarm['alarm_id']} stays open until a named person acknowledges "
-        f"it: `gtr audit acknowledge {alarm['alarm_id']} --by NAME --note TEXT`.",
+        f"audit {alarm.period}: {alarm.monitor} says {alarm.level}",
+        f"{alarm.sentence} Data up to {alarm.night}, model {alarm.model_version[:12]}; please {asks[alarm.level]}. "
+        f"Alarm {alarm.alarm_id} stays open until a named person acknowledges it: `gtr audit acknowledge "
+        f"{alarm.alarm_id} --by NAME --note TEXT`.",
     )
-
-
-def plain(alarm: Mapping[str, Any]) -> dict[str, Any]:
-    """An alarm as JSON can say it."""
-    kept = (
-        "alarm_id", "monitor", "level", "night", "epoch", "model_version", "sentence", "run_id", "kind", "period",
-        "raised_at", "acknowledged_by", "acknowledged_at", "note", "restart",
-    )  # fmt: skip
-    return {k: alarm[k] if alarm[k] is None or isinstance(alarm[k], int | str) else str(alarm[k]) for k in kept}

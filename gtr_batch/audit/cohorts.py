@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 
 import numpy as np
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 from gtr_batch.audit.found.findings import ShownSettings
 from gtr_batch.audit.found.performance import Tally
@@ -77,8 +77,8 @@ def cohorts(inputs: AuditInputs) -> Cohorts:
 
 def first_night(inputs: AuditInputs) -> date:
     """The night from which this model stages, as the registry has it; else that of its first case in the data."""
-    if inputs.model.get("first_night"):
-        return date.fromisoformat(str(inputs.model["first_night"]))
+    if inputs.model.first_night is not None:
+        return inputs.model.first_night
     nights = [c.night for c in of_model(inputs) if c.t_stage is not None]
     return min(nights, default=inputs.first)
 
@@ -105,14 +105,12 @@ def tally(cases: Sequence[AuditCase]) -> Tally:
 
 
 def settings_of(inputs: AuditInputs) -> ShownSettings:
-    """The settings of the audit, those that the inputs do not name at their defaults."""
-    import attrs
-
-    from gtr_batch.audit.found.filed import settings_from
-    from gtr_batch.config import AuditConfig, GovernanceConfig
-
-    cap = GovernanceConfig().t4_understaging_cap
-    return settings_from({**attrs.asdict(AuditConfig()), "t4_understaging_cap": cap, **inputs.settings})
+    """The settings that the report shows."""
+    given = inputs.settings
+    named = [a.name for a in fields(type(given)) if a.name.startswith("share_")]
+    shares = {name.removeprefix("share_"): getattr(given, name) for name in sorted(named)}
+    shown = {a.name: getattr(given, a.name) for a in fields(ShownSettings) if a.name != "shares"}
+    return ShownSettings(**shown, shares=shares)
 
 
 def _labelled(cases: Sequence[AuditCase], as_of: date) -> Cohort:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from gtr_batch.audit.cohorts import Cohort
 from gtr_batch.audit.found.performance import Coverage
+from gtr_batch.domain.audited_model import AuditedModel
 from gtr_batch.domain.conformal import ordinal_set
 from gtr_batch.metrics.intervals import wilson
 
 
-def coverage(cohort: Cohort, model: Mapping[str, Any]) -> Coverage | None:
+def coverage(cohort: Cohort, model: AuditedModel) -> Coverage | None:
     """Coverage of the conformal sets, at the threshold that the artefact holds.
 
     Returns
@@ -23,14 +21,14 @@ def coverage(cohort: Cohort, model: Mapping[str, Any]) -> Coverage | None:
     ----------
     Lu et al., MICCAI 2022
     """
-    found = (model.get("metrics") or {}).get("conformal") or {}
-    if not found or found.get("threshold") is None or not len(cohort):
+    found = model.metrics.conformal
+    if found is None or found.threshold is None or found.coverage is None or not len(cohort):
         return None
-    threshold = float(found["threshold"])
+    threshold = found.threshold
     sets = [ordinal_set(p, threshold) for p in cohort.probabilities.tolist()]
     held = sum(low <= label <= high for (low, high), label in zip(sets, cohort.labels.tolist(), strict=True))
     return Coverage(
-        promised=float(found["coverage"]),
+        promised=found.coverage,
         n=len(cohort),
         held=held,
         share=held / len(cohort),

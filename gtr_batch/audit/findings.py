@@ -30,7 +30,8 @@ from gtr_batch.audit.subgroups import subgroups
 from gtr_batch.audit.unjudged import fates, not_judged
 from gtr_batch.audit.verdict import answer
 from gtr_batch.domain.audit import AuditCase
-from gtr_batch.domain.audit_run import AuditInputs, AuditKind, case_to_json
+from gtr_batch.domain.audit_json import to_json
+from gtr_batch.domain.audit_run import AuditInputs, AuditKind
 from gtr_batch.metrics.intervals import wilson
 
 
@@ -74,9 +75,7 @@ def compute(inputs: AuditInputs) -> Findings:
         headline=_headline(month, found, tallied),
         alarms=alarms,
         inputs=inputs_over_time(of_model(inputs), since, inputs.last, inputs.reference),
-        outputs=outputs_over_time(
-            of_model(inputs), since, inputs.last, (inputs.reference.get("output") or {}).get("t_stage")
-        ),
+        outputs=outputs_over_time(of_model(inputs), since, inputs.last, inputs.reference.output.t_stage or None),
         refusals=Refusals(
             now=refusals_by_code(now, [c for c in inputs.cases if c.night < inputs.first]),
             over_time=refusals_over_time(inputs.cases, since, inputs.last),
@@ -138,8 +137,8 @@ def _run(inputs: AuditInputs, found: Cohorts, digest: str, rows: int) -> AuditRu
         since=inputs.since,
         as_of=inputs.as_of,
         model_version=inputs.model_version,
-        model=inputs.model.get("name") or "",
-        demo=bool(inputs.model.get("demo")),
+        model=inputs.model.name or "",
+        demo=bool(inputs.model.demo),
         code_version=inputs.code_version,
         cases=len(inputs.cases),
         term=first_night(inputs),
@@ -169,7 +168,7 @@ def _each_case_once(inputs: AuditInputs) -> AuditInputs:
     """One row a case, whatever their order: of rows that say different things, the last in the order of their JSON."""
     if len({c.case_id for c in inputs.cases}) == len(inputs.cases):
         return inputs
-    ordered = sorted(inputs.cases, key=lambda c: json.dumps(case_to_json(c), sort_keys=True))
+    ordered = sorted(inputs.cases, key=lambda c: json.dumps(to_json(c), sort_keys=True))
     return attrs.evolve(inputs, cases=tuple({c.case_id: c for c in ordered}.values()))
 
 

@@ -24,7 +24,7 @@ from gtr_batch.audit.found.patients import (
     WeightedAccuracy,
 )
 from gtr_batch.audit.weighting import Weighted, weighted_accuracy
-from gtr_batch.domain.audit import AuditCase, Classification
+from gtr_batch.domain.audit import AuditCase, Classification, probability_rows
 from gtr_batch.domain.audit_run import known_by
 from gtr_batch.metrics.agreement import agreement
 from gtr_batch.metrics.classification import accuracy, quadratic_kappa
@@ -248,10 +248,10 @@ def overrides(chosen: Sequence[AuditCase], as_of: date, kind: Classification = C
 def _labelled(chosen: Sequence[AuditCase], as_of: date, kind: Classification) -> Labelled:
     known = [(c, stage) for c in chosen if (stage := c.pathology(as_of, kind)) is not None]
     cases = tuple(c for c, _ in known)
-    nomogram = np.array([c.nomogram or (np.nan,) * 4 for c in cases], float).reshape(-1, 4)
+    nomogram = probability_rows(c.nomogram for c in cases)
     return Labelled(
         labels=np.array([stage.position for _, stage in known], int),
-        probabilities=np.array([c.probabilities for c in cases], float).reshape(-1, 4),
+        probabilities=probability_rows(c.probabilities for c in cases),
         votes=np.array([_position_given_by(c, "ai") for c in cases], int),
         subjects=np.array([c.subject for c in cases], object),
         cases=cases,

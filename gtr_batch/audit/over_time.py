@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from gtr_batch.audit.found.service import (
     WentOut,
 )
 from gtr_batch.domain.audit import AuditCase
+from gtr_batch.domain.reference import Reference
 from gtr_batch.domain.series_fact import FactKind, charted
 from gtr_batch.domain.staging import STAGES
 
@@ -110,17 +110,17 @@ def quantiles_over_time(cases: Sequence[AuditCase], periods: Sequence[str], name
     return tuple(rows)
 
 
-def inputs_over_time(cases: Sequence[AuditCase], first: date, last: date, reference: Mapping[str, Any]) -> CameIn:
+def inputs_over_time(cases: Sequence[AuditCase], first: date, last: date, reference: Reference) -> CameIn:
     """Headers and image quality of staged cases by week, with what the artefact's reference had where there is one."""
     staged = [c for c in cases if c.t_stage is not None]
     periods = tuple(str(w) for w in weeks(first, last))
-    known = reference.get("headers") or {}
+    known = reference.headers
     headers = {}
     for name in (fact.name for fact in charted(FactKind.NAME)):
         found = shares_over_time(staged, periods, week_of, header_value(name))
         expected = _reference_shares(known.get(name), found.values)
         headers[name] = HeaderOverTime(found.periods, found.n, found.values, expected)
-    levels, quality = reference.get("levels") or [], reference.get("quality") or {}
+    levels, quality = reference.levels, reference.quality
     measures = {
         name: QualityOverTime(quantiles_over_time(staged, periods, name), _reference_band(quality.get(name), levels))
         for name in (fact.name for fact in charted(FactKind.NUMBER))

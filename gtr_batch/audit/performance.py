@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from attrs import asdict, evolve
 
@@ -19,6 +16,7 @@ from gtr_batch.audit.found.performance import (
     T4Understaging,
     Tally,
 )
+from gtr_batch.domain.audited_model import AuditedModel
 from gtr_batch.metrics.calibration import at_least_t3
 from gtr_batch.metrics.classification import kappa_of, rates
 from gtr_batch.metrics.intervals import wilson
@@ -51,23 +49,21 @@ def t4_understaging(cohort: Cohort) -> T4Understaging:
     return T4Understaging(n, lower, lower / n if n else None, wilson(lower, n))
 
 
-def reference_numbers(model: Mapping[str, Any]) -> ReferenceNumbers | None:
+def reference_numbers(model: AuditedModel) -> ReferenceNumbers | None:
     """What the artefact says of its own accuracy, and such numbers as the headline has.
 
     None where the manifest holds no accuracy on patients whom the network was not trained on.
     """
-    found = model.get("metrics") or {}
+    found = model.metrics
     for what, accuracy, n in (
-        ("sealed holdout", "holdout_accuracy", "n_holdout"),
-        ("validation patients of the training", "validation_accuracy", "n_validation"),
-        ("phantoms that the training did not see", "accuracy_unseen", "n_unseen"),
+        ("sealed holdout", found.holdout_accuracy, found.n_holdout),
+        ("validation patients of the training", found.validation_accuracy, found.n_validation),
+        ("phantoms that the training did not see", found.accuracy_unseen, found.n_unseen),
     ):
-        if found.get(accuracy) is None:
+        if accuracy is None:
             continue
-        count = int(found[n]) if found.get(n) else None
-        share = float(found[accuracy])
-        numbers = ReferenceNumbers(what, count, share, None if count is None else round(share * count))
-        table = np.asarray(found.get("confusion_unseen") or [], int)
+        numbers = ReferenceNumbers(what, n or None, accuracy, round(accuracy * n) if n else None)
+        table = np.asarray(found.confusion_unseen or [], int)
         if table.shape != (4, 4):
             return numbers
         sensitivity = rates(table)["sensitivity"]

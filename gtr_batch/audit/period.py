@@ -1,4 +1,4 @@
-"""Which nights an audit is about, which model it judges, and since when each monitor watches. No clock."""
+"""Which nights an audit is about, and since when each monitor watches. No clock."""
 
 from __future__ import annotations
 
@@ -6,24 +6,9 @@ import calendar
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
-from typing import Any
-from zoneinfo import ZoneInfo
 
-from attrs import field, frozen
-
-from gtr_batch.audit.site import AuditSite
-from gtr_batch.domain.audit_run import AuditKind
+from gtr_batch.domain.audit_run import AuditKind, RaisedAlarm
 from gtr_batch.errors import InputRefused
-
-
-@frozen
-class Term:
-    """The model that is judged. `first`: the night from which it staged; None where it has not staged yet."""
-
-    version: str
-    manifest: Mapping[str, Any] = field(repr=False)
-    state: str
-    first: date | None
 
 
 def nights_of(kind: AuditKind, day: date) -> tuple[date, date]:
@@ -72,11 +57,11 @@ def since(last: date, horizon_months: int, first: date | None) -> date:
     return furthest if first is None or first > last else max(first, furthest)
 
 
-def epoch(start: date, last: date, horizon_months: int) -> date:
+def watch_begins(start: date, last: date, horizon_months: int) -> date:
     """The night from which a watch that began at `start` counts at `last`.
 
     The budget of false alarms is one of `horizon_months`; after them the watch begins anew, on a night that depends on
-    `start` alone. So the same epoch comes out of every audit in between, and one crossing raises one alarm.
+    `start` alone. So the same night comes out of every audit in between, and one crossing raises one alarm.
     """
     begun = 0
     while months_after(start, (begun + 1) * horizon_months) <= last:
@@ -84,53 +69,18 @@ def epoch(start: date, last: date, horizon_months: int) -> date:
     return months_after(start, begun * horizon_months)
 
 
-def restarts(alarms: Iterable[Mapping[str, Any]], version: str, last: date) -> dict[str, date]:
+def watched_anew_from(alarms: Iterable[RaisedAlarm], version: str, last: date) -> dict[str, date]:
     """Monitor -> the latest night, up to `last`, from which an acknowledgment wanted it to watch this model anew."""
     found: dict[str, date] = {}
     for alarm in alarms:
-        again = alarm["restart"]
-        if alarm["model_version"] == version and again is not None and again <= last:
-            found[alarm["monitor"]] = max(again, found.get(alarm["monitor"], again))
+        again = alarm.watch_from
+        if alarm.model_version == version and again is not None and again <= last:
+            found[alarm.monitor] = max(again, found.get(alarm.monitor, again))
     return found
 
 
-def epochs(
-    monitors: Iterable[str], restarted: Mapping[str, date], start: date, last: date, horizon_months: int
+def watches_since(
+    monitors: Iterable[str], watch_from: Mapping[str, date], start: date, last: date, horizon_months: int
 ) -> dict[str, date]:
-    """Monitor -> epoch: of its restart, or else of the model's first night."""
-    return {m: epoch(max(start, restarted.get(m, start)), last, horizon_months) for m in monitors}
-
-
-def term_on(site: AuditSite, last: date) -> Term:
-    """The model that was champion at the end of a day; one withdrawn since, or on that day, is judged all the same.
-
-    A model that was adopted had staged before there was a registry, and so it is the one before its adoption too. Where
-    nobody was champion by then, the artefact of the settings staged.
-
-    Raises
-    ------
-    ModelArtefactError
-        There is no registered champion, and no artefact where the settings say.
-    """
-    zone = ZoneInfo(site.config.night.timezone)
-    crowned = [e for e in site.registry.champion_events() if e["to_state"] == "champion"]
-    by_then = [e for e in crowned if e["at"].astimezone(zone).date() <= last]
-    if not by_then and not (crowned and crowned[0]["action"] == "adopt"):
-        return _of_the_settings(site, last)
-    event = by_then[-1] if by_then else crowned[0]
-    model = site.registry.model(event["version"])
-    staged = _staged_by(site, event["version"], last)
-    first = staged if event["action"] == "adopt" else event["at"].astimezone(zone).date()
-    return Term(event["version"], model["manifest"], model["state"], first)
-
-
-def _of_the_settings(site: AuditSite, last: date) -> Term:
-    from gtr_batch.stage import read_manifest
-
-    manifest, version = read_manifest(site.config.stage.artefact)
-    return Term(version, manifest.to_json(), "not registered", _staged_by(site, version, last))
-
-
-def _staged_by(site: AuditSite, version: str, last: date) -> date | None:
-    first = site.source.first_night(version)
-    return first if first is not None and first <= last else None
+    """Monitor -> first night that it watches: from its acknowledgment, or else from the model's first night."""
+    return {m: watch_begins(max(start, watch_from.get(m, start)), last, horizon_months) for m in monitors}

@@ -12,8 +12,8 @@ import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
+from gtr_batch.domain.audit_run import AuditRecord
 from gtr_batch.errors import InputRefused
 from gtr_batch.writing import copy_file, write_bytes
 
@@ -50,14 +50,14 @@ def kept_inputs(folder: Path, run_id: str) -> bytes:
     return content
 
 
-def report_folder(folder: Path, run: Mapping[str, Any]) -> Path:
+def report_folder(folder: Path, run: AuditRecord) -> Path:
     """Where the report of a run lies."""
-    return folder / str(run["kind"]) / str(run["period"]) / str(run["run_id"])[:12]
+    return folder / run.kind / run.period / run.run_id[:12]
 
 
-def keep_report(folder: Path, run: Mapping[str, Any], write: Callable[[Path], Mapping[str, Path]]) -> dict[str, str]:
+def keep_report(folder: Path, run: AuditRecord, write: Callable[[Path], Mapping[str, Path]]) -> dict[str, str]:
     """Let `write` fill a folder, then put its files in their place; returns name -> SHA-256."""
-    goal = _made(folder, str(run["kind"]), str(run["period"]), str(run["run_id"])[:12])
+    goal = _made(folder, run.kind, run.period, run.run_id[:12])
     fresh = Path(tempfile.mkdtemp(prefix=".", dir=goal.parent))
     try:
         digests = {}

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import attrs
 from attrs import frozen
 
-from gtr_batch import __version__
 from gtr_batch.audit import alarms as about_alarms
 from gtr_batch.audit import report_store
+from gtr_batch.audit.code_version import code_version
 from gtr_batch.audit.found.filed import headline_to_json
 from gtr_batch.audit.found.findings import Findings
-from gtr_batch.audit.period import Term, epochs, nights_of, restarts, since, term_on
+from gtr_batch.audit.period import nights_of, since, watched_anew_from, watches_since
 from gtr_batch.audit.site import AuditSite
-from gtr_batch.domain.audit_run import AuditInputs, AuditKind
-from gtr_batch.errors import InputRefused
+from gtr_batch.audit.term import Term, term_on
+from gtr_batch.domain.audit_json import from_json
+from gtr_batch.domain.audit_run import AuditInputs, AuditKind, AuditRecord, Headline, RaisedAlarm, StandingAlarm
+from gtr_batch.domain.audit_settings import AuditSettings
+from gtr_batch.domain.audited_model import AuditedModel, ModelMetrics
+from gtr_batch.domain.reference import Reference
+from gtr_batch.errors import InputRefused, ModelArtefactError
 from gtr_batch.logs import get_logger
-
-# What numbers and pictures are computed with, beside our own code.
-_LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "matplotlib", "reportlab", "jinja2")
-_PACKAGES = ("audit", "metrics", "domain")
-_NOT_OF_THE_RESULT = ("folder", "weekly_schedule", "monthly_schedule")
 
 
 @frozen
@@ -38,6 +33,49 @@ class Makers:
 
     compute: Callable[[AuditInputs], Findings]
     write_report: Callable[[Findings, Path], Mapping[str, Path]]
+
+
+@frozen
+class Audited:
+    """An audit that was run just now: its `answer` with the `reasons`, and the `alarms` that are new."""
+
+    run_id: str
+    kind: AuditKind
+    period: str
+    model_version: str
+    answer: str
+    reasons: tuple[str, ...]
+    folder: Path
+    files: Mapping[str, str]  # name -> SHA-256
+    alarms: tuple[RaisedAlarm, ...]
+
+
+@frozen
+class FileAgain:
+    """SHA-256 of a file of a report: as it was written down, as it came out now, and as it lies in the folder."""
+
+    kept: str | None
+    now: str | None
+    lies: str | None
+
+
+@frozen
+class CodeAgain:
+    """The code that had made a run, and this."""
+
+    kept: str
+    now: str
+
+
+@frozen
+class MadeAgain:
+    """An audit that was made again: `same` where every file came out, byte for byte, as it was written down."""
+
+    run_id: str
+    same: bool
+    files: Mapping[str, FileAgain]
+    code: CodeAgain
+    sentence: str
 
 
 def makers() -> Makers:
@@ -56,7 +94,7 @@ def run_audit(
     *,
     as_of: date | None = None,
     make: Makers | None = None,
-) -> dict[str, Any]:
+) -> Audited:
     """Audit the week or the month that a day lies in; write down inputs, report, run and alarms.
 
     Run twice it gives the same run: nothing in it depends on when it is run, but on what book and EHR hold.
@@ -69,12 +107,6 @@ def run_audit(
         A person, or the DAG's run.
     as_of : date, optional
         Day by whose end pathology had to be reported to count; default the period's last.
-
-    Returns
-    -------
-    dict
-        JSON-able: ``run_id``, ``kind``, ``period``, ``model_version``, ``answer``, ``reasons``, ``folder``, ``files``
-        (name -> SHA-256), ``alarms`` (those that are new).
 
     Raises
     ------
@@ -90,38 +122,43 @@ def run_audit(
     content = inputs_of(site, AuditKind(kind), day, as_of).content()
     run_id = report_store.keep_inputs(site.folder, content)
     # From here on what was kept is looked at, not what was read: that is what a rerun has.
-    inputs = AuditInputs.from_json(json.loads(content))
+    inputs = AuditInputs.from_content(content)
     site.progress("findings")
     findings = make.compute(inputs)
-    run = {
-        "run_id": run_id,
-        "kind": str(inputs.kind),
-        "period": inputs.period,
-        "as_of": inputs.as_of,
-        "model_version": inputs.model_version,
-        "code_version": inputs.code_version,
-        "settings": dict(inputs.settings),
-        "answer": findings.answer,
-        "headline": headline_to_json(findings.headline),
-        "asked_by": asked_by,
-    }
+    run = AuditRecord(
+        run_id=run_id,
+        kind=inputs.kind,
+        period=inputs.period,
+        as_of=inputs.as_of,
+        model_version=inputs.model_version,
+        code_version=inputs.code_version,
+        settings=inputs.settings,
+        answer=findings.answer,
+        headline=headline_to_json(findings.headline),
+        asked_by=asked_by,
+    )
     site.progress("report")
     files = report_store.keep_report(site.folder, run, lambda folder: make.write_report(findings, folder))
-    site.book.save_run({**run, "files": files})
+    site.book.save_run(attrs.evolve(run, files=files))
     new = site.book.raise_alarms(run_id, about_alarms.alarms_in(findings.monitors, inputs.model_version))
     if site.settings.audit.pause_delivery:
         about_alarms.StopAlarms(site.book).held()  # from now on, not only from the next night's delivery on
     log = get_logger("audit")
     for alarm in new:
-        log.warning("audit.alarm", **{k: str(alarm[k]) for k in ("alarm_id", "monitor", "level", "night")})
-    log.info("audit.done", run_id=run_id, period=inputs.period, answer=run["answer"], cases=len(inputs.cases))
-    return {
-        **{k: run[k] for k in ("run_id", "kind", "period", "model_version", "answer")},
-        "reasons": list(findings.reasons),
-        "folder": str(report_store.report_folder(site.folder, run)),
-        "files": files,
-        "alarms": [about_alarms.plain(a) for a in new],
-    }
+        named = {"monitor": alarm.monitor, "level": str(alarm.level), "night": str(alarm.night)}
+        log.warning("audit.alarm", alarm_id=str(alarm.alarm_id), **named)
+    log.info("audit.done", run_id=run_id, period=inputs.period, answer=run.answer, cases=len(inputs.cases))
+    return Audited(
+        run_id=run_id,
+        kind=run.kind,
+        period=run.period,
+        model_version=run.model_version,
+        answer=run.answer,
+        reasons=tuple(findings.reasons),
+        folder=report_store.report_folder(site.folder, run),
+        files=files,
+        alarms=tuple(new),
+    )
 
 
 def inputs_of(site: AuditSite, kind: AuditKind, day: date, as_of: date | None = None) -> AuditInputs:
@@ -130,8 +167,8 @@ def inputs_of(site: AuditSite, kind: AuditKind, day: date, as_of: date | None = 
     if as_of is not None and as_of < first:
         raise InputRefused(f"as of {as_of}: nothing was known then of the nights {first} to {last}")
     as_of = as_of or last
-    term, rules = term_on(site, last), site.settings
-    begin = since(last, rules.audit.horizon_months, term.first)
+    term, horizon_months = term_on(site, last), site.settings.audit.horizon_months
+    begin = since(last, horizon_months, term.first)
     start, alarms = term.first or begin, site.book.alarms()
     inputs = AuditInputs(
         kind=kind,
@@ -143,71 +180,59 @@ def inputs_of(site: AuditSite, kind: AuditKind, day: date, as_of: date | None = 
         model=_model(site, term),
         code_version=code_version(),
         cases=tuple(site.source.cases(begin, last, as_of)),
-        settings=_settings(site),
-        epochs=epochs(
-            rules.audit.shares, restarts(alarms, term.version, last), start, last, rules.audit.horizon_months
+        settings=AuditSettings.of(site.settings),
+        watching_since=watches_since(
+            site.settings.audit.shares, watched_anew_from(alarms, term.version, last), start, last, horizon_months
         ),
-        reference=dict(term.manifest.get("reference") or {}),
+        reference=Reference.read(term.manifest.get("reference")),
     )
-    return attrs.evolve(inputs, alarms=_open(alarms, inputs), previous=_previous(site, inputs))
+    return attrs.evolve(inputs, alarms=_standing(alarms, inputs), previous=_previous(site, inputs))
 
 
-def _model(site: AuditSite, term: Term) -> dict[str, Any]:
+def _model(site: AuditSite, term: Term) -> AuditedModel:
     """What is said of the model: its own metrics, and those of the sealed holdout where the gate has judged it."""
-    manifest = term.manifest
-    numbers = dict(manifest.get("metrics") or {})
+    try:
+        metrics = from_json(dict(term.manifest.get("metrics") or {}), ModelMetrics)
+    except (TypeError, ValueError) as err:
+        raise ModelArtefactError(
+            f"the metrics in the manifest of model {term.version[:12]} are no numbers: {err}"
+        ) from err
     gate = site.registry.document(term.version, "gate") or {}
     judged = (gate.get("models") or {}).get("candidate") or {}
     if judged.get("n") and judged.get("accuracy") is not None:
-        numbers |= {"holdout_accuracy": judged["accuracy"], "n_holdout": judged["n"]}
-    said = {name: manifest.get(name) for name in ("name", "backbone", "demo", "created", "cohort_digest")}
-    first = str(term.first) if term.first else None
-    return {**said, "state": term.state, "first_night": first, "metrics": numbers}
+        metrics = attrs.evolve(metrics, holdout_accuracy=judged["accuracy"], n_holdout=judged["n"])
+    named = {name: term.manifest.get(name) for name in ("name", "backbone", "demo", "created", "cohort_digest")}
+    return AuditedModel(**named, state=term.state, first_night=term.first, metrics=metrics)
 
 
-def _settings(site: AuditSite) -> dict[str, Any]:
-    rules = site.settings
-    values = {a.name: getattr(rules.audit, a.name) for a in attrs.fields(type(rules.audit))}
-    kept = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if k not in _NOT_OF_THE_RESULT}
-    return {**kept, "t4_understaging_cap": rules.governance.t4_understaging_cap}
-
-
-def _open(alarms: Sequence[Mapping[str, Any]], inputs: AuditInputs) -> tuple[dict[str, Any], ...]:
-    """Alarms about this model that are open, or acknowledged while their monitor watches on without a restart.
+def _standing(alarms: Sequence[RaisedAlarm], inputs: AuditInputs) -> tuple[StandingAlarm, ...]:
+    """Alarms about this model that are open, or acknowledged while their monitor watches on as before.
 
     Not those of later nights; and not this very period's own while they are open, so that twice is as once.
     """
-    said = ("alarm_id", "monitor", "level", "night", "epoch", "model_version", "sentence", "kind", "period")
-    found = []
-    for alarm in alarms:
-        if alarm["model_version"] != inputs.model_version or alarm["night"] > inputs.last:
-            continue
-        if alarm["acknowledged_at"] is None:
-            if (alarm["kind"], alarm["period"]) != (inputs.kind, inputs.period):
-                found.append({k: str(alarm[k]) for k in said})
-        elif alarm["epoch"] == inputs.epochs.get(alarm["monitor"]):
-            found.append({k: str(alarm[k]) for k in (*said, "acknowledged_by", "note")})
-    return tuple(found)
+
+    def stands(alarm: RaisedAlarm) -> bool:
+        if alarm.model_version != inputs.model_version or alarm.night > inputs.last:
+            return False
+        if alarm.is_open:
+            return (alarm.kind, alarm.period) != (inputs.kind, inputs.period)
+        return alarm.watching_since == inputs.watching_since.get(alarm.monitor)
+
+    names = [a.name for a in attrs.fields(StandingAlarm)]
+    return tuple(StandingAlarm(**{name: getattr(a, name) for name in names}) for a in alarms if stands(a))
 
 
-def _previous(site: AuditSite, inputs: AuditInputs) -> dict[str, Any]:
+def _previous(site: AuditSite, inputs: AuditInputs) -> Headline:
     """The headline of the latest run of the latest earlier period."""
-    before = [r for r in site.book.runs(inputs.kind) if r["period"] < inputs.period]
+    before = [r for r in site.book.runs(inputs.kind) if r.period < inputs.period]
     if not before:
         return {}
-    latest = max(r["period"] for r in before)
-    return dict(next(r["headline"] for r in before if r["period"] == latest))  # newest first
+    latest = max(r.period for r in before)
+    return next(r.headline for r in before if r.period == latest)  # newest first
 
 
-def rerun(site: AuditSite, digits: str, *, make: Makers | None = None) -> dict[str, Any]:
+def rerun(site: AuditSite, digits: str, *, make: Makers | None = None) -> MadeAgain:
     """Compute and render a run again from its kept inputs, and compare file by file.
-
-    Returns
-    -------
-    dict
-        ``run_id``, ``same`` (all files are, byte for byte, what was written down), ``files`` (name -> ``kept``, ``now``
-        and ``lies``, SHA-256: what was written down, what came out now, and what lies in the report's folder),
-        ``code`` (``kept``, ``now``), ``sentence``.
 
     Raises
     ------
@@ -215,7 +240,7 @@ def rerun(site: AuditSite, digits: str, *, make: Makers | None = None) -> dict[s
         No, or more than one, run begins so; its inputs are gone or are not what they were.
     """
     run = find(site, digits)
-    inputs = AuditInputs.from_json(json.loads(report_store.kept_inputs(site.folder, run["run_id"])))
+    inputs = AuditInputs.from_content(report_store.kept_inputs(site.folder, run.run_id))
     make = make or makers()
     site.progress("findings")
     findings = make.compute(inputs)
@@ -224,19 +249,19 @@ def rerun(site: AuditSite, digits: str, *, make: Makers | None = None) -> dict[s
         now = {name: report_store.digest_of(path) for name, path in make.write_report(findings, Path(folder)).items()}
     filed = report_store.report_folder(site.folder, run)
     files = {
-        name: {
-            "kept": run["files"].get(name),
-            "now": now.get(name),
-            "lies": report_store.digest_of(filed / name) if (filed / name).is_file() else None,
-        }
-        for name in sorted({*run["files"], *now})
+        name: FileAgain(
+            run.files.get(name),
+            now.get(name),
+            report_store.digest_of(filed / name) if (filed / name).is_file() else None,
+        )
+        for name in sorted({*run.files, *now})
     }
-    code = {"kept": run["code_version"], "now": code_version()}
-    same = all(f["kept"] == f["now"] for f in files.values())
-    return {"run_id": run["run_id"], "same": same, "files": files, "code": code, "sentence": _said(files, code)}
+    code = CodeAgain(run.code_version, code_version())
+    same = all(f.kept == f.now for f in files.values())
+    return MadeAgain(run.run_id, same, files, code, _compared_in_words(files, code))
 
 
-def find(site: AuditSite, digits: str) -> Mapping[str, Any]:
+def find(site: AuditSite, digits: str) -> AuditRecord:
     """The one run whose id begins so; `InputRefused` where there is not exactly one."""
     run = site.book.run(digits)
     if run is None:
@@ -244,24 +269,12 @@ def find(site: AuditSite, digits: str) -> Mapping[str, Any]:
     return run
 
 
-def _said(files: Mapping[str, Mapping[str, str | None]], code: Mapping[str, str]) -> str:
-    other = [name for name, f in files.items() if f["kept"] != f["now"]]
-    spoilt = [name for name, f in files.items() if f["lies"] != f["kept"]]
+def _compared_in_words(files: Mapping[str, FileAgain], code: CodeAgain) -> str:
+    other = [name for name, f in files.items() if f.kept != f.now]
+    spoilt = [name for name, f in files.items() if f.lies != f.kept]
     words = ["The same, byte for byte." if not other else f"Not the same: {', '.join(other)}."]
-    if code["kept"] != code["now"]:
-        words.append(f"It was made by code {code['kept']}; this is {code['now']}.")
+    if code.kept != code.now:
+        words.append(f"It was made by code {code.kept}; this is {code.now}.")
     if spoilt:
         words.append(f"What lies in the report's folder is not what was written down, or is gone: {', '.join(spoilt)}.")
     return " ".join(words)
-
-
-@lru_cache
-def code_version() -> str:
-    """Our version, and a digest of the code and the libraries that compute and draw."""
-    package, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
-    for name in _PACKAGES:
-        for path in sorted(p for p in (package / name).rglob("*") if p.is_file() and "__pycache__" not in p.parts):
-            digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
-    for name in _LIBRARIES:
-        digest.update(f"{name}=={metadata.version(name)}\0".encode())
-    return f"{__version__}+{digest.hexdigest()[:12]}"

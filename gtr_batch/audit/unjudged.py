@@ -95,7 +95,7 @@ def not_judged(
             why = "turned off in the settings." if m.state == "off" else m.sentence
             silent.setdefault(why, []).append(m.title)
     said += [f"{_joined(titles)}: {why}" for why, titles in silent.items()]
-    if not inputs.reference:
+    if inputs.reference.is_empty:
         said.append(
             "Drift against the model's own training data: the artefact holds no reference distributions; the monitors "
             "compare with the first weeks that they watched."

@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 from attrs import field, frozen
 
-from gtr_batch.domain.audit import AuditCase, Classification
+from gtr_batch.domain.audit import AuditCase, Classification, probability_rows
 from gtr_batch.metrics.classification import CLASSES
 from gtr_batch.metrics.intervals import Interval, percentile_interval, wide
 from gtr_batch.metrics.redrawing import kappas_of, redrawn_counts
@@ -118,7 +118,7 @@ def weighted_accuracy(
 def _design(cases: Sequence[AuditCase], as_of: date, wait_days: int) -> tuple[tuple[str, ...], np.ndarray]:
     """Names of what was used, and standardised columns (n, k); columns without any variation are left out."""
     columns: dict[str, list[np.ndarray]] = {}
-    p = np.array([c.probabilities for c in cases], float)
+    p = probability_rows(c.probabilities for c in cases)
     votes = np.array([c.t_stage.position for c in cases if c.t_stage is not None], int)
     columns["probabilities"] = list(p[:, 1:].T)
     columns["vote"] = [(votes == k).astype(float) for k in range(1, len(CLASSES))]

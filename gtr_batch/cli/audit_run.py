@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from gtr_batch.cli.shell import RED, err, out, parse_night, print_json, speaks_plainly
-from gtr_batch.domain.audit_run import AuditKind
+from gtr_batch.domain.audit_json import to_json
+from gtr_batch.domain.audit_run import AuditKind, RaisedAlarm
+
+if TYPE_CHECKING:
+    from gtr_batch.audit.site import AuditSite
 
 app = typer.Typer()
 
@@ -61,18 +65,18 @@ def _audit(kind: AuditKind, wanted: str | None, as_of: str | None, by: str, as_j
     with _site() as site:
         found = run_audit(site, kind, day or _last_whole(site, kind), by, as_of=until)
     if as_json:
-        print_json(found)
+        print_json(to_json(found))
         return
     out.print(
-        f"{found['period']}  may we go on using model {found['model_version'][:12]}?  "
-        f"[bold {_COLOURS[found['answer']]}]{found['answer']}[/]",
+        f"{found.period}  may we go on using model {found.model_version[:12]}?  "
+        f"[bold {_COLOURS[found.answer]}]{found.answer}[/]",
         highlight=False,
     )
-    for reason in found["reasons"]:
+    for reason in found.reasons:
         out.print(f"  {reason}", highlight=False)
-    for alarm in found["alarms"]:
-        out.print(f"[yellow]new alarm {alarm['alarm_id']}[/] ({alarm['level']}): {alarm['sentence']}", highlight=False)
-    out.print(f"audit {found['run_id'][:12]}; report in {found['folder']}", highlight=False)
+    for alarm in found.alarms:
+        out.print(f"[yellow]new alarm {alarm.alarm_id}[/] ({alarm.level}): {alarm.sentence}", highlight=False)
+    out.print(f"audit {found.run_id[:12]}; report in {found.folder}", highlight=False)
 
 
 @app.command("list")
@@ -83,23 +87,23 @@ def runs(
 ) -> None:
     """List every audit, newest first."""
     with _site() as site:
-        found = [dict(r) for r in site.book.runs(kind)]
+        found = site.book.runs(kind)
     if as_json:
-        print_json(found)
+        print_json(to_json(found))
         return
     table = Table("audit", "period", "as of", "model", "answer", "patients", "accuracy", "made", "asked by", box=None)
     for run in found:
-        n, accuracy = run["headline"].get("n"), run["headline"].get("accuracy")
+        n, accuracy = run.headline.get("n"), run.headline.get("accuracy")
         table.add_row(
-            run["run_id"][:12],
-            run["period"],
-            str(run["as_of"]),
-            run["model_version"][:12],
-            f"[{_COLOURS[run['answer']]}]{run['answer']}[/]",
+            run.run_id[:12],
+            run.period,
+            str(run.as_of),
+            run.model_version[:12],
+            f"[{_COLOURS[run.answer]}]{run.answer}[/]",
             "-" if n is None else str(n),
             "-" if accuracy is None else f"{accuracy:.3f}",
-            f"{run['made_at']:%Y-%m-%d %H:%M}",
-            run["asked_by"],
+            f"{run.made_at:%Y-%m-%d %H:%M}",
+            run.asked_by,
         )
     out.print(table if found else "no audit has been run yet")
 
@@ -115,20 +119,20 @@ def show(
     from gtr_batch.audit.run import find
 
     with _site() as site:
-        run = dict(find(site, digits))
+        run = find(site, digits)
         folder = report_folder(site.folder, run)
     if as_json:
-        print_json({**run, "folder": str(folder)})
+        print_json({**to_json(run), "folder": str(folder)})
         return
-    out.print(f"audit {run['run_id']}", highlight=False)
-    out.print(f"  {run['kind']} {run['period']}, pathology as of {run['as_of']}", highlight=False)
-    out.print(f"  model {run['model_version']}, code {run['code_version']}", highlight=False)
-    out.print(f"  answer [bold {_COLOURS[run['answer']]}]{run['answer']}[/]", highlight=False)
-    out.print(f"  asked by {run['asked_by']}, made {run['made_at']:%Y-%m-%d %H:%M} UTC", highlight=False)
-    for name, value in sorted(run["headline"].items()):
+    out.print(f"audit {run.run_id}", highlight=False)
+    out.print(f"  {run.kind} {run.period}, pathology as of {run.as_of}", highlight=False)
+    out.print(f"  model {run.model_version}, code {run.code_version}", highlight=False)
+    out.print(f"  answer [bold {_COLOURS[run.answer]}]{run.answer}[/]", highlight=False)
+    out.print(f"  asked by {run.asked_by}, made {run.made_at:%Y-%m-%d %H:%M} UTC", highlight=False)
+    for name, value in sorted(run.headline.items()):
         out.print(f"    {name:<24} {_number(value)}", highlight=False)
     out.print(f"  report in {folder}", highlight=False)
-    for name, digest in sorted(run["files"].items()):
+    for name, digest in sorted(run.files.items()):
         out.print(f"    {name:<24} SHA-256 {digest}", highlight=False)
 
 
@@ -144,13 +148,13 @@ def rerun(
     with _site() as site:
         found = again(site, digits)
     if as_json:
-        print_json(found)
+        print_json(to_json(found))
     else:
-        for name, file in found["files"].items():
-            same = file["kept"] == file["now"]
-            out.print(f"{'[green]same[/]' if same else '[red]other[/]'}  {name}  {file['now']}", highlight=False)
-        out.print(f"audit {found['run_id'][:12]}: {found['sentence']}", highlight=False)
-    if not found["same"]:
+        for name, file in found.files.items():
+            same = file.kept == file.now
+            out.print(f"{'[green]same[/]' if same else '[red]other[/]'}  {name}  {file.now}", highlight=False)
+        out.print(f"audit {found.run_id[:12]}: {found.sentence}", highlight=False)
+    if not found.same:
         raise typer.Exit(RED)
 
 
@@ -162,23 +166,23 @@ def alarms(
 ) -> None:
     """List alarms: what crossed when, and who has looked."""
     with _site() as site:
-        found = [dict(a) for a in site.book.alarms(only_open=only_open)]
+        found = site.book.alarms(only_open=only_open)
     if as_json:
-        print_json(found)
+        print_json(to_json(found))
         return
     table = Table("alarm", "level", "monitor", "night", "audit", "model", "what", "who has looked", box=None)
     for alarm in found:
-        level = f"[{'red' if alarm['level'] == 'stop' else 'yellow'}]{alarm['level']}[/]"
-        where = (str(alarm["night"]), alarm["period"], alarm["model_version"][:12])
-        table.add_row(str(alarm["alarm_id"]), level, alarm["monitor"], *where, alarm["sentence"], _looked(alarm))
+        level = f"[{'red' if alarm.level == 'stop' else 'yellow'}]{alarm.level}[/]"
+        where = (str(alarm.night), alarm.period, alarm.model_version[:12])
+        table.add_row(str(alarm.alarm_id), level, alarm.monitor, *where, alarm.sentence, _looked(alarm))
     out.print(table if found else f"no {'open ' if only_open else ''}alarm")
 
 
-def _looked(alarm: Mapping[str, Any]) -> str:
-    if alarm["acknowledged_by"] is None:
+def _looked(alarm: RaisedAlarm) -> str:
+    if alarm.acknowledged_at is None:
         return "[bold]open[/]"
-    again = f"; restarted from {alarm['restart']}" if alarm["restart"] else ""
-    return f"{alarm['acknowledged_by']}, {alarm['acknowledged_at']:%Y-%m-%d}: {alarm['note']}{again}"
+    again = f"; watches anew from {alarm.watch_from}" if alarm.watch_from else ""
+    return f"{alarm.acknowledged_by}, {alarm.acknowledged_at:%Y-%m-%d}: {alarm.note}{again}"
 
 
 @app.command("acknowledge")
@@ -186,37 +190,39 @@ def _looked(alarm: Mapping[str, Any]) -> str:
 def acknowledge(
     alarm: Annotated[int, typer.Argument(help="Its number, as `gtr audit alarms` lists it.")],
     by: Annotated[str, typer.Option(help="Your name.")],
-    note: Annotated[str, typer.Option(help="What you found; kept for ever.")],
-    restart: Annotated[str | None, typer.Option(help="Night, YYYY-MM-DD, from which its monitor watches anew.")] = None,
+    note: Annotated[str, typer.Option(help="What you found; kept permanently.")],
+    watch_from: Annotated[
+        str | None, typer.Option(help="Night, YYYY-MM-DD, from which its monitor watches anew.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Close an alarm in your name. A pause of delivery that it caused ends; run those nights again."""
     from gtr_batch.audit.alarms import acknowledge as close
 
-    begin: date | None = parse_night(restart)
+    begin: date | None = parse_night(watch_from)
     with _site() as site:
-        close(site.book, alarm, by=by, note=note, restart=begin)
+        close(site.book, alarm, by=by, note=note, watch_from=begin)
         left = len(site.book.alarms(only_open=True))
     if as_json:
-        print_json({"alarm_id": alarm, "by": by, "note": note, "restart": begin, "open": left})
+        print_json({"alarm_id": alarm, "by": by, "note": note, "watch_from": begin, "open": left})
         return
     out.print(f"alarm {alarm} is acknowledged by {by}; {left} open", highlight=False)
     if begin is None:
         err.print(
-            "[yellow]Its monitor goes on where it is and raises no second alarm; --restart lets it watch anew.[/]",
+            "[yellow]Its monitor goes on where it is and raises no second alarm; --watch-from lets it watch anew.[/]",
             highlight=False,
         )
 
 
 @contextmanager
-def _site() -> Iterator[Any]:
+def _site() -> Iterator[AuditSite]:
     from gtr_batch.wiring import open_audit
 
     with err.status("audit") as spinner, open_audit(progress=spinner.update) as site:
         yield site
 
 
-def _last_whole(site: Any, kind: AuditKind) -> date:
+def _last_whole(site: AuditSite, kind: AuditKind) -> date:
     """The last day of the last whole period before today, by the hospital's calendar."""
     from zoneinfo import ZoneInfo
 
@@ -226,5 +232,5 @@ def _last_whole(site: Any, kind: AuditKind) -> date:
     return period_before(kind, today)
 
 
-def _number(value: Any) -> str:
+def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

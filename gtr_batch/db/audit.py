@@ -9,8 +9,18 @@ from typing import Any
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database
 from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
-from gtr_batch.domain.audit_run import Alarm, known_by
-from gtr_batch.domain.staging import TStage
+from gtr_batch.domain.audit_json import from_json, to_json
+from gtr_batch.domain.audit_run import (
+    Alarm,
+    AlarmLevel,
+    AuditKind,
+    AuditRecord,
+    Crossing,
+    RaisedAlarm,
+    known_by,
+)
+from gtr_batch.domain.audit_settings import AuditSettings
+from gtr_batch.domain.staging import StageProbabilities, TStage
 from gtr_batch.errors import InputRefused
 
 
@@ -51,32 +61,37 @@ class PostgresAuditBook:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def save_run(self, run: Mapping[str, Any]) -> None:
+    def save_run(self, run: AuditRecord) -> None:
         """Keep a run; the same run again changes nothing."""
-        with self._database.transaction(f"audit {run['run_id'][:12]}") as tx:
+        with self._database.transaction(f"audit {run.run_id[:12]}") as tx:
             tx.run(
                 _queries()["save_run"],
-                **{
-                    **{name: str(run[name]) for name in ("run_id", "kind", "period", "model_version", "code_version")},
-                    "as_of": run["as_of"],
-                    "answer": str(run["answer"]),
-                    "asked_by": rows.text(run["asked_by"]),
-                    **{name: rows.as_json(dict(run[name])) for name in ("settings", "headline", "files")},
-                },
+                run_id=run.run_id,
+                kind=str(run.kind),
+                period=run.period,
+                as_of=run.as_of,
+                model_version=run.model_version,
+                code_version=run.code_version,
+                settings=rows.as_json(to_json(run.settings)),
+                answer=run.answer,
+                headline=rows.as_json(dict(run.headline)),
+                files=rows.as_json(dict(run.files)),
+                asked_by=rows.text(run.asked_by),
             )
 
-    def run(self, digits: str) -> Mapping[str, Any] | None:
+    def run(self, digits: str) -> AuditRecord | None:
         """The one run whose id begins so; None where there is not exactly one."""
         with self._database.transaction("audit") as tx:
             found = tx.all(_queries()["run"], digits=rows.text(digits.lower()))
-        return found[0] if len(found) == 1 and digits else None
+        return _record(found[0]) if len(found) == 1 and digits else None
 
-    def runs(self, kind: str | None = None) -> Sequence[Mapping[str, Any]]:
+    def runs(self, kind: AuditKind | None = None) -> Sequence[AuditRecord]:
         """Every run, newest first."""
         with self._database.transaction("audits") as tx:
-            return tx.all(_queries()["runs"], kind=None if kind is None else str(kind))
+            found = tx.all(_queries()["runs"], kind=None if kind is None else str(kind))
+        return [_record(row) for row in found]
 
-    def raise_alarms(self, run_id: str, alarms: Sequence[Alarm]) -> list[Mapping[str, Any]]:
+    def raise_alarms(self, run_id: str, alarms: Sequence[Alarm]) -> list[RaisedAlarm]:
         """Open alarms, all or none; returns those that are new."""
         with self._database.transaction(f"alarms of audit {run_id[:12]}") as tx:
             new = []
@@ -87,44 +102,46 @@ class PostgresAuditBook:
                     monitor=alarm.monitor,
                     level=str(alarm.level),
                     night=alarm.on,
-                    epoch=alarm.epoch,
+                    watching_since=alarm.watching_since,
                     model_version=alarm.model_version,
                     sentence=rows.text(alarm.sentence),
-                    detail=rows.as_json(dict(alarm.detail)),
+                    detail=rows.as_json(to_json(alarm.detail)),
                     run_id=run_id,
                 )
                 if row is not None:
                     new.append(row["alarm_id"])
-            return [tx.one(_queries()["alarm"], alarm_id=alarm_id) or {} for alarm_id in sorted(new)]
+            return [_alarm(row) for k in sorted(new) if (row := tx.one(_queries()["alarm"], alarm_id=k))]
 
-    def alarms(self, *, only_open: bool = False) -> Sequence[Mapping[str, Any]]:
+    def alarms(self, *, only_open: bool = False) -> Sequence[RaisedAlarm]:
         """Every alarm with what became of it, oldest first."""
         with self._database.transaction("alarms") as tx:
-            return tx.all(_queries()["alarms"], only_open=only_open)
+            found = tx.all(_queries()["alarms"], only_open=only_open)
+        return [_alarm(row) for row in found]
 
-    def acknowledge(self, alarm_id: int, *, by: str, note: str, restart: date | None) -> None:
-        """Close an alarm; with `restart` its monitor watches anew from that night.
+    def acknowledge(self, alarm_id: int, *, by: str, note: str, watch_from: date | None) -> None:
+        """Close an alarm; with `watch_from` its monitor watches anew from that night.
 
         Raises
         ------
         InputRefused
-            There is no such alarm, somebody has acknowledged it already, or `restart` is not after its epoch; nothing
-            is changed.
+            There is no such alarm, somebody has acknowledged it already, or `watch_from` is not after the night
+            since which its monitor watches; nothing is changed.
         """
         with self._database.transaction(f"acknowledging alarm {alarm_id}") as tx:
             alarm = tx.one(_queries()["alarm"], alarm_id=alarm_id)
             if alarm is None:
                 raise InputRefused(f"there is no alarm {alarm_id}; `gtr audit alarms` lists them")
-            if restart is not None and restart <= alarm["epoch"]:
+            if watch_from is not None and watch_from <= alarm["watching_since"]:
                 raise InputRefused(
-                    f"alarm {alarm_id}: its monitor watches since {alarm['epoch']} already; restart it later than that"
+                    f"alarm {alarm_id}: its monitor watches since {alarm['watching_since']} already; let it watch "
+                    "anew from a later night"
                 )
             done = tx.one(
                 _queries()["acknowledge"],
                 alarm_id=alarm_id,
                 by_whom=rows.text(by.strip()),
                 note=rows.text(note.strip()),
-                restart=restart,
+                watch_from=watch_from,
             )
             if done is None:
                 first = tx.one(_queries()["alarm"], alarm_id=alarm_id) or {}
@@ -139,6 +156,16 @@ class PostgresAuditBook:
             tx.run(_queries()["pause"], alarm_id=alarm_id)
 
 
+def _record(row: Mapping[str, Any]) -> AuditRecord:
+    kind, settings = AuditKind(row["kind"]), from_json(row["settings"], AuditSettings)
+    return AuditRecord(**{**row, "kind": kind, "settings": settings})
+
+
+def _alarm(row: Mapping[str, Any]) -> RaisedAlarm:
+    level, kind, detail = AlarmLevel(row["level"]), AuditKind(row["kind"]), from_json(row["detail"], Crossing)
+    return RaisedAlarm(**{**row, "level": level, "kind": kind, "detail": detail})
+
+
 def _case(row: Mapping[str, Any], as_of: date) -> AuditCase:
     staged = bool(row["is_staged"])
     return AuditCase(
@@ -150,11 +177,11 @@ def _case(row: Mapping[str, Any], as_of: date) -> AuditCase:
         refusal=row["refusal"] or "",
         failed=not staged and row["refusal"] is None,
         t_stage=TStage(row["t_stage"]) if row["t_stage"] else None,
-        probabilities=_four(row, "p_t"),
+        probabilities=_probabilities(row, "p_t"),
         slice_stages=tuple(TStage(s) for s in row["slice_stages"]),
         flags=tuple(row["flags"] or ()),
         key_slice_source=row["key_slice_source"] or "",
-        nomogram=_four(row, "nomogram_p_t"),
+        nomogram=_probabilities(row, "nomogram_p_t"),
         features=None if row["features"] is None else tuple(row["features"]),
         facts=row["facts"] or {},
         sex=row["sex"] or "unknown",
@@ -169,10 +196,11 @@ def _case(row: Mapping[str, Any], as_of: date) -> AuditCase:
     )
 
 
-def _four(row: Mapping[str, Any], name: str) -> tuple[float, float, float, float] | None:
-    if row[f"{name}1"] is None:
+def _probabilities(row: Mapping[str, Any], column: str) -> StageProbabilities | None:
+    """From the columns of this name, numbered 1 to 4."""
+    if row[f"{column}1"] is None:
         return None
-    return row[f"{name}1"], row[f"{name}2"], row[f"{name}3"], row[f"{name}4"]
+    return StageProbabilities(tuple(row[f"{column}{k}"] for k in range(1, 5)))
 
 
 def _surgery(row: Mapping[str, Any]) -> Surgery | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 from attrs import field, frozen
 
-from gtr_batch.domain.staging import TStage
+from gtr_batch.domain.staging import StageProbabilities, TStage
 
 
 class Classification(StrEnum):
@@ -57,11 +58,11 @@ class AuditCase:
     refusal: str = ""  # code; empty: staged
     failed: bool = False  # neither staged nor refused: it broke
     t_stage: TStage | None = None  # the vote
-    probabilities: tuple[float, float, float, float] | None = None  # mean calibrated, T1..T4
+    probabilities: StageProbabilities | None = None  # mean calibrated
     slice_stages: tuple[TStage, ...] = ()  # below, key, above
     flags: tuple[str, ...] = ()
     key_slice_source: str = ""
-    nomogram: tuple[float, float, float, float] | None = None
+    nomogram: StageProbabilities | None = None
     features: tuple[float, ...] | None = field(default=None, repr=False)  # penultimate, of the key slice
     facts: Mapping[str, Any] = field(factory=dict, repr=False)
     sex: str = "unknown"  # female | male | other | unknown
@@ -85,3 +86,9 @@ class AuditCase:
         if surgery is None or surgery.classification is not kind or surgery.reported_on is None:
             return None
         return surgery.t_stage if surgery.reported_on <= until else None
+
+
+def probability_rows(found: Iterable[StageProbabilities | None]) -> np.ndarray:
+    """Probabilities of several cases, for arithmetic: (n, 4), a row of not-a-numbers where there are none."""
+    rows = [(np.nan,) * 4 if one is None else one.values for one in found]
+    return np.array(rows, float).reshape(-1, 4)

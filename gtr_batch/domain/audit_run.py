@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-import numpy as np
-from attrs import evolve, field, fields, frozen
+from attrs import evolve, field, frozen
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
-from gtr_batch.domain.staging import TStage
+from gtr_batch.domain.audit import AuditCase, Surgery
+from gtr_batch.domain.audit_json import CONVERTER, from_json, to_json
+from gtr_batch.domain.audit_settings import AuditSettings
+from gtr_batch.domain.audited_model import AuditedModel
+from gtr_batch.domain.reference import Reference
 from gtr_batch.errors import InputRefused
+
+Headline = Mapping[str, int | float | None]  # what the next audit compares itself with: shares, counts
 
 
 class AuditKind(StrEnum):
@@ -33,20 +37,95 @@ class AlarmLevel(StrEnum):
 
 
 @frozen
+class Crossing:
+    """What a monitor had reached when its alarm was raised: its title, and its value against the threshold."""
+
+    title: str = ""
+    value: float | None = None
+    threshold: float | None = None
+
+
+@frozen
 class Alarm:
     """A monitor that crossed its threshold.
 
     `monitor` is its name in the settings (``stage_shift``, ``headers``, ...); `on` the last night of the data that
-    crossed; `epoch` the night from which the monitor had been watching: one monitor raises one alarm an epoch.
+    crossed; `watching_since` the first night that the monitor watches: of one watch it raises one alarm.
     """
 
     monitor: str
     level: AlarmLevel
     on: date
-    epoch: date
+    watching_since: date
     model_version: str
     sentence: str
-    detail: Mapping[str, Any] = field(factory=dict)
+    detail: Crossing = field(factory=Crossing)
+
+
+@frozen
+class RaisedAlarm:
+    """An alarm in the book, with the audit that raised it and what became of it.
+
+    `night` is the last of the data that crossed. `acknowledged_by` is None while the alarm is open; `watch_from` the
+    night from which its monitor watches anew, None where it watches on as before.
+    """
+
+    alarm_id: int
+    monitor: str
+    level: AlarmLevel
+    night: date
+    watching_since: date
+    model_version: str
+    sentence: str
+    run_id: str
+    kind: AuditKind
+    period: str
+    raised_at: datetime
+    acknowledged_by: str | None = None
+    acknowledged_at: datetime | None = None
+    note: str | None = None
+    watch_from: date | None = None
+    detail: Crossing = field(factory=Crossing)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has looked yet."""
+        return self.acknowledged_at is None
+
+
+@frozen
+class StandingAlarm:
+    """An alarm that an audit knows of: open, or acknowledged (by whom, with what note) while its watch goes on."""
+
+    monitor: str
+    level: AlarmLevel
+    night: date
+    watching_since: date
+    sentence: str
+    alarm_id: int | None = None
+    model_version: str = ""
+    kind: AuditKind | None = None
+    period: str = ""
+    acknowledged_by: str | None = None
+    note: str | None = None
+
+
+@frozen
+class AuditRecord:
+    """An audit that was run, as the book keeps it. `files`: name -> SHA-256; `made_at` is the book's to say."""
+
+    run_id: str
+    kind: AuditKind
+    period: str
+    as_of: date
+    model_version: str
+    code_version: str
+    settings: AuditSettings
+    answer: str  # yes | look | stop | cannot tell
+    headline: Headline
+    asked_by: str
+    files: Mapping[str, str] = field(factory=dict)
+    made_at: datetime | None = None
 
 
 @frozen
@@ -55,10 +134,9 @@ class AuditInputs:
 
     `first` and `last` are the nights of the period (a calendar month; Monday to Sunday); `since` the first night of
     `cases`, which reach back so far as sequential monitors look; `as_of` the day by whose end pathology had to be
-    reported to count. `epochs`: monitor -> first night that it watches (the champion's first night, or the restart that
-    came with an acknowledgment). `reference` is the artefact's. `settings` are those of the section audit. `alarms` are
-    open ones at the time, and acknowledged ones whose monitor watches on without a restart; `previous` the headline
-    numbers of the run before, where there is one.
+    reported to count. `watching_since`: monitor -> first night that it watches (the champion's first night, or the one
+    that an acknowledgment named). `reference` is the artefact's. `alarms` are open ones at the time, and acknowledged
+    ones whose monitor watches on as before; `previous` the headline numbers of the run before, where there is one.
     """
 
     kind: AuditKind
@@ -67,14 +145,15 @@ class AuditInputs:
     since: date
     as_of: date
     model_version: str
-    model: Mapping[str, Any]
+    model: AuditedModel
     code_version: str
     cases: tuple[AuditCase, ...] = field(repr=False)
-    settings: Mapping[str, Any] = field(factory=dict, repr=False)
-    epochs: Mapping[str, date] = field(factory=dict)
-    reference: Mapping[str, Any] = field(factory=dict, repr=False)
-    alarms: tuple[Mapping[str, Any], ...] = ()
-    previous: Mapping[str, Any] = field(factory=dict, repr=False)
+    settings: AuditSettings = field(factory=AuditSettings, repr=False)
+    watching_since: Mapping[str, date] = field(factory=dict)
+    reference: Reference = field(factory=Reference, repr=False)
+    alarms: tuple[StandingAlarm, ...] = ()
+    previous: Headline = field(factory=dict, repr=False)
+    kept_digest: str = field(default="", eq=False, repr=False)  # of the file that they were read from; "": gathered now
 
     @property
     def period(self) -> str:
@@ -84,81 +163,29 @@ class AuditInputs:
         year, week, _ = self.first.isocalendar()
         return f"{year}-W{week:02d}"
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON-able; cases in the order of their ids, so that the order of rows in a database does not matter."""
-        value = {a.name: getattr(self, a.name) for a in fields(AuditInputs)}
-        value["cases"] = [case_to_json(c) for c in sorted(self.cases, key=lambda c: c.case_id)]
-        value["alarms"] = [dict(a) for a in self.alarms]
-        value["epochs"] = {name: str(day) for name, day in sorted(self.epochs.items())}
-        for name in ("first", "last", "since", "as_of", "kind"):
-            value[name] = str(value[name])
-        return value
-
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> AuditInputs:
-        """What `to_json` gave; `InputRefused` where a field is missing or of the wrong kind."""
+    def from_content(cls, content: bytes) -> AuditInputs:
+        """Inputs as they were kept. They keep the name of their run, whatever their keys were called then.
+
+        Raises
+        ------
+        InputRefused
+            It is no JSON, or a field is missing, unknown or of the wrong kind.
+        """
         try:
-            given = dict(value)
-            for name in ("first", "last", "since", "as_of"):
-                given[name] = date.fromisoformat(given[name])
-            given["kind"] = AuditKind(given["kind"])
-            given["cases"] = tuple(case_from_json(c) for c in given["cases"])
-            given["alarms"] = tuple(given["alarms"])
-            given["epochs"] = {name: date.fromisoformat(day) for name, day in given["epochs"].items()}
-            return cls(**given)
-        except (KeyError, TypeError, ValueError) as err:
+            return evolve(from_json(json.loads(content), cls), kept_digest=hashlib.sha256(content).hexdigest())
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise InputRefused(f"the kept inputs of an audit cannot be read: {type(err).__name__}: {err}") from err
 
     def content(self) -> bytes:
-        """Canonical JSON; its SHA-256 names the run."""
-        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+        """Canonical JSON, cases by their ids, so that the order of rows in a database does not matter."""
+        value = to_json(evolve(self, cases=tuple(sorted(self.cases, key=lambda c: c.case_id))))
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     @property
     def digest(self) -> str:
-        """SHA-256 of `content`."""
-        return hashlib.sha256(self.content()).hexdigest()
-
-
-def case_to_json(case: AuditCase) -> dict[str, Any]:
-    """JSON-able; features as base64 of little-endian float32."""
-    value = {a.name: getattr(case, a.name) for a in fields(AuditCase)}
-    for name in ("night", "study_on", "delivered_on"):
-        value[name] = _text(value[name])
-    value["t_stage"] = _text(case.t_stage)
-    value["slice_stages"] = [str(s) for s in case.slice_stages]
-    value["features"] = None
-    if case.features is not None:
-        value["features"] = base64.b64encode(np.asarray(case.features, "<f4").tobytes()).decode()
-    for name, nested in (("surgery", case.surgery), ("read", case.read)):
-        value[name] = None if nested is None else _plain(nested)
-    for name in ("flags", "probabilities", "nomogram"):
-        value[name] = None if value[name] is None else list(value[name])
-    value["facts"] = dict(case.facts)
-    return value
-
-
-def case_from_json(value: Mapping[str, Any]) -> AuditCase:
-    """What `case_to_json` gave; features at float32's precision."""
-    given = dict(value)
-    for name in ("night", "study_on", "delivered_on"):
-        given[name] = _day(given[name])
-    given["t_stage"] = _stage(given["t_stage"])
-    given["slice_stages"] = tuple(TStage(s) for s in given["slice_stages"])
-    for name in ("probabilities", "nomogram"):
-        given[name] = None if given[name] is None else tuple(given[name])
-    given["flags"] = tuple(given["flags"])
-    if given["features"] is not None:
-        given["features"] = tuple(np.frombuffer(base64.b64decode(given["features"]), "<f4").tolist())
-    if given["surgery"] is not None:
-        s = dict(given["surgery"])
-        s |= {"operated_on": _day(s["operated_on"]), "reported_on": _day(s["reported_on"])}
-        s |= {"classification": Classification(s["classification"]) if s["classification"] else None}
-        given["surgery"] = Surgery(**s | {"t_stage": _stage(s["t_stage"])})
-    if given["read"] is not None:
-        r = dict(given["read"])
-        stages = {name: _stage(r[name]) for name in ("radiologist_ct", "endosonographer_ut")}
-        given["read"] = Read(**r | {"read_on": _day(r["read_on"])} | stages)
-    return AuditCase(**given)
+        """The name of the run: SHA-256 of `content`, or of the kept file that these inputs were read from."""
+        return self.kept_digest or hashlib.sha256(self.content()).hexdigest()
 
 
 def known_by(case: AuditCase, day: date) -> AuditCase:
@@ -174,18 +201,21 @@ def known_by(case: AuditCase, day: date) -> AuditCase:
     return evolve(case, surgery=surgery, read=read, delivered_on=delivered)
 
 
-def _plain(value: Any) -> dict[str, Any]:
-    found = {a.name: getattr(value, a.name) for a in fields(type(value))}
-    return {k: v if v is None or isinstance(v, bool) else str(v) for k, v in found.items()}
+def _with_present_keys(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Kept inputs with the keys of now: older files have `epochs` and, in alarms, `epoch` for a watch's first night."""
+    given = dict(value)
+    if "epochs" in given:
+        given["watching_since"] = given.pop("epochs")
+    given["alarms"] = [
+        {"watching_since" if name == "epoch" else name: said for name, said in alarm.items()}
+        for alarm in given["alarms"]
+    ]
+    return given
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _day(value: str | None) -> date | None:
-    return None if value is None else date.fromisoformat(value)
-
-
-def _stage(value: str | None) -> TStage | None:
-    return None if value is None else TStage(value)
+_kept_digest = override(omit=True)
+_structured = make_dict_structure_fn(AuditInputs, CONVERTER, _cattrs_forbid_extra_keys=True, kept_digest=_kept_digest)
+CONVERTER.register_structure_hook(AuditInputs, lambda value, kind: _structured(_with_present_keys(value), kind))
+CONVERTER.register_unstructure_hook(
+    AuditInputs, make_dict_unstructure_fn(AuditInputs, CONVERTER, kept_digest=_kept_digest)
+)

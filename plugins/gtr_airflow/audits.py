@@ -51,7 +51,7 @@ def run_period(kind: str, day: date) -> dict[str, str]:
 
     with task_audit() as site:
         found = run_audit(site, AuditKind(kind), day, _asked_by())
-    return {name: found[name] for name in ("run_id", "period", "answer")}
+    return {"run_id": found.run_id, "period": found.period, "answer": found.answer}
 
 
 def announce() -> list[int]:
@@ -65,9 +65,9 @@ def announce() -> list[int]:
     for alarm in new:
         callbacks.notify(*in_words(alarm))
     get_current_context()["outlet_events"][DRIFT].extra = {
-        "alarms": [{name: alarm[name] for name in ("alarm_id", "monitor", "level")} for alarm in new]
+        "alarms": [{"alarm_id": a.alarm_id, "monitor": a.monitor, "level": str(a.level)} for a in new]
     }
-    return [alarm["alarm_id"] for alarm in new]
+    return [alarm.alarm_id for alarm in new]
 
 
 def _asked_by() -> str:

@@ -91,13 +91,13 @@ select * from audit_run where starts_with(run_id, %(digits)s) order by run_id li
 -- Every run of a kind, or of all, newest first.
 select * from audit_run where kind = %(kind)s or %(kind)s is null order by made_at desc, run_id;
 
--- name: raise_alarm(monitor, level, night, epoch, model_version, sentence, detail, run_id)
--- An alarm; no row comes back where this monitor has raised one for this model in this epoch.
-insert into drift_alarm (monitor, level, night, epoch, model_version, sentence, detail, run_id)
+-- name: raise_alarm(monitor, level, night, watching_since, model_version, sentence, detail, run_id)
+-- An alarm; no row comes back where this monitor has raised one for this model in this watch.
+insert into drift_alarm (monitor, level, night, watching_since, model_version, sentence, detail, run_id)
 values (
-    %(monitor)s, %(level)s, %(night)s, %(epoch)s, %(model_version)s, %(sentence)s, %(detail)s, %(run_id)s
+    %(monitor)s, %(level)s, %(night)s, %(watching_since)s, %(model_version)s, %(sentence)s, %(detail)s, %(run_id)s
 )
-on conflict (monitor, model_version, epoch) do nothing
+on conflict (monitor, model_version, watching_since) do nothing
 returning drift_alarm_id as alarm_id;
 
 -- name: alarms(only_open)
@@ -108,10 +108,10 @@ select * from drift_alarm_status where acknowledged_at is null or not %(only_ope
 -- One alarm with what became of it.
 select * from drift_alarm_status where alarm_id = %(alarm_id)s;
 
--- name: acknowledge(alarm_id, by_whom, note, restart)
+-- name: acknowledge(alarm_id, by_whom, note, watch_from)
 -- Somebody has looked at an alarm; no row comes back where somebody had before.
-insert into drift_alarm_acknowledgment (drift_alarm_id, by_whom, note, restart)
-values (%(alarm_id)s, %(by_whom)s, %(note)s, %(restart)s)
+insert into drift_alarm_acknowledgment (drift_alarm_id, by_whom, note, watch_from)
+values (%(alarm_id)s, %(by_whom)s, %(note)s, %(watch_from)s)
 on conflict (drift_alarm_id) do nothing
 returning drift_alarm_id as alarm_id;
 

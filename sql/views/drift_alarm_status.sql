@@ -6,7 +6,7 @@ select
     a.monitor,
     a.level,
     a.night,
-    a.epoch,
+    a.watching_since,
     a.model_version,
     a.sentence,
     a.detail,
@@ -17,7 +17,7 @@ select
     k.by_whom as acknowledged_by,
     k.at as acknowledged_at,
     k.note,
-    k.restart
+    k.watch_from
 from drift_alarm as a
 join audit_run as r using (run_id)
 left join drift_alarm_acknowledgment as k using (drift_alarm_id);

@@ -17,6 +17,7 @@ from gtr_airflow import callbacks
 from gtr_batch import wiring
 from gtr_batch.audit import run as audit_run
 from gtr_batch.config import load
+from gtr_batch.domain.audit_run import AlarmLevel, AuditKind, RaisedAlarm
 from gtr_batch.errors import DatabaseBusy
 
 
@@ -24,40 +25,43 @@ class FakeBook:
     """Runs and alarms in lists."""
 
     def __init__(self) -> None:
-        self.kept: list[dict] = []
-        self.raised: list[dict] = []
+        self.kept: list[SimpleNamespace] = []
+        self.raised: list[RaisedAlarm] = []
 
-    def runs(self, kind: str | None = None) -> list[dict]:
+    def runs(self, kind: str | None = None) -> list[SimpleNamespace]:
         return self.kept
 
-    def alarms(self, *, only_open: bool = False) -> list[dict]:
+    def alarms(self, *, only_open: bool = False) -> list[RaisedAlarm]:
         return self.raised
 
 
 def audit_with(new_alarms: int, calls: list, faults: list):
     """An audit that raises so many alarms the first time that it is run, then meets a fault if one is left."""
 
-    def run_audit(site, kind, day: date, asked_by: str) -> dict:
+    def run_audit(site, kind, day: date, asked_by: str) -> SimpleNamespace:
         calls.append([str(kind), str(day), asked_by.split(",", maxsplit=1)[0]])
         run_id = f"{kind}-{day}"
-        if all(run["run_id"] != run_id for run in site.book.kept):
-            site.book.kept.append({"run_id": run_id, "asked_by": asked_by})
+        if all(run.run_id != run_id for run in site.book.kept):
+            site.book.kept.append(SimpleNamespace(run_id=run_id, asked_by=asked_by))
             for number in range(1, new_alarms + 1):
                 site.book.raised.append(
-                    {
-                        "alarm_id": number,
-                        "monitor": "headers",
-                        "level": "look",
-                        "night": day,
-                        "period": "2026-03",
-                        "model_version": "a" * 64,
-                        "sentence": "A scanner is new.",
-                        "run_id": run_id,
-                    }
+                    RaisedAlarm(
+                        alarm_id=number,
+                        monitor="headers",
+                        level=AlarmLevel.LOOK,
+                        night=day,
+                        watching_since=date(2026, 1, 5),
+                        model_version="a" * 64,
+                        sentence="A scanner is new.",
+                        run_id=run_id,
+                        kind=AuditKind(kind),
+                        period="2026-03",
+                        raised_at=datetime(2026, 4, 5, 6, tzinfo=UTC),
+                    )
                 )
         if faults:
             raise faults.pop()
-        return {"run_id": run_id, "period": "2026-03", "answer": "look"}
+        return SimpleNamespace(run_id=run_id, period="2026-03", answer="look")
 
     return run_audit
 

@@ -10,7 +10,8 @@ import pytest
 from gtr_batch.audit.alarms import acknowledge
 from gtr_batch.db import Database
 from gtr_batch.db.audit import PostgresAuditBook
-from gtr_batch.domain.audit_run import Alarm, AlarmLevel
+from gtr_batch.domain.audit_run import Alarm, AlarmLevel, AuditKind, AuditRecord
+from gtr_batch.domain.audit_settings import AuditSettings
 from gtr_batch.stage import read_version
 from tests.nights.conftest import NIGHT
 from tests.nights.test_governed_nights import reports_in_the_pacs, run, worklist
@@ -30,12 +31,23 @@ def audits(config):
 def alarm(audits, artefact) -> int:
     """An open alarm that says stop about the model of the night; its number."""
     version = str(read_version(artefact))
-    run = {"run_id": MODEL_RUN, "kind": "month", "period": "2026-02", "as_of": date(2026, 2, 28)}
-    run |= {"model_version": version, "code_version": "test", "answer": "stop", "asked_by": "Ada"}
-    audits.save_run({**run, "settings": {}, "headline": {}, "files": {}})
+    audits.save_run(
+        AuditRecord(
+            MODEL_RUN,
+            AuditKind.MONTH,
+            "2026-02",
+            date(2026, 2, 28),
+            version,
+            "test",
+            AuditSettings(),
+            "stop",
+            headline={},
+            asked_by="Ada",
+        )
+    )
     one = Alarm("stage_shift", AlarmLevel.STOP, date(2026, 2, 20), date(2026, 1, 1), version, "Pathology has shifted.")
     [row] = audits.raise_alarms(MODEL_RUN, [one])
-    return row["alarm_id"]
+    return row.alarm_id
 
 
 @pytest.mark.slow

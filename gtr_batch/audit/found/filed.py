@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
 from functools import lru_cache
 from typing import Any, cast
 
-import attrs
 import cattrs
 from cattrs.gen import make_dict_unstructure_fn
 
 from gtr_batch.audit.found.evaluation import Evaluation
-from gtr_batch.audit.found.findings import Findings, OpenAlarm, ShownSettings
+from gtr_batch.audit.found.findings import Findings, OpenAlarm
 from gtr_batch.audit.found.performance import Headline, ReferenceNumbers, WeeklyHeadline
 from gtr_batch.audit.json_value import json_value
 from gtr_batch.audit.monitors.watched import Watched
-from gtr_batch.domain.audit_run import AuditKind
+from gtr_batch.domain.audit_json import CONVERTER
+from gtr_batch.domain.audit_run import AuditKind, StandingAlarm
 from gtr_batch.errors import InputRefused
 
 Json = dict[str, Any]
@@ -36,7 +35,7 @@ def findings_from_json(body: Mapping[str, Any]) -> Findings:
     try:
         month = body if AuditKind(body["run"]["kind"]) is AuditKind.MONTH else None
         return _converter().structure({**body, "month": month}, Findings)
-    except (KeyError, TypeError, ValueError, cattrs.BaseValidationError) as err:
+    except (KeyError, TypeError, ValueError) as err:
         raise InputRefused(f"the findings of an audit cannot be read: {type(err).__name__}: {err}") from err
 
 
@@ -45,19 +44,17 @@ def headline_from(body: Mapping[str, Any]) -> Headline | None:
     return _converter().structure(body, Headline) if body else None
 
 
-def settings_from(body: Mapping[str, Any]) -> ShownSettings:
-    """The settings of the section audit, by their names in it; `InputRefused` where one is missing or of no use."""
-    shares = {k.removeprefix("share_"): v for k, v in sorted(body.items()) if k.startswith("share_")}
-    try:
-        return _converter().structure({**body, "shares": shares}, ShownSettings)
-    except cattrs.BaseValidationError as err:
-        raise InputRefused(f"the settings of an audit cannot be read: {err}") from err
-
-
-def alarm_from(body: Mapping[str, Any]) -> OpenAlarm:
-    """An alarm as the inputs keep it; of what it holds beside, nothing is taken."""
-    told = {"watching_since" if k == "epoch" else k: str(v) for k, v in body.items() if v is not None}
-    return OpenAlarm(**{a.name: told[a.name] for a in attrs.fields(OpenAlarm) if a.name in told})
+def alarm_from(alarm: StandingAlarm) -> OpenAlarm:
+    """An alarm of the inputs, as the report shows it."""
+    return OpenAlarm(
+        monitor=alarm.monitor,
+        level=str(alarm.level),
+        night=str(alarm.night),
+        watching_since=str(alarm.watching_since),
+        sentence=alarm.sentence,
+        acknowledged_by=alarm.acknowledged_by or "",
+        note=alarm.note or "",
+    )
 
 
 def headline_to_json(headline: object) -> Json:
@@ -72,9 +69,8 @@ def evaluation_to_json(found: Evaluation) -> Json:
 
 @lru_cache(maxsize=1)
 def _converter() -> cattrs.Converter:
-    made = cattrs.Converter()
+    made = CONVERTER.copy()
     made.register_structure_hook(float, _number)
-    made.register_structure_hook(date, lambda value, _: date.fromisoformat(value))
     made.register_structure_hook(
         WeeklyHeadline | Headline,
         lambda value, _: made.structure(value, Headline if "n_period" in value else WeeklyHeadline),

@@ -1,7 +1,7 @@
 """The monitors of drift: labelled and unlabelled, under one budget of false alarms.
 
-`watch` is a pure function of the audit's inputs: every monitor's path since its epoch is worked out again each time, so
-that a rerun gives the same. What each monitor's null is and why, and what the budget costs, is in docs/audit.md.
+`watch` is a pure function of the audit's inputs: every monitor's path since it began to watch is worked out again each
+time, so that a rerun gives the same. What each monitor's null is and why, and what the budget costs: docs/audit.md.
 """
 
 from __future__ import annotations

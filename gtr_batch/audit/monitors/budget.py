@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+
+from gtr_batch.config import AuditConfig
 
 DAYS_A_MONTH = 365.25 / 12
 QUARTER_WEEKS, QUARTER_EVERY = 13, 4  # every fourth week the last quarter is judged as a whole
 
 
-def weeks_of(settings: Mapping[str, Any]) -> int:
+def weeks_of(settings: AuditConfig) -> int:
     """Weeks of the horizon, rounded up."""
-    return math.ceil(int(settings["horizon_months"]) * DAYS_A_MONTH / 7)
+    return math.ceil(settings.horizon_months * DAYS_A_MONTH / 7)
 
 
-def share_of(settings: Mapping[str, Any], name: str) -> float:
+def share_of(settings: AuditConfig, name: str) -> float:
     """This monitor's chance of a false alarm within the horizon."""
-    return float(settings["false_alarm_budget"]) * float(settings[f"share_{name}"])
+    return settings.false_alarm_budget * settings.shares[name]
 
 
-def weekly_alpha(settings: Mapping[str, Any], name: str) -> float:
+def weekly_alpha(settings: AuditConfig, name: str) -> float:
     """Its chance of a false alarm in one week: a union bound, whatever the dependence between weeks.
 
     After the horizon it goes on at the same rate. Half of it is for the week on its own, half for the quarter: four

@@ -15,6 +15,8 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import norm
 
+from gtr_batch.audit.monitors.details import ShiftEstimate
+
 STEP = 0.05  # nats: the chain's grid; increments are split between neighbours, which keeps their mean
 _EDGE = 1e-6
 
@@ -151,7 +153,7 @@ def detectable_odds_ratio(
     return float(np.exp(high))
 
 
-def estimate_shift(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float] | None:
+def estimate_shift(labels: np.ndarray, probabilities: np.ndarray) -> ShiftEstimate | None:
     """The odds ratio that fits best, its 95% interval by likelihood ratio; None where the likelihood has no top.
 
     Parameters
@@ -173,9 +175,5 @@ def estimate_shift(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, f
     inside = np.flatnonzero(likelihood >= likelihood[best] - 1.9207)  # half of chi-square's 95%
     if best in (0, len(grid) - 1) or inside[0] == 0 or inside[-1] == len(grid) - 1:
         return None
-    return {
-        "odds_ratio": float(np.exp(grid[best])),
-        "low": float(np.exp(grid[inside[0]])),
-        "high": float(np.exp(grid[inside[-1]])),
-        "n": len(labels),
-    }
+    odds_ratio, low_end, high_end = np.exp(grid[[best, inside[0], inside[-1]]]).tolist()
+    return ShiftEstimate(odds_ratio, low_end, high_end, len(labels))

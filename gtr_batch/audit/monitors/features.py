@@ -7,13 +7,13 @@ the samples, and small values cost the more draws the smaller they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from attrs import define, field
 from scipy.stats import gamma
 
+from gtr_batch.audit.monitors.details import Distance, Spread
 from gtr_batch.audit.monitors.exact import gap_p, largest_gap
 from gtr_batch.audit.monitors.inputs_watched import usable
 from gtr_batch.audit.monitors.measures import NOTHING, Judged, Measure
@@ -22,6 +22,7 @@ from gtr_batch.audit.monitors.watched import Watched
 from gtr_batch.audit.monitors.weekly import least, since_of, watch_weekly
 from gtr_batch.audit.monitors.weeks import staged_by_this_model, watched_cases
 from gtr_batch.domain.audit_run import AuditInputs
+from gtr_batch.domain.reference import ReferenceFeatures
 
 NAME = "features"
 DIRECTIONS = 16
@@ -44,14 +45,15 @@ def watch_features(inputs: AuditInputs) -> Watched:
         return watch_weekly(inputs, NAME, cases, [], _power)
     x = np.array([c.features for c in cases], float)
     x = np.where(np.isfinite(x), x, 0.0)
-    directions = _directions(inputs.reference.get("features"), width)
+    known = inputs.reference.features
+    directions = None if known is None else _directions(known, width)
     held_out: np.ndarray | None = None
-    if directions is not None:
+    if known is not None and directions is not None:
         mean, scale, components = directions
         x = ((x - mean) / scale) @ components.T
-        sample = np.asarray((inputs.reference["features"] or {}).get("sample") or [], float)
+        sample = np.asarray(known.sample, float)
         fits = sample.ndim == 2 and sample.shape[0] >= least(inputs) and sample.shape[1] == x.shape[1]
-        if fits and inputs.reference["features"].get("held_out") and usable(inputs, NAME):
+        if fits and known.held_out and usable(inputs, NAME):
             held_out = sample
     measures: list[Measure] = [Directions(x, directions is not None), Kernel(x, directions is not None)]
     if held_out is not None:
@@ -60,11 +62,8 @@ def watch_features(inputs: AuditInputs) -> Watched:
     return watch_weekly(inputs, NAME, cases, measures, _power)
 
 
-def _directions(reference: Any, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    if not isinstance(reference, Mapping):
-        return None
-    mean, scale = np.asarray(reference.get("mean") or [], float), np.asarray(reference.get("scale") or [], float)
-    components = np.asarray(reference.get("components") or [], float)
+def _directions(known: ReferenceFeatures, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    mean, scale, components = (np.asarray(x, float) for x in (known.mean, known.scale, known.components))
     if mean.shape != (width,) or scale.shape != (width,) or components.ndim != 2 or components.shape[1] != width:
         return None
     good = np.isfinite(mean).all() and np.isfinite(components).all() and bool((scale > 0).all())
@@ -119,12 +118,12 @@ class Directions(_Vectors):
             p, f"features moved by {moved:+.1f} SD in direction {worst + 1} of {len(gaps)}, {len(rows)} cases"
         )
 
-    def summary(self, rows: np.ndarray | None) -> dict[str, Any]:
+    def summary(self, rows: np.ndarray | None) -> Spread:
         """Mean and SD by direction; only where directions are fixed."""
         x = self.base if rows is None else self.x[rows]
         if not self.fixed or not len(x):
-            return {"n": len(x), "mean": None, "sd": None}
-        return {"n": len(x), "mean": x.mean(axis=0).tolist(), "sd": x.std(axis=0).tolist()}
+            return Spread(len(x), None, None)
+        return Spread(len(x), tuple(x.mean(axis=0).tolist()), tuple(x.std(axis=0).tolist()))
 
 
 @define(eq=False)
@@ -142,13 +141,13 @@ class Kernel(_Vectors):
         value, p = kernel_test(kernel, self.known, enough, seed)
         return Judged(p, f"kernel distance {math.sqrt(max(value, 0.0)):.2f} over {len(rows)} cases")
 
-    def summary(self, rows: np.ndarray | None) -> dict[str, Any]:
-        """The squared distance of these cases from the comparison."""
+    def summary(self, rows: np.ndarray | None) -> Distance:
+        """The distance of these cases from the comparison."""
         if rows is None or not len(rows) or not self.known:
-            return {"n": self.known if rows is None else len(rows), "distance": None}
+            return Distance(self.known if rows is None else len(rows), None)
         kernel = gaussian(self.pooled(rows))
         which = np.arange(self.known, len(kernel))
-        return {"n": len(rows), "distance": math.sqrt(max(float(_discrepancy(kernel, which[None, :])[0]), 0.0))}
+        return Distance(len(rows), math.sqrt(max(float(_discrepancy(kernel, which[None, :])[0]), 0.0)))
 
 
 def principal(x: np.ndarray, most: int = DIRECTIONS) -> np.ndarray:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from gtr_batch.audit.monitors.budget import QUARTER_EVERY
+from gtr_batch.audit.monitors.details import Quantiles, Shares
 from gtr_batch.audit.monitors.measures import Measure, Reading, measure_of, number_of
 from gtr_batch.audit.monitors.power import detectable_share, least_count, percent
 from gtr_batch.audit.monitors.watched import Watched
-from gtr_batch.audit.monitors.weekly import least, restarted, since_of, watch_weekly
+from gtr_batch.audit.monitors.weekly import least, since_of, watch_weekly, watches_anew
 from gtr_batch.audit.monitors.weeks import watched_cases
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AuditInputs
@@ -88,30 +88,29 @@ def weighted(readings: Sequence[Reading], cases: Sequence[AuditCase]) -> list[Me
 
 
 def usable(inputs: AuditInputs, monitor: str) -> int:
-    """Patients in the artefact's reference; 0 where there is none, it is too small, or the monitor was restarted."""
-    n = inputs.reference.get("n")
-    known = n if isinstance(n, int) and not isinstance(n, bool) else 0
-    return 0 if known < least(inputs) or restarted(inputs, monitor) else known
+    """Patients in the artefact's reference; 0 where there is none, it is too small, or the monitor watches anew."""
+    known = inputs.reference.n
+    return 0 if known < least(inputs) or watches_anew(inputs, monitor) else known
 
 
-def _shares(inputs: AuditInputs, monitor: str, fact: SeriesFact) -> Mapping[str, Any] | None:
-    n, shares = usable(inputs, monitor), (inputs.reference.get("headers") or {}).get(fact.name)
-    if not n or not isinstance(shares, Mapping) or not shares:
+def _shares(inputs: AuditInputs, monitor: str, fact: SeriesFact) -> Shares | None:
+    n, shares = usable(inputs, monitor), inputs.reference.headers.get(fact.name)
+    if not n or not shares:
         return None
     found: dict[str, float] = {}
     for value, share in sorted(shares.items()):
         said = fact.binned(value)
         found[said] = found.get(said, 0.0) + float(share)
     # A header that nobody recorded when the model was made says nothing of the scanners.
-    return None if set(found) == {UNKNOWN} else {"n": n, "shares": found}
+    return None if set(found) == {UNKNOWN} else Shares(n, found)
 
 
-def _quantiles(inputs: AuditInputs, monitor: str, name: str) -> Mapping[str, Any] | None:
-    n, quantiles = usable(inputs, monitor), (inputs.reference.get("quality") or {}).get(name)
-    levels = inputs.reference.get("levels")
+def _quantiles(inputs: AuditInputs, monitor: str, name: str) -> Quantiles | None:
+    n, quantiles = usable(inputs, monitor), inputs.reference.quality.get(name)
+    levels = inputs.reference.levels
     if not n or not quantiles or not levels or len(quantiles) != len(levels):
         return None
-    return {"n": n, "levels": levels, "quantiles": quantiles}
+    return Quantiles(n, 0, levels, quantiles)
 
 
 def _header(fact: SeriesFact) -> Callable[[AuditCase], str]:
@@ -162,7 +161,8 @@ def share_seen(
     measure = next((m for m in measures if m.name == name), None)
     if measure is None:
         return "Nothing: there is no comparison."
-    usual = float(measure.summary(None)["shares"].get(value, 0.0))
+    comparison = measure.summary(None)
+    usual = comparison.shares.get(value, 0.0) if isinstance(comparison, Shares) else 0.0
     marked, level = round(usual * measure.known), alpha / 2 * measure.weight / 3
     found = [
         (detectable_share(measure.known, marked, n, level * factor), span)

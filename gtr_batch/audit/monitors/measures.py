@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from attrs import define, field, frozen
 
+from gtr_batch.audit.monitors.details import Quantiles, Shares, Summary
 from gtr_batch.audit.monitors.exact import (
     LEVELS,
     more_of_a_value,
@@ -49,14 +50,14 @@ class Measure(Protocol):
         """Hold these cases against the baseline; p-values need only be told apart down to `enough`."""
         ...
 
-    def summary(self, rows: np.ndarray | None) -> dict[str, Any]:
+    def summary(self, rows: np.ndarray | None) -> Summary:
         """Numbers of these cases for tables and pictures; None: of the baseline."""
         ...
 
 
 @frozen(eq=False)
 class Reading:
-    """A value or number that is read of a case; `reference` as the artefact holds it, with its ``n``."""
+    """A value or number that is read of a case; `reference` as the artefact holds it."""
 
     name: str
     title: str
@@ -64,7 +65,7 @@ class Reading:
     weight: float = 1.0
     numeric: bool = False
     unit: str = ""
-    reference: Mapping[str, Any] | None = None
+    reference: Shares | Quantiles | None = None
 
 
 def measure_of(reading: Reading, cases: Sequence[AuditCase]) -> Measure:
@@ -90,14 +91,14 @@ class Values:
     def __attrs_post_init__(self) -> None:
         self.name, self.weight = self.reading.name, self.reading.weight
         reference = self.reading.reference
-        shares: Mapping[str, float] = reference["shares"] if reference else {}
+        shares = reference.shares if isinstance(reference, Shares) else {}
         self.names = sorted(set(self.values) | set(shares))
         place = {name: k for k, name in enumerate(self.names)}
         self.codes = np.array([place[v] for v in self.values], int)
         self.baseline = np.zeros(len(self.names), int)
-        if reference:
+        if reference is not None:
             for value, share in shares.items():
-                self.baseline[place[value]] = round(share * int(reference["n"]))
+                self.baseline[place[value]] = round(share * reference.n)
 
     @property
     def known(self) -> int:
@@ -120,11 +121,11 @@ class Values:
         )
         return Judged(p, words)
 
-    def summary(self, rows: np.ndarray | None) -> dict[str, Any]:
+    def summary(self, rows: np.ndarray | None) -> Shares:
         """Shares by value."""
         counts = self.baseline if rows is None else self._counts(rows)
         n = int(counts.sum())
-        return {"n": n, "shares": {v: int(k) / n for v, k in zip(self.names, counts, strict=True) if k} if n else {}}
+        return Shares(n, {v: int(k) / n for v, k in zip(self.names, counts, strict=True) if k} if n else {})
 
     def _counts(self, rows: np.ndarray) -> np.ndarray:
         return np.bincount(self.codes[rows], minlength=len(self.names))
@@ -147,10 +148,10 @@ class Numbers:
     def __attrs_post_init__(self) -> None:
         self.name, self.weight = self.reading.name, self.reading.weight
         reference = self.reading.reference
-        if reference:
-            levels, n = np.asarray(reference["levels"], float), int(reference["n"])
+        if isinstance(reference, Quantiles):
+            levels, n = np.asarray(reference.levels, float), reference.n
             kept = np.flatnonzero(np.isclose(levels[:, None], np.array(LEVELS)[None, :]).any(axis=1))
-            self.edges = np.asarray(reference["quantiles"], float)[kept]
+            self.edges = np.asarray(reference.quantiles, float)[kept]
             self.below_from, self.above_from = ranks_of_quantiles(n, levels[kept])
             self.sizes = (n, 0)
 
@@ -189,14 +190,13 @@ class Numbers:
             found = Judged(p_missing, words)
         return Judged(min(1.0, 2 * found.p), found.words)
 
-    def summary(self, rows: np.ndarray | None) -> dict[str, Any]:
+    def summary(self, rows: np.ndarray | None) -> Quantiles:
         """Size, missing, and the quantiles at `exact.LEVELS`."""
         if rows is None:
-            edges = self.edges.tolist() if self.known else None
-            return {"n": self.sizes[0], "missing": self.sizes[1], "levels": list(LEVELS), "quantiles": edges}
+            return Quantiles(*self.sizes, LEVELS, tuple(self.edges.tolist()) if self.known else None)
         block = self._present(rows)
-        quantiles = np.quantile(block, LEVELS).tolist() if len(block) else None
-        return {"n": len(block), "missing": len(rows) - len(block), "levels": list(LEVELS), "quantiles": quantiles}
+        quantiles = tuple(np.quantile(block, LEVELS).tolist()) if len(block) else None
+        return Quantiles(len(block), len(rows) - len(block), LEVELS, quantiles)
 
     def _present(self, rows: np.ndarray) -> np.ndarray:
         values = self.values[rows]

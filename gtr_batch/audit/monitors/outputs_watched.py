@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from gtr_batch.audit.monitors.details import PromiseDetail, Shares
 from gtr_batch.audit.monitors.inputs_watched import share_seen, usable, weighted
 from gtr_batch.audit.monitors.measures import Measure, Reading
 from gtr_batch.audit.monitors.watched import QUIET, TITLES, Watched, silent
@@ -20,10 +20,10 @@ from gtr_batch.domain.staging import STAGES
 def watch_output(inputs: AuditInputs) -> Watched:
     """Shares of the likeliest stages. (The vote differs from them in a few; the reference counts the likeliest.)"""
     cases = watched_cases(inputs, since_of(inputs, "output"), staged_by_this_model(inputs))
-    n, shares = usable(inputs, "output"), (inputs.reference.get("output") or {}).get("t_stage")
-    reference: Mapping[str, Any] | None = None
-    if n and isinstance(shares, Sequence) and len(shares) == len(STAGES):
-        reference = {"n": n, "shares": {str(s): float(x) for s, x in zip(STAGES, shares, strict=True)}}
+    n, shares = usable(inputs, "output"), inputs.reference.output.t_stage
+    reference = None
+    if n and len(shares) == len(STAGES):
+        reference = Shares(n, {str(s): x for s, x in zip(STAGES, shares, strict=True)})
     reading = Reading("t_stage", "likeliest stage", _likeliest, reference=reference)
 
     def power(measures: Sequence[Measure], week: int, quarter: int, alpha: float) -> str:
@@ -36,10 +36,8 @@ def watch_disagreement(inputs: AuditInputs) -> Watched:
     """Share of cases whose three slices do not all say the same."""
     choice = staged_by_this_model(inputs)
     cases = watched_cases(inputs, since_of(inputs, "disagreement"), lambda c: choice(c) and len(c.slice_stages) > 1)
-    n, share = usable(inputs, "disagreement"), inputs.reference.get("disagreement_share")
-    reference: Mapping[str, Any] | None = None
-    if n and isinstance(share, int | float) and not isinstance(share, bool):
-        reference = {"n": n, "shares": {"apart": float(share), "together": 1 - float(share)}}
+    n, share = usable(inputs, "disagreement"), inputs.reference.disagreement_share
+    reference = None if not n or share is None else Shares(n, {"apart": share, "together": 1 - share})
     reading = Reading("slices", "slices", _votes, reference=reference)
 
     def power(measures: Sequence[Measure], week: int, quarter: int, alpha: float) -> str:
@@ -52,10 +50,10 @@ def watch_disagreement(inputs: AuditInputs) -> Watched:
 def watch_confidence(inputs: AuditInputs) -> Watched:
     """The accuracy that the probabilities promise, by week. It assumes that nothing changed, and so never alarms."""
     name = "confidence"
-    since = inputs.epochs.get(name, inputs.epochs.get("output", inputs.since))
+    since = inputs.watching_since.get(name, inputs.watching_since.get("output", inputs.since))
     cases = watched_cases(inputs, since, staged_by_this_model(inputs))
     period = [c for c in cases if inputs.first <= c.night]
-    blocks = blocks_of(cases, since, inputs.last, int(inputs.settings["minimum_cases"]))
+    blocks = blocks_of(cases, since, inputs.last, inputs.settings.minimum_cases)
     if not period:
         return silent(inputs, name, since, "No case was staged in this period: no probabilities to ask.")
     promised = np.array([_promised(c) for c in cases])
@@ -82,20 +80,20 @@ def watch_confidence(inputs: AuditInputs) -> Watched:
         path,
         sentence,
         "Nothing about errors: it repeats what the model believes of itself, and never alarms.",
-        {
-            "expected_accuracy": float(now.mean()),
-            "standard_error": error,
-            "n": len(now),
-            "before": usual if len(before) else None,
-            "n_before": len(before),
-            "assumes": "no concept drift",
-        },
+        PromiseDetail(
+            expected_accuracy=float(now.mean()),
+            standard_error=error,
+            n=len(now),
+            before=usual if len(before) else None,
+            n_before=len(before),
+            assumes="no concept drift",
+        ),
     )
 
 
 def _likeliest(case: AuditCase) -> str:
     assert case.probabilities is not None  # chosen so
-    return str(STAGES[int(np.argmax(case.probabilities))])
+    return str(case.probabilities.most_likely)
 
 
 def _votes(case: AuditCase) -> str:
@@ -105,4 +103,4 @@ def _votes(case: AuditCase) -> str:
 def _promised(case: AuditCase) -> float:
     """What the probabilities say of the stage that was given: the vote's, not the largest."""
     assert case.probabilities is not None and case.t_stage is not None
-    return float(case.probabilities[case.t_stage.position])
+    return float(case.probabilities[case.t_stage])

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from datetime import date
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from attrs import field, frozen
@@ -20,14 +19,14 @@ from gtr_batch.audit.monitors.cusum import (
     increments,
     threshold_for,
 )
+from gtr_batch.audit.monitors.details import DatedShiftEstimate, ShiftDetail, ShiftEstimate
 from gtr_batch.audit.monitors.watched import ALARM, OFF, QUIET, TITLES, Watched, level_of, silent
 from gtr_batch.audit.monitors.weekly import since_of
 from gtr_batch.audit.monitors.weeks import staged_by_this_model, watched_cases
-from gtr_batch.domain.audit import AuditCase, Classification
+from gtr_batch.domain.audit import AuditCase, Classification, probability_rows
 from gtr_batch.domain.audit_run import AuditInputs
 
 NAME = "stage_shift"
-TOLERATED = 1.1  # odds ratio either way that calibration and who is operated may leave without an alarm being due
 _ENOUGH_DAYS = 120  # of reports: from then on their own rate is believed, before that the rate of staging
 _ROUND = 60
 
@@ -54,7 +53,7 @@ def pathology_of(cases: Sequence[AuditCase], as_of: date) -> Pathology:
     return Pathology(
         tuple(f[0] for f in found),
         np.array([f[3] for f in found], int),
-        np.array([f[4] for f in found], float).reshape(-1, 4),
+        probability_rows(f[4] for f in found),
     )
 
 
@@ -66,7 +65,7 @@ def watch_stage_shift(inputs: AuditInputs) -> Watched:
         return silent(inputs, NAME, since, "Its share of the budget is 0: turned off in the settings.", OFF)
     cases = watched_cases(inputs, since, staged_by_this_model(inputs))
     seen = pathology_of(cases, inputs.as_of)
-    n, minimum = len(seen.labels), int(settings["minimum_labels"])
+    n, minimum = len(seen.labels), settings.minimum_labels
     if n < minimum:
         waiting = sum(c.surgery is not None and c.surgery.operated_on <= inputs.as_of for c in cases) - n
         return silent(
@@ -77,9 +76,9 @@ def watch_stage_shift(inputs: AuditInputs) -> Watched:
             f"staged cases {max(waiting, 0)} more were operated without a pT that counts.",
         )
 
-    odds_ratio = float(settings["odds_ratio"])
-    tolerated = math.log(float(settings.get("tolerated_odds_ratio", TOLERATED)))
-    mix = np.array([c.probabilities for c in cases], float)  # all staged: who gets a pT next is not known
+    odds_ratio = settings.odds_ratio
+    tolerated = math.log(settings.tolerated_odds_ratio)
+    mix = probability_rows(c.probabilities for c in cases)  # all staged: who gets a pT next is not known
     horizon = expected_labels(seen.days, len(cases), since, inputs)
     up, down = math.log(odds_ratio), -math.log(odds_ratio)
     height = max(
@@ -109,18 +108,18 @@ def watch_stage_shift(inputs: AuditInputs) -> Watched:
         path,
         _sentence(seen, paths, crossed, height, since),
         _could_have_seen(mix, up, height, lately=len(lately), n=n, months=(inputs.as_of - since).days / DAYS_A_MONTH),
-        {
-            "labelled": n,
-            "labelled_this_period": len(lately),
-            "horizon_patients": horizon,
-            "tolerated_odds_ratio": math.exp(tolerated),
-            "odds_ratio": odds_ratio,
-            "up": [[str(day), float(paths["up"][rows].max())] for day, rows in days],
-            "down": [[str(day), float(paths["down"][rows].max())] for day, rows in days],
-            "estimate": estimate_shift(seen.labels, seen.probabilities),
-            "estimate_first": _estimate(seen, range(min(n, 2 * minimum))),
-            "estimate_last": _estimate(seen, range(max(n - 2 * minimum, 0), n)),
-        },
+        ShiftDetail(
+            labelled=n,
+            labelled_this_period=len(lately),
+            horizon_patients=horizon,
+            tolerated_odds_ratio=math.exp(tolerated),
+            odds_ratio=odds_ratio,
+            up=tuple((day, float(paths["up"][rows].max())) for day, rows in days),
+            down=tuple((day, float(paths["down"][rows].max())) for day, rows in days),
+            estimate=estimate_shift(seen.labels, seen.probabilities),
+            estimate_first=_estimate(seen, range(min(n, 2 * minimum))),
+            estimate_last=_estimate(seen, range(max(n - 2 * minimum, 0), n)),
+        ),
     )
 
 
@@ -129,7 +128,7 @@ def expected_labels(days: Sequence[date], staged: int, since: date, inputs: Audi
 
     Before reports have come for four months their rate says little, and every staged case is counted as if its pT came.
     """
-    horizon = int(inputs.settings["horizon_months"]) * DAYS_A_MONTH
+    horizon = inputs.settings.horizon_months * DAYS_A_MONTH
     span = (inputs.as_of - days[0]).days + 1 if days else 0
     rate = len(days) / span if span >= _ENOUGH_DAYS else staged / max((inputs.last - since).days + 1, 28)
     return max(_ROUND, math.ceil(max(rate * horizon, len(days)) / _ROUND) * _ROUND)
@@ -140,11 +139,13 @@ def _by_day(days: Sequence[date]) -> list[tuple[date, slice]]:
     return [(days[a], slice(a, b)) for a, b in pairwise(edges)]
 
 
-def _estimate(seen: Pathology, rows: range) -> dict[str, Any] | None:
+def _estimate(seen: Pathology, rows: range) -> DatedShiftEstimate | None:
     found = estimate_shift(seen.labels[rows.start : rows.stop], seen.probabilities[rows.start : rows.stop])
     if found is None:
         return None
-    return {**found, "first": seen.days[rows.start], "last": seen.days[rows.stop - 1]}
+    return DatedShiftEstimate(
+        found.odds_ratio, found.low, found.high, found.n, first=seen.days[rows.start], last=seen.days[rows.stop - 1]
+    )
 
 
 def _sentence(seen: Pathology, paths: dict[str, np.ndarray], crossed: int | None, height: float, since: date) -> str:
@@ -165,8 +166,8 @@ def _sentence(seen: Pathology, paths: dict[str, np.ndarray], crossed: int | None
     )
 
 
-def _interval(found: dict[str, float]) -> str:
-    return f"{found['odds_ratio']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+def _interval(found: ShiftEstimate) -> str:
+    return f"{found.odds_ratio:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 def _could_have_seen(mix: np.ndarray, up: float, height: float, *, lately: int, n: int, months: float) -> str:

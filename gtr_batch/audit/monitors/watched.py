@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 from attrs import field, frozen
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
+from gtr_batch.audit.json_value import json_value
+from gtr_batch.audit.monitors.details import Detail
+from gtr_batch.domain.audit_json import CONVERTER, to_json
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs
 
 QUIET, ALARM, CANNOT_TELL, OFF = "quiet", "alarm", "cannot tell", "off"
@@ -34,8 +37,8 @@ class Watched:
     `state` is ``quiet``, ``alarm``, ``cannot tell`` or ``off`` (its share of the budget is 0); `level` what its alarm
     asks for. `value` is the path's latest; a path is (last day, value, threshold), oldest first: minus the decimal
     logarithm of the week's p-value for monitors of unlabelled data, nats for `stage_shift`. `could_have_seen` names
-    the shift that the data at hand would have shown with 80% power. `detail` holds plain numbers for tables and
-    pictures.
+    the shift that the data at hand would have shown with 80% power. `detail` holds numbers for tables and pictures,
+    None where the monitor cannot tell.
     """
 
     name: str
@@ -49,42 +52,26 @@ class Watched:
     path: tuple[Point, ...] = field(repr=False)
     sentence: str
     could_have_seen: str
-    detail: Mapping[str, Any] = field(factory=dict, repr=False)
+    detail: Detail | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able; numbers rounded to six digits, never NaN."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "state": self.state,
-            "level": str(self.level),
-            "since": str(self.since),
-            "crossed_on": None if self.crossed_on is None else str(self.crossed_on),
-            "value": plain(self.value),
-            "threshold": plain(self.threshold),
-            "path": [[str(day), plain(value), plain(limit)] for day, value, limit in self.path],
-            "sentence": self.sentence,
-            "could_have_seen": self.could_have_seen,
-            "detail": plain(self.detail),
-        }
+        return cast(dict[str, Any], json_value(to_json(self), digits=6))
 
 
-def plain(value: Any) -> Any:
-    """JSON-able, deeply: six digits, None for what is not finite, text for days."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if hasattr(value, "tolist"):  # numpy's arrays and scalars
-        return plain(value.tolist())
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+def _without_detail(value: Mapping[str, Any], kind: type) -> Watched:
+    return _structured({**value, "detail": value["detail"] or None}, kind)
+
+
+# In JSON a monitor without detail has an empty one.
+_unstructured, _structured = make_dict_unstructure_fn(Watched, CONVERTER), make_dict_structure_fn(Watched, CONVERTER)
+CONVERTER.register_unstructure_hook(Watched, lambda w: (found := _unstructured(w)) | {"detail": found["detail"] or {}})
+CONVERTER.register_structure_hook(Watched, _without_detail)
 
 
 def level_of(inputs: AuditInputs, name: str) -> AlarmLevel:
     """What this site's settings say an alarm of this monitor asks for."""
-    return AlarmLevel.STOP if name in (inputs.settings.get("stop_monitors") or ()) else AlarmLevel.LOOK
+    return AlarmLevel.STOP if name in inputs.settings.stop_monitors else AlarmLevel.LOOK
 
 
 def silent(inputs: AuditInputs, name: str, since: date, sentence: str, state: str = CANNOT_TELL) -> Watched:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 from attrs import define, field
 
 from gtr_batch.audit.monitors.budget import QUARTER_EVERY, QUARTER_WEEKS, joined, share_of, weekly_alpha
+from gtr_batch.audit.monitors.details import JudgedWeek, Reading, WeeklyDetail
 from gtr_batch.audit.monitors.measures import Judged, Measure
 from gtr_batch.audit.monitors.watched import ALARM, OFF, QUIET, TITLES, Point, Watched, level_of, silent
 from gtr_batch.audit.monitors.weeks import Block, blocks_of, split_baseline, subjects_of, together
-from gtr_batch.audit.period import epoch
+from gtr_batch.audit.period import watch_begins
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AuditInputs
 
@@ -23,27 +23,25 @@ _SMALLEST = 1e-300
 
 def least(inputs: AuditInputs) -> int:
     """Fewest cases that a comparison may have: four full weeks' worth."""
-    return 4 * int(inputs.settings["minimum_cases"])
+    return 4 * inputs.settings.minimum_cases
 
 
 def since_of(inputs: AuditInputs, name: str) -> date:
     """The first night that a monitor watches."""
-    return inputs.epochs.get(name, inputs.since)
+    return inputs.watching_since.get(name, inputs.since)
 
 
-def restarted(inputs: AuditInputs, name: str) -> bool:
-    """Whether the monitor began anew after an alarm: then what it alarmed about is accepted, and the comparison is new.
+def watches_anew(inputs: AuditInputs, name: str) -> bool:
+    """Whether somebody let the monitor watch anew after an alarm: they accepted what it alarmed about.
 
     A person who acknowledges a new scanner does not want to hear of it every week; the artefact's reference would say
-    nothing else for ever. So a restarted monitor compares with its own first weeks.
+    nothing else from then on. So a monitor that watches anew compares with its own first weeks.
     """
-    first = inputs.model.get("first_night")
-    if isinstance(first, str) and first:
-        # A horizon that is over begins anew, too: that is no restart.
-        return since_of(inputs, name) > epoch(
-            date.fromisoformat(first), inputs.last, int(inputs.settings["horizon_months"])
-        )
-    return since_of(inputs, name) > min([inputs.since, *inputs.epochs.values()])
+    first = inputs.model.first_night
+    if first is not None:
+        # A horizon that is over begins anew, too: nobody accepted anything then.
+        return since_of(inputs, name) > watch_begins(first, inputs.last, inputs.settings.horizon_months)
+    return since_of(inputs, name) > min([inputs.since, *inputs.watching_since.values()])
 
 
 def watch_weekly(
@@ -55,7 +53,7 @@ def watch_weekly(
     *,
     reference_words: str = "the artefact's reference",
 ) -> Watched:
-    """Judge every whole week since the epoch.
+    """Judge every whole week since the monitor began to watch.
 
     Parameters
     ----------
@@ -81,10 +79,10 @@ def watch_weekly(
         return silent(inputs, name, since, "Its share of the budget is 0: turned off in the settings.", OFF)
     if not measures:
         return silent(inputs, name, since, "What it looks at is not known of any case.")
-    blocks = blocks_of(cases, since, inputs.last, int(settings["minimum_cases"]))
+    blocks = blocks_of(cases, since, inputs.last, settings.minimum_cases)
     learning = [m for m in measures if not m.known]
     referred = [m for m in measures if m.known]
-    split = split_baseline(blocks, int(settings["baseline_weeks"]), least(inputs)) if learning else 0
+    split = split_baseline(blocks, settings.baseline_weeks, least(inputs)) if learning else 0
     subjects = subjects_of(cases)
     start = len(blocks) if split is None else split
     own = _Own(blocks, subjects, start, [] if split is None else learning)
@@ -97,7 +95,7 @@ def watch_weekly(
     alpha = weekly_alpha(settings, name)
     threshold = -float(np.log10(alpha))
     path: list[Point] = []
-    said: list[dict[str, Any]] = []
+    judged: list[JudgedWeek] = []
     crossed: int | None = None
     quarter = np.zeros(0, int)
     for k in range(first, len(blocks)):
@@ -106,12 +104,12 @@ def watch_weekly(
         if crossed is None:  # after an alarm the comparison stays as it was before
             own.grow(k)
         able = [*referred, *(own.measures if k >= start else [])]
-        found, span = _judge(able, block.rows, enough / 2, [int(settings["seed"]), k, 0]), "week"
+        found, span = _judge(able, block.rows, enough / 2, [settings.seed, k, 0]), "week"
         p = joined(found.p, None)
         if late:
             quarter = _quarter(blocks[first : k + 1], block, subjects)
             ours = _quarter(blocks[max(first, start) : k + 1], block, subjects)
-            level, seed = enough * QUARTER_EVERY / 2, [int(settings["seed"]), k, 1]
+            level, seed = enough * QUARTER_EVERY / 2, [settings.seed, k, 1]
             whole = _judge(referred, quarter, level, seed)
             mine = _judge(own.measures if len(ours) else [], ours, level, [*seed, 1])
             whole = min(whole, mine, key=lambda judged: judged.p)
@@ -121,17 +119,7 @@ def watch_weekly(
         value = -float(np.log10(max(p, _SMALLEST))) + 0.0
         path.append((block.last, value, threshold))
         compared = _compared(bool(referred), own.words(), reference_words)
-        said.append(
-            {
-                "first": block.first,
-                "last": block.last,
-                "n": len(block),
-                "p": p,
-                "span": span,
-                "words": found.words,
-                "compared_with": compared,
-            }
-        )
+        judged.append(JudgedWeek(block.first, block.last, len(block), p, span, found.words, compared))
         if crossed is None and value >= threshold:
             crossed = len(path) - 1
 
@@ -149,13 +137,13 @@ def watch_weekly(
         path[-1][1],
         threshold,
         tuple(path),
-        _sentence(said, at, crossed is not None, since),
+        _sentence(judged, at, crossed is not None, since),
         could_have_seen(able, last_size, len(quarter) or QUARTER_EVERY * last_size, alpha),
-        {
-            "compared_with": said[-1]["compared_with"],
-            "weeks": said,
-            "readings": {m.name: {"comparison": m.summary(None), "period": m.summary(period)} for m in able},
-        },
+        WeeklyDetail(
+            judged[-1].compared_with,
+            tuple(judged),
+            {m.name: Reading(m.summary(None), m.summary(period)) for m in able},
+        ),
     )
 
 
@@ -164,7 +152,7 @@ class _Own:
     """The hospital's own weeks as comparison: the first ones, and with time all that lie a quarter or more back.
 
     It grows every fourth week. Which weeks are in it depends on the calendar only, never overlaps what is judged, so
-    that every test stays exact; a small or unlucky beginning does not weigh on it for ever.
+    that every test stays exact; a small or unlucky beginning does not weigh on it permanently.
     """
 
     blocks: Sequence[Block]
@@ -221,13 +209,13 @@ def _judge(measures: Sequence[Measure], rows: np.ndarray, enough: float, seed: S
 def _too_few(inputs: AuditInputs, grown: int, since: date) -> str:
     return (
         f"Nothing to compare with yet: no usable reference of the artefact, and since {since} {grown} patients in "
-        f"whole weeks; the comparison wants the first {inputs.settings['baseline_weeks']} weeks with "
+        f"whole weeks; the comparison wants the first {inputs.settings.baseline_weeks} weeks with "
         f"{least(inputs)} patients at least."
     )
 
 
 def _nothing_yet(inputs: AuditInputs, blocks: Sequence[Block], first: int) -> str:
-    minimum = int(inputs.settings["minimum_cases"])
+    minimum = inputs.settings.minimum_cases
     if not blocks:
         return f"No whole week with a case up to {inputs.last}."
     after = f" after the comparison's, which end on {blocks[first - 1].last}" if first else ""
@@ -240,12 +228,11 @@ def _compared(referred: bool, own: str, words: str) -> str:
     return f"{words}; what that does not hold, with {own}" if own else words
 
 
-def _sentence(said: Sequence[dict[str, Any]], at: int, alarm: bool, since: date) -> str:
-    week = said[at]
-    compared = week["compared_with"]
+def _sentence(judged: Sequence[JudgedWeek], at: int, alarm: bool, since: date) -> str:
+    week = judged[at]
     if alarm:
-        return f"Crossed in the {week['span']} to {week['last']}: {week['words']} (compared with {compared})."
+        return f"Crossed in the {week.span} to {week.last}: {week.words} (compared with {week.compared_with})."
     return (
-        f"Quiet over {len(said)} week{'' if len(said) == 1 else 's'} since {since}; nearest to an alarm was the "
-        f"{week['span']} to {week['last']}: {week['words']} (compared with {compared})."
+        f"Quiet over {len(judged)} week{'' if len(judged) == 1 else 's'} since {since}; nearest to an alarm was the "
+        f"{week.span} to {week.last}: {week.words} (compared with {week.compared_with})."
     )

@@ -32,7 +32,7 @@ class Block:
 
 
 def watched_cases(inputs: AuditInputs, since: date, choice: Choice) -> list[AuditCase]:
-    """The monitor's cases from its epoch on, in the order of nights, then of ids: the order of rows does not matter."""
+    """The monitor's cases since it began to watch, by night, then by id: the order of rows does not matter."""
     chosen = (c for c in inputs.cases if since <= c.night <= inputs.last and choice(c))
     return sorted(chosen, key=lambda c: (c.night, c.case_id))
 

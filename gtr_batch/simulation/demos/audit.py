@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
+from gtr_batch.domain.audit_run import AuditKind, AuditRecord, RaisedAlarm
 from gtr_batch.simulation.demos.demo import Demo
 from gtr_batch.simulation.demos.story import PERSON, Story
 from gtr_batch.simulation.hospital.audited_year import AuditedYear, write_audited_year
@@ -41,7 +41,7 @@ def prepare(demo: Demo, year: AuditedYear, progress: Callable[[int, int], None])
     refresh_ehr(folder=demo.folder / "ehr")
 
 
-def runs() -> list[Mapping[str, Any]]:
+def runs() -> list[AuditRecord]:
     """Every audit so far, oldest first."""
     from gtr_batch.wiring import open_audit
 
@@ -49,7 +49,7 @@ def runs() -> list[Mapping[str, Any]]:
         return list(reversed(site.book.runs()))
 
 
-def alarms(*, only_open: bool = False) -> list[Mapping[str, Any]]:
+def alarms(*, only_open: bool = False) -> list[RaisedAlarm]:
     """Alarms, oldest first."""
     from gtr_batch.wiring import open_audit
 
@@ -59,16 +59,16 @@ def alarms(*, only_open: bool = False) -> list[Mapping[str, Any]]:
 
 def show_weeks(story: Story, year: AuditedYear) -> None:
     """The week before the scanner is quiet, its own week is not."""
-    found = [a for a in alarms() if a["monitor"] == "headers"]
-    first = min((a["night"] for a in found), default=None)
+    found = [a for a in alarms() if a.monitor == "headers"]
+    first = min((a.night for a in found), default=None)
     story.need(
         first is not None and year.scanner_on <= first < year.scanner_on + timedelta(days=7),
         f"the new scanner of {year.scanner_on} is found in its week: headers crossed on {first}",
     )
-    early = [a for a in alarms() if a["night"] < year.scanner_on]
+    early = [a for a in alarms() if a.night < year.scanner_on]
     story.need(not early, f"before it, {len(early)} alarms in half a year")
     for alarm in found:
-        story.say(f"  {alarm['sentence']}")
+        story.say(f"  {alarm.sentence}")
 
 
 def acknowledge_scanner(story: Story, year: AuditedYear) -> None:
@@ -77,30 +77,30 @@ def acknowledge_scanner(story: Story, year: AuditedYear) -> None:
 
     with open_audit() as site:
         for alarm in site.book.alarms(only_open=True):
-            if alarm["monitor"] == "stage_shift":
+            if alarm.monitor == "stage_shift":
                 continue
             note = "The hospital has a new scanner since that night; its images were looked at."
-            site.book.acknowledge(int(alarm["alarm_id"]), by=PERSON, note=note, restart=year.scanner_on)
-            story.say(f"alarm {alarm['alarm_id']} ({alarm['monitor']}) acknowledged by {PERSON}, watched anew")
+            site.book.acknowledge(alarm.alarm_id, by=PERSON, note=note, watch_from=year.scanner_on)
+            story.say(f"alarm {alarm.alarm_id} ({alarm.monitor}) acknowledged by {PERSON}, watched anew")
 
 
 def show_months(story: Story, year: AuditedYear, states: Mapping[str, str]) -> None:
     """The shift is found by the monthly audits, and no report before says stop."""
-    months = {run["period"]: run for run in runs() if run["kind"] == "month"}
+    months = {run.period: run for run in runs() if run.kind is AuditKind.MONTH}
     for period, state in states.items():
         run = months.get(period)
         story.need(state == "success" and run is not None, f"monthly_audit {period}: {state}")
         if run is not None:
-            story.say(f"  {period}: may we go on using it? {run['answer']}")
-    shift = [a for a in alarms() if a["monitor"] == "stage_shift"]
+            story.say(f"  {period}: may we go on using it? {run.answer}")
+    shift = [a for a in alarms() if a.monitor == "stage_shift"]
     story.need(
-        bool(shift) and shift[0]["night"] >= year.shift_on,
+        bool(shift) and shift[0].night >= year.shift_on,
         f"the shift of pathology from {year.shift_on} on is found: stage_shift crossed on "
-        f"{shift[0]['night'] if shift else None}",
+        f"{shift[0].night if shift else None}",
     )
     for alarm in shift:
-        story.say(f"  {alarm['sentence']}")
-    stopped = [period for period, run in months.items() if run["answer"] == "stop"]
+        story.say(f"  {alarm.sentence}")
+    stopped = [period for period, run in months.items() if run.answer == "stop"]
     story.need(
         bool(stopped) and min(stopped) > f"{year.shift_on:%Y-%m}"[:7],
         f"the answer is stop from {min(stopped) if stopped else None} on, and not before the shift",
@@ -112,11 +112,11 @@ def made_again(story: Story) -> None:
     from gtr_batch.audit.run import rerun
     from gtr_batch.wiring import open_audit
 
-    months = [run for run in runs() if run["kind"] == "month"]
+    months = [run for run in runs() if run.kind is AuditKind.MONTH]
     with open_audit() as site:
         for run in (months[0], months[-1]):
-            found = rerun(site, run["run_id"])
-            story.need(bool(found["same"]), f"audit {run['run_id'][:12]} of {run['period']} made again: the same bytes")
+            found = rerun(site, run.run_id)
+            story.need(found.same, f"audit {run.run_id[:12]} of {run.period} made again: the same bytes")
 
 
 def without_phi(folder: Path, story: Story) -> None:

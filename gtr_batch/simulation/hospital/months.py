@@ -16,12 +16,15 @@ from attrs import field, frozen
 from scipy.special import expit
 
 from gtr_batch.audit.monitors.cusum import shifted
-from gtr_batch.config import AuditConfig
+from gtr_batch.config import AuditConfig, Config
 from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind
+from gtr_batch.domain.audit_settings import AuditSettings
+from gtr_batch.domain.audited_model import AuditedModel
 from gtr_batch.domain.reconstruction import KernelKind
+from gtr_batch.domain.reference import Reference
 from gtr_batch.domain.refusal import RefusalCode
-from gtr_batch.domain.staging import STAGES, KeySliceSource
+from gtr_batch.domain.staging import STAGES, KeySliceSource, StageProbabilities
 from gtr_batch.errors import InputRefused
 from gtr_batch.simulation.phantom.scanner import SCANNERS
 from gtr_batch.training.fit.reference import reference_of
@@ -119,10 +122,9 @@ def inputs_of(months: Months, config: AuditConfig | None = None) -> AuditInputs:
     """The whole history as one audit sees it at its end."""
     import attrs
 
-    settings = attrs.asdict(config or AuditConfig())
-    settings["folder"] = str(settings["folder"])
+    settings = AuditSettings.of(attrs.evolve(Config(), audit=config or AuditConfig()))
     rng = np.random.default_rng([months.seed, 4721])
-    reference = reference_patients(rng, months) if months.reference else {}
+    reference = reference_patients(rng, months) if months.reference else Reference()
     last = months.last
     return AuditInputs(
         kind=AuditKind.WEEK,
@@ -131,7 +133,7 @@ def inputs_of(months: Months, config: AuditConfig | None = None) -> AuditInputs:
         since=FIRST,
         as_of=last,
         model_version=MODEL,
-        model={"name": "simulated"},
+        model=AuditedModel(name="simulated"),
         code_version="simulated",
         cases=tuple(cases_of(months)),
         settings=settings,
@@ -139,11 +141,11 @@ def inputs_of(months: Months, config: AuditConfig | None = None) -> AuditInputs:
     )
 
 
-def reference_patients(rng: np.random.Generator, months: Months) -> dict[str, Any]:
+def reference_patients(rng: np.random.Generator, months: Months) -> Reference:
     """The artefact's reference, of patients like those before the shift."""
     n = months.reference
     drawn = _draw(rng, n, months, np.zeros(n, bool))
-    return reference_of(drawn["features"], drawn["probabilities"], drawn["slices"], _facts(drawn, n))
+    return Reference.read(reference_of(drawn["features"], drawn["probabilities"], drawn["slices"], _facts(drawn, n)))
 
 
 def cases_of(months: Months) -> list[AuditCase]:
@@ -283,7 +285,7 @@ def _case(k: int, night: int, patient: int, drawn: dict[str, np.ndarray], facts:
         surgery = Surgery(operated, operated + timedelta(days=int(drawn["reports"][k])), kind, str(stage), stage)
     slices = tuple(STAGES[int(s)] for s in drawn["slices"][k])
     eus = int(drawn["eus"][k])
-    p = tuple(drawn["probabilities"][k].tolist())
+    p = StageProbabilities(drawn["probabilities"][k].tolist())
     return AuditCase(
         case_id=f"s{k:07d}",
         subject=f"p{patient:07d}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import date, datetime
 
+import attrs
 import numpy as np
 import psycopg2
 import pytest
@@ -14,7 +15,8 @@ from gtr_batch.db import Database
 from gtr_batch.db.audit import PostgresAuditBook, PostgresAuditSource
 from gtr_batch.db.registry import PostgresRegistry
 from gtr_batch.domain.audit import Classification, Surgery
-from gtr_batch.domain.audit_run import Alarm, AlarmLevel
+from gtr_batch.domain.audit_run import Alarm, AlarmLevel, AuditKind, AuditRecord, Crossing
+from gtr_batch.domain.audit_settings import AuditSettings
 from gtr_batch.domain.case import PATH, CaseState, Failure, Step
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.lifecycle import Change
@@ -26,19 +28,19 @@ from tests.case_moves import Moves
 from tests.fixtures_db import as_role
 
 VERSION = "a" * 64
-RUN = {
-    "run_id": "c" * 64,
-    "kind": "month",
-    "period": "2026-03",
-    "as_of": date(2026, 3, 31),
-    "model_version": VERSION,
-    "code_version": "0.1.0+abc",
-    "settings": {"odds_ratio": 2.0},
-    "answer": "look",
-    "headline": {"accuracy": 0.8, "kappa": None},
-    "files": {"report.html": "d" * 64},
-    "asked_by": "Ada",
-}
+RUN = AuditRecord(
+    run_id="c" * 64,
+    kind=AuditKind.MONTH,
+    period="2026-03",
+    as_of=date(2026, 3, 31),
+    model_version=VERSION,
+    code_version="0.1.0+abc",
+    settings=AuditSettings(draws=77),
+    answer="look",
+    headline={"accuracy": 0.8, "kappa": None},
+    files={"report.html": "d" * 64},
+    asked_by="Ada",
+)
 LATER = date(2026, 12, 31)
 
 
@@ -68,8 +70,14 @@ def second_session(dsn):
 
 
 def an_alarm(monitor: str = "headers", level: AlarmLevel = AlarmLevel.LOOK, **changes) -> Alarm:
-    values = {"on": date(2026, 3, 20), "epoch": date(2026, 1, 5), "model_version": VERSION}
-    return Alarm(monitor, level, sentence="A scanner is new.", detail={"share": 0.4}, **{**values, **changes})
+    values = {"on": date(2026, 3, 20), "watching_since": date(2026, 1, 5), "model_version": VERSION}
+    return Alarm(
+        monitor,
+        level,
+        sentence="A scanner is new.",
+        detail=Crossing("Scanners and protocols", 6.5, 5.0),
+        **{**values, **changes},
+    )
 
 
 def run_sql(dsn: str, *statements: str) -> None:
@@ -115,9 +123,9 @@ def test_a_staged_case_comes_with_result_scan_patient_and_pathology(book, source
     [case] = source.cases(NIGHT, NIGHT, LATER)
 
     assert (case.case_id, case.night, case.study_on) == (a_case().case_id, NIGHT, NIGHT)
-    assert (case.model_version, case.t_stage, case.probabilities) == (VERSION, TStage.T3, P.values)
+    assert (case.model_version, case.t_stage, case.probabilities) == (VERSION, TStage.T3, P)
     assert case.slice_stages == (TStage.T3,) * 3
-    assert (case.flags, case.key_slice_source, case.nomogram) == (("three_way_tie",), "ehr_reference", P.values)
+    assert (case.flags, case.key_slice_source, case.nomogram) == (("three_way_tie",), "ehr_reference", P)
     assert np.allclose(case.features, np.linspace(0, 1, 8), atol=1e-7)
     assert case.facts == {"manufacturer": "Philips", "kvp": 100}
     assert (case.sex, case.age_years) == ("female", 65)  # the day before the birthday
@@ -278,24 +286,24 @@ def test_knows_the_first_night_of_a_model(book, source):
 def test_a_run_comes_back_by_the_digits_that_it_begins_with(audits):
     found = audits.run("cccc")
 
-    assert {name: found[name] for name in RUN} == RUN
-    assert found["made_at"].tzinfo is not None
+    assert attrs.evolve(found, made_at=None) == RUN
+    assert found.made_at.tzinfo is not None
     assert audits.run("d") is None
     assert audits.run("") is None
 
 
 def test_the_same_run_again_changes_nothing(audits):
-    audits.save_run({**RUN, "asked_by": "Grace", "answer": "yes"})
+    audits.save_run(attrs.evolve(RUN, asked_by="Grace", answer="yes"))
 
     [found] = audits.runs()
-    assert (found["asked_by"], found["answer"]) == ("Ada", "look")
+    assert (found.asked_by, found.answer) == ("Ada", "look")
 
 
 def test_two_runs_that_begin_alike_are_not_told_apart(audits):
-    audits.save_run({**RUN, "run_id": "cc" + "0" * 62, "kind": "week", "period": "2026-W10"})
+    audits.save_run(attrs.evolve(RUN, run_id="cc" + "0" * 62, kind=AuditKind.WEEK, period="2026-W10"))
 
     assert audits.run("cc") is None
-    assert [r["kind"] for r in audits.runs("week")] == ["week"]
+    assert [r.kind for r in audits.runs(AuditKind.WEEK)] == ["week"]
     assert len(audits.runs()) == 2
 
 
@@ -318,22 +326,25 @@ def test_nobody_rewrites_what_was_found(audits, dsn, statement):
 # Alarms
 
 
-def test_an_alarm_is_raised_once_for_a_model_and_an_epoch(audits):
-    first = audits.raise_alarms(RUN["run_id"], [an_alarm(), an_alarm("stage_shift", AlarmLevel.STOP)])
+def test_an_alarm_is_raised_once_for_a_model_and_a_watch(audits):
+    first = audits.raise_alarms(RUN.run_id, [an_alarm(), an_alarm("stage_shift", AlarmLevel.STOP)])
     again = audits.raise_alarms(
-        RUN["run_id"],
+        RUN.run_id,
         [
             an_alarm(on=date(2026, 3, 27)),
-            an_alarm(epoch=date(2026, 3, 1)),
+            an_alarm(watching_since=date(2026, 3, 1)),
             an_alarm(model_version="b" * 64),
         ],
     )
 
-    assert [(a["monitor"], a["level"], a["night"], a["kind"]) for a in first] == [
+    assert [(a.monitor, a.level, a.night, a.kind) for a in first] == [
         ("headers", "look", date(2026, 3, 20), "month"),
         ("stage_shift", "stop", date(2026, 3, 20), "month"),
     ]
-    assert [(a["epoch"], a["model_version"][0]) for a in again] == [(date(2026, 3, 1), "a"), (date(2026, 1, 5), "b")]
+    assert [(a.watching_since, a.model_version[0]) for a in again] == [
+        (date(2026, 3, 1), "a"),
+        (date(2026, 1, 5), "b"),
+    ]
     assert len(audits.alarms()) == 4
 
 
@@ -343,7 +354,7 @@ def test_of_two_sessions_that_raise_the_same_alarm_one_has_raised_it(audits, sec
 
     def raise_it(book) -> None:
         start.wait()
-        new.append(len(book.raise_alarms(RUN["run_id"], [an_alarm(m) for m in ("headers", "output", "quality")])))
+        new.append(len(book.raise_alarms(RUN.run_id, [an_alarm(m) for m in ("headers", "output", "quality")])))
 
     threads = [threading.Thread(target=raise_it, args=(book,)) for book in (audits, second_session)]
     for thread in threads:
@@ -356,14 +367,14 @@ def test_of_two_sessions_that_raise_the_same_alarm_one_has_raised_it(audits, sec
 
 
 def test_of_two_people_who_acknowledge_at_once_one_is_told_that_the_other_did(audits, second_session):
-    [alarm] = audits.raise_alarms(RUN["run_id"], [an_alarm()])
+    [alarm] = audits.raise_alarms(RUN.run_id, [an_alarm()])
     told: list[str] = []
     start = threading.Barrier(2)
 
     def acknowledge(book, by: str) -> None:
         start.wait()
         try:
-            book.acknowledge(alarm["alarm_id"], by=by, note="the new scanner", restart=None)
+            book.acknowledge(alarm.alarm_id, by=by, note="the new scanner", watch_from=None)
             told.append("done")
         except InputRefused as err:
             told.append(str(err))
@@ -377,33 +388,35 @@ def test_of_two_people_who_acknowledge_at_once_one_is_told_that_the_other_did(au
 
     [row] = audits.alarms()
     assert sorted(told, key=len)[0] == "done"
-    assert f"was acknowledged by {row['acknowledged_by']} already" in max(told, key=len)
+    assert f"was acknowledged by {row.acknowledged_by} already" in max(told, key=len)
 
 
-def test_an_acknowledged_alarm_is_not_open_and_keeps_name_note_and_restart(audits):
-    [alarm] = audits.raise_alarms(RUN["run_id"], [an_alarm()])
+def test_an_acknowledged_alarm_is_not_open_and_keeps_name_note_and_new_watch(audits):
+    [alarm] = audits.raise_alarms(RUN.run_id, [an_alarm()])
 
-    audits.acknowledge(alarm["alarm_id"], by="Ada", note="the new scanner", restart=date(2026, 3, 21))
+    audits.acknowledge(alarm.alarm_id, by="Ada", note="the new scanner", watch_from=date(2026, 3, 21))
 
     assert audits.alarms(only_open=True) == []
     [row] = audits.alarms()
-    assert (row["acknowledged_by"], row["note"], row["restart"]) == ("Ada", "the new scanner", date(2026, 3, 21))
+    assert (row.acknowledged_by, row.note, row.watch_from) == ("Ada", "the new scanner", date(2026, 3, 21))
 
 
 @pytest.mark.parametrize(
-    ("number", "restart", "said"), [(99, None, "no alarm 99"), (1, date(2026, 1, 5), "later than that")]
+    ("number", "watch_from", "said"), [(99, None, "no alarm 99"), (1, date(2026, 1, 5), "a later night")]
 )
-def test_cannot_acknowledge_what_is_not_there_or_restart_before_the_watch_began(audits, number, restart, said):
-    audits.raise_alarms(RUN["run_id"], [an_alarm()])
+def test_cannot_acknowledge_what_is_not_there_or_watch_anew_from_before_the_watch_began(
+    audits, number, watch_from, said
+):
+    audits.raise_alarms(RUN.run_id, [an_alarm()])
 
     with pytest.raises(InputRefused, match=said):
-        audits.acknowledge(number, by="Ada", note="x", restart=restart)
+        audits.acknowledge(number, by="Ada", note="x", watch_from=watch_from)
 
     assert len(audits.alarms(only_open=True)) == 1
 
 
 def test_the_reader_sees_alarms_and_no_table(audits, dsn):
-    audits.raise_alarms(RUN["run_id"], [an_alarm()])
+    audits.raise_alarms(RUN.run_id, [an_alarm()])
     as_reader = psycopg2.connect(as_role(dsn, "gtr_reader"))
 
     with as_reader.cursor() as cursor:
@@ -432,12 +445,12 @@ def worklist(dsn):
 
 def test_a_result_that_is_held_back_is_not_on_the_worklist_until_somebody_has_looked(book, audits, worklist):
     bring(book, a_case(study_at=datetime(2026, 3, 1)), CaseState.REPORTED)
-    [alarm] = audits.raise_alarms(RUN["run_id"], [an_alarm("stage_shift", AlarmLevel.STOP)])
+    [alarm] = audits.raise_alarms(RUN.run_id, [an_alarm("stage_shift", AlarmLevel.STOP)])
 
-    audits.pause(alarm["alarm_id"])
-    audits.pause(alarm["alarm_id"])
+    audits.pause(alarm.alarm_id)
+    audits.pause(alarm.alarm_id)
     held = worklist()
-    audits.acknowledge(alarm["alarm_id"], by="Ada", note="pathology's new protocol", restart=None)
+    audits.acknowledge(alarm.alarm_id, by="Ada", note="pathology's new protocol", watch_from=None)
 
     assert held[:4] == (None, None, None, "delivery_paused")
     assert "held back until a person has looked" in held[4]
@@ -449,9 +462,9 @@ def test_a_result_that_is_held_back_is_not_on_the_worklist_until_somebody_has_lo
 )
 def test_what_the_pacs_has_and_what_another_model_said_stays_on_the_worklist(book, audits, worklist, state, version):
     bring(book, a_case(), state, version)
-    [alarm] = audits.raise_alarms(RUN["run_id"], [an_alarm("stage_shift", AlarmLevel.STOP)])
+    [alarm] = audits.raise_alarms(RUN.run_id, [an_alarm("stage_shift", AlarmLevel.STOP)])
 
-    audits.pause(alarm["alarm_id"])
+    audits.pause(alarm.alarm_id)
 
     assert worklist()[0] == "cT3"
 

@@ -24,7 +24,7 @@ from gtr_batch.config import AuditConfig, Config
 from gtr_batch.db.audit import PostgresAuditBook
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs, known_by
-from gtr_batch.domain.staging import TStage
+from gtr_batch.domain.staging import StageProbabilities, TStage
 from tests.audit_builder import hand_made
 from tests.fixtures_db import *  # noqa: F403
 
@@ -51,6 +51,7 @@ class FakeTerms:
 
     events: list[dict[str, Any]] = field(factory=list)
     gates: dict[str, Any] = field(factory=dict)
+    metrics: dict[str, Any] = field(factory=lambda: {"n_validation": 30})
 
     def crown(self, version: str, at: datetime, action: str = "promote") -> None:
         self.events.append({"version": version, "at": at, "action": action, "to_state": "champion"})
@@ -59,7 +60,7 @@ class FakeTerms:
         return self.events
 
     def model(self, version: str) -> Mapping[str, Any]:
-        manifest = {"name": "m", "reference": {"n": 80}, "metrics": {"n_validation": 30}}
+        manifest = {"name": "m", "reference": {"n": 80}, "metrics": self.metrics}
         return {"manifest": manifest, "state": "champion"}
 
     def document(self, version: str, kind: str) -> Mapping[str, Any] | None:
@@ -85,7 +86,7 @@ def a_staged(number: int, night: date, **changes: Any) -> AuditCase:
         study_on=night,
         model_version=MODEL,
         t_stage=TStage.T3,
-        probabilities=(0.1, 0.2, 0.6, 0.1),
+        probabilities=StageProbabilities((0.1, 0.2, 0.6, 0.1)),
         facts={"model": "iCT 256", "kvp": 100},
     )
     return attrs.evolve(case, **changes)
@@ -104,7 +105,19 @@ def simple_makers(alarms: Sequence[tuple[str, AlarmLevel]] = (), answer: Answer 
         empty = nothing_found()
         assert empty.month is not None  # it is a month's
         monitors = tuple(
-            Watched(name, name, "alarm", level, inputs.epochs[name], inputs.last, 9.0, 5.0, (), f"{name} crossed.", "")
+            Watched(
+                name,
+                name,
+                "alarm",
+                level,
+                inputs.watching_since[name],
+                inputs.last,
+                9.0,
+                5.0,
+                (),
+                f"{name} crossed.",
+                "",
+            )
             for name, level in alarms
         )
         return attrs.evolve(

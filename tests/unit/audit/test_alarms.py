@@ -32,7 +32,7 @@ MARCH = date(2026, 3, 15)
 def raised(audit_site, monitor="stage_shift", level=AlarmLevel.STOP) -> int:
     """Audit March so that this alarm is raised; returns its id."""
     run = run_audit(audit_site, AuditKind.MONTH, MARCH, "Ada", make=simple_makers([(monitor, level)]))
-    return run["alarms"][0]["alarm_id"]
+    return run.alarms[0].alarm_id
 
 
 @pytest.mark.parametrize(
@@ -52,16 +52,16 @@ def test_an_alarm_is_closed_by_a_named_person_with_a_note(audit_site, who, said)
     assert len(audit_site.book.alarms(only_open=True)) == 1
 
 
-def test_a_monitor_that_was_restarted_can_raise_another_alarm_and_one_that_was_not_is_silent(audit_site):
+def test_a_monitor_that_watches_anew_can_raise_another_alarm_and_one_that_watches_on_is_silent(audit_site):
     make = simple_makers([("headers", AlarmLevel.LOOK), ("output", AlarmLevel.LOOK)])
     first = run_audit(audit_site, AuditKind.MONTH, MARCH, "Ada", make=make)
-    by_name = {a["monitor"]: a["alarm_id"] for a in first["alarms"]}
-    acknowledge(audit_site.book, by_name["headers"], by="Ada", note="new scanner", restart=date(2026, 3, 25))
+    by_name = {a.monitor: a.alarm_id for a in first.alarms}
+    acknowledge(audit_site.book, by_name["headers"], by="Ada", note="new scanner", watch_from=date(2026, 3, 25))
     acknowledge(audit_site.book, by_name["output"], by="Ada", note="a quiet month")
 
     april = run_audit(audit_site, AuditKind.MONTH, date(2026, 4, 1), "Ada", make=make)
 
-    assert [(a["monitor"], a["epoch"]) for a in april["alarms"]] == [("headers", "2026-03-25")]
+    assert [(a.monitor, a.watching_since) for a in april.alarms] == [("headers", date(2026, 3, 25))]
 
 
 def test_a_notice_says_what_when_and_how_it_is_closed(audit_site):
@@ -72,7 +72,7 @@ def test_a_notice_says_what_when_and_how_it_is_closed(audit_site):
 
     assert subject == "audit 2026-03: stage_shift says stop"
     assert "stage_shift crossed. Data up to 2026-03-31" in text
-    assert f"gtr audit acknowledge {alarm['alarm_id']}" in text
+    assert f"gtr audit acknowledge {alarm.alarm_id}" in text
 
 
 def test_only_an_open_alarm_that_says_stop_holds_reports_back(audit_site):

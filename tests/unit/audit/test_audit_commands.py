@@ -40,27 +40,27 @@ def gtr(dsn, audit_site, monkeypatch):
 
 def test_lists_and_shows_what_was_run(gtr, run):
     _, listed, _ = gtr("list", "--json")
-    code, shown, _ = gtr("show", run["run_id"][:6])
+    code, shown, _ = gtr("show", run.run_id[:6])
 
-    assert [r["run_id"] for r in json.loads(listed)] == [run["run_id"]]
+    assert [r["run_id"] for r in json.loads(listed)] == [run.run_id]
     assert code == 0
-    assert run["folder"] in shown
-    assert run["files"]["report.html"] in shown
+    assert str(run.folder) in shown
+    assert run.files["report.html"] in shown
     assert "look" in gtr("list")[1]
 
 
 def test_a_rerun_that_is_the_same_ends_well_and_one_that_is_not_ends_red(gtr, run, monkeypatch):
-    code, said, _ = gtr("rerun", run["run_id"][:6])
+    code, said, _ = gtr("rerun", run.run_id[:6])
     monkeypatch.setattr(audit_run, "makers", lambda: simple_makers(answer="yes"))
-    red, other, _ = gtr("rerun", run["run_id"][:6])
+    red, other, _ = gtr("rerun", run.run_id[:6])
 
     assert (code, "The same, byte for byte." in said) == (0, True)
     assert (red, "Not the same: report.html" in other) == (1, True)
 
 
 def test_an_alarm_is_listed_acknowledged_once_and_not_open_any_more(gtr, run):
-    number = str(run["alarms"][0]["alarm_id"])
-    words = ("--by", "Grace", "--note", "the new scanner", "--restart", "2026-03-20")
+    number = str(run.alarms[0].alarm_id)
+    words = ("--by", "Grace", "--note", "the new scanner", "--watch-from", "2026-03-20")
 
     assert "headers crossed." in gtr("alarms", "--open")[1]
     assert gtr("acknowledge", number, *words)[0] == 0

@@ -15,6 +15,7 @@ from gtr_batch.audit.found.filed import findings_from_json
 from gtr_batch.audit.report import words, write_report
 from gtr_batch.audit.report.blocks import Cell, Column, Table
 from gtr_batch.domain.audit import Classification, Read, Surgery
+from gtr_batch.domain.audit_run import AlarmLevel, StandingAlarm
 from gtr_batch.domain.staging import STAGES, TStage
 from tests.audit_builder import a_month, a_week, every_stage, hand_made, labelled_case
 
@@ -188,13 +189,7 @@ def test_a_week_has_a_shorter_report(month, filed, tmp_path):
 
 
 def test_open_alarms_and_the_readers_share_the_page(tmp_path):
-    alarm = {
-        "monitor": "headers",
-        "level": "look",
-        "night": "2026-01-09",
-        "epoch": "2025-11-01",
-        "sentence": "New.",
-    }
+    alarm = StandingAlarm("headers", AlarmLevel.LOOK, date(2026, 1, 9), date(2025, 11, 1), "New.")
     seen = Read(NIGHT, TStage.T3, TStage.T2, with_ai=True)
     cases = [attrs.evolve(c, read=seen) for c in every_stage(24)]
 

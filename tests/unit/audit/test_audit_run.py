@@ -12,11 +12,22 @@ import pytest
 from gtr_batch.audit import run as audit_run
 from gtr_batch.audit.found.filed import headline_to_json
 from gtr_batch.audit.found.performance import Headline
-from gtr_batch.audit.period import day_in, epoch, epochs, months_after, nights_of, period_before, since, term_on
+from gtr_batch.audit.period import (
+    day_in,
+    months_after,
+    nights_of,
+    period_before,
+    since,
+    watch_begins,
+    watches_since,
+)
 from gtr_batch.audit.run import inputs_of, rerun, run_audit
+from gtr_batch.audit.term import term_on
 from gtr_batch.config import StageConfig
 from gtr_batch.domain.audit import Surgery
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs, AuditKind
+from gtr_batch.domain.audited_model import ModelMetrics
+from gtr_batch.domain.reference import Reference
 from gtr_batch.errors import InputRefused, ModelArtefactError
 from tests.unit.audit.conftest import MODEL, SUCCESSOR, a_staged, simple_makers
 
@@ -73,7 +84,7 @@ def test_a_watch_begins_anew_after_its_horizon_and_never_moves_in_between():
     start = date(2024, 1, 31)
     ends = [date(2024, 2, 29), date(2025, 12, 31), date(2026, 1, 30), date(2026, 1, 31), date(2028, 1, 31)]
 
-    assert [epoch(start, last, 24) for last in ends] == [
+    assert [watch_begins(start, last, 24) for last in ends] == [
         start,
         start,
         start,
@@ -83,8 +94,8 @@ def test_a_watch_begins_anew_after_its_horizon_and_never_moves_in_between():
     assert months_after(date(2024, 1, 31), 1) == date(2024, 2, 29)
 
 
-def test_a_restart_moves_one_monitor():
-    found = epochs(("headers", "output"), {"headers": date(2026, 2, 1)}, date(2026, 1, 1), date(2026, 3, 31), 24)
+def test_an_acknowledgment_lets_one_monitor_watch_anew():
+    found = watches_since(("headers", "output"), {"headers": date(2026, 2, 1)}, date(2026, 1, 1), date(2026, 3, 31), 24)
 
     assert found == {"headers": date(2026, 2, 1), "output": date(2026, 1, 1)}
 
@@ -138,12 +149,19 @@ def test_the_inputs_hold_the_reference_the_gates_numbers_and_settings_without_a_
     inputs = inputs_of(audit_site, MONTH, MARCH)
 
     assert (inputs.first, inputs.last, inputs.as_of) == (date(2026, 3, 1), date(2026, 3, 31), date(2026, 3, 31))
-    assert (inputs.since, set(inputs.epochs.values())) == (date(2026, 1, 10), {date(2026, 1, 10)})
-    assert set(inputs.epochs) == set(audit_site.config.audit.shares)
-    assert inputs.reference == {"n": 80}
-    assert inputs.model["metrics"] == {"n_validation": 30, "holdout_accuracy": 0.8, "n_holdout": 50}
+    assert (inputs.since, set(inputs.watching_since.values())) == (date(2026, 1, 10), {date(2026, 1, 10)})
+    assert set(inputs.watching_since) == set(audit_site.config.audit.shares)
+    assert inputs.reference == Reference(n=80)
+    assert inputs.model.metrics == ModelMetrics(n_validation=30, holdout_accuracy=0.8, n_holdout=50)
     assert str(tmp_path) not in inputs.content().decode()
-    assert (inputs.settings["odds_ratio"], inputs.settings["t4_understaging_cap"]) == (2.0, 0.1)
+    assert (inputs.settings.odds_ratio, inputs.settings.t4_understaging_cap) == (2.0, 0.1)
+
+
+def test_cannot_audit_a_model_whose_manifest_says_no_numbers(audit_site, champion_events):
+    champion_events.metrics["n_validation"] = "many"
+
+    with pytest.raises(ModelArtefactError, match="metrics in the manifest of model aaaaaaaaaaaa"):
+        inputs_of(audit_site, MONTH, MARCH)
 
 
 def test_pathology_counts_as_of_the_periods_end_or_as_of_the_day_that_was_asked_for(audit_site, audit_source):
@@ -167,28 +185,28 @@ def test_cannot_ask_what_was_known_before_the_period(audit_site):
 def test_a_run_keeps_its_inputs_its_report_and_a_row(audit_site):
     found = run_audit(audit_site, MONTH, MARCH, "Ada", make=simple_makers())
 
-    folder = audit_site.folder / "month" / "2026-03" / found["run_id"][:12]
-    kept = audit_site.folder / "inputs" / f"{found['run_id']}.json.gz"
-    row = audit_site.book.run(found["run_id"])
-    assert found["folder"] == str(folder)
+    folder = audit_site.folder / "month" / "2026-03" / found.run_id[:12]
+    kept = audit_site.folder / "inputs" / f"{found.run_id}.json.gz"
+    row = audit_site.book.run(found.run_id)
+    assert found.folder == folder
     assert sorted(p.name for p in folder.iterdir()) == ["report.html", "report.json"]
     assert {stat.S_IMODE(p.stat().st_mode) for p in (kept, *folder.iterdir())} == {0o600}
     assert {stat.S_IMODE(p.stat().st_mode) for p in (folder, folder.parent, kept.parent)} == {0o700}
-    assert (row["answer"], row["headline"], row["asked_by"]) == ("look", headline_to_json(Headline(n=40)), "Ada")
-    assert (row["as_of"], row["files"]) == (date(2026, 3, 31), found["files"])
-    assert row["settings"]["draws"] == audit_site.config.audit.draws
+    assert (row.answer, row.headline, row.asked_by) == ("look", headline_to_json(Headline(n=40)), "Ada")
+    assert (row.as_of, row.files) == (date(2026, 3, 31), found.files)
+    assert row.settings.draws == audit_site.config.audit.draws
 
 
 def test_a_run_again_is_the_same_run_although_its_alarms_are_open_by_then(audit_site):
     make = simple_makers([("headers", AlarmLevel.LOOK)])
 
     first = run_audit(audit_site, MONTH, MARCH, "Ada", make=make)
-    kept = (audit_site.folder / "inputs" / f"{first['run_id']}.json.gz").read_bytes()
+    kept = (audit_site.folder / "inputs" / f"{first.run_id}.json.gz").read_bytes()
     again = run_audit(audit_site, MONTH, MARCH, "Grace", make=make)
 
-    assert again["run_id"] == first["run_id"]
-    assert (len(first["alarms"]), again["alarms"]) == (1, [])
-    assert (audit_site.folder / "inputs" / f"{first['run_id']}.json.gz").read_bytes() == kept
+    assert again.run_id == first.run_id
+    assert (len(first.alarms), again.alarms) == (1, ())
+    assert (audit_site.folder / "inputs" / f"{first.run_id}.json.gz").read_bytes() == kept
     assert len(audit_site.book.runs()) == 1
 
 
@@ -196,7 +214,7 @@ def test_the_order_of_rows_in_the_database_changes_nothing(audit_site, audit_sou
     one = run_audit(audit_site, MONTH, MARCH, "Ada", make=simple_makers())
     audit_source.held.reverse()
 
-    assert run_audit(audit_site, MONTH, MARCH, "Ada", make=simple_makers())["files"] == one["files"]
+    assert run_audit(audit_site, MONTH, MARCH, "Ada", make=simple_makers()).files == one.files
 
 
 def test_a_run_knows_the_headline_of_the_period_before_and_of_its_own_kind(audit_site):
@@ -215,23 +233,23 @@ def test_an_open_alarm_of_another_run_is_in_the_inputs_until_it_is_acknowledged(
     week = run_audit(audit_site, WEEK, MARCH, "Ada", make=simple_makers([("headers", AlarmLevel.LOOK)]))
 
     before = inputs_of(audit_site, MONTH, MARCH)
-    audit_site.book.acknowledge(week["alarms"][0]["alarm_id"], by="Ada", note="new scanner", restart=date(2026, 3, 12))
+    audit_site.book.acknowledge(week.alarms[0].alarm_id, by="Ada", note="new scanner", watch_from=date(2026, 3, 12))
     after = inputs_of(audit_site, MONTH, MARCH)
 
-    assert [a["monitor"] for a in before.alarms] == ["headers"]
+    assert [a.monitor for a in before.alarms] == ["headers"]
     assert after.alarms == ()
-    assert (after.epochs["headers"], after.epochs["output"]) == (date(2026, 3, 12), date(2026, 1, 10))
-    assert inputs_of(audit_site, MONTH, date(2026, 2, 1)).epochs["headers"] == date(2026, 1, 10)
+    assert (after.watching_since["headers"], after.watching_since["output"]) == (date(2026, 3, 12), date(2026, 1, 10))
+    assert inputs_of(audit_site, MONTH, date(2026, 2, 1)).watching_since["headers"] == date(2026, 1, 10)
 
 
-def test_an_alarm_that_was_acknowledged_without_a_restart_is_in_the_inputs_with_the_note(audit_site):
+def test_an_alarm_whose_monitor_watches_on_is_in_the_inputs_with_the_note(audit_site):
     make = simple_makers([("headers", AlarmLevel.LOOK)])
     month = run_audit(audit_site, MONTH, MARCH, "Ada", make=make)
-    audit_site.book.acknowledge(month["alarms"][0]["alarm_id"], by="Ada", note="a quiet month", restart=None)
+    audit_site.book.acknowledge(month.alarms[0].alarm_id, by="Ada", note="a quiet month", watch_from=None)
 
     [alarm] = inputs_of(audit_site, MONTH, MARCH).alarms
 
-    assert (alarm["acknowledged_by"], alarm["note"]) == ("Ada", "a quiet month")
+    assert (alarm.acknowledged_by, alarm.note) == ("Ada", "a quiet month")
     assert inputs_of(audit_site, MONTH, date(2026, 2, 1)).alarms == ()  # nobody knew in February
 
 
@@ -240,7 +258,7 @@ def test_a_month_without_cases_is_a_run_too(audit_site, audit_source):
 
     found = run_audit(audit_site, MONTH, MARCH, "Ada", make=simple_makers(answer="cannot tell"))
 
-    assert found["answer"] == "cannot tell"
+    assert found.answer == "cannot tell"
 
 
 def test_nobody_asks_for_nothing(audit_site):
@@ -257,48 +275,48 @@ def test_a_rerun_gives_the_same_files_byte_for_byte_after_the_data_have_changed(
     run = run_audit(audit_site, MONTH, MARCH, "Ada", make=simple_makers())
     audit_source.held.clear()
 
-    found = rerun(audit_site, run["run_id"][:8], make=simple_makers())
+    found = rerun(audit_site, run.run_id[:8], make=simple_makers())
 
-    assert (found["same"], found["sentence"]) == (True, "The same, byte for byte.")
-    assert {name: f["now"] for name, f in found["files"].items()} == run["files"]
+    assert (found.same, found.sentence) == (True, "The same, byte for byte.")
+    assert {name: f.now for name, f in found.files.items()} == run.files
 
 
 def test_a_rerun_names_the_file_that_came_out_otherwise(audit_site):
     run = run_audit(audit_site, MONTH, MARCH, "Ada", make=simple_makers())
 
-    found = rerun(audit_site, run["run_id"], make=simple_makers(answer="yes"))
+    found = rerun(audit_site, run.run_id, make=simple_makers(answer="yes"))
 
-    assert found["same"] is False
-    assert found["sentence"] == "Not the same: report.html, report.json."
+    assert found.same is False
+    assert found.sentence == "Not the same: report.html, report.json."
 
 
 def test_a_rerun_says_that_other_code_had_made_it(audit_site, monkeypatch):
     run = run_audit(audit_site, MONTH, MARCH, "Ada", make=simple_makers())
     monkeypatch.setattr(audit_run, "code_version", lambda: "0.2.0+other")
 
-    found = rerun(audit_site, run["run_id"], make=simple_makers())
+    found = rerun(audit_site, run.run_id, make=simple_makers())
 
-    assert found["same"] is True
-    assert "this is 0.2.0+other" in found["sentence"]
+    assert found.same is True
+    assert "this is 0.2.0+other" in found.sentence
 
 
 def test_a_rerun_says_that_somebody_changed_the_filed_report(audit_site):
     run = run_audit(audit_site, MONTH, MARCH, "Ada", make=simple_makers())
-    filed = audit_site.folder / "month" / "2026-03" / run["run_id"][:12] / "report.html"
+    filed = audit_site.folder / "month" / "2026-03" / run.run_id[:12] / "report.html"
     filed.write_text("<p>yes</p>")
 
-    found = rerun(audit_site, run["run_id"], make=simple_makers())
+    found = rerun(audit_site, run.run_id, make=simple_makers())
 
-    assert found["same"] is True
-    assert "is not what was written down, or is gone: report.html" in found["sentence"]
+    assert found.same is True
+    assert "is not what was written down, or is gone: report.html" in found.sentence
 
 
 def test_cannot_run_again_what_has_lost_its_inputs(audit_site):
     run = run_audit(audit_site, MONTH, MARCH, "Ada", make=simple_makers())
-    (audit_site.folder / "inputs" / f"{run['run_id']}.json.gz").unlink()
+    (audit_site.folder / "inputs" / f"{run.run_id}.json.gz").unlink()
 
     with pytest.raises(InputRefused, match="are gone"):
-        rerun(audit_site, run["run_id"], make=simple_makers())
+        rerun(audit_site, run.run_id, make=simple_makers())
 
 
 @pytest.mark.parametrize(
@@ -306,11 +324,11 @@ def test_cannot_run_again_what_has_lost_its_inputs(audit_site):
 )
 def test_cannot_run_again_from_inputs_that_are_not_what_they_were(audit_site, spoil):
     run = run_audit(audit_site, MONTH, MARCH, "Ada", make=simple_makers())
-    kept = audit_site.folder / "inputs" / f"{run['run_id']}.json.gz"
+    kept = audit_site.folder / "inputs" / f"{run.run_id}.json.gz"
     kept.write_bytes(spoil(kept.read_bytes()))
 
     with pytest.raises(InputRefused, match="not what they were"):
-        rerun(audit_site, run["run_id"], make=simple_makers())
+        rerun(audit_site, run.run_id, make=simple_makers())
 
 
 @pytest.mark.parametrize("digits", ["", "f00", "%"])
@@ -319,8 +337,3 @@ def test_cannot_run_again_what_is_not_known(audit_site, digits):
 
     with pytest.raises(InputRefused, match="not exactly one run"):
         rerun(audit_site, digits, make=simple_makers())
-
-
-def test_the_code_version_is_the_same_each_time_and_names_the_release():
-    assert audit_run.code_version() == audit_run.code_version.__wrapped__()
-    assert audit_run.code_version().startswith("0.")

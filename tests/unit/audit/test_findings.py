@@ -22,6 +22,7 @@ from gtr_batch.audit.subgroups import subgroups
 from gtr_batch.audit.verdict import answer
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AlarmLevel
+from gtr_batch.domain.audited_model import AuditedModel, ConformalSets, ModelMetrics
 from gtr_batch.domain.staging import STAGES, TStage
 from gtr_batch.errors import InputRefused
 from gtr_batch.metrics.utility import Treatment
@@ -237,7 +238,7 @@ def test_a_subgroup_is_judged_only_where_it_is_large_enough():
 
 
 def test_coverage_of_the_sets_is_counted_where_the_artefact_has_a_threshold():
-    model = {"name": "m", "metrics": {"conformal": {"coverage": 0.9, "threshold": 0.7, "n": 100}}}
+    model = AuditedModel(name="m", metrics=ModelMetrics(conformal=ConformalSets(threshold=0.7, coverage=0.9)))
 
     found = compute(hand_made(every_stage(20), model=model)).month.coverage
 

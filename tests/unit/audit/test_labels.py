@@ -13,7 +13,7 @@ from attrs import asdict
 from gtr_batch.audit.found.patients import AgainstPathology
 from gtr_batch.audit.labels import estimates, labelled, maturity, one_a_patient, overrides
 from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
-from gtr_batch.domain.staging import STAGES, TStage
+from gtr_batch.domain.staging import STAGES, StageProbabilities, TStage
 
 DAY = date(2026, 3, 1)
 LATER = date(2027, 3, 1)
@@ -23,7 +23,7 @@ WAIT = 120
 def a_case(name="1", night=DAY, *, vote=TStage.T2, **changes):
     p = np.full(4, 0.1)
     p[vote.position] = 0.7
-    case = AuditCase(f"case-{name}", f"subject-{name}", night, night, t_stage=vote, probabilities=tuple(map(float, p)))
+    case = AuditCase(f"case-{name}", f"subject-{name}", night, night, t_stage=vote, probabilities=StageProbabilities(p))
     return attrs.evolve(case, **changes)
 
 
@@ -53,7 +53,7 @@ def a_cohort(seed, n=700):
         if rng.random() < [0.95, 0.8, 0.35, 0.15][vote]:
             surgery = operated(int(rng.integers(10, 60)), stage=STAGES[true], since=night)
         case = a_case(str(k), night, vote=STAGES[vote], surgery=surgery)
-        cases.append(attrs.evolve(case, probabilities=tuple(map(float, p)), age_years=int(rng.integers(40, 85))))
+        cases.append(attrs.evolve(case, probabilities=StageProbabilities(p), age_years=int(rng.integers(40, 85))))
         right.append(vote == true)
     return cases, float(np.mean(right))
 

@@ -117,7 +117,7 @@ def test_the_shift_is_estimated_with_an_interval_that_covers(mix):
     rng, inside = np.random.default_rng(9), []
     for _ in range(200):
         found = estimate_shift(_draw(rng, shifted(mix, np.log(1.5))), mix)
-        inside.append(found["low"] <= 1.5 <= found["high"])
+        inside.append(found.low <= 1.5 <= found.high)
 
     assert np.mean(inside) >= 0.9
 

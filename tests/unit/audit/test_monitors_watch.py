@@ -14,9 +14,12 @@ from gtr_batch.audit.alarms import alarms_in
 from gtr_batch.audit.labels import labelled
 from gtr_batch.audit.monitors import MONITORS, watch
 from gtr_batch.audit.monitors.stage_shift import pathology_of
+from gtr_batch.audit.monitors.watched import Watched
 from gtr_batch.config import AuditConfig
 from gtr_batch.domain.audit import Classification, Surgery
+from gtr_batch.domain.audit_json import from_json
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs
+from gtr_batch.domain.reference import Reference
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import ConfigError
 from gtr_batch.simulation.hospital.months import FIRST, Months, Shift, inputs_of
@@ -100,30 +103,30 @@ def test_the_audit_of_that_very_week_finds_it_too(replaced):
 
 
 def test_headers_say_the_shares_of_comparison_and_period(replaced):
-    readings = _watched(replaced)["headers"].detail["readings"]
+    readings = _watched(replaced)["headers"].detail.readings
 
-    assert readings["model"]["comparison"]["shares"].keys() == {"Aquilion", "Brilliance 64", "Ingenuity CT"}
-    assert readings["model"]["period"]["shares"] == {"Revolution CT": 1.0}
+    assert readings["model"].comparison.shares.keys() == {"Aquilion", "Brilliance 64", "Ingenuity CT"}
+    assert readings["model"].period.shares == {"Revolution CT": 1.0}
 
 
-def test_a_monitor_restarted_after_the_new_scanner_is_quiet_again(replaced):
+def test_a_monitor_that_watches_anew_after_the_new_scanner_is_quiet_again(replaced):
     """Who accepted the scanner is not told of it every week, whatever the artefact's reference says."""
     begins = attrs.evolve(MONTHS, shift=Shift("scanner", 1.0)).shifts_on
 
     referred = attrs.evolve(replaced, reference=inputs_of(attrs.evolve(MONTHS, reference=300)).reference)
 
-    watched = _watched(attrs.evolve(referred, epochs={"headers": begins, "output": FIRST}))["headers"]
+    watched = _watched(attrs.evolve(referred, watching_since={"headers": begins, "output": FIRST}))["headers"]
 
     assert watched.since == begins
     assert watched.state == "quiet"
 
 
-def test_a_horizon_that_begins_anew_is_no_restart(referred):
+def test_a_horizon_that_begins_anew_accepts_nothing(referred):
     """After 24 months the budget begins anew, with the artefact's reference."""
     again = date(2022, 1, 1)
-    model = {**referred.model, "first_night": str(again)}
+    model = attrs.evolve(referred.model, first_night=again)
 
-    watched = _watched(attrs.evolve(referred, model=model, epochs=dict.fromkeys(MONITORS, FIRST)))
+    watched = _watched(attrs.evolve(referred, model=model, watching_since=dict.fromkeys(MONITORS, FIRST)))
 
     assert "the artefact's reference" in watched["headers"].sentence
 
@@ -138,7 +141,7 @@ def test_pathology_that_shifts_by_an_odds_ratio_of_two_is_a_stop():
     assert found.state == "alarm"
     assert found.crossed_on > months.shifts_on
     assert "more advanced" in found.sentence
-    assert (alarm.level, alarm.on, alarm.epoch) == (AlarmLevel.STOP, found.crossed_on, FIRST)
+    assert (alarm.level, alarm.on, alarm.watching_since) == (AlarmLevel.STOP, found.crossed_on, FIRST)
 
 
 def test_pathology_that_shifts_down_is_found_as_well():
@@ -164,7 +167,7 @@ def test_pathology_is_not_known_before_it_is_reported(calm):
     early = _ending(calm, FIRST + timedelta(days=90))
     later = attrs.evolve(early, as_of=FIRST + timedelta(days=150))
 
-    assert _watched(early)["stage_shift"].detail["labelled"] < _watched(later)["stage_shift"].detail["labelled"]
+    assert _watched(early)["stage_shift"].detail.labelled < _watched(later)["stage_shift"].detail.labelled
 
 
 def test_what_became_known_after_the_day_changes_nothing(calm):
@@ -196,18 +199,26 @@ def test_the_order_of_rows_does_not_matter(replaced):
 
 
 def test_inputs_read_back_from_their_file_give_the_same(replaced):
-    once = AuditInputs.from_json(json.loads(replaced.content()))
+    once = AuditInputs.from_content(replaced.content())
 
     assert [w.to_json() for w in watch(once)] == [w.to_json() for w in watch(replaced)]
 
 
+def test_what_a_monitor_says_comes_back_from_the_json_of_a_report(replaced, calm):
+    for inputs in (replaced, calm, attrs.evolve(calm, cases=())):
+        for watched in watch(inputs):
+            told = json.loads(json.dumps(watched.to_json()))
+
+            assert from_json(told, Watched).to_json() == told
+
+
 def test_a_patient_with_two_cases_before_the_operation_counts_once(calm):
-    labelled = _watched(calm)["stage_shift"].detail["labelled"]
+    labelled = _watched(calm)["stage_shift"].detail.labelled
     twins = [attrs.evolve(c, case_id=f"x{c.case_id}") for c in calm.cases]
 
     both = attrs.evolve(calm, cases=calm.cases + tuple(twins))
 
-    assert _watched(both)["stage_shift"].detail["labelled"] == labelled
+    assert _watched(both)["stage_shift"].detail.labelled == labelled
 
 
 def test_patients_with_a_pT_are_counted_as_in_the_rest_of_the_report(calm):
@@ -254,7 +265,7 @@ def test_too_little_to_compare_with_is_said(calm):
 
 
 def test_a_share_of_nothing_turns_a_monitor_off(calm):
-    settings = {**calm.settings, "share_headers": 0.0, "share_output": 0.25}
+    settings = attrs.evolve(calm.settings, share_headers=0.0, share_output=0.25)
 
     assert _watched(attrs.evolve(calm, settings=settings))["headers"].state == "off"
 
@@ -338,25 +349,26 @@ def test_features_are_compared_with_the_references_patients_that_were_held_out(r
 
 def test_features_are_not_compared_with_patients_that_made_the_directions(referred):
     """Along these they spread wider than new patients: it would alarm for nothing. Old artefacts hold such a sample."""
-    old = {**referred.reference, "features": {**referred.reference["features"], "held_out": False}}
+    old = attrs.evolve(referred.reference, features=attrs.evolve(referred.reference.features, held_out=False))
 
     found = _watched(attrs.evolve(referred, reference=old))["features"]
 
     assert "the artefact's reference" not in found.sentence
-    assert found.detail["readings"]["directions"]["period"]["mean"] is not None
+    assert found.detail.readings["directions"].period.mean is not None
 
 
 def test_a_reference_that_is_too_small_is_left_aside(referred):
-    small = {**referred.reference, "n": 12}
+    small = attrs.evolve(referred.reference, n=12)
 
     assert "reference" not in _watched(attrs.evolve(referred, reference=small))["headers"].sentence
 
 
 @pytest.mark.parametrize(
-    "reference", [{"n": "many"}, {"n": 300}, {"n": 300, "headers": None, "features": {"mean": []}}]
+    "reference",
+    [None, {"n": "many"}, {"n": True}, {"n": 300}, {"n": 300, "headers": None, "features": {"mean": []}, "levels": 5}],
 )
 def test_a_reference_that_is_broken_is_no_traceback(calm, reference):
-    assert {w.state for w in watch(attrs.evolve(calm, reference=reference))} == {"quiet"}
+    assert {w.state for w in watch(attrs.evolve(calm, reference=Reference.read(reference)))} == {"quiet"}
 
 
 def test_the_promise_of_the_probabilities_is_their_mean(calm):
@@ -364,5 +376,5 @@ def test_the_promise_of_the_probabilities_is_their_mean(calm):
 
     found = _watched(calm)["confidence"]
 
-    assert found.value == pytest.approx(np.mean([c.probabilities[c.t_stage.position] for c in staged]))
+    assert found.value == pytest.approx(np.mean([c.probabilities[c.t_stage] for c in staged]))
     assert "Assumes no concept drift" in found.sentence

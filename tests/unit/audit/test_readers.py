@@ -14,7 +14,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from gtr_batch.audit.readers import compare_readers
 from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
-from gtr_batch.domain.staging import STAGES
+from gtr_batch.domain.staging import STAGES, StageProbabilities
 
 DAY = date(2026, 3, 1)
 LATER = date(2027, 3, 1)
@@ -23,7 +23,7 @@ LATER = date(2027, 3, 1)
 def certain(position, sure=0.7):
     p = np.full(4, (1 - sure) / 3)
     p[position] = sure
-    return tuple(map(float, p))
+    return StageProbabilities(p)
 
 
 def a_case(k, *, true, vote, nomogram=None, radiologist=None, eus=None, with_ai=None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import date, timedelta
 
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
-from gtr_batch.domain.audit_run import AuditInputs, AuditKind, case_from_json, case_to_json, known_by
-from gtr_batch.domain.staging import TStage
+from gtr_batch.domain.audit_json import from_json, to_json
+from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs, AuditKind, StandingAlarm, known_by
+from gtr_batch.domain.audited_model import AuditedModel
+from gtr_batch.domain.staging import StageProbabilities, TStage
 from gtr_batch.errors import InputRefused
 
 NIGHT = date(2026, 3, 2)
@@ -23,10 +26,10 @@ def whole(case_id: str = "a", **given: object) -> AuditCase:
     """A case with everything that a case can have."""
     values: dict[str, object] = {
         "t_stage": TStage.T3,
-        "probabilities": (0.1, 0.2, 0.6, 0.1),
+        "probabilities": StageProbabilities((0.1, 0.2, 0.6, 0.1)),
         "slice_stages": (TStage.T3, TStage.T3, TStage.T2),
         "flags": ("automatic_key_slice",),
-        "nomogram": (0.25, 0.25, 0.25, 0.25),
+        "nomogram": StageProbabilities((0.25, 0.25, 0.25, 0.25)),
         "features": (0.1, -2.5, 1e-7),
         "facts": {"kvp": 120.0, "contrast_agent": True, "aorta_hu": None},
         "delivered_on": NIGHT,
@@ -44,7 +47,7 @@ def inputs(*cases: AuditCase) -> AuditInputs:
         date(2026, 1, 1),
         date(2026, 6, 1),
         "v" * 64,
-        {},
+        AuditedModel(),
         "1",
         cases,
     )
@@ -52,20 +55,36 @@ def inputs(*cases: AuditCase) -> AuditInputs:
 
 @pytest.mark.parametrize("case", [whole(), AuditCase("b", "s", NIGHT, NIGHT, refusal="slice_gap")])
 def test_a_case_comes_back_as_it_was_kept_but_for_features_beyond_single_precision(case):
-    back = case_from_json(json.loads(json.dumps(case_to_json(case), allow_nan=False)))
+    back = from_json(json.loads(json.dumps(to_json(case), allow_nan=False)), AuditCase)
 
     assert attrs.evolve(back, features=None) == attrs.evolve(case, features=None)
     assert back.features == (None if case.features is None else pytest.approx(case.features, rel=1e-6))
-    assert case_to_json(back) == case_to_json(case)
+    assert to_json(back) == to_json(case)
 
 
 def test_inputs_come_back_with_the_same_digest():
     one = inputs(whole(), whole("b", surgery=None, read=None))
 
-    back = AuditInputs.from_json(json.loads(one.content()))
+    back = AuditInputs.from_content(one.content())
 
     assert back.digest == one.digest
     assert back.content() == one.content()
+    assert attrs.evolve(back, kept_digest="").digest == one.digest
+
+
+def test_inputs_that_were_kept_with_the_earlier_words_are_read_and_keep_the_name_of_their_run():
+    alarm = StandingAlarm("headers", AlarmLevel.LOOK, date(2026, 2, 27), date(2026, 1, 5), "A scanner is new.")
+    one = attrs.evolve(inputs(whole(features=None)), watching_since={"headers": NIGHT}, alarms=(alarm,))
+    value = to_json(one)
+    value["epochs"] = value.pop("watching_since")
+    [older] = value["alarms"]
+    older["epoch"] = older.pop("watching_since")
+    kept = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+    back = AuditInputs.from_content(kept)
+
+    assert back == one
+    assert back.digest == hashlib.sha256(kept).hexdigest()
 
 
 @given(st.permutations(["a", "b", "c", "d"]))
@@ -74,13 +93,13 @@ def test_the_order_of_rows_does_not_change_the_name_of_a_run(order):
 
 
 def test_any_change_of_a_case_changes_the_name_of_a_run():
-    assert inputs(whole()).digest != inputs(whole(probabilities=(0.1, 0.2, 0.5, 0.2))).digest
+    assert inputs(whole()).digest != inputs(whole(probabilities=StageProbabilities((0.1, 0.2, 0.5, 0.2)))).digest
 
 
 @pytest.mark.parametrize("change", [{"kind": "year"}, {"first": "yesterday"}, {"cases": [{}]}])
 def test_inputs_that_cannot_be_read_are_refused_in_words(change):
     with pytest.raises(InputRefused, match="cannot be read"):
-        AuditInputs.from_json(inputs(whole()).to_json() | change)
+        AuditInputs.from_content(json.dumps(to_json(inputs(whole())) | change).encode())
 
 
 @pytest.mark.parametrize(

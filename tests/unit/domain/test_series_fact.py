@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
 import pytest
 
@@ -63,8 +64,8 @@ def test_a_kernels_kind_has_the_words_of_validation_also_where_it_is_simulated(v
 def test_a_reference_of_validated_facts_raises_no_alarm_on_a_simulated_month_of_the_same_kernels(simulated):
     """As it did where one said ``soft`` and the other ``soft tissue``."""
     inputs = inputs_of(Months(months=6, reference=300, seed=3))
-    as_validated = dict(inputs.reference["headers"], kernel_kind={str(KernelKind.SOFT): 1.0})
-    object.__setattr__(inputs, "reference", {**inputs.reference, "headers": as_validated})
+    as_validated = {**inputs.reference.headers, "kernel_kind": {str(KernelKind.SOFT): 1.0}}
+    inputs = attrs.evolve(inputs, reference=attrs.evolve(inputs.reference, headers=as_validated))
 
     [headers] = [monitor for monitor in watch(inputs) if monitor.name == "headers"]
 
@@ -74,8 +75,8 @@ def test_a_reference_of_validated_facts_raises_no_alarm_on_a_simulated_month_of_
 def test_the_reference_holds_what_the_table_says():
     reference = reference_patients(np.random.default_rng(1), Months(months=2, reference=60))
 
-    assert set(reference["headers"]) == {fact.name for fact in referred(FactKind.NAME)}
-    assert set(reference["quality"]) == {fact.name for fact in referred(FactKind.NUMBER)}
+    assert set(reference.headers) == {fact.name for fact in referred(FactKind.NAME)}
+    assert set(reference.quality) == {fact.name for fact in referred(FactKind.NUMBER)}
 
 
 def test_what_is_drawn_has_a_heading():

@@ -56,7 +56,7 @@ def test_probabilities_are_calibrated_where_everyone_is_operated():
     seen = pathology_of([c for c in cases_of(months) if c.t_stage], months.last)
 
     found = estimate_shift(seen.labels, seen.probabilities)
-    assert found["low"] < 1 < found["high"]
+    assert found.low < 1 < found.high
     assert ece_top(seen.labels, seen.probabilities) < 0.03
 
 
@@ -67,8 +67,8 @@ def test_from_its_day_on_pathology_shifts_by_the_odds_ratio():
     before = pathology_of([c for c in cases if c.night < months.shifts_on], months.last)
     after = pathology_of([c for c in cases if c.night >= months.shifts_on], months.last)
 
-    assert estimate_shift(before.labels, before.probabilities)["odds_ratio"] == pytest.approx(1, abs=0.15)
-    assert estimate_shift(after.labels, after.probabilities)["odds_ratio"] == pytest.approx(2, abs=0.25)
+    assert estimate_shift(before.labels, before.probabilities).odds_ratio == pytest.approx(1, abs=0.15)
+    assert estimate_shift(after.labels, after.probabilities).odds_ratio == pytest.approx(2, abs=0.25)
 
 
 def test_who_is_operated_depends_on_the_stage_and_reports_come_weeks_later(staged):
@@ -141,7 +141,7 @@ def test_inputs_are_lawful_and_survive_their_file():
     inputs = inputs_of(Months(months=2, seed=4, reference=60))
 
     assert len(inputs.digest) == 64
-    assert inputs.reference["n"] == 60
+    assert inputs.reference.n == 60
 
 
 # The study

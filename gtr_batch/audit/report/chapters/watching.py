@@ -45,8 +45,8 @@ def watching(findings: Findings) -> list[Block]:
                 for m in monitors
             ],
             title="What each monitor says",
-            note="Crossing once is enough: a monitor stays in alarm until a person acknowledges it and restarts the "
-            "monitor.",
+            note="Crossing once is enough: a monitor stays in alarm until a person acknowledges the alarm and lets the "
+            "monitor watch anew.",
         )
     )
     shift = next((m for m in monitors if m.name == "stage_shift"), None)
