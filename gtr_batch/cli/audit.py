@@ -25,14 +25,14 @@ def audit() -> None:
 @speaks_plainly
 def metrics(
     table: Annotated[Path, typer.Option(help="CSV with one row a staged case.")],
-    label: Annotated[str, typer.Option(help="Its column of the pathological stage: 0-3, 1-4 or T1-T4.")],
+    label: Annotated[str, typer.Option(help="Column of the pathological stage: 0-3, 1-4 or T1-T4.")],
     probabilities: Annotated[
         str | None,
-        typer.Option(help="Its columns of P(T1)..P(T4), comma-separated. Default: p1,p2,p3,p4 or p_t1,...,p_t4."),
+        typer.Option(help="Columns of P(T1)..P(T4), comma-separated. Default: p1,p2,p3,p4 or p_t1,...,p_t4."),
     ] = None,
-    patient: Annotated[str | None, typer.Option(help="Its column of the patient. Default: a row is a patient.")] = None,
+    patient: Annotated[str | None, typer.Option(help="Column of the patient. Default: every row is a patient.")] = None,
     predicted: Annotated[
-        str | None, typer.Option(help="Its column of the stage that was given. Default: the likeliest stage.")
+        str | None, typer.Option(help="Column of the stage that was given. Default: the most likely stage.")
     ] = None,
     labels: Annotated[
         str | None, typer.Option(help="zero-based or one-based, where labels are only 1, 2 and 3 and could be either.")

@@ -18,7 +18,7 @@ app = typer.Typer()
 def simulate(
     months: Annotated[int, typer.Option(min=1, max=240, help="Length of a history.")] = 24,
     per_month: Annotated[int, typer.Option(min=1, max=5000, help="Staged cases a month.")] = 60,
-    runs: Annotated[int, typer.Option(min=1, help="Histories.")] = 500,
+    runs: Annotated[int, typer.Option(min=1, help="Histories to draw.")] = 500,
     shift: Annotated[
         str,
         typer.Option(help="none, or=2, scanner, scanner=0.4, scanner-midweek, features=1, quality=1, refusals=2.5."),
@@ -30,8 +30,8 @@ def simulate(
     reference: Annotated[
         int, typer.Option(min=0, help="Patients of the artefact's reference; 0: monitors learn from the first weeks.")
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Of the first history; the others follow.")] = 1,
-    processes: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    seed: Annotated[int, typer.Option(help="Seed of the first history; the others count on from it.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="Histories computed at once.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
     """Measure the monitors: false alarms of all together, and how soon each finds a shift. See docs/audit.md."""

@@ -18,12 +18,12 @@ def fit_nomogram(
     features: Annotated[Path, typer.Option(help="CSV: key and numeric deep features.")],
     clinical: Annotated[Path, typer.Option(help="CSV: key, tumour size (cm), differentiation, Lauren type.")],
     labels: Annotated[Path, typer.Option(help="CSV: key and stage.")],
-    key: Annotated[str, typer.Option(help="The column that joins them.")] = "image_name",
+    key: Annotated[str, typer.Option(help="Column that joins the three tables.")] = "image_name",
     label: Annotated[str, typer.Option(help="The stage: 0-3, 1-4 or T1-T4.")] = "label",
     patient_pattern: Annotated[
         str | None, typer.Option(help="Regular expression with one group that finds the patient in the key.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the folds.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for drawing the folds.")] = 0,
     to: Annotated[Path | None, typer.Option("--out", help="Folder for the drawn nomogram (SVG and PDF).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:

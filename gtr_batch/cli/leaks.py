@@ -16,19 +16,19 @@ app = typer.Typer()
 @speaks_plainly
 def leak_check(
     table: Annotated[Path, typer.Option(help="CSV with one row a slice or a patient.")],
-    label: Annotated[str, typer.Option(help="Its column of the stage.")],
-    split: Annotated[str, typer.Option(help="Its column of the split.")],
-    patient: Annotated[str | None, typer.Option(help="Its column of the patient.")] = None,
+    label: Annotated[str, typer.Option(help="Column that holds the stage.")],
+    split: Annotated[str, typer.Option(help="Column that holds the split.")],
+    patient: Annotated[str | None, typer.Option(help="Column that names the patient.")] = None,
     patient_pattern: Annotated[
         str | None,
-        typer.Option(help="Or a regular expression with one group that finds the patient in a row's name."),
+        typer.Option(help="Instead: a regular expression with one group that finds the patient in a row's name."),
     ] = None,
-    image: Annotated[str | None, typer.Option(help="The column that names a row.")] = None,
-    clinical: Annotated[Path | None, typer.Option(help="CSV of clinical rows.")] = None,
-    key: Annotated[str | None, typer.Option(help="The column that joins both.")] = None,
+    image: Annotated[str | None, typer.Option(help="Column that names a row.")] = None,
+    clinical: Annotated[Path | None, typer.Option(help="CSV with the clinical rows.")] = None,
+    key: Annotated[str | None, typer.Option(help="Column that joins the two tables.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
-    """Find patients, labels and rows that straddle a split. Exit status 1 when something leaks.
+    """Find patients, labels and rows that stand in more than one split. Exit status 1 when something leaks.
 
     patients_in_both: patients with rows in more than one split. rows_affected: rows of the smallest split whose patient
     is in another one too. conflicting_labels: patients with more than one label. straddling_duplicate_groups: groups of

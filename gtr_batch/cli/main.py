@@ -70,7 +70,7 @@ def night(
     night: Annotated[str, typer.Option(help="The evening the night began, YYYY-MM-DD.")],
     as_json: Json = False,
 ) -> None:
-    """Run a whole night here, without Airflow: from PACS to PACS. Finished cases are left alone."""
+    """Run a night from here, without Airflow: from PACS to PACS. Finished cases are left alone."""
     from gtr_batch import night as steps
     from gtr_batch.errors import CasesToRetry
     from gtr_batch.wiring import open_site

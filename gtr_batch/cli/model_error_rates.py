@@ -16,9 +16,9 @@ app = typer.Typer()
 @speaks_plainly
 def error_rates(
     patients: Annotated[int | None, typer.Option(help="Patients of a holdout; default: what the margin needs.")] = None,
-    runs: Annotated[int, typer.Option(help="Holdouts that are simulated, of each kind.")] = 200,
+    runs: Annotated[int, typer.Option(help="Holdouts to simulate, of each kind.")] = 200,
     champion: Annotated[float, typer.Option(help="The champion's true accuracy.")] = 0.92,
-    processes: Annotated[int, typer.Option(help="Holdouts that are judged at once.")] = 2,
+    processes: Annotated[int, typer.Option(help="Holdouts to judge at once.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
     """Simulate holdouts with equal models, and with a candidate that is worse by the margin; how often does it pass?"""

@@ -17,7 +17,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 @app.command("echo")
 @speaks_plainly
 def echo(as_json: Json = False) -> None:
-    """C-ECHO."""
+    """Ask the PACS whether it answers (C-ECHO)."""
     import time
 
     from gtr_batch.wiring import open_site

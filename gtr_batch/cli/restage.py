@@ -24,8 +24,8 @@ def restage(
     deliver: Annotated[
         str | None, typer.Option(help="Digest of a comparison that you have seen: send its results to the PACS.")
     ] = None,
-    by: Annotated[str, typer.Option(help="Your name, to deliver.")] = "",
-    why: Annotated[str, typer.Option(help="Why, to deliver.")] = "",
+    by: Annotated[str, typer.Option(help="Your name; needed to deliver.")] = "",
+    why: Annotated[str, typer.Option(help="The reason; needed to deliver.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
     """Replay nights or accession numbers with a model and compare; nothing goes to the PACS without an approval."""

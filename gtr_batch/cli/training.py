@@ -33,7 +33,7 @@ def _site() -> Iterator[Any]:
 @app.command("run")
 @speaks_plainly
 def run(
-    by: Annotated[str, typer.Option(help="Your name: who has this candidate made.")],
+    by: Annotated[str, typer.Option(help="Your name: who asks for this candidate.")],
     why: Annotated[str, typer.Option(help="Why.")],
     as_json: Json = False,
 ) -> None:

@@ -21,7 +21,9 @@ BANNED = {
     "kept permanently": r"\bfor ever\b",
     "not sent": r"\bsent to nobody\b",
 }
-IN_THE_AUDIT = {"watch, watching since": r"(?<![\"`])\bepochs?\b(?![\"`])|(?<!--)\brestart(s|ed)?\b"}  # in quotes: keys of older files
+IN_THE_AUDIT = {
+    "watch, watching since": r"(?<![\"`])\bepochs?\b(?![\"`])|(?<!--)\brestart(s|ed)?\b"
+}  # in quotes: keys of older files
 AUDIT = (
     "gtr_batch/audit/",
     "gtr_batch/domain/audit",
