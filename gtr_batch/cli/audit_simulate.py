@@ -86,11 +86,11 @@ def show(console: Console, found: dict[str, Any]) -> None:
         if detection:
             d = detection[monitor]
             row += [f"{d['found']}/{d['histories']}", str(d["found_in_its_week"])]
-            row += [_said(d[k]) for k in ("median_months", "p90_months", "median_labelled")]
+            row += [_number_or_dash(d[k]) for k in ("median_months", "p90_months", "median_labelled")]
         table.add_row(*row)
     console.print(table)
     console.print(f"{found['wall_seconds']:.0f} s, load {found['load']:.1f}", highlight=False)
 
 
-def _said(value: float | None) -> str:
+def _number_or_dash(value: float | None) -> str:
     return "not by the end" if value is None else f"{value:g}"

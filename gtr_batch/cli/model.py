@@ -190,7 +190,7 @@ def shadow(version: Version, by: By, why: Why) -> None:
 @app.command("retire")
 @speaks_plainly
 def retire(version: Version, by: By, why: Why) -> None:
-    """Lay a candidate or a model in shadow aside; it can come back."""
+    """Take a candidate or a model in shadow out of use; it can come back."""
     from gtr_batch.governance.promotion import retire as run
     from gtr_batch.governance.registry import find
     from gtr_batch.wiring import open_governance

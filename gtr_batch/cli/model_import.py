@@ -23,7 +23,7 @@ def import_model(
     md5: Annotated[str, typer.Option(help="Of a file: MD5 that it must have; empty: any.")] = PUBLISHED_MD5,
     backbone: Annotated[str, typer.Option(help="Of a file: its depth.")] = "resnet152",
     by: Annotated[str, typer.Option(help="Of a folder: your name, who answers for the candidate.")] = "",
-    why: Annotated[str, typer.Option(help="Of a folder: why; kept for ever.")] = "",
+    why: Annotated[str, typer.Option(help="Of a folder: why; kept permanently.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
     """Make an artefact of the published checkpoint (a file), or register an artefact (a folder) as a candidate.

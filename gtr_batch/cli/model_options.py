@@ -9,7 +9,7 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 Version = Annotated[str, typer.Argument(help="Version, or the digits that it begins with.")]
 By = Annotated[str, typer.Option(help="Your name: who answers for this.")]
-Why = Annotated[str, typer.Option(help="Why; kept for ever.")]
+Why = Annotated[str, typer.Option(help="Why; kept permanently.")]
 Shown = Annotated[str, typer.Option(help="The champion that you were shown (`gtr model list`), or 'none'.")]
 
 

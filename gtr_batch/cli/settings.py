@@ -72,7 +72,7 @@ def change(
     name: Annotated[str, typer.Argument(help="section.name, as `gtr settings show` lists them.")],
     value: Annotated[str, typer.Argument(help="The new value, or 'file': the settings file holds again.")],
     by: Annotated[str, typer.Option(help="Your name.")],
-    why: Annotated[str, typer.Option(help="Why; kept for ever.")],
+    why: Annotated[str, typer.Option(help="Why; kept permanently.")],
 ) -> None:
     """Change a governed setting from the next night on; the settings file stays as it is."""
     from gtr_batch.domain.governed_settings import checked_value

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gtr_batch.config import GovernanceConfig
-from gtr_batch.governance import criteria as rules
+from gtr_batch.governance import criteria as gate_criteria
 from gtr_batch.governance.criteria import CANNOT_TELL, FAIL, PASS, Criterion, Paired
 from gtr_batch.governance.performance import performance
 from gtr_batch.metrics.noninferiority import exact_power, patients_for, patients_needed
@@ -49,19 +49,19 @@ def judge(
         JSON-able: ``verdict``, ``sentence``, ``criteria``, ``subgroups``, ``power``, ``models`` (both models' metrics),
         ``n``, ``patients``, ``draws``, ``seed``. No patient in it.
     """
-    of_both = rules.redrawn(paired, draws, seed)
+    of_both = gate_criteria.redrawn(paired, draws, seed)
     drawn = of_both[:, 0] - of_both[:, 1]
     criteria = [
-        rules.enough(paired, settings),
-        rules.accuracy(paired, settings, drawn[:, rules.ACCURACY]),
-        rules.kappa(paired, settings, drawn[:, rules.KAPPA]),
-        *rules.calibration(paired, settings, drawn),
-        rules.t4(paired, settings),
+        gate_criteria.enough(paired, settings),
+        gate_criteria.accuracy(paired, settings, drawn[:, gate_criteria.ACCURACY]),
+        gate_criteria.kappa(paired, settings, drawn[:, gate_criteria.KAPPA]),
+        *gate_criteria.calibration(paired, settings, drawn),
+        gate_criteria.t4(paired, settings),
     ]
     if settings.shadow_nights or settings.shadow_cases:
-        criteria.append(rules.shadow(settings, shadow or {}))
-    subgroups = rules.subgroups(paired, settings)
-    criteria.append(rules.of_subgroups(subgroups))
+        criteria.append(gate_criteria.shadow(settings, shadow or {}))
+    subgroups = gate_criteria.subgroups(paired, settings)
+    criteria.append(gate_criteria.of_subgroups(subgroups))
     verdict = _worst(c.verdict for c in criteria)
     told = [c.sentence for c in criteria if c.verdict == verdict] if verdict != PASS else []
     sentence = {
@@ -74,7 +74,7 @@ def judge(
         "sentence": sentence,
         "n": len(paired.stages),
         "patients": len(np.unique(paired.subjects)),
-        "criteria": [_plain(c) for c in criteria],
+        "criteria": [_json_of(c) for c in criteria],
         "subgroups": subgroups,
         "power": _power(paired, settings),
         "models": {
@@ -118,7 +118,7 @@ def _worst(verdicts: Any) -> str:
     return FAIL if FAIL in found else (CANNOT_TELL if CANNOT_TELL in found else PASS)
 
 
-def _plain(criterion: Criterion) -> dict[str, Any]:
+def _json_of(criterion: Criterion) -> dict[str, Any]:
     return {
         "name": criterion.name,
         "verdict": criterion.verdict,

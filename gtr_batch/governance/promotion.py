@@ -28,7 +28,7 @@ def to_shadow(registry: ModelRegistry, version: str, *, by: str, why: str) -> No
 
 
 def retire(registry: ModelRegistry, version: str, *, by: str, why: str) -> None:
-    """Lay a candidate or a model in shadow aside; it can come back. Its files need not be whole."""
+    """Take a candidate or a model in shadow out of use; it can come back. Its files need not be intact."""
     answered_for(by, why)
     model = known(registry, version)
     if model["state"] == CHAMPION:

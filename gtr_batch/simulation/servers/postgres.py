@@ -163,7 +163,7 @@ class EmbeddedPostgres:
         return self._run("pg_ctl", "-D", str(self.data), *args, check=check)
 
     def _run(self, program: str, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        # Output goes to a file: a server that pg_ctl starts would keep a pipe open for ever.
+        # Output goes to a file: a server that pg_ctl starts would never close its pipe.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
                 [str(self._bin / program), *args],
