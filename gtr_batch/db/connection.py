@@ -59,6 +59,10 @@ class Transaction:
         """COPY FROM STDIN."""
         self._guard("copy", lambda: self._cursor.copy_expert(statement, rows))
 
+    def text_of(self, statement: Composable) -> str:
+        """A composed statement with its identifiers quoted."""
+        return statement.as_string(self._cursor)
+
     def script(self, text: str) -> None:
         """Run a file of statements without parameters."""
         self._guard("script", lambda: self._cursor.execute(text))

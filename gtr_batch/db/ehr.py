@@ -10,19 +10,18 @@ from typing import Any
 
 import attrs
 from attrs import frozen
-from psycopg2 import sql
 
-from gtr_batch.db import csv_file, queries, rows
+from gtr_batch.db import csv_file, ehr_sql, queries, rows
 from gtr_batch.db.connection import Database, Transaction
 from gtr_batch.db.csv_file import ExtractFile
-from gtr_batch.db.ehr_rules import Problem, judge
+from gtr_batch.db.ehr_checks import Problem, judge
 from gtr_batch.db.extracts import Extract
 from gtr_batch.errors import ExtractRefused
 from gtr_batch.logs import get_logger
 from gtr_batch.ports import Progress
 
 _SHOWN = 20
-# Rules between columns, which the suites cannot say: query, column, what is expected.
+# Checks between columns, which the suites cannot say: query, column, what is expected.
 _CHECKS = {
     "treatment": ("check_treatment", "ended_on", "a date not before started_on"),
     "surgery": ("check_surgery", "t_category", "reported_on, classification and t_category all filled or all empty"),
@@ -112,15 +111,12 @@ def load_extracts(
 
 
 def _copy(tx: Transaction, file: ExtractFile) -> None:
-    columns = sql.SQL(", ").join(map(sql.Identifier, file.extract.header))
-    table = sql.Identifier(f"ehr_staging_{file.extract.name}")
-    statement = sql.SQL("copy {table} ({columns}) from stdin with (format csv, force_null ({columns}))")
-    tx.copy(statement.format(table=table, columns=columns), io.StringIO(file.body))
+    tx.copy(ehr_sql.copy(file.extract), io.StringIO(file.body))
 
 
 def _check(tx: Transaction, extract: Extract, today: date) -> list[Problem]:
     query = queries.load("ehr")
-    staged = tx.all(query[f"staged_{extract.name}"])
+    staged = tx.all(ehr_sql.staged(extract, tx))
     problems = judge(extract, staged, today)
     if extract.name != "patient":
         problems += _orphans(tx, extract, staged)
@@ -129,7 +125,7 @@ def _check(tx: Transaction, extract: Extract, today: date) -> list[Problem]:
         broken = tx.all(query[check])
         if broken:
             problems.append(Problem(extract.file, broken[0]["row_number"], column, expected, len(broken)))
-    # Two rules may find the same value wrong; once is enough.
+    # Two checks may find the same value wrong; once is enough.
     return sorted(dict.fromkeys(problems), key=lambda problem: problem.row or 0)
 
 
@@ -153,6 +149,6 @@ def _refuse(problems: Sequence[Problem]) -> None:
 
 
 def _upsert(tx: Transaction, file: ExtractFile) -> FileReport:
-    counted = tx.one(queries.load("ehr")[f"upsert_{file.extract.name}"]) or {}
+    counted = tx.one(ehr_sql.upsert(file.extract, tx)) or {}
     inserted, updated = counted["inserted"], counted["updated"]
     return FileReport(file.extract.file, file.rows, inserted, updated, file.rows - inserted - updated, file.sha256)

@@ -1,7 +1,7 @@
-"""The Great Expectations suites of the EHR extracts, and where in a file a rule is broken.
+"""The Great Expectations suites of the EHR extracts: each check is stated once, and its result names the rows.
 
-Great Expectations judges, with BOOLEAN_ONLY, since its other formats write raw values into its results. Each rule also
-knows how to point at the rows that break it, so that the hospital hears row and column and no value.
+The result format is COMPLETE, which holds raw values; results stay in memory and are never written anywhere. What
+leaves this module is file, row, column and what was expected.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from gtr_batch.db.extracts import Column, Extract, Kind
+from gtr_batch.errors import PermanentError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,11 +26,12 @@ _NUMBER = r"\A[0-9]{1,9}(?:\.[0-9]{1,9})?\Z"
 _DATE = r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z"
 _PATTERNS = {Kind.IDENTIFIER: _IDENTIFIER, Kind.UID: _UID, Kind.NUMBER: _NUMBER, Kind.DATE: _DATE}
 _EPOCH = date(1900, 1, 1)
+_ROW = "row_number"
 
 
 @frozen
 class Problem:
-    """A broken rule: `row` counts from the header, which is row 1."""
+    """A broken check: `row` counts from the header, which is row 1."""
 
     file: str
     row: int | None
@@ -44,11 +46,13 @@ class Problem:
 
 
 @frozen
-class _Rule:
+class _Check:
+    """`alike`: it looks for rows alike, and the first of them is right."""
+
     column: str
     expected: str
     expectation: Callable[[Any], Any]  # great_expectations.expectations -> Expectation
-    broken: Callable[[pd.DataFrame], pd.Series]
+    alike: tuple[str, ...] = ()
 
 
 def judge(extract: Extract, rows: Sequence[dict[str, Any]], today: date) -> list[Problem]:
@@ -66,17 +70,20 @@ def judge(extract: Extract, rows: Sequence[dict[str, Any]], today: date) -> list
     Returns
     -------
     list of Problem
-        Empty where every rule holds.
+        Empty where every check holds.
     """
     if not rows:
         return []
-    rules = [rule for column in extract.columns for rule in _rules(column, today)]
-    rules.append(_unique(extract))
-    table = _table(extract, rows)
-    return [_problem(extract, rule, table) for rule in _failing(extract.name, rules, table)]
+    checks = [check for column in extract.columns for check in _checks(column, today)]
+    checks.append(_unique(extract))
+    return [
+        Problem(extract.file, broken[0], check.column, check.expected, len(broken))
+        for check, broken in _failing(extract.name, checks, _table(extract, rows))
+    ]
 
 
-def _failing(name: str, rules: Sequence[_Rule], table: pd.DataFrame) -> list[_Rule]:
+def _failing(name: str, checks: Sequence[_Check], table: pd.DataFrame) -> list[tuple[_Check, list[int]]]:
+    """The checks that fail, in their order, each with the numbers of the rows that break it."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # no telemetry: this process opens no socket for it
     import great_expectations as gx
     import great_expectations.expectations as gxe
@@ -86,19 +93,46 @@ def _failing(name: str, rules: Sequence[_Rule], table: pd.DataFrame) -> list[_Ru
     asset = context.data_sources.add_pandas("ehr").add_dataframe_asset(name)
     batch = asset.add_batch_definition_whole_dataframe(name).get_batch(batch_parameters={"dataframe": table})
     expectations = []
-    for number, rule in enumerate(rules):
-        expectation = rule.expectation(gxe)
-        expectation.meta = {"rule": number}  # results come in another order
+    for number, check in enumerate(checks):
+        expectation = check.expectation(gxe)
+        expectation.meta = {"check": number}  # results come in another order
         expectations.append(expectation)
-    verdict = batch.validate(gx.ExpectationSuite(name=name, expectations=expectations), result_format="BOOLEAN_ONLY")
-    failing = {result.expectation_config.meta["rule"] for result in verdict.results if not result.success}
-    return [rule for number, rule in enumerate(rules) if number in failing]
+    verdict = batch.validate(
+        gx.ExpectationSuite(name=name, expectations=expectations),
+        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": [_ROW]},
+    )
+    failing = {result.expectation_config.meta["check"]: result for result in verdict.results if not result.success}
+    return [(checks[number], _rows_of(checks[number], failing[number])) for number in sorted(failing)]
+
+
+def _rows_of(check: _Check, result: Any) -> list[int]:
+    """The numbers of the rows that break a check.
+
+    Raises
+    ------
+    PermanentError
+        Great Expectations could not evaluate it: a mistake of ours, never the hospital's.
+    """
+    found = result.result.get("unexpected_index_list")
+    if not found:
+        raise PermanentError(f"the check of column {check.column} could not be evaluated; report this")
+    rows = sorted(found, key=lambda row: row[_ROW])
+    if check.alike:
+        seen: set[tuple[Any, ...]] = set()
+        repeated = []
+        for row in rows:
+            values = tuple(row[name] for name in check.alike)
+            if values in seen:
+                repeated.append(row)
+            seen.add(values)
+        rows = repeated
+    return [int(row[_ROW]) for row in rows]
 
 
 def _table(extract: Extract, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
-    table = pd.DataFrame(list(rows), columns=["row_number", *extract.header], dtype=object)
+    table = pd.DataFrame(list(rows), columns=[_ROW, *extract.header], dtype=object)
     for column in extract.columns:
         if column.kind in (Kind.NUMBER, Kind.DATE):
             read = _number if column.kind is Kind.NUMBER else _day
@@ -124,81 +158,49 @@ def _day(value: str | None) -> float:
         return float("nan")
 
 
-def _rules(column: Column, today: date) -> list[_Rule]:
-    name, expected, measured = column.name, column.expected, _measured(column)
-    rules = []
+def _checks(column: Column, today: date) -> list[_Check]:
+    name, expected = column.name, column.expected
+    checks = []
     if column.required:
-        rules.append(
-            _Rule(
-                name,
-                f"{expected}, never empty",
-                lambda gxe: gxe.ExpectColumnValuesToNotBeNull(column=name),
-                lambda table: table[name].isna(),
-            )
+        checks.append(
+            _Check(name, f"{expected}, never empty", lambda gxe: gxe.ExpectColumnValuesToNotBeNull(column=name))
         )
     if column.kind is Kind.CHOICE:
         choices = list(column.choices)
-        rules.append(
-            _Rule(
-                name,
-                expected,
-                lambda gxe: gxe.ExpectColumnValuesToBeInSet(column=name, value_set=choices),
-                lambda table: table[name].notna() & ~table[name].isin(choices),
-            )
-        )
-        return rules
+        in_set = _Check(name, expected, lambda gxe: gxe.ExpectColumnValuesToBeInSet(column=name, value_set=choices))
+        return [*checks, in_set]
     pattern = _PATTERNS[column.kind]
-    rules.append(
-        _Rule(
-            name,
-            expected,
-            lambda gxe: gxe.ExpectColumnValuesToMatchRegex(column=name, regex=pattern),
-            lambda table: table[name].notna() & ~table[name].map(lambda v: bool(re.match(pattern, str(v)))),
-        )
-    )
+    checks.append(_Check(name, expected, lambda gxe: gxe.ExpectColumnValuesToMatchRegex(column=name, regex=pattern)))
     if column.kind is Kind.DATE:
-        rules.append(
-            _Rule(
+        checks.append(
+            _Check(
                 name,
                 expected,
                 lambda gxe: gxe.ExpectColumnValuesToMatchStrftimeFormat(column=name, strftime_format="%Y-%m-%d"),
-                lambda table: table[name].notna() & table[measured].isna(),
             )
         )
-        rules.append(_within(column, 0, float((today - _EPOCH).days)))
+        checks.append(_within(column, 0, float((today - _EPOCH).days)))
     if column.kind is Kind.NUMBER:
-        rules.append(_within(column, column.low, column.high))
-    return rules
+        checks.append(_within(column, column.low, column.high))
+    return checks
 
 
-def _within(column: Column, low: float, high: float) -> _Rule:
+def _within(column: Column, low: float, high: float) -> _Check:
     measured, above = _measured(column), column.above
-    return _Rule(
+    return _Check(
         column.name,
         column.expected,
         lambda gxe: gxe.ExpectColumnValuesToBeBetween(column=measured, min_value=low, max_value=high, strict_min=above),
-        lambda table: (table[measured] <= low if above else table[measured] < low) | (table[measured] > high),
     )
 
 
-def _unique(extract: Extract) -> _Rule:
-    key = list(extract.key)
+def _unique(extract: Extract) -> _Check:
+    key = extract.key
 
     def expectation(gxe: Any) -> Any:
         if len(key) == 1:
             return gxe.ExpectColumnValuesToBeUnique(column=key[0])
-        return gxe.ExpectCompoundColumnsToBeUnique(column_list=key)
-
-    return _Rule(
-        " + ".join(key),
-        "no two rows alike",
-        expectation,
         # A key that is empty altogether is the business of the columns that must not be.
-        lambda table: table.duplicated(key, keep="first") & table[key].notna().any(axis=1),
-    )
+        return gxe.ExpectCompoundColumnsToBeUnique(column_list=list(key))
 
-
-def _problem(extract: Extract, rule: _Rule, table: pd.DataFrame) -> Problem:
-    rows = table.loc[rule.broken(table), "row_number"]
-    first = int(rows.iloc[0]) if len(rows) else None
-    return Problem(extract.file, first, rule.column, rule.expected, max(1, len(rows)))
+    return _Check(" + ".join(key), "no two rows alike", expectation, alike=key)
