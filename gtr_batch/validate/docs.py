@@ -1,37 +1,32 @@
-"""The night's Data Docs: what Great Expectations found, as pages that open no socket and hold no PHI.
+"""The night's Data Docs: what Great Expectations decided, as pages of our own that open no socket and hold no PHI.
 
-GX builds the page of each suite; it would load scripts, styles and a logo from six hosts as soon as somebody looks at
-it. Those are taken out and a small style sheet of our own is put in. The index is ours, because GX's lists only what
-its own store holds: one row a case, with its refusal, over all shards of the night.
+The index has a row a case, with its refusal, over all shards of the night; each shard has a page a suite, with every
+check, what it expects, and in which cases it was not met. Counts and case ids stand there, and no value of a header.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-import re
-import tempfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from gtr_batch.domain.refusal import Refusal
-from gtr_batch.validate.expectations import SuiteRun
+from gtr_batch.validate.expectations import SUITES, Check, SuiteRun
+from gtr_batch.writing import write_text
 
 _TITLES = {"headers": "headers", "pixels": "pixels and geometry"}
-_REMOTE = re.compile(
-    r"<script\b[^>]*\bsrc=[^>]*>\s*</script>|<link\b[^>]*>|<img\b[^>]*>|<footer\b.*?</footer>",
-    re.DOTALL | re.IGNORECASE,
-)
-_SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL | re.IGNORECASE)
-_REMOTE_CSS = re.compile(r"url\(\s*['\"]?https?:[^)]*\)", re.IGNORECASE)
-_REMOTE_HREF = re.compile(r"href=(['\"])https?:.*?\1", re.IGNORECASE)
+_WORDS = {"True": "yes", "False": "no", "": "none"}
 _TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("gtr_batch.validate"), autoescape=True)
 
 
-def write_docs(folder: Path, shard: str, run: SuiteRun, refusals: Mapping[str, Refusal | None]) -> Path:
+def write_docs(
+    folder: Path, shard: str, checks: Sequence[Check], run: SuiteRun, refusals: Mapping[str, Refusal | None]
+) -> Path:
     """Write the shard's pages and the night's index.
 
     The same shard again replaces its pages. Shards of one night may write at the same time.
@@ -42,8 +37,10 @@ def write_docs(folder: Path, shard: str, run: SuiteRun, refusals: Mapping[str, R
         The night's ``data_docs`` folder.
     shard : str
         Names the pages.
+    checks : sequence of Check
+        What was checked.
     run : SuiteRun
-        What GX decided, ``BOOLEAN_ONLY``.
+        What GX decided of it.
     refusals : mapping
         Refusal or None by case id.
 
@@ -55,17 +52,20 @@ def write_docs(folder: Path, shard: str, run: SuiteRun, refusals: Mapping[str, R
     pages = folder / "shards"
     pages.mkdir(parents=True, exist_ok=True)
     style = _TEMPLATES.get_template("style.css").render()
-    for name, html in _built_pages(run).items():
-        _write(pages / f"{shard}-{name}.html", _offline(html, style))
+    suites = {name: [_row(c, run) for c in checks if SUITES[c.frame] == name] for name in SUITES.values()}
+    for name, rows in suites.items():
+        page = _TEMPLATES.get_template("suite.html.jinja")
+        html = page.render(shard=shard, title=_TITLES.get(name, name), rows=rows, cases=sorted(refusals), style=style)
+        write_text(pages / f"{shard}-{name}.html", html)
     result = {
         "shard": shard,
         "suites": {
             name: {
                 "title": _TITLES.get(name, name),
-                "evaluated": r.statistics["evaluated_expectations"],
-                "failed": r.statistics["unsuccessful_expectations"],
+                "evaluated": len(rows),
+                "failed": sum(bool(row["not_met"]) for row in rows),
             }
-            for name, r in run.results.items()
+            for name, rows in suites.items()
         },
         "cases": {
             case_id: None
@@ -76,42 +76,31 @@ def write_docs(folder: Path, shard: str, run: SuiteRun, refusals: Mapping[str, R
     }
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _write(pages / f"{shard}.json", json.dumps(result, indent=1))
+        write_text(pages / f"{shard}.json", json.dumps(result, indent=1))
         shards = [json.loads(path.read_text()) for path in sorted(pages.glob("shard-*.json"))]
-        _write(folder / "index.html", _TEMPLATES.get_template("index.html.jinja").render(shards=shards, style=style))
+        write_text(
+            folder / "index.html", _TEMPLATES.get_template("index.html.jinja").render(shards=shards, style=style)
+        )
     return folder / "index.html"
 
 
-def _built_pages(run: SuiteRun) -> dict[str, str]:
-    """GX's own page of each suite, by suite name."""
-    with tempfile.TemporaryDirectory() as scratch:
-        context: Any = run.context
-        context.add_data_docs_site(
-            site_name="night",
-            site_config={
-                "class_name": "SiteBuilder",
-                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": scratch},
-            },
-        )
-        context.build_data_docs()
-        return {
-            path.relative_to(scratch).parts[1]: path.read_text()
-            for path in sorted(Path(scratch).glob("validations/**/*.html"))
-        }
+def _row(check: Check, run: SuiteRun) -> dict[str, Any]:
+    """A check as its page shows it: case ids with how many of their rows do not meet it."""
+    labels = run.failing.get(check.name, ())
+    return {
+        "column": check.column.replace("_", " "),
+        "of": "every instance" if check.frame == "instances" else "every series",
+        "expected": _expected(check),
+        "code": str(check.code),
+        "not_met": dict(sorted(Counter(label.split("#")[0] for label in labels).items())),
+    }
 
 
-def _offline(html: str, style: str) -> str:
-    """The page without anything that would be fetched, run or followed out of the site."""
-    html = _SCRIPT.sub("", _REMOTE.sub("", html))
-    html = _REMOTE_HREF.sub('href="../index.html"', _REMOTE_CSS.sub("none", html))
-    html = re.sub(r'href="(\.\./)+index\.html"', 'href="../index.html"', html)
-    html = re.sub(r'<a href="(?!#|\.\./index\.html)[^"]*"', "<a", html)
-    return html.replace("</head>", f"<style>{style}</style></head>", 1)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text)
-    temporary.chmod(0o600)
-    temporary.replace(path)
+def _expected(check: Check) -> str:
+    if check.among is not None:
+        return " or ".join(_WORDS.get(str(value), str(value)) for value in check.among)
+    if check.low is None:
+        return f"at most {check.high:g}"
+    if check.high is None:
+        return f"at least {check.low:g}"
+    return f"{check.low:g}" if check.low == check.high else f"{check.low:g} to {check.high:g}"

@@ -16,7 +16,7 @@ from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.series_fact import FactSource, from_source
 from gtr_batch.logs import get_logger
 from gtr_batch.validate.docs import write_docs
-from gtr_batch.validate.expectations import Rule, SuiteRun, rules, run_suites
+from gtr_batch.validate.expectations import Check, SuiteRun, checks, run_suites
 from gtr_batch.validate.headers import Series, geometry, read_series
 from gtr_batch.validate.pixels import PixelLook
 
@@ -67,19 +67,19 @@ def validate_shard(
     Returns
     -------
     dict
-        Verdict by case id. Where several rules fail, the first in the order of
-        `gtr_batch.validate.expectations.rules` names the refusal and ``numbers["also"]`` lists the other codes.
+        Verdict by case id. Where several checks fail, the first in the order of
+        `gtr_batch.validate.expectations.checks` names the refusal and ``numbers["also"]`` lists the other codes.
 
     Raises
     ------
     PermanentError
-        A rule could not be evaluated.
+        A check could not be evaluated.
     """
     import pandas as pd
 
     if not cases:
         return {}
-    all_rules = rules(config)
+    all_checks = checks(config)
     instance_rows: dict[str, dict[str, Any]] = {}
     case_rows: dict[str, dict[str, Any]] = {}
     facts: dict[str, dict[str, Any]] = {}
@@ -91,16 +91,17 @@ def validate_shard(
         case_rows[case.case_id] = _case_row(case, series, look, evidence)
         facts[case.case_id] = _facts(series, case_rows[case.case_id], evidence)
     frames = {
-        "instances": _frame(pd, "instances", instance_rows, all_rules),
-        "cases": _frame(pd, "cases", case_rows, all_rules),
+        "instances": _frame(pd, "instances", instance_rows, all_checks),
+        "cases": _frame(pd, "cases", case_rows, all_checks),
     }
-    run = run_suites(frames, all_rules, _shard_name(cases))
+    run = run_suites(frames, all_checks)
     verdicts = {
-        case.case_id: Verdict(_refusal(case.case_id, all_rules, run, instance_rows, case_rows), facts[case.case_id])
+        case.case_id: Verdict(_refusal(case.case_id, all_checks, run, instance_rows, case_rows), facts[case.case_id])
         for case in cases
     }
     if docs_folder is not None:
-        write_docs(docs_folder, _shard_name(cases), run, {case_id: v.refusal for case_id, v in verdicts.items()})
+        refusals = {case_id: v.refusal for case_id, v in verdicts.items()}
+        write_docs(docs_folder, _shard_name(cases), all_checks, run, refusals)
     log = get_logger("validate")
     for case_id, verdict in verdicts.items():
         log.info(
@@ -114,9 +115,9 @@ def _shard_name(cases: Sequence[CaseFiles]) -> str:
     return "shard-" + hashlib.sha256("|".join(sorted(c.case_id for c in cases)).encode()).hexdigest()[:12]
 
 
-def _frame(pd: Any, name: str, rows: Mapping[str, Mapping[str, Any]], all_rules: Sequence[Rule]) -> Any:
-    """Rows as a frame that has every column a rule asks for; what a row does not have is missing, and not judged."""
-    columns = list(dict.fromkeys(r.column for r in all_rules if r.frame == name))
+def _frame(pd: Any, name: str, rows: Mapping[str, Mapping[str, Any]], all_checks: Sequence[Check]) -> Any:
+    """Rows as a frame that has every column a check asks for; what a row does not have is missing, and not judged."""
+    columns = list(dict.fromkeys(r.column for r in all_checks if r.frame == name))
     data = {c: pd.Series([row.get(c) for row in rows.values()], index=list(rows), dtype=object) for c in columns}
     return pd.DataFrame(data, index=list(rows))
 
@@ -158,34 +159,34 @@ def _case_row(case: CaseFiles, series: Series, look: PixelLook, evidence: PhaseE
 
 def _refusal(
     case_id: str,
-    all_rules: Sequence[Rule],
+    all_checks: Sequence[Check],
     run: SuiteRun,
     instance_rows: Mapping[str, Mapping[str, Any]],
     case_rows: Mapping[str, Mapping[str, Any]],
 ) -> Refusal | None:
     """The refusal that GX's failures of this case are, or None."""
-    failed: list[tuple[Rule, dict[str, Any]]] = []
-    for rule in all_rules:
-        labels = [label for label in run.failing.get(rule.name, ()) if label.split("#")[0] == case_id]
+    failed: list[tuple[Check, dict[str, Any]]] = []
+    for check in all_checks:
+        labels = [label for label in run.failing.get(check.name, ()) if label.split("#")[0] == case_id]
         if not labels:
             continue
-        numbers: dict[str, Any] = {"rule": rule.name, "low": rule.low, "high": rule.high}
-        if rule.frame == "cases":
-            numbers |= {name: case_rows[case_id].get(name) for name in (rule.column, *rule.says)}
+        numbers: dict[str, Any] = {"rule": check.name, "low": check.low, "high": check.high}
+        if check.frame == "cases":
+            numbers |= {name: case_rows[case_id].get(name) for name in (check.column, *check.says)}
         else:
             bad = [instance_rows[label] for label in labels]
             numbers |= {"failing": len(bad), "of": case_rows[case_id]["files"]}
-            if not (rule.among and isinstance(rule.among[0], bool)):
-                numbers["values"] = _distinct(bad, rule.column)
-            if rule.name == "kernel":
+            if not (check.among and isinstance(check.among[0], bool)):
+                numbers["values"] = _distinct(bad, check.column)
+            if check.name == "kernel":
                 numbers["kernel"] = _distinct(bad, "kernel")
-        failed.append((rule, {k: v for k, v in numbers.items() if v is not None}))
+        failed.append((check, {k: v for k, v in numbers.items() if v is not None}))
     if not failed:
         return None
-    rule, numbers = failed[0]
-    also = list(dict.fromkeys(str(r.code) for r, _ in failed[1:] if r.code is not rule.code))
+    check, numbers = failed[0]
+    also = list(dict.fromkeys(str(r.code) for r, _ in failed[1:] if r.code is not check.code))
     numbers["also"] = also
-    return Refusal(rule.code, rule.sentence.format(**numbers), numbers)
+    return Refusal(check.code, check.sentence.format(**numbers), numbers)
 
 
 def _distinct(rows: Sequence[Mapping[str, Any]], column: str) -> str:
