@@ -170,13 +170,18 @@ def main() -> None:
             "no PACS": run(PacsUnreachable("no answer from AE 'PACS'"), **by_hand),
         }
         wiring.open_site = lambda config: contextlib.nullcontext("site")
-        days: list[str] = []
         ended["bad extract"] = run_daily("ehr_refresh", refresh_ehr=refuse_extract)
         ended["good extract"] = run_daily("ehr_refresh", refresh_ehr=lambda config: {"biopsy": 3})
-        ended["housekeeping"] = run_daily(
-            "housekeeping", housekeeping=lambda site, today: days.append(str(today)) or {}
-        )
-        ended["housekeeping"]["days"] = days
+        for name, waiting in (("housekeeping", []), ("housekeeping with work", ["case-1"])):
+            days, asked = [], []
+            ended[name] = run_daily(
+                "housekeeping",
+                housekeeping=lambda site, today, days=days, waiting=waiting: (
+                    days.append(str(today)) or {"uncommitted": waiting}
+                ),
+                ask_again=lambda site, ids, asked=asked: asked.append(list(ids)) or {"committed": list(ids)},
+            )
+            ended[name] |= {"days": days, "asked": asked}
         ended["deadline"] = deadline_of(datetime(2026, 3, 4, 12, 30, tzinfo=UTC))
     print(json.dumps(ended))
 

@@ -18,3 +18,15 @@ def test_a_good_extract_leaves_the_refresh_green_and_nobody_is_told(nights):
 def test_housekeeping_is_done_for_the_day_that_it_was_due(nights):
     assert nights["housekeeping"]["state"] == "success"
     assert nights["housekeeping"]["days"] == ["2026-03-02"]
+
+
+def test_housekeeping_takes_no_slot_of_the_pacs_where_there_is_nothing_to_ask(nights, described):
+    tasks = described["housekeeping"]["dags"]["housekeeping"]["tasks"]
+
+    assert nights["housekeeping"]["asked"] == []
+    assert {name for name, task in tasks.items() if task["pool"] == "pacs"} == {"ask_again"}
+
+
+def test_housekeeping_asks_again_for_what_is_not_committed(nights):
+    assert nights["housekeeping with work"]["state"] == "success"
+    assert nights["housekeeping with work"]["asked"] == [["case-1"]]

@@ -9,9 +9,10 @@ import pydicom
 import pytest
 
 from gtr_batch.config import PacsConfig, ReportConfig
-from gtr_batch.deliver import DeliveryOutcome, deliver_case
+from gtr_batch.deliver import DeliveryOutcome, Parcel, deliver_case
 from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
 from gtr_batch.domain.staging import Flag
+from gtr_batch.night.memory import MemoryDeliveries
 from gtr_batch.pacs import Pacs
 from gtr_batch.report import write_case
 from tests.adapters.pacs.peers import a_free_port, orthanc, qrscp
@@ -20,15 +21,22 @@ from tests.builders import a_case, a_geometry, a_heat, a_manifest, a_score, a_se
 SIZE = 32
 
 
-class Notes:
-    """What the case book would have been told."""
+class Forgetful(MemoryDeliveries):
+    """What the PACS said, forgotten by the next delivery: as after a crash before anything was noted."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.receipts: list[StoreReceipt] = []
-        self.commitments: list[tuple[Commitment, frozenset[str]]] = []
+        self.answers: list[tuple[Commitment, frozenset[str]]] = []
 
-    def commitment(self, commitment: Commitment, read_back: frozenset[str]) -> None:
-        self.commitments.append((commitment, read_back))
+    def stored(self, case_id: str) -> frozenset[str]:
+        return frozenset()
+
+    def note_receipts(self, case_id: str, receipts: Sequence[StoreReceipt]) -> None:
+        self.receipts.extend(receipts)
+
+    def note_commitment(self, case_id: str, commitment: Commitment, read_back: frozenset[str]) -> None:
+        self.answers.append((commitment, read_back))
 
 
 @pytest.fixture
@@ -54,18 +62,9 @@ def objects(tmp_path: Path, series: list[Path]) -> list[ReportObject]:
 
 
 def deliver(
-    pacs: Pacs, series: list[Path], objects: Sequence[ReportObject], folder: Path, notes: Notes
+    pacs: Pacs, series: list[Path], objects: Sequence[ReportObject], folder: Path, notes: Forgetful
 ) -> DeliveryOutcome:
-    return deliver_case(
-        pacs,
-        a_case(series),
-        objects,
-        folder,
-        already_stored=frozenset(),  # as after a crash before anything was noted
-        timeout_s=30.0,
-        save_receipts=notes.receipts.extend,
-        save_commitment=notes.commitment,
-    )
+    return deliver_case(pacs, notes, Parcel(a_case(series), objects, folder), PacsConfig(commitment_timeout_s=30.0))
 
 
 def fetched(
@@ -85,14 +84,14 @@ def test_orthanc_takes_and_commits_a_case_and_a_second_run_sends_nothing(need_pr
     uids = {o.sop_instance_uid for o in objects}
 
     with orthanc(need_program("Orthanc", "orthanc"), tmp_path / "orthanc", port, our_port=ours):
-        pacs, notes = Pacs(config), Notes()
+        pacs, notes = Pacs(config), Forgetful()
         first = deliver(pacs, series, objects, tmp_path / "report", notes)
         second = deliver(pacs, series, objects, tmp_path / "report", notes)
         back = fetched(pacs, series, objects, tmp_path / "back")
 
-    assert first == DeliveryOutcome(stored=True, committed=True, sent=4)
-    assert second == DeliveryOutcome(stored=True, committed=True, sent=0)
-    assert notes.commitments[0][0].committed == uids
+    assert first == DeliveryOutcome(sent=4)
+    assert second == DeliveryOutcome(sent=0)
+    assert notes.answers[0][0].committed == uids
     for one in objects:
         assert back[one.sop_instance_uid] == pydicom.dcmread(tmp_path / "report" / one.file), one.kind
 
@@ -102,11 +101,11 @@ def test_qrscp_offers_no_commitment_so_the_case_is_read_back_and_says_so(tmp_pat
     uids = {o.sop_instance_uid for o in objects}
 
     with qrscp(tmp_path / "qrscp", port):
-        pacs, notes = Pacs(PacsConfig(port=port)), Notes()
+        pacs, notes = Pacs(PacsConfig(port=port)), Forgetful()
         first = deliver(pacs, series, objects, tmp_path / "report", notes)
         second = deliver(pacs, series, objects, tmp_path / "report", notes)
 
-    assert first == DeliveryOutcome(stored=True, committed=True, sent=4, flags=(Flag.NO_STORAGE_COMMITMENT,))
-    assert second == DeliveryOutcome(stored=True, committed=True, sent=0, flags=(Flag.NO_STORAGE_COMMITMENT,))
-    assert [read_back for _, read_back in notes.commitments] == [uids, uids]
+    assert first == DeliveryOutcome(sent=4, flags=(Flag.NO_STORAGE_COMMITMENT,))
+    assert second == DeliveryOutcome(sent=0, flags=(Flag.NO_STORAGE_COMMITMENT,))
+    assert [read_back for _, read_back in notes.answers] == [uids, uids]
     assert {r.sop_instance_uid for r in notes.receipts} == uids

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import gtr_batch.simulation
+from gtr_batch.domain.audit_run import AuditKind
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import PermanentError
 from gtr_batch.simulation.demos import audit as demo_audit
@@ -169,7 +170,7 @@ def test_the_gate_is_told_with_its_criteria_and_power(verdict, wrong):
 
 
 def alarm(monitor: str, night: date) -> dict[str, Any]:
-    return {"monitor": monitor, "night": night, "sentence": f"{monitor} crossed"}
+    return SimpleNamespace(monitor=monitor, night=night, sentence=f"{monitor} crossed")
 
 
 @pytest.fixture
@@ -210,7 +211,7 @@ def test_a_scanner_that_is_missed_or_found_too_soon_is_wrong(found, alarms, wron
 
 
 def run_of(month: str, answer: str) -> dict[str, Any]:
-    return {"kind": "month", "period": month, "answer": answer, "run_id": "r" * 64}
+    return SimpleNamespace(kind=AuditKind.MONTH, period=month, answer=answer, run_id="r" * 64)
 
 
 AFTER = f"{YEAR.shift_on + timedelta(days=45):%Y-%m}"
