@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gtr_batch.domain.staging import Flag
+from gtr_batch.domain.staging import FLAG_MEANINGS, Flag
 
 _SOURCE = {"key_object_selection": "KOS", "ehr_reference": "EHR", "segmentation": "outline", "automatic": "automatic"}
 _COLOUR = {"committed": "green", "refused": "yellow", "failed": "bold red"}
@@ -32,7 +32,7 @@ def show_night(console: Console, night: date, rows: Sequence[dict[str, Any]]) ->
             _shares(row["probabilities"]),
             _shares(row["nomogram"]),
             _SOURCE.get(row["key_slice_source"], ""),
-            ", ".join(flag.replace("_", " ") for flag in flags),
+            ", ".join(FLAG_MEANINGS[Flag(flag)].words for flag in flags),
         )
     console.print(table)
     for row in rows:

@@ -45,9 +45,8 @@ class Read:
 class AuditCase:
     """A case that a model staged, or that was refused. Nothing in it names a person.
 
-    `facts` are the series' as validation measured them (``manufacturer``, ``model``, ``kernel``, ``kernel_kind``,
-    ``kvp``, ``thickness_mm``, ``pixel_spacing_mm``, ``contrast_agent``, ``slices``, ``spacing_mm``, ``coverage_mm``,
-    ``air_hu``, ``tissue_share``, ``aorta_hu``, ``liver_hu``, dose where present); empty where intake refused the study.
+    `facts` are the series' as validation measured them, under the names of `gtr_batch.domain.series_fact`; empty where
+    intake refused the study.
     """
 
     case_id: str

@@ -32,7 +32,7 @@ class RefusalCode(StrEnum):
     NOT_PRIMARY_AXIAL = "not_primary_axial"  # localizer, secondary capture, derived
     WRONG_PHASE = "wrong_phase"
     WRONG_KERNEL = "wrong_kernel"
-    SLICE_THICKNESS = "slice_thickness"  # outside 1-5 mm
+    SLICE_THICKNESS = "slice_thickness"  # outside the settings' limits, or not said
     MATRIX = "matrix"
     GANTRY_TILT = "gantry_tilt"
     SLICE_GAP = "slice_gap"  # missing or unevenly spaced slices
@@ -63,8 +63,9 @@ class Reason:
     """What one refusal code is called, and whether waiting can mend it.
 
     `coded_value` and `meaning` (at most 64 characters) stand in the refusal's report under our coding scheme; `words`
-    stand in tables and figures. `waiting_can_mend`: later EHR extracts, or images that are still on their way, may
-    change the answer, so the study is worth another look; a refusal of the patient's or the scan's own stays.
+    stand in tables and figures. `waiting_can_mend`: later EHR extracts, images that are still on their way, or a key
+    slice that a reader marks later may change the answer, so the study is worth another look; a refusal of the
+    patient's or the scan's own stays.
     """
 
     coded_value: str
@@ -128,7 +129,7 @@ REASONS: Mapping[RefusalCode, Reason] = {
     RefusalCode.SLICE_THICKNESS: Reason(
         "slice_thickness",
         "Slice thickness outside the limits",
-        "slice thickness outside 1 to 5 mm",
+        "slice thickness outside the limits",
         ReasonKind.QUALITY,
         False,
     ),
@@ -157,7 +158,7 @@ REASONS: Mapping[RefusalCode, Reason] = {
     RefusalCode.NOT_HOUNSFIELD: Reason(
         "not_hounsfield", "Pixel values are not Hounsfield units", "not Hounsfield units", ReasonKind.UNUSABLE, False
     ),
-    RefusalCode.NO_KEY_SLICE: Reason("no_key_slice", "No key slice found", "no key slice", ReasonKind.QUALITY, False),
+    RefusalCode.NO_KEY_SLICE: Reason("no_key_slice", "No key slice found", "no key slice", ReasonKind.QUALITY, True),
     RefusalCode.NON_FINITE_OUTPUT: Reason(
         "non_finite", "The model gave no usable number", "model gave no finite output", ReasonKind.OTHER, False
     ),

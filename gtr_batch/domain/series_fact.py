@@ -8,11 +8,13 @@ report shows them, and the simulation draws them. To watch one more header: a ro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
+
+from gtr_batch.domain.contrast import Phase
+from gtr_batch.domain.reconstruction import KernelKind
 
 UNKNOWN = "unknown"
 
@@ -30,6 +32,7 @@ class FactKind(StrEnum):
 
     NAME = "name"  # by the share of each value
     NUMBER = "number"  # by quantiles
+    SCORES = "scores"  # a number for each of several names; kept, and compared by nobody
 
 
 class FactMonitor(StrEnum):
@@ -46,7 +49,8 @@ class SeriesFact:
     `title` stands within a sentence, `heading` over a figure (empty: not shown); `unit` as printed, empty where it has
     none. `monitor` is None for what is kept and not watched; `weight` its part of the monitor's share; `bin_width` in
     `unit`, 0 for values as they are. `in_reference`: whether the artefact's reference holds its distribution. `chart`:
-    its place among the figures. `optional`: a header that many scanners leave out is then no fact at all.
+    its place among the figures. `optional`: a header that many scanners leave out is then no fact at all. `values`: the
+    only values that it may have; empty where any may be.
     """
 
     name: str
@@ -61,11 +65,18 @@ class SeriesFact:
     heading: str = ""
     chart: int = 0
     optional: bool = False
-    binned: Callable[[Any], str] = field(init=False, repr=False, eq=False)
+    values: tuple[str, ...] = ()
 
-    def __attrs_post_init__(self) -> None:
-        width = self.bin_width
-        object.__setattr__(self, "binned", (lambda value: _bin_of(value, width)) if width else tidy)
+    def binned(self, value: Any) -> str:
+        """A case's or a reference's value as the monitors compare it: ``0.7 to 0.8`` where values are binned."""
+        text = tidy(value)
+        if not self.bin_width:
+            return text
+        try:
+            low = math.floor(float(text) / self.bin_width + 1e-9) * self.bin_width
+        except ValueError:
+            return text
+        return f"{low:.1f} to {low + self.bin_width:.1f}"
 
 
 def tidy(value: Any) -> str:
@@ -77,15 +88,6 @@ def tidy(value: Any) -> str:
         return text if text and text not in ("None", "nan") else UNKNOWN
 
 
-def _bin_of(value: Any, width: float) -> str:
-    text = tidy(value)
-    try:
-        low = math.floor(float(text) / width + 1e-9) * width
-    except ValueError:
-        return text
-    return f"{low:.1f} to {low + width:.1f}"
-
-
 _HEADER, _STACK, _PHASE = FactSource.HEADER, FactSource.STACK, FactSource.PHASE
 _HEADERS, _QUALITY, _NAME = FactMonitor.HEADERS, FactMonitor.QUALITY, FactKind.NAME
 
@@ -95,7 +97,14 @@ FACTS: tuple[SeriesFact, ...] = (
     SeriesFact("manufacturer", "manufacturer", _HEADER, _NAME, monitor=_HEADERS, weight=3),
     SeriesFact("model", "model", _HEADER, _NAME, monitor=_HEADERS, weight=3, heading="Scanner", chart=1),
     SeriesFact("kernel", "kernel", _HEADER, _NAME, monitor=_HEADERS, weight=2, heading="Kernel", chart=4),
-    SeriesFact("kernel_kind", "kind of kernel", _HEADER, _NAME, monitor=_HEADERS),
+    SeriesFact(
+        "kernel_kind",
+        "kind of kernel",
+        _HEADER,
+        _NAME,
+        monitor=_HEADERS,
+        values=tuple(str(kind) for kind in KernelKind),
+    ),
     SeriesFact("kvp", "kVp", _HEADER, _NAME, monitor=_HEADERS, heading="Tube voltage (kVp)", chart=2),
     SeriesFact(
         "thickness_mm",
@@ -128,6 +137,13 @@ FACTS: tuple[SeriesFact, ...] = (
     SeriesFact("spacing_mm", "slice spacing", _STACK, unit="mm", heading="Slice spacing (mm)", chart=8),
     SeriesFact("shear_degrees", "shear of the stack", _STACK, unit="degrees", in_reference=False),
     SeriesFact("air_share", "share of air", _STACK, in_reference=False),
+    SeriesFact(
+        "phase", "contrast phase", _PHASE, _NAME, in_reference=False, values=tuple(str(phase) for phase in Phase)
+    ),
+    SeriesFact("phase_scores", "evidence for each phase", _PHASE, FactKind.SCORES, in_reference=False),
+    SeriesFact("aorta_slices", "slices that show the aorta", _PHASE, in_reference=False),
+    SeriesFact("liver_slices", "slices that show the liver", _PHASE, in_reference=False),
+    SeriesFact("slices_measured", "slices measured for the phase", _PHASE, in_reference=False),
 )
 
 

@@ -51,11 +51,15 @@ class Flag(StrEnum):
 
 @frozen
 class FlagMeaning:
-    """What one flag is called: in the report under our coding scheme, and on the overlay (empty: not written there)."""
+    """What one flag is called: in the report under our coding scheme, and in `words` for tables, pages and the overlay.
+
+    `on_overlay`: whether the picture says it; what a picture of every case would say, or says elsewhere, it does not.
+    """
 
     coded_value: str
     meaning: str
-    on_overlay: str = ""
+    words: str
+    on_overlay: bool = True
 
 
 FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
@@ -73,9 +77,13 @@ FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
     Flag.CONTRAST_TAGS_ABSENT: FlagMeaning(
         "no_contrast_tags", "Contrast phase not documented in the headers", "contrast tags absent"
     ),
-    Flag.PHASE_FROM_WORDS: FlagMeaning("phase_by_words", "Portal venous phase by description alone"),
-    Flag.NO_STORAGE_COMMITMENT: FlagMeaning("no_commitment", "The PACS offers no storage commitment"),
-    Flag.DEMO_MODEL: FlagMeaning("demo_model", "Demo model, not for patients"),
+    Flag.PHASE_FROM_WORDS: FlagMeaning(
+        "phase_by_words", "Portal venous phase by description alone", "phase known by the description alone", False
+    ),
+    Flag.NO_STORAGE_COMMITMENT: FlagMeaning(
+        "no_commitment", "The PACS offers no storage commitment", "no storage commitment by the PACS", False
+    ),
+    Flag.DEMO_MODEL: FlagMeaning("demo_model", "Demo model, not for patients", "demo model, not for patients", False),
 }
 
 

@@ -22,7 +22,7 @@ MOST_OPAQUE = 0.6  # of the colour where heat is 1; where it is 0 the slice is u
 NOT_VERIFIED = "AI result - not verified"
 DEMO = "demo, not for patients"
 
-FLAG_TEXTS: dict[Flag, str] = {flag: m.on_overlay for flag, m in FLAG_MEANINGS.items() if m.on_overlay}
+FLAG_TEXTS: dict[Flag, str] = {flag: m.words for flag, m in FLAG_MEANINGS.items() if m.on_overlay}
 Colour = tuple[int, int, int]
 WHITE, AMBER = (255, 255, 255), (255, 200, 60)
 

@@ -18,6 +18,7 @@ _PAGE = Path(__file__).with_name("night.html.jinja")
 def show_results(demo: Any, rows: Sequence[dict[str, Any]]) -> list[str]:
     """Fetch the delivered objects back and write the night's page; returns lines that say where all lies."""
     from gtr_batch.domain.delivery import ObjectKind
+    from gtr_batch.domain.staging import FLAG_MEANINGS, Flag
     from gtr_batch.wiring import open_site
 
     folder = demo.folder / "results"
@@ -26,7 +27,8 @@ def show_results(demo: Any, rows: Sequence[dict[str, Any]]) -> list[str]:
     with open_site() as site:
         for row in rows:
             objects = site.cases.objects(row["case_id"])
-            shown = {**row, "objects": objects, "overlay": None, "report": None}
+            flags = [FLAG_MEANINGS[Flag(flag)].words for flag in row["flags"]]
+            shown = {**row, "flags": flags, "objects": objects, "overlay": None, "report": None}
             for item in objects:
                 at = folder / row["case_id"][:8]
                 at.mkdir(exist_ok=True)

@@ -185,10 +185,10 @@ def prepare_operated(one: Operated, contract: PreprocessingContract, dicom: Path
         columns = np.round(geometry.column_origin + geometry.column_step * grid).astype(int)
         inside = np.ix_(np.clip(rows, 0, phantom.matrix - 1), np.clip(columns, 0, phantom.matrix - 1))
         lesion = np.stack([phantom.truth(float(heights[k])).tumour[inside] for k in chosen])
-        return Prepared(slices, lesion, geometry, key, _measured(hu, phantom))
+        return Prepared(slices, lesion, geometry, key, quality_of(hu, phantom))
 
 
-def _measured(hu: np.ndarray, phantom: Phantom) -> dict[str, Any]:
+def quality_of(hu: np.ndarray, phantom: Phantom) -> dict[str, Any]:
     """Image quality as validation measures it (`gtr_batch.validate.pixels`), of a dozen slices."""
     chosen = hu[np.unique(np.linspace(0, len(hu) - 1, 12).round().astype(int))]
     small = chosen.reshape(len(chosen), hu.shape[1] // 2, 2, hu.shape[2] // 2, 2).mean(axis=(2, 4))
@@ -226,7 +226,7 @@ def into_the_book(site: Site, batch: Sequence[tuple[Operated, Prepared, bool]]) 
             with site.cases.step(case.case_id, STEP_OF[state]) as record:
                 record.advance(state)
                 if state is CaseState.VALIDATED:
-                    record.measured({**_facts(one), **prepared.measured})
+                    record.measured({**headers_of(one), **prepared.measured})
                 elif state is CaseState.STAGED:
                     record.stages(outcome.staging, key, outcome.logits)
                 elif state is CaseState.SCORED:
@@ -253,7 +253,8 @@ def _case(one: Operated) -> Case:
     )
 
 
-def _facts(one: Operated) -> dict[str, Any]:
+def headers_of(one: Operated) -> dict[str, Any]:
+    """What the headers of a patient's series say, as validation reads them."""
     scanner = one.patient.scanner
     assert scanner is not None  # nobody of the year was adopted
     return {

@@ -218,3 +218,43 @@ def test_refuses_a_file_that_makes_another_view_than_its_name(own_sql):
 
     with pytest.raises(ConfigError, match=r"another\.sql"):
         views()
+
+
+def test_a_refusal_kept_under_its_old_code_has_the_new_one_everywhere(empty_dsn, own_sql):
+    """Also in events, which only ever grow, and where the code stood beside the one that named the refusal."""
+    later = [path for path in sorted((own_sql / "migrations").glob("*.sql")) if path.name >= "0023"]
+    texts = {path: path.read_text() for path in later}
+    for path in later:
+        path.unlink()
+    views_of_then = own_sql / "views"
+    kept = views_of_then.rename(own_sql / "views_kept")
+    views_of_then.mkdir()
+    migrate(empty_dsn)
+    one, other = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
+    named, beside = '{"also": []}', '{"also": ["slice_gap", "unlawful_uid"]}'
+    run(
+        empty_dsn,
+        f"""
+        insert into night (night, model_version) values ('2026-03-02', 'm');
+        insert into staging_case (case_id, night, study_uid, state, refusal_step, refusal_code, refusal_sentence,
+            refusal_numbers)
+        values ('{one}', '2026-03-02', '1.2', 'refused', 'validate', 'unlawful_uid', 's', '{named}'),
+            ('{other}', '2026-03-02', '1.3', 'refused', 'validate', 'matrix', 's', '{beside}');
+        insert into case_event (case_id, step, state, detail)
+        select case_id, 'validate', 'refused',
+            jsonb_build_object('code', refusal_code, 'sentence', 's', 'numbers', refusal_numbers)
+        from staging_case;
+    """,
+    )
+
+    for path, text in texts.items():
+        path.write_text(text)
+    views_of_then.rmdir()
+    kept.rename(views_of_then)
+    migrate(empty_dsn)
+
+    expected = [("invalid_uid", []), ("matrix", ["slice_gap", "invalid_uid"])]
+    cases = "select refusal_code, refusal_numbers -> 'also' from staging_case order by case_id"
+    events = "select detail ->> 'code', detail #> '{numbers,also}' from case_event order by case_id"
+    assert rows(empty_dsn, cases) == expected
+    assert rows(empty_dsn, events) == expected

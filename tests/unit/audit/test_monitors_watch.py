@@ -252,9 +252,12 @@ def test_pathology_after_chemotherapy_does_not_count(calm):
 
 
 def test_a_period_without_cases_cannot_tell(calm):
-    for watched in watch(attrs.evolve(calm, cases=())):
-        assert watched.state == "cannot tell"
-        assert len(watched.sentence) > 20
+    watched = {w.name: w for w in watch(attrs.evolve(calm, cases=()))}
+
+    assert {w.state for w in watched.values()} == {"cannot tell"}
+    assert watched.pop("stage_shift").sentence.startswith("0 patients with a pT reported by ")
+    assert watched.pop("confidence").sentence == "No case was staged in this period: no probabilities to ask."
+    assert {w.sentence for w in watched.values()} == {"What it looks at is not known of any case."}
 
 
 def test_too_little_to_compare_with_is_said(calm):

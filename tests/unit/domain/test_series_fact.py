@@ -14,6 +14,7 @@ from gtr_batch.domain.refusal import REASONS, RefusalCode
 from gtr_batch.domain.series_fact import FACTS, UNKNOWN, FactKind, FactMonitor, charted, referred, watched_by
 from gtr_batch.domain.staging import FLAG_MEANINGS, Flag
 from gtr_batch.simulation.hospital.months import Months, inputs_of, reference_patients
+from gtr_batch.simulation.hospital.year import Year, headers_of, operated, quality_of
 from gtr_batch.validate import CaseFiles, validate_shard
 from tests.phantoms import abdomen_hu, write_series
 
@@ -36,6 +37,14 @@ def simulated() -> dict:
     return dict(next(c.facts for c in inputs.cases if c.facts))
 
 
+@pytest.fixture(scope="module")
+def drawn() -> dict:
+    """The facts of one patient of the year of phantoms."""
+    [one] = operated(Year(patients=1))
+    phantom = one.patient.phantom()
+    return {**headers_of(one), **quality_of(phantom.volume(), phantom)}
+
+
 def test_names_are_there_once():
     names = [fact.name for fact in FACTS]
 
@@ -46,6 +55,35 @@ def test_validation_fills_every_watched_fact_that_a_header_must_not_leave_out(va
     missing = {name for name, fact in MONITORED.items() if not fact.optional and name not in validated}
 
     assert missing == set()
+
+
+def test_validation_fills_no_fact_that_the_table_does_not_know(validated):
+    assert set(validated) <= {fact.name for fact in FACTS}
+
+
+@pytest.mark.parametrize("fact", [fact for fact in FACTS if fact.values], ids=lambda fact: fact.name)
+def test_a_fact_of_few_values_has_one_of_them_wherever_it_comes_from(fact, validated, simulated, drawn):
+    for facts in (validated, simulated, drawn):
+        assert facts.get(fact.name, fact.values[0]) in fact.values
+
+
+def test_the_year_of_phantoms_draws_only_facts_of_the_table_and_no_watched_one_is_forgotten(drawn):
+    assert set(drawn) <= {fact.name for fact in FACTS}
+    assert {name for name, fact in MONITORED.items() if not fact.optional} <= set(drawn)
+
+
+@pytest.mark.parametrize("monitor", list(FactMonitor))
+def test_a_monitor_reads_every_fact_that_the_table_gives_it(monitor):
+    """Also the dose, which only some scanners tell."""
+    inputs = inputs_of(Months(months=4, reference=300))
+    told = {"ctdi_vol_mgy": 9.5, "exposure_mas": 120.0}
+    inputs = attrs.evolve(
+        inputs, cases=tuple(attrs.evolve(c, facts=c.facts and {**c.facts, **told}) for c in inputs.cases)
+    )
+
+    [found] = [watched for watched in watch(inputs) if watched.name == str(monitor)]
+
+    assert set(found.detail.readings) == {fact.name for fact in watched_by(monitor)}
 
 
 def test_the_simulation_draws_only_facts_of_the_table_and_no_watched_one_is_forgotten(simulated):
@@ -109,10 +147,20 @@ def test_every_refusal_code_has_a_reason_that_a_report_can_carry():
 def test_waiting_mends_what_comes_late_and_nothing_of_the_patients_or_the_scans_own():
     mended = {code for code, reason in REASONS.items() if reason.waiting_can_mend}
 
-    assert {RefusalCode.NOT_IN_EHR, RefusalCode.NO_GASTRIC_ADENOCARCINOMA, RefusalCode.SERIES_INCOMPLETE} <= mended
+    assert {
+        RefusalCode.NOT_IN_EHR,
+        RefusalCode.NO_GASTRIC_ADENOCARCINOMA,
+        RefusalCode.SERIES_INCOMPLETE,
+        RefusalCode.NO_KEY_SLICE,
+    } <= mended
     assert mended.isdisjoint({RefusalCode.PRIOR_CHEMOTHERAPY, RefusalCode.DISTANT_METASTASIS, RefusalCode.GANTRY_TILT})
 
 
 def test_every_flag_has_a_meaning_that_a_report_can_carry():
     assert list(FLAG_MEANINGS) == list(Flag)
     assert all(len(flag.meaning) <= 64 and len(flag.coded_value) <= 16 for flag in FLAG_MEANINGS.values())
+    assert all(flag.words for flag in FLAG_MEANINGS.values())
+
+
+def test_no_limit_that_a_site_may_set_stands_in_the_words_of_a_refusal():
+    assert not [reason.words for reason in REASONS.values() if any(c.isdigit() for c in reason.words + reason.meaning)]
