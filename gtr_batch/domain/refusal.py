@@ -23,7 +23,6 @@ class RefusalCode(StrEnum):
     AMBIGUOUS_PATIENT = "ambiguous_patient"  # two patients under one accession number, or study data that disagree
     # intake: the study
     NO_PORTAL_VENOUS_SERIES = "no_portal_venous_series"
-    ALREADY_STAGED = "already_staged"
     # retrieve
     SERIES_INCOMPLETE = "series_incomplete"
     SERIES_TOO_LARGE = "series_too_large"  # more instances or bytes than the settings allow

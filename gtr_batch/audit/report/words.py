@@ -43,7 +43,6 @@ REFUSALS: Mapping[str, str] = {
     "distant_metastasis": "distant metastasis",
     "ambiguous_patient": "two patients under one number",
     "no_portal_venous_series": "no portal venous series",
-    "already_staged": "already staged with this model",
     "series_incomplete": "series incomplete",
     "series_too_large": "series too large",
     "invalid_uid": "invalid identifier in the series",
