@@ -324,9 +324,6 @@ class SettingsBook(Protocol):
     def note_opening(self, night: date, model_version: str, digest: str, settings: Mapping[str, Any]) -> None:
         """Note by which model and under which settings a night begins (or begins again)."""
 
-    def openings(self, night: date) -> Sequence[Mapping[str, Any]]:
-        """Each time a night was begun, oldest first: ``at``, ``model_version``, ``settings_digest``."""
-
     def snapshot(self, digest: str) -> Mapping[str, Any]:
         """The settings behind a digest; KeyError where no night was opened under it."""
 

@@ -38,11 +38,6 @@ class PostgresSettings:
             tx.run(_queries()["save_snapshot"], digest=digest, settings=rows.as_json(dict(settings)))
             tx.run(_queries()["note_opening"], night=night, model_version=model_version, settings_digest=digest)
 
-    def openings(self, night: date) -> Sequence[Mapping[str, Any]]:
-        """Each time a night was begun, oldest first: ``at``, ``model_version``, ``settings_digest``."""
-        with self._database.transaction("openings of a night") as tx:
-            return tx.all(_queries()["openings"], night=night)
-
     def snapshot(self, digest: str) -> Mapping[str, Any]:
         """The settings behind a digest; KeyError where no night was opened under it."""
         with self._database.transaction("settings of a digest") as tx:

@@ -12,16 +12,13 @@ from gtr_batch.domain.series import StudyRecord
 _BASIS = "as of the study date"
 
 
-def judge_patient(facts: PatientFacts | None, *, refuse_without_ehr: bool = True) -> Refusal | None:
+def judge_patient(facts: PatientFacts | None) -> Refusal | None:
     """Whether a patient may be staged.
 
     Parameters
     ----------
     facts : PatientFacts or None
         What the EHR says as of the study date; None where it does not know the patient.
-    refuse_without_ehr : bool
-        Also refuse where the EHR does not know the patient, or does not say whether gastric adenocarcinoma was
-        proven. A fact that the EHR does state is never overruled by this.
 
     Returns
     -------
@@ -34,8 +31,6 @@ def judge_patient(facts: PatientFacts | None, *, refuse_without_ehr: bool = True
     distant metastasis.
     """
     if facts is None:
-        if not refuse_without_ehr:
-            return None
         return Refusal(RefusalCode.NOT_IN_EHR, "The EHR extracts do not know this patient, so eligibility is unknown.")
     found: list[tuple[RefusalCode, str]] = []
     if facts.gastric_adenocarcinoma is False:
@@ -45,7 +40,7 @@ def judge_patient(facts: PatientFacts | None, *, refuse_without_ehr: bool = True
                 f"The EHR's biopsies {_BASIS} show no gastric adenocarcinoma.",
             )
         )
-    elif facts.gastric_adenocarcinoma is None and refuse_without_ehr:
+    elif facts.gastric_adenocarcinoma is None:
         found.append(
             (
                 RefusalCode.NO_GASTRIC_ADENOCARCINOMA,

@@ -63,29 +63,15 @@ def kappa_of(table: np.ndarray) -> float | None:
     return None if disagreement == 0 else 1.0 - float((distance * table).sum()) / disagreement
 
 
-def auc_binary(positive: np.ndarray, score: np.ndarray) -> tuple[float, float] | None:
-    """Area under the ROC curve and DeLong's variance, in O(n log n); None where one side is empty.
+def placements(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """DeLong's components: of each positive the share of negatives below, of each negative that of positives above.
 
-    Parameters
-    ----------
-    positive : numpy.ndarray
-        (n,), bool.
-    score : numpy.ndarray
-        (n,), larger is more positive; ties count half.
+    None where one side is empty; ties count half.
 
     References
     ----------
     DeLong, DeLong, Clarke-Pearson, Biometrics 1988; Sun, Xu, IEEE Signal Proc Lett 2014
     """
-    parts = placements(positive, score)
-    if parts is None:
-        return None
-    variance = sum(float(v.var(ddof=1)) / len(v) if len(v) > 1 else math.nan for v in parts)
-    return float(parts[0].mean()), variance
-
-
-def placements(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """DeLong's components: of each positive the share of negatives below, of each negative that of positives above."""
     positive = positive.astype(bool)
     m, k = int(positive.sum()), int((~positive).sum())
     if m == 0 or k == 0:

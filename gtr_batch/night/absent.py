@@ -69,10 +69,6 @@ class NoSettingsHistory:
     def note_opening(self, night: date, model_version: str, digest: str, settings: Mapping[str, Any]) -> None:
         """Nothing is kept."""
 
-    def openings(self, night: date) -> Sequence[Mapping[str, Any]]:
-        """None."""
-        return []
-
     def snapshot(self, digest: str) -> Mapping[str, Any]:
         """There is none: KeyError."""
         raise KeyError(digest)

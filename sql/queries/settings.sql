@@ -21,10 +21,6 @@ insert into setting_snapshot (digest, settings) values (%(digest)s, %(settings)s
 insert into night_opening (night, model_version, settings_digest)
 values (%(night)s, %(model_version)s, %(settings_digest)s);
 
--- name: openings(night)
--- Each time a night was begun, oldest first.
-select at, model_version, settings_digest from night_opening where night = %(night)s order by night_opening_id;
-
 -- name: snapshot(digest)
 -- The settings behind a digest.
 select settings from setting_snapshot where digest = %(digest)s;

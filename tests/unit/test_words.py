@@ -17,7 +17,7 @@ BANNED = {
     "term as champion": r"\breign",
     "progress": r"\.tell\(|\btell=|\bdef tell\(",
     "sentence_of, without_markup, checked_name": r"(?<![a-z])_said\b|(?<![a-z._])_?plain\(",
-    "invalid": r"\b[Uu]nlawful|[a-z_]unlawful",
+    "invalid": r"\b[Uu]nlawful(?!_uid[\"'])",
     "kept permanently": r"\bfor ever\b",
     "not sent": r"\bsent to nobody\b",
 }

@@ -230,11 +230,6 @@ def _draw(rng: np.random.Generator, n: int, months: Months, after: np.ndarray) -
     }
 
 
-def _misread(rng: np.random.Generator, stage: np.ndarray, right: float) -> np.ndarray:
-    beside = rng.choice([-1, 0, 1], len(stage), p=[(1 - right) / 2, right, (1 - right) / 2])
-    return np.clip(stage + beside, 0, 3)
-
-
 def _repeat(drawn: dict[str, np.ndarray], patient: np.ndarray, night: np.ndarray, i: int, j: int) -> None:
     """Make case i one more CT of the patient of case j: one disease, and one operation after the last."""
     for name in ("stage", "resected", "ypt", "female", "age", "probabilities", "slices"):

@@ -48,20 +48,20 @@ def test_a_metastasis_that_the_ehr_does_not_mention_is_none() -> None:
     assert judge_patient(_facts(distant_metastasis=None)) is None
 
 
-def test_refuses_whom_the_ehr_does_not_know_unless_told_otherwise() -> None:
+def test_refuses_whom_the_ehr_does_not_know() -> None:
     refused = judge_patient(None)
 
     assert refused is not None
     assert refused.code == "not_in_ehr"
-    assert judge_patient(None, refuse_without_ehr=False) is None
-    assert judge_patient(_facts(gastric_adenocarcinoma=None), refuse_without_ehr=False) is None
 
 
-@pytest.mark.parametrize("lenient", [True, False])
-def test_a_stated_fact_refuses_however_lenient_the_setting(lenient: bool) -> None:
-    refusal = judge_patient(_facts(gastric_adenocarcinoma=False), refuse_without_ehr=not lenient)
+@pytest.mark.parametrize(("stated", "sentence"), [(False, "show no gastric"), (None, "no biopsy that proves")])
+def test_refuses_whose_cancer_no_biopsy_proves(stated: bool | None, sentence: str) -> None:
+    refusal = judge_patient(_facts(gastric_adenocarcinoma=stated))
 
     assert refusal is not None
+    assert refusal.code == "no_gastric_adenocarcinoma"
+    assert sentence in refusal.sentence
 
 
 def test_names_the_other_reasons_too_and_nothing_of_the_patient() -> None:
