@@ -166,18 +166,18 @@ def _training(folder: Path, patients: int) -> bool:
         demo.wait_for_airflow()
     with bars() as progress:
         found = demo_training.run(demo, TaskProgress(progress, "retraining"))
-    if found.state != "success":
+    if found.state != "success" or found.holdout is None:
         err.print(f"[bold red]retraining: {found.state}[/]; see {demo.stack.url if demo.stack else folder}")
         return False
     holdout = found.holdout
-    better = holdout["accuracy_ci"][0] > holdout["untrained_ci"][1]
+    own, twin = holdout.accuracy_ci or (0.0, 1.0), holdout.untrained_ci or (0.0, 1.0)
+    better = own[0] > twin[1]
     for line in (
         f"candidate {found.version[:12]} of cohort {found.cohort[:12]}",
-        f"sealed holdout, {holdout['n']} patients that no training saw ({holdout['origins']}):",
-        f"  accuracy {holdout['accuracy']:.3f} ({holdout['accuracy_ci'][0]:.3f} to {holdout['accuracy_ci'][1]:.3f})",
-        f"  untrained twin {holdout['untrained_accuracy']:.3f} "
-        f"({holdout['untrained_ci'][0]:.3f} to {holdout['untrained_ci'][1]:.3f}); chance 0.25",
-        f"  quadratic kappa {holdout['quadratic_kappa']:.3f}; confusion {holdout['confusion']}",
+        f"sealed holdout, {holdout.n} patients that no training saw ({holdout.origins}):",
+        f"  accuracy {holdout.accuracy:.3f} ({own[0]:.3f} to {own[1]:.3f})",
+        f"  untrained twin {holdout.untrained_accuracy:.3f} ({twin[0]:.3f} to {twin[1]:.3f}); chance 0.25",
+        f"  quadratic kappa {holdout.quadratic_kappa:.3f}; confusion {[list(row) for row in holdout.confusion]}",
         f"report: {found.report}",
     ):
         out.print(line, highlight=False)

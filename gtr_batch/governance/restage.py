@@ -95,7 +95,7 @@ def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> dict[str,
     if row is None:
         raise GovernanceRefused(f"not one comparison begins with {digits!r}: `gtr restage --compare` first")
     version = str(row["model_version"])
-    if not any(event["to_state"] == CHAMPION for event in gov.registry.history(version)):
+    if not any(event.to_state == CHAMPION for event in gov.registry.history(version)):
         raise GovernanceRefused(
             f"model {version[:12]} was never a champion, so nobody answered for it: it may be compared, and its "
             f"results do not leave the hospital. Nothing is sent"
@@ -163,7 +163,7 @@ def _validated(case: Case) -> bool:
 
 def _compared(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> tuple[dict[str, Any], ScratchBook]:
     model = check_registered(gov.registry, version)
-    if model["state"] == WITHDRAWN:
+    if model.state == WITHDRAWN:
         raise GovernanceRefused(f"model {version[:12]} was withdrawn: it stages nothing any more, not even in a replay")
     book = _replayed(gov, version, cases)
     rows = [_row(gov.night, book, case) for case in cases]

@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
+from gtr_batch.domain.gate import HoldoutEvaluation
 from gtr_batch.simulation.demos.demo import Demo
 from gtr_batch.simulation.hospital.year import Operated, Year, write_year
 
@@ -40,7 +41,7 @@ class Outcome:
     cohort: str
     version: str
     report: str
-    holdout: dict[str, Any]
+    holdout: HoldoutEvaluation | None
     seconds: float
 
 
@@ -66,10 +67,10 @@ def run(demo: Demo, progress: Callable[[list[dict[str, Any]]], None], timeout_s:
     began = time.monotonic()
     state = demo.run("retraining", {"why": "demo"}, progress, timeout_s=timeout_s, last="card")
     with open_training() as site:
-        models = [m for m in site.registry.all() if m["state"] == "candidate"]  # the gate adopts a champion, too
+        models = [m for m in site.registry.all() if m.state == "candidate"]  # the gate adopts a champion, too
         if state != "success" or not models:
-            return Outcome(state, "", "", "", {}, time.monotonic() - began)
-        version, cohort = str(models[0]["version"]), str(models[0]["cohort_digest"])
+            return Outcome(state, "", "", "", None, time.monotonic() - began)
+        version, cohort = models[0].version, models[0].cohort_digest
         holdout = evaluate_holdout(site, cohort, version, "demo", "the demo shows what was learnt")
         report = str(site.run_folder(cohort) / "report.html")
     return Outcome(state, cohort, version, report, holdout, time.monotonic() - began)

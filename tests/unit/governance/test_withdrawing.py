@@ -25,7 +25,7 @@ def test_the_withdrawn_champion_and_its_successor_change_places_in_one_step(regi
     withdraw(registry, champion, shown=champion, successor=versions["old"], **WHO)
 
     assert (registry.champion(), registry.state(champion)) == (versions["old"], "withdrawn")
-    assert [e["why"] for e in registry.history(champion)][-1] == WHO["why"]
+    assert [e.why for e in registry.history(champion)][-1] == WHO["why"]
     assert before(registry) is None
 
 
