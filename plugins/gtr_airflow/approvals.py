@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 from airflow.sdk import get_current_context
 
 from gtr_batch.errors import GovernanceRefused
+
+
+class Person(TypedDict, total=False):
+    """Who answered, as Airflow's session named them."""
+
+    id: str
+    name: str
+
+
+class Answer(TypedDict, total=False):
+    """What an `ApprovalOperator` leaves in XCom, as far as it is read here."""
+
+    chosen_options: list[str]
+    params_input: dict[str, str | None] | None
+    responded_by_user: Person | str | None
 
 
 def approved_by(task_id: str) -> tuple[str, str]:
@@ -17,7 +32,7 @@ def approved_by(task_id: str) -> tuple[str, str]:
     GovernanceRefused
         Nobody did, or nobody who can be named.
     """
-    answer: dict[str, Any] = get_current_context()["ti"].xcom_pull(task_ids=task_id) or {}
+    answer: Answer = get_current_context()["ti"].xcom_pull(task_ids=task_id) or Answer()
     user = answer.get("responded_by_user") or {}
     name = str(user.get("name") or user.get("id") or "") if isinstance(user, dict) else str(user)
     if answer.get("chosen_options") != ["Approve"] or not name:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, get_current_context
@@ -13,6 +12,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 from gtr_airflow import callbacks
 from gtr_airflow.connections import task_audit
 from gtr_batch.config import Config
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 #: An event of it is one or more new alarms; its `extra` holds their numbers, monitors and levels.
 DRIFT = Asset("gtr_drift")
@@ -23,7 +25,7 @@ def or_on_drift(times: CronTriggerTimetable, config: Config) -> CronTriggerTimet
     return AssetOrTimeSchedule(timetable=times, assets=[DRIFT]) if config.training.on_drift else times
 
 
-def period_of(context: Mapping[str, Any], config: Config, kind: str, parameter: str) -> date:
+def period_of(context: Context, config: Config, kind: str, parameter: str) -> date:
     """A day of the period that a run is for: its parameter; its partition; the last whole one before its logical date.
 
     For a run started by hand without any of them, the last whole one before the time that it was asked for.
@@ -55,7 +57,7 @@ def run_period(kind: str, day: date) -> dict[str, str]:
 
 
 def announce() -> list[int]:
-    """Tell of each new alarm of this run and write down what the event of `DRIFT` is about; skip where none is."""
+    """Report each new alarm of this run and write down what the event of `DRIFT` is about; skip where none is."""
     from gtr_batch.audit.alarms import in_words, raised_for
 
     with task_audit() as site:

@@ -1,13 +1,13 @@
 """How operations hear that a night went wrong or will be late: always in the log, and by webhook or email if set up.
 
 A notice holds DAG, night and run, and the message of our own errors (case ids, UIDs, AE titles). Messages of other
-errors may quote anything, so only their class is told. No PHI leaves by this door.
+errors may quote anything, so only their class is named. No PHI leaves in a notice.
 """
 
 from __future__ import annotations
 
 import html
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import structlog
 from airflow.sdk import BaseNotifier
@@ -16,7 +16,32 @@ from asgiref.sync import sync_to_async
 from gtr_airflow.connections import connection_or_none
 from gtr_batch.errors import GtrError
 
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
 log = structlog.get_logger("gtr_airflow")
+
+
+class Run(TypedDict):
+    """A run as the triggerer is given it: serialised, not an object."""
+
+    dag_id: str
+    dag_run_id: str
+    run_type: str
+    state: str
+
+
+class Deadline(TypedDict):
+    """When a run should have been done."""
+
+    deadline_time: str
+
+
+class LateRun(TypedDict):
+    """The context of a deadline callback, as far as it is read here."""
+
+    dag_run: Run
+    deadline: Deadline
 
 
 def notify(subject: str, text: str) -> None:
@@ -33,21 +58,21 @@ def notify(subject: str, text: str) -> None:
 class NotifyOperations(BaseNotifier):
     """Failure callback of a task."""
 
-    def notify(self, context: Any) -> None:
+    def notify(self, context: Context) -> None:
         ti, run = context["ti"], context["dag_run"]
         error = context.get("exception")
         why = str(error) if isinstance(error, GtrError) else type(error).__name__
         notify(f"{ti.dag_id} failed in {ti.task_id}", f"Run {run.run_id}: {why}")
 
 
-def run_failed(context: Any) -> None:
-    """Failure callback of a run: tells of a run that Airflow itself ended (time-out); a failed task told already."""
+def run_failed(context: Context) -> None:
+    """Failure callback of a run: reports one that Airflow itself ended (time-out); a failed task reports itself."""
     if context.get("reason") == "timed_out":
         run = context["dag_run"]
         notify(f"{run.dag_id} timed out", f"Run {run.run_id} was ended; its unfinished cases wait for a re-run.")
 
 
-async def deadline_missed(context: Any) -> None:
+async def deadline_missed(context: LateRun) -> None:
     """Deadline callback, run by the triggerer: the worklist is not ready by the morning.
 
     Not by the executor: that would wait behind the very tasks that are late, and Airflow 3.3 refuses connections to

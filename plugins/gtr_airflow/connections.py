@@ -17,10 +17,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError, ErrorType
+
+if TYPE_CHECKING:
+    from gtr_batch.audit.site import AuditSite
+    from gtr_batch.config import Config
+    from gtr_batch.governance.site import GovernanceSite
+    from gtr_batch.night.site import Site
+    from gtr_batch.training.site import TrainingSite
 
 #: The fields of a ``dicom`` connection that are kept in its ``extra``; named as in `gtr_batch.config.PacsConfig`.
 DICOM_FIELDS = (
@@ -67,7 +74,7 @@ def ehr_settings(connection: Connection) -> dict[str, str]:
     return {"GTR_EHR__FOLDER": str(path)} if path else {}
 
 
-def connection_or_none(conn_id: str) -> Any:
+def connection_or_none(conn_id: str) -> Connection | None:
     """A connection, or None where nobody made one."""
     try:
         return Connection.get(conn_id)
@@ -92,15 +99,15 @@ def overrides() -> dict[str, str]:
     return found
 
 
-def settings() -> Any:
-    """Our settings (`gtr_batch.config.Config`) with Airflow's connections over them."""
+def settings() -> Config:
+    """Our settings with Airflow's connections over them."""
     from gtr_batch import config
 
     return config.load(environ={**os.environ, **overrides()})
 
 
 @contextmanager
-def task_site() -> Iterator[Any]:
+def task_site() -> Iterator[Site]:
     """The site that a task works in: settings, then connections over them, then the adapters; closed at the end."""
     from gtr_batch import wiring
 
@@ -109,7 +116,7 @@ def task_site() -> Iterator[Any]:
 
 
 @contextmanager
-def task_governance() -> Iterator[Any]:
+def task_governance() -> Iterator[GovernanceSite]:
     """The site of those who decide about models; as `task_site`."""
     from gtr_batch import wiring
 
@@ -118,7 +125,7 @@ def task_governance() -> Iterator[Any]:
 
 
 @contextmanager
-def task_audit() -> Iterator[Any]:
+def task_audit() -> Iterator[AuditSite]:
     """The site that an audit works in; as `task_site`."""
     from gtr_batch import wiring
 
@@ -127,7 +134,7 @@ def task_audit() -> Iterator[Any]:
 
 
 @contextmanager
-def task_training() -> Iterator[Any]:
+def task_training() -> Iterator[TrainingSite]:
     """The site that a retraining works in; as `task_site`."""
     from gtr_batch import wiring
 

@@ -1,12 +1,15 @@
-"""Hooks behind our connection types; all they do is to make the form's Test button tell the truth."""
+"""Hooks behind our connection types; they are there for the Test button of the connection form."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from airflow.sdk import BaseHook
+from airflow.sdk import BaseHook, Connection
 
 from gtr_airflow.connections import pacs_settings
+
+if TYPE_CHECKING:
+    from gtr_batch.pacs import Pacs
 
 
 class DicomHook(BaseHook):
@@ -21,7 +24,7 @@ class DicomHook(BaseHook):
         super().__init__(logger_name=logger_name)
         self.dicom_conn_id = dicom_conn_id
 
-    def get_conn(self) -> Any:
+    def get_conn(self) -> Pacs:
         """The PACS as our adapter; nothing is connected yet."""
         from gtr_batch import config
         from gtr_batch.pacs import Pacs
@@ -52,7 +55,7 @@ class AlertHook(BaseHook):
         super().__init__(logger_name=logger_name)
         self.alerts_conn_id = alerts_conn_id
 
-    def get_conn(self) -> Any:
+    def get_conn(self) -> Connection:
         """The connection itself: there is nothing to keep open."""
         return self.get_connection(self.alerts_conn_id)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from airflow.sdk import CronTriggerTimetable
@@ -12,6 +11,9 @@ from croniter import croniter
 
 from gtr_batch.config import Config
 from gtr_batch.errors import ConfigError, InputRefused
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 #: A run at 23:30 and a run at 00:30 belong to the same evening: the night is the local date twelve hours before the
 #: run. Twelve hours, not a day: a day back across a change to summer time can land on the wrong date.
@@ -38,7 +40,7 @@ def until_ready(config: Config) -> timedelta:
     return datetime.combine(logical.date() + timedelta(days=1), config.night.ready_by) - logical
 
 
-def night_of(context: Mapping[str, Any], config: Config) -> date:
+def night_of(context: Context, config: Config) -> date:
     """The night that a run is for: the evening on which it began.
 
     In this order: the parameter ``night`` of a run started by hand; the run's partition; the local date of its logical
@@ -62,7 +64,7 @@ def night_of(context: Mapping[str, Any], config: Config) -> date:
     return (run.run_after - NOON_TO_NOON).astimezone(zone).date()
 
 
-def day_of(context: Mapping[str, Any], config: Config) -> date:
+def day_of(context: Context, config: Config) -> date:
     """The local date that a daily run was due."""
     return context["dag_run"].run_after.astimezone(ZoneInfo(config.night.timezone)).date()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 _STRING = {"type": ["string", "null"]}
 _INTEGER = {"type": ["integer", "null"], "minimum": 0}
@@ -10,7 +10,7 @@ _PORT = {"type": ["integer", "null"], "minimum": 0, "maximum": 65535}
 _AE = {"type": ["string", "null"], "maxLength": 16}  # PS3.5, 6.2: value representation AE
 
 
-def _field(label: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+def _field(label: str, schema: Mapping[str, object], description: str) -> dict[str, object]:
     return {"label": label, "schema": schema, "description": description}
 
 
@@ -61,7 +61,7 @@ _ALERTS = {
 }
 
 
-def get_provider_info() -> dict[str, Any]:
+def get_provider_info() -> dict[str, object]:
     """What ``airflow providers`` and the connection form know of us."""
     return {
         "package-name": "gtr-batch",

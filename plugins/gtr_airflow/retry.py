@@ -7,7 +7,6 @@ fault. With the defaults (2 retries, 5 minutes) a task gives up after 3 tries an
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
@@ -26,7 +25,7 @@ def retry_policy(delay: timedelta) -> ExceptionRetryPolicy:
     )
 
 
-def default_args(config: Config) -> dict[str, Any]:
+def default_args(config: Config) -> dict[str, object]:
     """What every task of every DAG has: an owner, retries, the retry policy and an end."""
     delay = timedelta(seconds=config.night.retry_delay_s)
     return {
