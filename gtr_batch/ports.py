@@ -18,6 +18,7 @@ from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
 from gtr_batch.domain.governed_settings import NightOpening, SettingChange, SettingValue
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.domain.refusal import Refusal
+from gtr_batch.domain.replay import KeptComparison, ReplayApproval
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.domain.shadow import ShadowAnswer
@@ -361,14 +362,14 @@ class RestageBook(Protocol):
     def save(self, digest: str, model_version: str, wanted: Mapping[str, Any], comparison: Mapping[str, Any]) -> None:
         """Keep a comparison; the same again changes nothing."""
 
-    def get(self, digits: str) -> Mapping[str, Any] | None:
-        """``digest``, ``model_version``, ``wanted``, ``comparison``, ``made_at``; None where not one begins so."""
+    def get(self, digits: str) -> KeptComparison | None:
+        """The one comparison whose digest begins so; None where there is not exactly one."""
 
     def approve(self, digest: str, *, by: str, why: str) -> None:
         """Note who lets these results go to the PACS."""
 
-    def approvals(self, digest: str) -> Sequence[Mapping[str, Any]]:
-        """``by_whom``, ``why``, ``at``, oldest first."""
+    def approvals(self, digest: str) -> Sequence[ReplayApproval]:
+        """Everybody who did, oldest first."""
 
 
 class AuditSource(Protocol):

@@ -243,7 +243,7 @@ def test_a_replay_goes_to_the_pacs_only_as_it_was_approved(config, gov, versions
         gov.night.settings_history.made_under(c.case_id).model_version for c in gov.night.book.of_night(NIGHT)
     }
     assert made_by == versions["challenger"]
-    assert [a["by_whom"] for a in gov.restages.approvals(found["digest"])] == ["Ada", "Ada"]
+    assert [a.by_whom for a in gov.restages.approvals(found["digest"])] == ["Ada", "Ada"]
     case = gov.night.book.of_night(NIGHT)[0]
     held = reports_in_the_pacs(gov.night, case, tmp_path / "held")
     assert len(held) == 2  # the first result, and the one that supersedes it; the second delivery sent nothing
