@@ -6,13 +6,16 @@ import io
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from gtr_batch.domain.model import NomogramModel
 from gtr_batch.nomogram.drawing import draw_nomogram
 from gtr_batch.training.cohort import REASONS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = ("#31688e", "#35b779", "#8a6d00", "#b5367a")
 
@@ -48,7 +51,7 @@ def write_report(folder: Path, body: Mapping[str, Any], nomogram: NomogramModel)
     return path
 
 
-def curves(epochs: Sequence[Mapping[str, Any]]) -> str:
+def curves(epochs: Sequence[Mapping[str, float]]) -> str:
     """Learning curves as SVG: losses above, validation accuracy below; lessons parted by lines."""
     from matplotlib.figure import Figure
 
@@ -72,7 +75,7 @@ def curves(epochs: Sequence[Mapping[str, Any]]) -> str:
     return as_svg(figure)
 
 
-def diagrams(bins: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def diagrams(bins: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """Reliability before and after the temperature as SVG, with Wilson's intervals."""
     from matplotlib.figure import Figure
 
@@ -91,7 +94,7 @@ def diagrams(bins: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return as_svg(figure)
 
 
-def as_svg(figure: Any) -> str:
+def as_svg(figure: Figure) -> str:
     """A figure as an SVG element, the same bytes for the same figure."""
     import matplotlib as mpl
 
