@@ -1,7 +1,7 @@
 """The model card: what a version is, what it was made from, what it can do, what the gate said and who answered for it.
 
 The headings follow CLAIM 2024 and TRIPOD+AI. A card is made of what the registry holds, at any time and as often as
-one likes; what nobody knows stands there as not known.
+one likes; what is not known is stated as not known.
 """
 
 from __future__ import annotations

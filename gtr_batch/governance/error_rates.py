@@ -1,4 +1,4 @@
-"""How often the gate errs: whole holdouts are simulated in which the truth is known, and the gate judges each.
+"""How often the gate errs: complete holdouts are simulated in which the truth is known, and the gate judges each.
 
 Two models see the same patients. What each sees is the patient's stage with noise of its own; from that follow, without
 further assumption, calibrated probabilities, a vote, neighbouring errors. How much noise gives the accuracies, how much

@@ -132,21 +132,21 @@ def curves(paired: Paired) -> Both[ModelCurves]:
 
 
 def _curves(stages: np.ndarray, answers: Answers) -> ModelCurves:
-    positive, said = at_least_t3(stages, answers.probabilities)
+    positive, predicted = at_least_t3(stages, answers.probabilities)
     return ModelCurves(
         roc={f"T{k + 1}": roc_points(stages == k, answers.probabilities[:, k]) for k in range(4)},
         reliability=tuple(ReliabilityBin(**b) for b in reliability(stages, answers.probabilities, bins=8)),
-        decision=tuple(from_json(row, NetBenefit) for row in decision_curve(positive, said)),
+        decision=tuple(from_json(row, NetBenefit) for row in decision_curve(positive, predicted)),
     )
 
 
-def roc_points(positive: np.ndarray, said: np.ndarray, most: int = 101) -> tuple[Interval, ...]:
+def roc_points(positive: np.ndarray, predicted: np.ndarray, most: int = 101) -> tuple[Interval, ...]:
     """At most `most` points (1 - specificity, sensitivity) of a ROC curve; empty where one side is."""
     from sklearn.metrics import roc_curve
 
     if not positive.any() or positive.all():
         return ()
-    x, y, _ = roc_curve(positive, said)
+    x, y, _ = roc_curve(positive, predicted)
     keep = np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).round().astype(int))
     return tuple((round(float(x[k]), 4), round(float(y[k]), 4)) for k in keep)
 

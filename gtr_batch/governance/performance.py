@@ -27,8 +27,8 @@ def performance(stages: np.ndarray, answers: Answers, drawn: np.ndarray) -> Mode
     """
     p, n = answers.probabilities, len(stages)
     table = confusion(stages, answers.votes)
-    positive, said = at_least_t3(stages, p)
-    line = recalibration(positive, said) if n else None
+    positive, predicted = at_least_t3(stages, p)
+    line = recalibration(positive, predicted) if n else None
     use = treatment(positive, answers.votes >= 2)
     return ModelPerformance(
         n=n,
@@ -63,11 +63,11 @@ def rate_intervals(table: np.ndarray) -> dict[str, dict[str, Interval | None]]:
         for k, stage in enumerate(CLASSES):
             hit, true, called = int(table[k, k]), int(table[k].sum()), int(table[:, k].sum())
             neither = n - true - called + hit
-            part, whole = {
+            part, of = {
                 "sensitivity": (hit, true),
                 "specificity": (neither, n - true),
                 "ppv": (hit, called),
                 "npv": (neither, n - called),
             }[name]
-            found[name][stage] = wilson(part, whole)
+            found[name][stage] = wilson(part, of)
     return found

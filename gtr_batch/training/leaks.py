@@ -225,7 +225,7 @@ def patients_of(table: pd.DataFrame, patient: str | None, pattern: str | None, i
         what = f"the pattern in column {image}"
     if who.isna().any():
         lost = who.isna().to_numpy().nonzero()[0]
-        raise InputRefused(f"{what} tells no patient in {len(lost)} row(s), the first is row {int(lost[0]) + 2}")
+        raise InputRefused(f"{what} names no patient in {len(lost)} row(s), the first is row {int(lost[0]) + 2}")
     return who.astype(str)
 
 

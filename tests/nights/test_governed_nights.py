@@ -337,6 +337,6 @@ def test_from_the_shell_a_night_is_replayed_sent_withdrawn_and_superseded(config
     assert json.loads(before)["digest"][:12] in table
     assert "2 cases delivered, 0 failed" in sent
     assert "it made 2 reports, 2 stand in the PACS" in withdrawn
-    assert [row.due for row in listed] == [True, True]
+    assert [row["due"] for row in listed] == [True, True]
     assert "2 reports superseded in the PACS, 0 failed" in notices
     assert {row[3] for row in worklist(dsn)} == {"model_withdrawn"}
