@@ -102,9 +102,9 @@ def gate(version: str) -> dict[str, str]:
     with task_training() as site, task_governance() as gov:
         found = evaluate(gov, site, version, by="retraining", why=why)
     print(in_words(found))  # noqa: T201 - for the task's log
-    if found["verdict"] == "fail":
-        raise GovernanceRefused(f"model {version[:12]}: {found['sentence']} It stays a candidate")
-    return {"version": version, "champion": found["champion"], "verdict": found["verdict"], "words": in_words(found)}
+    if found.verdict == "fail":
+        raise GovernanceRefused(f"model {version[:12]}: {found.sentence} It stays a candidate")
+    return {"version": version, "champion": found.champion, "verdict": str(found.verdict), "words": in_words(found)}
 
 
 @task(on_failure_callback=NotifyOperations(), trigger_rule="all_done")

@@ -16,9 +16,12 @@ from gtr_batch.domain.case import Case, Selected, Step
 from gtr_batch.domain.clinical import PatientFacts
 from gtr_batch.domain.cohort import Candidate, CohortManifest, Member
 from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
-from gtr_batch.domain.lifecycle import Change
+from gtr_batch.domain.governed_settings import NightOpening, SettingChange, SettingValue
+from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
+from gtr_batch.domain.replay import KeptComparison, ReplayApproval
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
+from gtr_batch.domain.shadow import ShadowAnswer
 from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.domain.step_record import StepRecord
 
@@ -290,20 +293,20 @@ class ModelRegistry(Protocol):
     def champion(self) -> str | None:
         """Version of the champion."""
 
-    def model(self, version: str) -> Mapping[str, Any]:
-        """``manifest``, ``training`` and what `all` says; KeyError where it is not registered."""
+    def model(self, version: str) -> ModelRecord:
+        """A version with its manifest and training report; KeyError where it is not registered."""
 
-    def all(self) -> Sequence[Mapping[str, Any]]:
-        """``version``, ``name``, ``state``, ``folder``, ``cohort_digest``, ``registered_at``, newest first."""
+    def all(self) -> Sequence[RegisteredModel]:
+        """Every version, newest first."""
 
-    def history(self, version: str) -> Sequence[Mapping[str, Any]]:
-        """``at``, ``action``, ``from_state``, ``to_state``, ``by_whom``, ``why``, oldest first."""
+    def history(self, version: str) -> Sequence[RegistryEvent]:
+        """What became of a version, oldest first."""
 
-    def champion_events(self) -> Sequence[Mapping[str, Any]]:
-        """Every event by which a champion came or went (``version`` and what `history` says), oldest first."""
+    def champion_events(self) -> Sequence[ChampionEvent]:
+        """Every event by which a champion came or went, oldest first."""
 
-    def reports(self, version: str) -> Sequence[Mapping[str, Any]]:
-        """Every structured report of a version: case, UIDs, ``stored``, ``superseded``, ``notice_uid``."""
+    def reports(self, version: str) -> Sequence[ReportOfModel]:
+        """Every structured report of a version, and what became of it."""
 
     def save_notice(self, withdrawn_uid: str, version: str, notice_uid: str) -> None:
         """Note which withdrawal notice supersedes a report; the same again changes nothing."""
@@ -312,22 +315,22 @@ class ModelRegistry(Protocol):
 class SettingsBook(Protocol):
     """The history of governed settings (`domain.governed_settings`), and under which of them a night was opened."""
 
-    def current(self) -> Mapping[str, Any]:
+    def current(self) -> Mapping[str, SettingValue]:
         """Values that the history holds now, by ``section.name``; what it does not hold, the file says."""
 
-    def set(self, name: str, value: Any, *, by: str, why: str) -> None:
+    def set(self, name: str, value: SettingValue | None, *, by: str, why: str) -> None:
         """Change a setting; None gives it back to the file."""
 
-    def history(self) -> Sequence[Mapping[str, Any]]:
-        """Every change, oldest first: ``name``, ``value``, ``by_whom``, ``why``, ``at``."""
+    def history(self) -> Sequence[SettingChange]:
+        """Every change, oldest first."""
 
-    def note_opening(self, night: date, model_version: str, digest: str, settings: Mapping[str, Any]) -> None:
+    def note_opening(self, night: date, model_version: str, digest: str, settings: Mapping[str, SettingValue]) -> None:
         """Note by which model and under which settings a night begins (or begins again)."""
 
-    def snapshot(self, digest: str) -> Mapping[str, Any]:
+    def snapshot(self, digest: str) -> Mapping[str, SettingValue]:
         """The settings behind a digest; KeyError where no night was opened under it."""
 
-    def made_under(self, case_id: str) -> Mapping[str, Any] | None:
+    def made_under(self, case_id: str) -> NightOpening | None:
         """Under which opening a case's result was made."""
 
 
@@ -352,14 +355,11 @@ class ShadowBook(Protocol):
     def done(self, case_ids: Sequence[str], model_version: str) -> frozenset[str]:
         """Which of these cases a challenger has staged already."""
 
-    def of_night(self, night: date) -> Sequence[Mapping[str, Any]]:
-        """``model_version``, ``champion_version``, ``case_id``, ``night``, ``t_stage``, ``champion_stage``, ``error``.
+    def of_night(self, night: date) -> Sequence[ShadowAnswer]:
+        """What challengers said of a night's cases, without probabilities, in the order of versions, then cases."""
 
-        In the order of versions, then cases.
-        """
-
-    def of_model(self, model_version: str) -> Sequence[Mapping[str, Any]]:
-        """The same, and ``probabilities``, for all nights of one challenger."""
+    def of_model(self, model_version: str) -> Sequence[ShadowAnswer]:
+        """What one challenger said on all its nights, with its probabilities."""
 
 
 class RestageBook(Protocol):
@@ -368,14 +368,14 @@ class RestageBook(Protocol):
     def save(self, digest: str, model_version: str, wanted: Mapping[str, Any], comparison: Mapping[str, Any]) -> None:
         """Keep a comparison; the same again changes nothing."""
 
-    def get(self, digits: str) -> Mapping[str, Any] | None:
-        """``digest``, ``model_version``, ``wanted``, ``comparison``, ``made_at``; None where not one begins so."""
+    def get(self, digits: str) -> KeptComparison | None:
+        """The one comparison whose digest begins so; None where there is not exactly one."""
 
     def approve(self, digest: str, *, by: str, why: str) -> None:
         """Note who lets these results go to the PACS."""
 
-    def approvals(self, digest: str) -> Sequence[Mapping[str, Any]]:
-        """``by_whom``, ``why``, ``at``, oldest first."""
+    def approvals(self, digest: str) -> Sequence[ReplayApproval]:
+        """Everybody who did, oldest first."""
 
 
 class AuditSource(Protocol):

@@ -34,15 +34,15 @@ def term_on(site: AuditSite, last: date) -> Term:
         There is no registered champion, and no artefact where the settings say.
     """
     zone = ZoneInfo(site.config.night.timezone)
-    crowned = [e for e in site.registry.champion_events() if e["to_state"] == "champion"]
-    by_then = [e for e in crowned if e["at"].astimezone(zone).date() <= last]
-    if not by_then and not (crowned and crowned[0]["action"] == "adopt"):
+    crowned = [e for e in site.registry.champion_events() if e.to_state == "champion"]
+    by_then = [e for e in crowned if e.at.astimezone(zone).date() <= last]
+    if not by_then and not (crowned and crowned[0].action == "adopt"):
         return _of_the_settings(site, last)
     event = by_then[-1] if by_then else crowned[0]
-    model = site.registry.model(event["version"])
-    staged = _staged_by(site, event["version"], last)
-    first = staged if event["action"] == "adopt" else event["at"].astimezone(zone).date()
-    return Term(event["version"], model["manifest"], model["state"], first)
+    model = site.registry.model(event.version)
+    staged = _staged_by(site, event.version, last)
+    first = staged if event.action == "adopt" else event.at.astimezone(zone).date()
+    return Term(event.version, model.manifest, model.state, first)
 
 
 def _of_the_settings(site: AuditSite, last: date) -> Term:

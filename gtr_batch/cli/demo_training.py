@@ -12,6 +12,7 @@ from gtr_batch.cli.demo_start import counting, end, play, show_wrong, start_hosp
 from gtr_batch.cli.shell import out, speaks_plainly
 
 if TYPE_CHECKING:
+    from gtr_batch.domain.gate import HoldoutEvaluation
     from gtr_batch.simulation.demos.demo import Demo
     from gtr_batch.simulation.demos.training import Outcome
 
@@ -41,25 +42,23 @@ def _trained(folder: Path, patients: int) -> bool:
     demo = start_hospital(folder, admit, settings=demo_training.SETTINGS, pacs="the oldest to the PACS")
     with tasks_of("retraining") as progress:
         found = demo_training.run(demo, progress)
-    if found.state != "success":
+    if found.state != "success" or found.holdout is None:
         show_wrong([f"retraining: {found.state}; see {demo.stack.url if demo.stack else folder}"])
         return False
-    for line in in_words(found):
+    for line in in_words(found, found.holdout):
         out.print(line, highlight=False)
     well, ill = "better than untrained, and not by chance", "NOT better than untrained beyond chance"
     return end(began, found.better, well, ill)
 
 
-def in_words(found: Outcome) -> list[str]:
+def in_words(found: Outcome, holdout: HoldoutEvaluation) -> list[str]:
     """What the sealed holdout says of the candidate and of its untrained twin."""
-    holdout = found.holdout
-    (low, high), (untrained_low, untrained_high) = holdout["accuracy_ci"], holdout["untrained_ci"]
+    (low, high), (untrained_low, untrained_high) = holdout.accuracy_ci or (0.0, 1.0), holdout.untrained_ci or (0.0, 1.0)
     return [
         f"candidate {found.version[:12]} of cohort {found.cohort[:12]}",
-        f"sealed holdout, {holdout['n']} patients that no training saw ({holdout['origins']}):",
-        f"  accuracy {holdout['accuracy']:.3f} ({low:.3f} to {high:.3f})",
-        f"  untrained twin {holdout['untrained_accuracy']:.3f} "
-        f"({untrained_low:.3f} to {untrained_high:.3f}); chance 0.25",
-        f"  quadratic kappa {holdout['quadratic_kappa']:.3f}; confusion {holdout['confusion']}",
+        f"sealed holdout, {holdout.n} patients that no training saw ({holdout.origins}):",
+        f"  accuracy {holdout.accuracy:.3f} ({low:.3f} to {high:.3f})",
+        f"  untrained twin {holdout.untrained_accuracy:.3f} ({untrained_low:.3f} to {untrained_high:.3f}); chance 0.25",
+        f"  quadratic kappa {holdout.quadratic_kappa:.3f}; confusion {[list(row) for row in holdout.confusion]}",
         f"report: {found.report}",
     ]

@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from attrs import frozen
@@ -14,6 +14,9 @@ from attrs import frozen
 from gtr_batch.cli.shell import RED, out, print_json, speaks_plainly
 from gtr_batch.domain.identifiers import derived_uid
 from gtr_batch.errors import GtrError
+
+if TYPE_CHECKING:
+    from gtr_batch.night.site import Site
 
 app = typer.Typer()
 
@@ -40,7 +43,7 @@ class Finding:
     mend: str = ""
 
 
-def _checks(site: Any) -> list[tuple[str, Callable[[Any], Finding]]]:
+def _checks(site: Site) -> list[tuple[str, Callable[[Site], Finding]]]:
     return [
         (
             "settings",
@@ -57,7 +60,7 @@ def _checks(site: Any) -> list[tuple[str, Callable[[Any], Finding]]]:
     ]
 
 
-def _echo(site: Any) -> Finding:
+def _echo(site: Site) -> Finding:
     site.archive.echo()
     pacs = site.config.pacs
     return Finding(
@@ -65,13 +68,13 @@ def _echo(site: Any) -> Finding:
     )
 
 
-def _find(site: Any) -> Finding:
+def _find(site: Site) -> Finding:
     now = site.clock.now().replace(tzinfo=None)
     studies = site.archive.find_studies(now - timedelta(days=1), now)
     return Finding("PACS, C-FIND", "ok", f"{len(studies)} CT studies in the last 24 hours")
 
 
-def _commitment(site: Any) -> Finding:
+def _commitment(site: Site) -> Finding:
     name = "PACS, storage commitment"
     if site.config.pacs.commitment == "off":
         return Finding(name, "ok", "turned off (pacs.commitment): results are read back by C-FIND")
@@ -84,7 +87,7 @@ def _commitment(site: Any) -> Finding:
     return Finding(name, "ok", "the PACS answers commitment requests")
 
 
-def _database(site: Any) -> Finding:
+def _database(site: Site) -> Finding:
     from gtr_batch.db import pending
 
     waiting = pending(site.config.database.dsn)
@@ -99,7 +102,7 @@ def _database(site: Any) -> Finding:
     return Finding("database", "ok", f"schema up to date; last night {last or 'none yet'}")
 
 
-def _store(site: Any) -> Finding:
+def _store(site: Site) -> Finding:
     free, wanted = site.files.free_bytes() / 1024**3, site.config.files.min_free_gb
     if free < wanted:
         return Finding(
@@ -108,7 +111,7 @@ def _store(site: Any) -> Finding:
     return Finding("file store", "ok", f"{site.config.files.root}: {free:.1f} GB free")
 
 
-def _model(site: Any) -> Finding:
+def _model(site: Site) -> Finding:
     from gtr_batch.nomogram import check_model
     from gtr_batch.stage import read_manifest, verify
 
@@ -122,7 +125,7 @@ def _model(site: Any) -> Finding:
     return Finding("model", "ok", f"{manifest.name} {version[:12]}, weights match the manifest")
 
 
-def _device(site: Any) -> Finding:
+def _device(site: Site) -> Finding:
     import torch
 
     from gtr_batch.stage import choose_device
@@ -134,7 +137,7 @@ def _device(site: Any) -> Finding:
     return Finding("device", "ok", f"CPU, {torch.get_num_threads()} threads (no GPU in use)")
 
 
-def _versions(site: Any) -> Finding:
+def _versions(site: Site) -> Finding:
     found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     other = _unlike(CONSTRAINTS.read_text()) if CONSTRAINTS.is_file() else []
     if other:
@@ -169,7 +172,7 @@ _MEND = {
 }
 
 
-def examine(site: Any) -> list[Finding]:
+def examine(site: Site) -> list[Finding]:
     """All checks, each on its own: one that fails does not hide the next."""
     findings = []
     for name, check in _checks(site):

@@ -37,25 +37,21 @@ def fit_nomogram(
         to.mkdir(parents=True, exist_ok=True)
         draw_nomogram(found.nomogram, to / "nomogram.svg", to / "nomogram.pdf")
     if as_json:
-        print_json(found.report)
+        print_json(found.to_json())
         return
-    report = found.report
-    out.print(
-        f"{report['rows']} rows of {report['patients']} patients; "
-        f"rad-score: {len(report['rad_score']['selected'])} features"
-    )
-    for row in report["nomogram"]["coefficients"]:
+    out.print(f"{found.rows} rows of {found.patients} patients; rad-score: {len(found.selected)} features")
+    for row in found.fit.rows():
         out.print(
             f"  {row['term']:<26} {row['coefficient']:7.3f}  ({row['low']:.3f} to {row['high']:.3f})  p {row['p']:.2g}",
             highlight=False,
         )
-    for row in report["nomogram"]["thresholds"]:
-        out.print(f"  {row['threshold']:<26} {row['value']:7.3f}", highlight=False)
-    odds = report["nomogram"]["proportional_odds"]
+    for name, threshold in zip(("T1|T2", "T2|T3", "T3|T4"), found.fit.thresholds, strict=True):
+        out.print(f"  {name:<26} {threshold:7.3f}", highlight=False)
+    odds = found.fit.proportional_odds
     out.print(
         f"  proportional odds (Brant): p {odds['p']:.2g}"
         if odds["p"] is not None
         else "  proportional odds: not testable"
     )
-    for sentence in (*report["warnings"], *([report["refused"]] if report["refused"] else [])):
+    for sentence in (*found.warnings, *([found.refused] if found.refused else [])):
         out.print(f"[yellow]{sentence}[/]", highlight=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,9 @@ from gtr_batch.cli import (
 )
 from gtr_batch.cli.shell import err, out, parse_night, print_json, speaks_plainly, step_bars
 from gtr_batch.cli.table import show_night, show_shadow
+
+if TYPE_CHECKING:
+    from gtr_batch.night.site import Site
 
 app = typer.Typer(
     help="Gastric cancer T staging, every night, from PACS to PACS.",
@@ -88,7 +91,7 @@ def night(
         for shard in shards:
             steps.shadow(site, when, shard)
         try:
-            summary: dict[str, Any] = steps.close_night(site, when)
+            summary = steps.close_night(site, when)
         finally:
             cases = _rows(site, when)
     if as_json:
@@ -125,7 +128,7 @@ def status(night: Night = None, as_json: Json = False) -> None:
             out.print("[yellow]The night is not closed yet.[/]")
 
 
-def _rows(site: Any, when: date) -> list[dict[str, Any]]:
+def _rows(site: Site, when: date) -> list[dict[str, Any]]:
     from gtr_batch.night.close import case_rows
 
     return case_rows(site, when)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from gtr_batch.cli import model_error_rates, model_gate, model_import, model_withdrawal
 from gtr_batch.cli.model_options import By, Json, Shown, Version, Why, cards_of, shown_champion
 from gtr_batch.cli.shell import out, print_json, speaks_plainly
+
+if TYPE_CHECKING:
+    from gtr_batch.domain.gate import GateVerdict
+    from gtr_batch.domain.lifecycle import RegistryEvent
 
 app = typer.Typer(help="Models: the registry, promotion, rollback, shadow, withdrawal.", no_args_is_help=True)
 app.add_typer(model_import.app)
@@ -24,23 +29,25 @@ app.add_typer(model_withdrawal.app)
 @speaks_plainly
 def list_models(as_json: Json = False) -> None:
     """List every registered model, newest first; where none was ever champion, the one that the settings name."""
+    from gtr_batch.domain.lifecycle import CHAMPION
+    from gtr_batch.domain.model_json import to_json
     from gtr_batch.stage import read_version
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
-        rows = [dict(row) for row in gov.registry.all()]
+        models = gov.registry.all()
         staging = None
         if not gov.registry.champion_events():
             folder = gov.night.model_store.champion()
             staging = {"version": read_version(folder), "folder": str(folder)}
     if as_json:
-        print_json({"models": rows, "by_settings": staging})
+        print_json({"models": to_json(models), "by_settings": staging})
         return
     table = Table("version", "name", "state", "registered", "cohort", box=None)
-    for row in rows:
-        mark = "[bold green]champion[/]" if row["state"] == "champion" else row["state"]
-        registered = f"{row['registered_at']:%Y-%m-%d %H:%M}"
-        table.add_row(row["version"][:12], row["name"], mark, registered, row["cohort_digest"][:12])
+    for model in models:
+        state = "[bold green]champion[/]" if model.state == CHAMPION else model.state
+        registered = f"{model.registered_at:%Y-%m-%d %H:%M}"
+        table.add_row(model.version[:12], model.name, state, registered, model.cohort_digest[:12])
     out.print(table)
     if staging is not None:
         out.print(
@@ -59,14 +66,15 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Check a model's files against its manifest and show what it says, what the gate said and who decided what."""
+    from gtr_batch.domain.model_json import to_json
     from gtr_batch.governance.evaluation import shadow_in_words
-    from gtr_batch.governance.registry import check_registered, find
+    from gtr_batch.governance.registry import check_registered, find, gate_verdict
     from gtr_batch.nomogram import check_model
     from gtr_batch.stage import read_manifest, verify
     from gtr_batch.wiring import open_governance
 
-    history: list[dict[str, Any]] = []
-    gate: Mapping[str, Any] = {}
+    history: Sequence[RegistryEvent] = ()
+    gate: GateVerdict | None = None
     beside = ""
     if version is not None and Path(version).is_dir():
         folder = Path(version)
@@ -76,16 +84,17 @@ def show(
             if version is None and champion is None:
                 folder = gov.night.model_store.champion()
             else:
-                whole = find(gov.registry, version) if version else str(champion)
-                folder = Path(check_registered(gov.registry, whole)["folder"])
-                history = [dict(event) for event in gov.registry.history(whole)]
-                gate = gov.registry.document(whole, "gate") or {}
-                beside = shadow_in_words(gov, whole)
+                wanted = find(gov.registry, version) if version else str(champion)
+                folder = check_registered(gov.registry, wanted).folder
+                history = gov.registry.history(wanted)
+                gate = gate_verdict(gov.registry, wanted)
+                beside = shadow_in_words(gov, wanted)
     digest = verify(folder)
     manifest, _ = read_manifest(folder)
     check_model(manifest.nomogram)
     if as_json:
-        print_json({"version": digest, **manifest.to_json(), "history": history, "gate": dict(gate)})
+        judged = to_json(gate) if gate else {}
+        print_json({"version": digest, **manifest.to_json(), "history": to_json(history), "gate": judged})
         return
     contract, nomogram = manifest.contract, manifest.nomogram
     low, high = contract.window_hu
@@ -101,32 +110,33 @@ def show(
         "nomogram": f"{nomogram.name}; thresholds {', '.join(f'{t:.2f}' for t in nomogram.thresholds)}",
         "key slice": "automatic locator fitted" if manifest.key_slice_locator else "no automatic locator",
         "metrics": ", ".join(f"{k} {v}" for k, v in manifest.metrics.items()),
-        "gate": f"{gate['verdict']}: {gate['sentence']}" if gate else "not asked",
+        "gate": f"{gate.verdict}: {gate.sentence}" if gate else "not asked",
         "in shadow": beside or "never",
     }.items():
         out.print(f"[bold]{name:>14}[/]  {value}", highlight=False)
     for event in history:
-        said = f"{event['action']} by {event['by_whom']}: {event['why']}"
-        out.print(f"[bold]{event['at']:%Y-%m-%d %H:%M}[/]  {said}", highlight=False)
+        decision = f"{event.action} by {event.by_whom}: {event.why}"
+        out.print(f"[bold]{event.at:%Y-%m-%d %H:%M}[/]  {decision}", highlight=False)
 
 
 @app.command("diff")
 @speaks_plainly
 def diff(one: Version, other: Version, as_json: Json = False) -> None:
     """Show every field in which two models' manifests differ."""
+    from gtr_batch.domain.model_json import to_json
     from gtr_batch.governance.differences import differences
     from gtr_batch.governance.registry import find, known
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
         a, b = (known(gov.registry, find(gov.registry, digits)) for digits in (one, other))
-    found = differences(a["manifest"], b["manifest"])
+    found = differences(a.manifest, b.manifest)
     if as_json:
-        print_json({"versions": [a["version"], b["version"]], "differences": found})
+        print_json({"versions": [a.version, b.version], "differences": to_json(found)})
         return
-    table = Table("field", a["version"][:12], b["version"][:12], box=None)
+    table = Table("field", a.version[:12], b.version[:12], box=None)
     for row in found:
-        table.add_row(row["field"], row["one"], row["other"])
+        table.add_row(row.field, row.one, row.other)
     out.print(table if found else "no difference", highlight=False)
 
 
@@ -142,19 +152,20 @@ def verify_files(
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
-        wanted = [find(gov.registry, version)] if version else [m["version"] for m in gov.registry.all()]
-        rows: list[dict[str, Any]] = []
+        wanted = [find(gov.registry, version)] if version else [m.version for m in gov.registry.all()]
+        errors: dict[str, str | None] = {}
         for one in wanted:
             try:
                 check_registered(gov.registry, one)
-                rows.append({"version": one, "whole": True, "error": None})
+                errors[one] = None
             except ModelArtefactError as err:
-                rows.append({"version": one, "whole": False, "error": str(err)})
+                errors[one] = str(err)
     if as_json:
-        print_json(rows)
-    for row in () if as_json else rows:
-        out.print(f"{row['version'][:12]}  {'whole' if row['whole'] else '[bold red]' + row['error'] + '[/]'}")
-    if not all(row["whole"] for row in rows):
+        print_json([{"version": v, "intact": error is None, "error": error} for v, error in errors.items()])
+    else:
+        for one, error in errors.items():
+            out.print(f"{one[:12]}  " + ("intact" if error is None else f"[bold red]{escape(error)}[/]"))
+    if any(errors.values()):
         raise typer.Exit(3)
 
 
@@ -175,16 +186,16 @@ def adopt(by: By, why: Why) -> None:
 @app.command("shadow")
 @speaks_plainly
 def shadow(version: Version, by: By, why: Why) -> None:
-    """Let a model stage every night beside the champion; nothing of it leaves the hospital."""
+    """Let a model stage every night beside the champion; its answers are kept apart and never sent."""
     from gtr_batch.governance.promotion import to_shadow
     from gtr_batch.governance.registry import find
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
-        whole = find(gov.registry, version)
-        to_shadow(gov.registry, whole, by=by, why=why)
-        cards_of(gov, whole, by=by)
-    out.print(f"{whole[:12]} stages in shadow from the next night on", highlight=False)
+        chosen = find(gov.registry, version)
+        to_shadow(gov.registry, chosen, by=by, why=why)
+        cards_of(gov, chosen, by=by)
+    out.print(f"{chosen[:12]} stages in shadow from the next night on", highlight=False)
 
 
 @app.command("retire")
@@ -196,10 +207,10 @@ def retire(version: Version, by: By, why: Why) -> None:
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
-        whole = find(gov.registry, version)
-        run(gov.registry, whole, by=by, why=why)
-        cards_of(gov, whole, by=by)
-    out.print(f"{whole[:12]} is retired", highlight=False)
+        chosen = find(gov.registry, version)
+        run(gov.registry, chosen, by=by, why=why)
+        cards_of(gov, chosen, by=by)
+    out.print(f"{chosen[:12]} is retired", highlight=False)
 
 
 @app.command("promote")
@@ -220,10 +231,10 @@ def promote(
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
-        whole, shown = find(gov.registry, version), shown_champion(gov, replaces)
-        run(gov.registry, whole, Approval(whole, shown, by, why), without_gate=without_gate)
-        cards_of(gov, shown, whole, by=by)
-    out.print(f"{whole[:12]} is the champion; nights that have begun keep the model they began with", highlight=False)
+        chosen, shown = find(gov.registry, version), shown_champion(gov, replaces)
+        run(gov.registry, chosen, Approval(chosen, shown, by, why), without_gate=without_gate)
+        cards_of(gov, shown, chosen, by=by)
+    out.print(f"{chosen[:12]} is the champion; nights that have begun keep the model they began with", highlight=False)
 
 
 @app.command("rollback")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from gtr_batch.cli.shell import err, out, print_json, speaks_plainly
+
+if TYPE_CHECKING:
+    from gtr_batch.governance.error_rates import ErrorRates
 
 app = typer.Typer()
 
@@ -30,38 +33,40 @@ def error_rates(
     settings = load().governance
     margin, discordance = settings.accuracy_margin, settings.assumed_discordance
     n = patients or patients_needed(margin, discordance)
-    found: list[dict[str, Any]] = []
+    found: list[simulation.ErrorRates] = []
     for difference in (0.0, -margin):
         world = simulation.World(n, difference, champion, discordance)
         with err.status(f"{runs} holdouts of {n} patients, difference {difference:+.3f}"):
             try:
-                rates = simulation.error_rates(world, settings, runs=runs, processes=processes)
+                found.append(simulation.error_rates(world, settings, runs=runs, processes=processes))
             except ValueError as wrong:
                 raise InputRefused(f"no such two models: {wrong}") from wrong
-        found.append({**rates, "accuracy_exact": exact_power(n, margin, discordance, difference)})
+    exact = [exact_power(n, margin, discordance, rates.world.difference) for rates in found]
     if as_json:
-        print_json(found)
+        print_json([{**simulation.to_json(rates), "accuracy_exact": p} for rates, p in zip(found, exact, strict=True)])
         return
     out.print(
         f"margin {margin:g}, {discordance:.0%} of pairs differ, {n} patients, {runs} runs of each", highlight=False
     )
     table = Table("candidate", "accuracy criterion passes", "exactly", "gate passes", "cannot tell", "fails", box=None)
-    for row in found:
-        name = f"worse by {margin:g}" if row["difference"] else "as good"
+    for rates, p in zip(found, exact, strict=True):
         table.add_row(
-            name,
-            _share(row["accuracy"], row["accuracy_95"]),
-            f"{row['accuracy_exact']:.3f}",
-            _share(row["pass"], row["pass_95"]),
-            f"{row['cannot tell']:.3f}",
-            f"{row['fail']:.3f}",
+            _name(rates, margin),
+            _share(rates.accuracy_passes, rates.accuracy_passes_95),
+            f"{p:.3f}",
+            _share(rates.passes, rates.passes_95),
+            f"{rates.cannot_tell:.3f}",
+            f"{rates.fails:.3f}",
         )
     out.print(table)
-    for row in found:
-        name = f"worse by {margin:g}" if row["difference"] else "as good"
-        each = ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in row["criteria"].items())
-        out.print(f"{name}: passes each criterion: {each}", highlight=False)
+    for rates in found:
+        each = ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in rates.criteria.items())
+        out.print(f"{_name(rates, margin)}: passes each criterion: {each}", highlight=False)
 
 
-def _share(value: float, interval: tuple[float, float]) -> str:
-    return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
+def _name(rates: ErrorRates, margin: float) -> str:
+    return f"worse by {margin:g}" if rates.world.difference else "as good"
+
+
+def _share(value: float, interval: tuple[float, float] | None) -> str:
+    return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})" if interval else f"{value:.3f}"

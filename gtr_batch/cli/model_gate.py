@@ -26,6 +26,7 @@ def judge(
     as_json: Json = False,
 ) -> None:
     """Hold a candidate, or a model in shadow, against the champion on the sealed holdout; may be asked again."""
+    from gtr_batch.domain.model_json import to_json
     from gtr_batch.governance.card import write_card
     from gtr_batch.governance.criteria import FAIL
     from gtr_batch.governance.evaluation import evaluate
@@ -39,17 +40,17 @@ def judge(
             progress.update(bar, completed=done, total=total)
 
         with open_governance() as gov, open_training(progress=report) as training:
-            whole = find(gov.registry, version)
-            found = evaluate(gov, training, whole, by=by, why=why, cohort=cohort)
-            page = write_card(gov.registry, gov.night.config.training.models, whole, by=by)
+            chosen = find(gov.registry, version)
+            found = evaluate(gov, training, chosen, by=by, why=why, cohort=cohort)
+            page = write_card(gov.registry, gov.night.config.training.models, chosen, by=by)
     if as_json:
-        print_json(found)
+        print_json(to_json(found))
     else:
-        out.print(f"[bold]{found['verdict']}[/]: {found['sentence']}", highlight=False)
+        out.print(f"[bold]{found.verdict}[/]: {found.sentence}", highlight=False)
         table = Table("criterion", "answer", "", box=None)
-        for one in found["criteria"]:
-            table.add_row(one["name"].replace("_", " "), one["verdict"], one["sentence"])
+        for one in found.criteria:
+            table.add_row(one.name.replace("_", " "), one.verdict, one.sentence)
         out.print(table)
-        out.print(f"{found['power']['sentence']}\ncard: {page}", highlight=False)
-    if found["verdict"] == FAIL:
+        out.print(f"{found.power.sentence}\ncard: {page}", highlight=False)
+    if found.verdict is FAIL:
         raise typer.Exit(1)

@@ -35,16 +35,16 @@ def import_model(
 
     if source.is_dir():
         version, folder = _registered(source, by, why)
-        said = f"model {version[:12]} is a candidate; its files are kept in {folder}"
+        result = f"model {version[:12]} is a candidate; its files are kept in {folder}"
     elif to is None:
         raise InputRefused(f"{source} is not an artefact's folder; of a checkpoint, name with --out where to put one")
     else:
         version, folder = _made(source, to, md5, backbone), to
-        said = f"model {version[:12]} in {to}: not calibrated, not fitted, not validated here"
+        result = f"model {version[:12]} in {to}: not calibrated, not fitted, not validated here"
     if as_json:
         print_json({"version": version, "folder": str(folder)})
     else:
-        out.print(said, highlight=False)
+        out.print(result, highlight=False)
 
 
 def _registered(source: Path, by: str, why: str) -> tuple[str, Path]:

@@ -32,30 +32,31 @@ def withdraw(
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
-        whole = find(gov.registry, version)
+        chosen = find(gov.registry, version)
         after = find(gov.registry, successor) if successor else None
         run(
             gov.registry,
-            whole,
+            chosen,
             by=by,
             why=why,
             shown=shown_champion(gov, replaces),
             successor=after,
             no_successor=no_successor,
         )
-        cards_of(gov, whole, after, by=by)
-        rows = affected(gov.registry, whole)
-    due = sum(row["due"] for row in rows)
-    out.print(f"{whole[:12]} is withdrawn; it made {len(rows)} reports, {due} stand in the PACS", highlight=False)
-    out.print(f"look: gtr model reports {whole[:12]}", highlight=False)
+        cards_of(gov, chosen, after, by=by)
+        rows = affected(gov.registry, chosen)
+    due = sum(row.due for row in rows)
+    out.print(f"{chosen[:12]} is withdrawn; it made {len(rows)} reports, {due} stand in the PACS", highlight=False)
+    out.print(f"look: gtr model reports {chosen[:12]}", highlight=False)
     if due:
-        out.print(f"then: gtr model notices {whole[:12]} --approve {due} --by NAME", highlight=False)
+        out.print(f"then: gtr model notices {chosen[:12]} --approve {due} --by NAME", highlight=False)
 
 
 @app.command("reports")
 @speaks_plainly
 def reports(version: Version, as_json: Json = False) -> None:
     """List every structured report that a model produced, and what became of it."""
+    from gtr_batch.domain.model_json import to_json
     from gtr_batch.governance.registry import find
     from gtr_batch.governance.withdrawal import affected
     from gtr_batch.wiring import open_governance
@@ -63,14 +64,12 @@ def reports(version: Version, as_json: Json = False) -> None:
     with open_governance() as gov:
         rows = affected(gov.registry, find(gov.registry, version))
     if as_json:
-        print_json(rows)
+        print_json([{**to_json(row), "due": row.due} for row in rows])
         return
     table = Table("night", "case", "SOP Instance UID", "in the PACS", "superseded by", box=None)
     for row in rows:
-        after = "a withdrawal notice" if row["notice_stored"] else ("a later result" if row["superseded"] else "")
-        table.add_row(
-            str(row["night"]), row["case_id"][:8], row["sop_instance_uid"], "yes" if row["stored"] else "no", after
-        )
+        after = "a withdrawal notice" if row.notice_stored else ("a later result" if row.superseded else "")
+        table.add_row(str(row.night), row.case_id[:8], row.sop_instance_uid, "yes" if row.stored else "no", after)
     out.print(table)
 
 
@@ -83,6 +82,7 @@ def notices(
     as_json: Json = False,
 ) -> None:
     """Supersede the reports of a withdrawn model in the PACS, once you have seen the list."""
+    from gtr_batch.domain.model_json import to_json
     from gtr_batch.errors import GovernanceRefused
     from gtr_batch.governance.registry import answered_for, find
     from gtr_batch.governance.withdrawal import affected, send_notices
@@ -90,27 +90,27 @@ def notices(
 
     answered_for(by, "withdrawal notices")
     with open_governance() as gov, bars() as progress:
-        whole = find(gov.registry, version)
-        due = [row["sop_instance_uid"] for row in affected(gov.registry, whole) if row["due"]]
+        chosen = find(gov.registry, version)
+        due = [row.sop_instance_uid for row in affected(gov.registry, chosen) if row.due]
         if len(due) != approve:
             raise GovernanceRefused(
-                f"{len(due)} reports of model {whole[:12]} are to be superseded, approved were {approve}; nothing is "
-                f"sent. Look again: gtr model reports {whole[:12]}"
+                f"{len(due)} reports of model {chosen[:12]} are to be superseded, approved were {approve}; nothing is "
+                f"sent. Look again: gtr model reports {chosen[:12]}"
             )
         bar = progress.add_task("notices", total=len(due))
         found = send_notices(
             gov.night,
             gov.registry,
-            whole,
+            chosen,
             due,
             progress=lambda done, total: progress.update(bar, completed=done, total=total),
         )
-        gov.registry.attach(whole, "approval", {"notices": found, "approved": due}, by=by)
+        gov.registry.attach(chosen, "approval", {"notices": to_json(found), "approved": due}, by=by)
     if as_json:
-        print_json(found)
+        print_json(to_json(found))
     else:
-        out.print(f"{found['sent']} reports superseded in the PACS, {len(found['failed'])} failed", highlight=False)
-        for uid, sentence in found["failed"].items():
+        out.print(f"{found.sent} reports superseded in the PACS, {len(found.failed)} failed", highlight=False)
+        for uid, sentence in found.failed.items():
             out.print(f"[red]{uid}: {sentence}[/]", highlight=False)
-    if found["failed"]:
+    if found.failed:
         raise typer.Exit(1)

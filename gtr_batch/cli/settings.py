@@ -30,9 +30,9 @@ def show(
             made = site.settings_history.made_under(case)
             if made is None:
                 raise InputRefused(f"case {case}: no result, or one that is older than the history of settings")
-            values, source = dict(sorted(site.settings_history.snapshot(made["settings_digest"]).items())), {}
-            head = f"case {case}: model {made['model_version'][:12]}, opened {made['at']:%Y-%m-%d %H:%M} UTC, "
-            head += f"settings {made['settings_digest'][:12]}"
+            values, source = dict(sorted(site.settings_history.snapshot(made.settings_digest).items())), {}
+            head = f"case {case}: model {made.model_version[:12]}, opened {made.at:%Y-%m-%d %H:%M} UTC, "
+            head += f"settings {made.settings_digest[:12]}"
         else:
             values, source = governed(site.settings), dict.fromkeys(site.settings_history.current(), "history")
             head = ""
@@ -51,19 +51,20 @@ def show(
 @speaks_plainly
 def history(as_json: Json = False) -> None:
     """Show every change: who, when, why."""
+    from gtr_batch.domain.model_json import to_json
     from gtr_batch.wiring import open_site
 
     with open_site() as site:
         assert site.settings_history is not None  # the real site has them
-        rows = [dict(row) for row in site.settings_history.history()]
+        changes = site.settings_history.history()
     if as_json:
-        print_json(rows)
+        print_json(to_json(changes))
         return
     table = Table("when (UTC)", "setting", "value", "who", "why", box=None)
-    for row in rows:
-        value = "back to the file" if row["value"] is None else str(row["value"])
-        table.add_row(f"{row['at']:%Y-%m-%d %H:%M}", row["name"], value, row["by_whom"], row["why"])
-    out.print(table if rows else "no setting was ever changed: the file holds")
+    for one in changes:
+        value = "back to the file" if one.value is None else str(one.value)
+        table.add_row(f"{one.at:%Y-%m-%d %H:%M}", one.name, value, one.by_whom, one.why)
+    out.print(table if changes else "no setting was ever changed: the file holds")
 
 
 @app.command("set")

@@ -8,12 +8,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from gtr_batch.domain.case import Step
 from gtr_batch.errors import GtrError, InputRefused, NightFailed, TransientError
@@ -25,14 +33,15 @@ RED, MUST_MEND, TRY_LATER = 1, 3, 4
 out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 150)
 err = Console(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else 150)
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def speaks_plainly(command: F) -> F:
+def speaks_plainly(command: Callable[P, R]) -> Callable[P, R]:
     """Turn our errors into a sentence and an exit code; anything else is a fault of ours and keeps its traceback."""
 
     @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
         except NightFailed as error:
@@ -48,10 +57,10 @@ def speaks_plainly(command: F) -> F:
             err.print(f"[bold red]{type(error).__name__}:[/] {escape(str(error))}", highlight=False)
             raise typer.Exit(MUST_MEND) from error
 
-    return wrapped  # type: ignore[return-value]
+    return wrapped
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """JSON on standard output, nothing else."""
     typer.echo(json.dumps(value, indent=2, default=str))
 
@@ -82,7 +91,7 @@ def bars() -> Progress:
 def step_bars() -> Iterator[Callable[[Step, int, int], None]]:
     """One bar a step, made when the step begins; gives the function that a site tells its progress to."""
     with bars() as progress:
-        tasks: dict[Step, Any] = {}
+        tasks: dict[Step, TaskID] = {}
 
         def report(step: Step, done: int, total: int) -> None:
             if step not in tasks:

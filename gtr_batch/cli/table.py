@@ -46,10 +46,10 @@ def show_shadow(console: Console, summary: Mapping[str, Any] | None) -> None:
     """How far each model in shadow agreed with the champion that night."""
     for version, found in (summary or {}).get("shadow", {}).items():
         if isinstance(found, Mapping):  # else the sentence of an error
-            said = f"{found['agree']} of {found['cases']} as the champion"
-            said += f", {found['higher']} higher, {found['lower']} lower"
+            agreement = f"{found['agree']} of {found['cases']} as the champion"
+            agreement += f", {found['higher']} higher, {found['lower']} lower"
             failed = f"; {len(found['errors'])} not staged" if found["errors"] else ""
-            console.print(f"in shadow {version[:12]}: {said}{failed}", highlight=False)
+            console.print(f"in shadow {version[:12]}: {agreement}{failed}", highlight=False)
 
 
 def _shares(values: Sequence[float] | None) -> str:

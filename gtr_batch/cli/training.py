@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gtr_batch.cli.shell import bars, out, print_json, speaks_plainly
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from gtr_batch.training.site import TrainingSite
 
 app = typer.Typer(help="Make a candidate: cohort, leak gate, slices, network, fits.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
 @contextmanager
-def _site() -> Iterator[Any]:
+def _site() -> Iterator[TrainingSite]:
     from gtr_batch.wiring import open_training
 
     with bars() as progress:
-        tasks: dict[str, Any] = {}
+        tasks: dict[str, TaskID] = {}
 
         def report(what: str, done: int, total: int) -> None:
             if what not in tasks:
@@ -42,13 +47,13 @@ def run(
 
     with _site() as site:
         digest = steps.freeze_cohort(site)
-        done: dict[str, Any] = {"cohort": digest, "leaks": steps.leak_gate(site, digest)}
+        done: dict[str, object] = {"cohort": digest, "leaks": steps.leak_gate(site, digest)}
         done["slices"] = steps.cache_slices(site, digest)
         done["training"] = steps.train_network(site, digest)
         version = steps.fit_artefact(site, digest)
         done["model_version"] = steps.register_candidate(site, digest, version, by, why)
         done["report"] = str(site.run_folder(digest) / "report.html")
-    _say(done, as_json)
+    _show(done, as_json)
 
 
 @app.command("cohort")
@@ -68,7 +73,7 @@ def cohort(as_json: Json = False) -> None:
             enough = "enough to train on"
         except CannotTell as err:
             enough = str(err)
-    _say({"cohort": manifest.digest, "flow": dict(manifest.flow), "answer": enough}, as_json)
+    _show({"cohort": manifest.digest, "flow": dict(manifest.flow), "answer": enough}, as_json)
 
 
 @app.command("evaluate")
@@ -81,16 +86,17 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Open the sealed holdout for a registered model; leaves a row that cannot be changed."""
+    from gtr_batch.domain.model_json import to_json
     from gtr_batch.governance.holdout import evaluate_holdout
 
     with _site() as site:
         found = evaluate_holdout(site, digest, version, by, why)
-    _say(found, as_json)
+    _show(to_json(found), as_json)
 
 
-def _say(found: dict[str, Any], as_json: bool, write: Callable[[Any], None] = print_json) -> None:
+def _show(found: Mapping[str, object], as_json: bool) -> None:
     if as_json:
-        write(found)
+        print_json(found)
         return
     for name, value in found.items():
         out.print(f"[bold]{name:>18}[/]  {value}", highlight=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database, Transaction
-from gtr_batch.domain.lifecycle import Change
+from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.errors import GovernanceRefused
 
 
@@ -93,33 +93,33 @@ class PostgresRegistry:
             row = tx.one(_queries()["champion"])
         return None if row is None else str(row["version"])
 
-    def model(self, version: str) -> Mapping[str, Any]:
-        """All about a model; KeyError where it is not registered."""
+    def model(self, version: str) -> ModelRecord:
+        """A version with its manifest and training report; KeyError where it is not registered."""
         with self._database.transaction("model") as tx:
             row = tx.one(_queries()["get"], version=version)
         if row is None:
             raise KeyError(version)
-        return row
+        return ModelRecord(**row)
 
-    def all(self) -> Sequence[Mapping[str, Any]]:
+    def all(self) -> Sequence[RegisteredModel]:
         """All models, newest first."""
         with self._database.transaction("models") as tx:
-            return tx.all(_queries()["all"])
+            return [RegisteredModel(**row) for row in tx.all(_queries()["all"])]
 
-    def history(self, version: str) -> Sequence[Mapping[str, Any]]:
+    def history(self, version: str) -> Sequence[RegistryEvent]:
         """What became of a model, oldest first."""
         with self._database.transaction("model history") as tx:
-            return tx.all(_queries()["history"], version=version)
+            return [RegistryEvent(**row) for row in tx.all(_queries()["history"], version=version)]
 
-    def champion_events(self) -> Sequence[Mapping[str, Any]]:
+    def champion_events(self) -> Sequence[ChampionEvent]:
         """Every event by which a champion came or went, oldest first."""
         with self._database.transaction("champions") as tx:
-            return tx.all(_queries()["champion_events"])
+            return [ChampionEvent(**row) for row in tx.all(_queries()["champion_events"])]
 
-    def reports(self, version: str) -> Sequence[Mapping[str, Any]]:
+    def reports(self, version: str) -> Sequence[ReportOfModel]:
         """Every structured report of a version and what became of it; see ``notices`` in ``registry.sql``."""
         with self._database.transaction("reports of a model") as tx:
-            return [{**row, "case_id": str(row["case_id"])} for row in tx.all(_queries()["notices"], version=version)]
+            return [ReportOfModel(**row) for row in tx.all(_queries()["notices"], version=version)]
 
     def save_notice(self, withdrawn_uid: str, version: str, notice_uid: str) -> None:
         """Note which withdrawal notice supersedes a report; the same again changes nothing."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database
+from gtr_batch.domain.replay import KeptComparison, ReplayApproval
 
 
 class PostgresRestages:
@@ -26,21 +27,24 @@ class PostgresRestages:
                 comparison=rows.as_json(dict(comparison)),
             )
 
-    def get(self, digits: str) -> Mapping[str, Any] | None:
-        """``digest``, ``model_version``, ``wanted``, ``comparison``, ``made_at``; None where not one begins so."""
+    def get(self, digits: str) -> KeptComparison | None:
+        """The one comparison whose digest begins so; None where there is not exactly one."""
         with self._database.transaction("comparison of a replay") as tx:
             found = tx.all(_queries()["get"], digest=rows.text(digits.lower()))
-        return found[0] if len(found) == 1 else None
+        if len(found) != 1:
+            return None
+        (row,) = found
+        return KeptComparison(**{k: v for k, v in row.items() if k != "wanted"}, **row["wanted"])
 
     def approve(self, digest: str, *, by: str, why: str) -> None:
         """Note who lets these results go to the PACS."""
         with self._database.transaction(f"approval of replay {digest[:12]}") as tx:
             tx.run(_queries()["approve"], digest=digest, by_whom=rows.text(by), why=rows.text(why))
 
-    def approvals(self, digest: str) -> Sequence[Mapping[str, Any]]:
-        """``by_whom``, ``why``, ``at``, oldest first."""
+    def approvals(self, digest: str) -> Sequence[ReplayApproval]:
+        """Everybody who did, oldest first."""
         with self._database.transaction("approvals of a replay") as tx:
-            return tx.all(_queries()["approvals"], digest=digest)
+            return [ReplayApproval(**row) for row in tx.all(_queries()["approvals"], digest=digest)]
 
 
 def _queries() -> dict[str, queries.Query]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database
+from gtr_batch.domain.shadow import ShadowAnswer
 from gtr_batch.domain.staging import CaseStaging
 
 
@@ -76,15 +77,15 @@ class PostgresShadows:
             found = tx.all(_queries()["done"], case_ids=ids, model_version=model_version)
         return frozenset(str(row["case_id"]) for row in found)
 
-    def of_night(self, night: date) -> Sequence[Mapping[str, Any]]:
-        """What challengers said of a night's cases; rows as the port says."""
+    def of_night(self, night: date) -> Sequence[ShadowAnswer]:
+        """What challengers said of a night's cases, without their probabilities."""
         with self._database.transaction("shadow of a night") as tx:
-            return tx.all(_queries()["of_night"], night=night)
+            return [ShadowAnswer(**row) for row in tx.all(_queries()["of_night"], night=night)]
 
-    def of_model(self, model_version: str) -> Sequence[Mapping[str, Any]]:
-        """The same, and ``probabilities``, for all nights of one challenger."""
+    def of_model(self, model_version: str) -> Sequence[ShadowAnswer]:
+        """What one challenger said on all its nights, with its probabilities."""
         with self._database.transaction("shadow of a model") as tx:
-            return tx.all(_queries()["of_model"], model_version=model_version)
+            return [ShadowAnswer(**row) for row in tx.all(_queries()["of_model"], model_version=model_version)]
 
 
 def _queries() -> dict[str, queries.Query]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -138,6 +138,16 @@ class CohortManifest:
             settings=value["settings"],
             digest=value["digest"],
         )
+
+
+@frozen
+class HoldoutOpening:
+    """A sealed holdout was opened for a model: by whom, why and when."""
+
+    model_version: str
+    opened_by: str
+    why: str
+    opened_at: datetime
 
 
 def member_json(member: Member) -> dict[str, Any]:

@@ -10,12 +10,15 @@ import json
 import math
 import typing
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
 
 import attrs
+from attrs import frozen
 
 from gtr_batch.config import Config, GovernanceConfig
 from gtr_batch.errors import ConfigError, InputRefused
+
+SettingValue = bool | int | float
 
 GOVERNED: tuple[str, ...] = (
     # eligibility
@@ -48,14 +51,34 @@ GOVERNED: tuple[str, ...] = (
 )
 
 
-def governed(config: Config) -> dict[str, Any]:
+@frozen
+class SettingChange:
+    """A change of a governed setting; `value` is None where it was given back to the settings file."""
+
+    name: str
+    value: SettingValue | None
+    by_whom: str
+    why: str
+    at: datetime
+
+
+@frozen
+class NightOpening:
+    """A night was begun, or begun again, with this model and under the settings of this digest."""
+
+    at: datetime
+    model_version: str
+    settings_digest: str
+
+
+def governed(config: Config) -> dict[str, SettingValue]:
     """Every governed setting with its value, by ``section.name``."""
     return {name: getattr(getattr(config, section), key) for name, section, key in _split()}
 
 
-def with_governed(config: Config, history: Mapping[str, Any]) -> Config:
+def with_governed(config: Config, history: Mapping[str, SettingValue]) -> Config:
     """`config` with the history's values over the file's; a name that is not governed any more is passed over."""
-    sections: dict[str, dict[str, Any]] = {}
+    sections: dict[str, dict[str, SettingValue]] = {}
     for name, value in history.items():
         if name in GOVERNED:
             section, key = name.split(".")
@@ -65,7 +88,7 @@ def with_governed(config: Config, history: Mapping[str, Any]) -> Config:
     )
 
 
-def checked_value(name: str, text: str) -> bool | int | float:
+def checked_value(name: str, text: str) -> SettingValue:
     """A governed setting's value out of words.
 
     Raises
@@ -99,7 +122,7 @@ def checked_value(name: str, text: str) -> bool | int | float:
     return value  # type: ignore[no-any-return]
 
 
-def digest_of_settings(settings: Mapping[str, Any]) -> str:
+def digest_of_settings(settings: Mapping[str, SettingValue]) -> str:
     """SHA-256 of governed settings: the same values, the same digest."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
 
 # As in sql/migrations/0014_model_registry.sql, which refuses every other change.
 CANDIDATE, SHADOW, CHAMPION, RETIRED, WITHDRAWN = "candidate", "shadow", "champion", "retired", "withdrawn"
@@ -40,3 +45,87 @@ class Approval:
     champion: str | None
     by: str
     why: str
+
+
+@frozen
+class RegisteredModel:
+    """A version as the registry lists it.
+
+    `folder` holds its files; `cohort_digest` names the frozen cohort it was trained on, empty where it came from
+    elsewhere; `changed_at` is when its state last changed.
+    """
+
+    version: str
+    name: str
+    state: str
+    folder: Path = field(converter=Path)
+    cohort_digest: str
+    registered_at: datetime
+    changed_at: datetime
+
+
+@frozen
+class ModelRecord(RegisteredModel):
+    """A registered version with its documents: ``manifest.json``, and its training report, empty where there is none.
+
+    The manifest is kept as it was registered; `gtr_batch.domain.model.ModelManifest.from_json` reads it.
+    """
+
+    manifest: Mapping[str, Any] = field(repr=False)
+    training: Mapping[str, Any] = field(repr=False)
+
+
+@frozen
+class RegistryEvent:
+    """What somebody did to a version, and why; `from_state` is None where it was registered."""
+
+    at: datetime
+    action: str
+    from_state: str | None
+    to_state: str
+    by_whom: str
+    why: str
+
+
+@frozen
+class ChampionEvent(RegistryEvent):
+    """A version became the champion, or ceased to be."""
+
+    version: str
+
+
+@frozen
+class ReportOfModel:
+    """A structured report that a version produced, and what became of it.
+
+    `stored`: the PACS has it. `superseded`: a later result of the case stands in its place. `notice_uid` is the notice
+    that says that its model was withdrawn, None where none was written; `notice_stored`: the PACS has that notice.
+    """
+
+    case_id: str = field(converter=str)
+    night: date
+    study_uid: str
+    series_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    file: str
+    content_digest: str
+    first_written_at: datetime
+    stored: bool
+    superseded: bool
+    notice_uid: str | None
+    notice_stored: bool
+
+    @property
+    def due(self) -> bool:
+        """Whether a notice has yet to reach the PACS, once its model is withdrawn."""
+        return self.stored and not self.superseded and not self.notice_stored
+
+
+@frozen
+class NoticesSent:
+    """How many withdrawal notices the PACS took, how many it had already, and why others failed, by report UID."""
+
+    sent: int
+    already: int
+    failed: Mapping[str, str]

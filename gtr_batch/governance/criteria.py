@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from attrs import field, frozen
 
 from gtr_batch.config import GovernanceConfig
+from gtr_batch.domain.gate import GateCriterion, Subgroup, Verdict
+from gtr_batch.domain.shadow import ShadowCount
 from gtr_batch.metrics.calibration import Recalibration, at_least_t3, ece_null_95, ece_top, recalibration
 from gtr_batch.metrics.classification import confusion, kappa_of
 from gtr_batch.metrics.intervals import cluster_bootstrap, wilson
 from gtr_batch.metrics.noninferiority import ALPHA, tango_interval
 
-PASS, FAIL, CANNOT_TELL = "pass", "fail", "cannot tell"
+PASS, FAIL, CANNOT_TELL = Verdict.PASS, Verdict.FAIL, Verdict.CANNOT_TELL
 T4 = 3
 # Columns of `redrawn`.
 ACCURACY, KAPPA, ECE, SLOPE, INTERCEPT = range(5)
@@ -41,19 +42,6 @@ class Paired:
     candidate: Answers
     champion: Answers
     subgroups: Mapping[str, Sequence[str]] = field(factory=dict, repr=False)
-
-
-@frozen
-class Criterion:
-    """One answer of the gate: `low` and `high` are one-sided 95% bounds of `value`, `limit` what it is held against."""
-
-    name: str
-    verdict: str
-    sentence: str
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    limit: float | None = None
 
 
 def redrawn(paired: Paired, draws: int, seed: int) -> np.ndarray:
@@ -90,13 +78,13 @@ def _bounds(drawn: np.ndarray) -> tuple[float | None, float | None]:
     return float(low), float(high)
 
 
-def enough(paired: Paired, settings: GovernanceConfig) -> Criterion:
+def enough(paired: Paired, settings: GovernanceConfig) -> GateCriterion:
     counts = np.bincount(paired.stages, minlength=4)
     patients = len(np.unique(paired.subjects))
     absent = [f"T{k + 1}" for k in range(4) if counts[k] == 0]
     if absent or patients < settings.minimum_patients:
         why = f"no patient of {', '.join(absent)}" if absent else f"{settings.minimum_patients} are asked for"
-        return Criterion(
+        return GateCriterion(
             "patients",
             CANNOT_TELL,
             f"Patients: {patients} in the holdout, {why}.",
@@ -104,10 +92,12 @@ def enough(paired: Paired, settings: GovernanceConfig) -> Criterion:
             limit=settings.minimum_patients,
         )
     shares = ", ".join(f"T{k + 1} {counts[k]}" for k in range(4))
-    return Criterion("patients", PASS, f"Patients: {patients} ({shares}).", patients, limit=settings.minimum_patients)
+    return GateCriterion(
+        "patients", PASS, f"Patients: {patients} ({shares}).", patients, limit=settings.minimum_patients
+    )
 
 
-def accuracy(paired: Paired, settings: GovernanceConfig, drawn: np.ndarray) -> Criterion:
+def accuracy(paired: Paired, settings: GovernanceConfig, drawn: np.ndarray) -> GateCriterion:
     right, was = (a.votes == paired.stages for a in (paired.candidate, paired.champion))
     n, difference = len(right), float(right.mean() - was.mean()) if len(right) else None
     low, high = _bounds(drawn)
@@ -119,7 +109,7 @@ def accuracy(paired: Paired, settings: GovernanceConfig, drawn: np.ndarray) -> C
     return _noninferior("accuracy", "Accuracy", (difference, low, high), settings.accuracy_margin)
 
 
-def kappa(paired: Paired, settings: GovernanceConfig, drawn: np.ndarray) -> Criterion:
+def kappa(paired: Paired, settings: GovernanceConfig, drawn: np.ndarray) -> GateCriterion:
     kappas = [kappa_of(confusion(paired.stages, a.votes)) for a in (paired.candidate, paired.champion)]
     difference = None if None in kappas else kappas[0] - kappas[1]  # type: ignore[operator]
     return _noninferior("quadratic_kappa", "Quadratic kappa", (difference, *_bounds(drawn)), settings.kappa_margin)
@@ -127,10 +117,10 @@ def kappa(paired: Paired, settings: GovernanceConfig, drawn: np.ndarray) -> Crit
 
 def _noninferior(
     name: str, words: str, found: tuple[float | None, float | None, float | None], margin: float
-) -> Criterion:
+) -> GateCriterion:
     value, low, high = found
     if value is None or low is None or high is None:
-        return Criterion(name, CANNOT_TELL, f"{words}: cannot be computed on these patients.", limit=-margin)
+        return GateCriterion(name, CANNOT_TELL, f"{words}: cannot be computed on these patients.", limit=-margin)
     verdict = PASS if low >= -margin else (FAIL if high < -margin else CANNOT_TELL)
     ending = {
         PASS: f"not worse by {margin:g}",
@@ -138,10 +128,10 @@ def _noninferior(
         CANNOT_TELL: f"may be worse by more than {margin:g}, and may not",
     }[verdict]
     sentence = f"{words}: candidate less champion {value:+.3f} ({low:+.3f} to {high:+.3f}), {ending}."
-    return Criterion(name, verdict, sentence, value, low, high, -margin)
+    return GateCriterion(name, verdict, sentence, value, low, high, -margin)
 
 
-def calibration(paired: Paired, settings: GovernanceConfig, drawn: np.ndarray) -> list[Criterion]:
+def calibration(paired: Paired, settings: GovernanceConfig, drawn: np.ndarray) -> list[GateCriterion]:
     """No worse: within what a calibrated model shows by chance, or not further off than the champion by a margin."""
     value = ece_top(paired.stages, paired.candidate.probabilities)
     null = ece_null_95(paired.candidate.probabilities)
@@ -157,16 +147,16 @@ def calibration(paired: Paired, settings: GovernanceConfig, drawn: np.ndarray) -
 
 def _ece(
     value: float | None, null: float | None, bounds: tuple[float | None, float | None], margin: float
-) -> Criterion:
+) -> GateCriterion:
     low, high = bounds
     if value is None or null is None or low is None or high is None:
-        return Criterion("ece", CANNOT_TELL, "ECE: cannot be computed on these patients.")
+        return GateCriterion("ece", CANNOT_TELL, "ECE: cannot be computed on these patients.")
     verdict = PASS if value <= null or high <= margin else (FAIL if low > 0 else CANNOT_TELL)
     sentence = (
         f"ECE: {value:.3f}, a calibrated model stays below {null:.3f} by chance; candidate less champion {low:+.3f} to "
         f"{high:+.3f}: {_no_worse(verdict)}."
     )
-    return Criterion("ece", verdict, sentence, value, low, high, null)
+    return GateCriterion("ece", verdict, sentence, value, low, high, null)
 
 
 def _line(
@@ -174,13 +164,13 @@ def _line(
     ideal: float,
     lines: Sequence[Recalibration | None],
     further: tuple[float | None, float | None, float],
-) -> Criterion:
+) -> GateCriterion:
     """`further`: bounds of how much further from the ideal the candidate lies than the champion, and the margin."""
     name, words = f"calibration_{what}", f"Calibration {what} (T3 or T4)"
     own, other = lines
     low, high, margin = further
     if own is None or other is None or low is None or high is None:
-        return Criterion(name, CANNOT_TELL, f"{words}: cannot be computed on these patients.", limit=ideal)
+        return GateCriterion(name, CANNOT_TELL, f"{words}: cannot be computed on these patients.", limit=ideal)
     value, error = getattr(own, what), getattr(own, f"{what}_se")
     own_low, own_high = value - 1.96 * error, value + 1.96 * error
     verdict = PASS if own_low <= ideal <= own_high or high <= margin else (FAIL if low > 0 else CANNOT_TELL)
@@ -188,39 +178,39 @@ def _line(
         f"{words}: {value:.2f} ({own_low:.2f} to {own_high:.2f}), ideal {ideal:g}, champion's "
         f"{getattr(other, what):.2f}; further off than it by {low:+.2f} to {high:+.2f}: {_no_worse(verdict)}."
     )
-    return Criterion(name, verdict, sentence, value, own_low, own_high, ideal)
+    return GateCriterion(name, verdict, sentence, value, own_low, own_high, ideal)
 
 
-def _no_worse(verdict: str) -> str:
+def _no_worse(verdict: Verdict) -> str:
     return {PASS: "no worse", FAIL: "worse than by chance, and worse than the champion", CANNOT_TELL: "cannot tell"}[
         verdict
     ]
 
 
-def t4(paired: Paired, settings: GovernanceConfig) -> Criterion:
+def t4(paired: Paired, settings: GovernanceConfig) -> GateCriterion:
     of_t4 = paired.candidate.votes[paired.stages == T4]
     n, lower = len(of_t4), int((of_t4 < T4).sum())
     cap = settings.t4_understaging_cap
     interval = wilson(lower, n, level=1 - 2 * ALPHA)
     if interval is None:
-        return Criterion("t4_understaging", CANNOT_TELL, "T4 staged lower: no patient with T4.", limit=cap)
+        return GateCriterion("t4_understaging", CANNOT_TELL, "T4 staged lower: no patient with T4.", limit=cap)
     low, high = interval
     verdict = PASS if high <= cap else (FAIL if low > cap else CANNOT_TELL)
     ending = {PASS: "below the cap", FAIL: "above the cap", CANNOT_TELL: "too few to tell"}[verdict]
     sentence = f"T4 staged lower: {lower} of {n} ({low:.3f} to {high:.3f}), cap {cap:g}: {ending}."
-    return Criterion("t4_understaging", verdict, sentence, lower / n, low, high, cap)
+    return GateCriterion("t4_understaging", verdict, sentence, lower / n, low, high, cap)
 
 
-def shadow(settings: GovernanceConfig, shadow: Mapping[str, Any]) -> Criterion:
-    nights, cases = int(shadow.get("nights", 0)), int(shadow.get("cases", 0))
+def shadow(settings: GovernanceConfig, seen: ShadowCount) -> GateCriterion:
+    nights, cases = seen.nights, seen.cases
     enough = nights >= settings.shadow_nights and cases >= settings.shadow_cases
     sentence = (
         f"Shadow: {nights} nights, {cases} cases; {settings.shadow_nights} and {settings.shadow_cases} are asked for."
     )
-    return Criterion("shadow", PASS if enough else CANNOT_TELL, sentence, nights, limit=settings.shadow_nights)
+    return GateCriterion("shadow", PASS if enough else CANNOT_TELL, sentence, nights, limit=settings.shadow_nights)
 
 
-def subgroups(paired: Paired, settings: GovernanceConfig) -> list[dict[str, Any]]:
+def subgroups(paired: Paired, settings: GovernanceConfig) -> list[Subgroup]:
     """Accuracy of both models in every subgroup, the difference's bounds shared among those that are judged."""
     right, was = (a.votes == paired.stages for a in (paired.candidate, paired.champion))
     groups = [
@@ -241,27 +231,27 @@ def subgroups(paired: Paired, settings: GovernanceConfig) -> list[dict[str, Any]
             # No subgroup alone has the patients to show that all is well; that something is wrong it can show.
             verdict = FAIL if bounds[1] < -settings.accuracy_margin else PASS
         rows.append(
-            {
-                "by": by,
-                "group": word,
-                "n": n,
-                "candidate": float(a.mean()),
-                "candidate_ci": wilson(int(a.sum()), n),
-                "champion": float(b.mean()),
-                "difference": float(a.mean() - b.mean()),
-                "bounds": None if bounds is None else list(bounds),
-                "verdict": verdict,
-            }
+            Subgroup(
+                by=by,
+                group=word,
+                n=n,
+                candidate=float(a.mean()),
+                candidate_ci=wilson(int(a.sum()), n),
+                champion=float(b.mean()),
+                difference=float(a.mean() - b.mean()),
+                bounds=bounds,
+                verdict=verdict,
+            )
         )
     return rows
 
 
-def of_subgroups(rows: Sequence[Mapping[str, Any]]) -> Criterion:
-    worse = [f"{r['by']} {r['group']} ({r['difference']:+.3f} of {r['n']})" for r in rows if r["verdict"] == FAIL]
-    small = sum(r["verdict"] == CANNOT_TELL for r in rows)
+def of_subgroups(rows: Sequence[Subgroup]) -> GateCriterion:
+    worse = [f"{r.by} {r.group} ({r.difference:+.3f} of {r.n})" for r in rows if r.verdict is FAIL]
+    small = sum(r.verdict is CANNOT_TELL for r in rows)
     if worse:
-        return Criterion("subgroups", FAIL, f"Subgroups: worse in {'; '.join(worse)}.")
-    return Criterion(
+        return GateCriterion("subgroups", FAIL, f"Subgroups: worse in {'; '.join(worse)}.")
+    return GateCriterion(
         "subgroups",
         PASS,
         f"Subgroups: none of {len(rows) - small} is shown to be worse; {small} are too small to judge.",

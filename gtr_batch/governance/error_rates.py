@@ -1,4 +1,4 @@
-"""How often the gate errs: whole holdouts are simulated in which the truth is known, and the gate judges each.
+"""How often the gate errs: complete holdouts are simulated in which the truth is known, and the gate judges each.
 
 Two models see the same patients. What each sees is the patient's stage with noise of its own; from that follow, without
 further assumption, calibrated probabilities, a vote, neighbouring errors. How much noise gives the accuracies, how much
@@ -22,6 +22,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from gtr_batch.config import GovernanceConfig
+from gtr_batch.domain.gate import Interval, Verdict
 from gtr_batch.governance.criteria import CANNOT_TELL, FAIL, PASS, Answers, Paired
 from gtr_batch.governance.gate import judge
 from gtr_batch.metrics.intervals import wilson
@@ -46,6 +47,39 @@ class World:
     discordance: float = 0.1
 
 
+@frozen
+class AsDrawn:
+    """A world as its holdouts turned out, on average: both accuracies, and the share of pairs that differ."""
+
+    candidate: float
+    champion: float
+    discordance: float
+
+
+@frozen
+class ErrorRates:
+    """Shares of `runs` holdouts of a `world` by the gate's verdict.
+
+    `passes_95` and `accuracy_passes_95` are Wilson's intervals; `accuracy_passes` is the share that passes the
+    criterion of accuracy alone, `criteria` the share that passes each.
+    """
+
+    world: World
+    runs: int
+    passes: float
+    fails: float
+    cannot_tell: float
+    passes_95: Interval | None
+    accuracy_passes: float
+    accuracy_passes_95: Interval | None
+    criteria: Mapping[str, float]
+    drawn: AsDrawn
+
+
+# Verdict of the gate, of each criterion, and the world as this holdout turned out.
+Judged = tuple[Verdict, dict[str, Verdict], tuple[float, float, float]]
+
+
 def simulate(world: World, seed: int) -> Paired:
     """One holdout of this world."""
     rng = np.random.default_rng(seed)
@@ -60,7 +94,7 @@ def error_rates(
     draws: int = 400,
     seed: int = 0,
     processes: int = 1,
-) -> dict[str, Any]:
+) -> ErrorRates:
     """Let the whole gate judge `runs` holdouts of a world.
 
     Parameters
@@ -74,36 +108,44 @@ def error_rates(
 
     Returns
     -------
-    dict
-        The world's fields; ``runs``; ``pass``, ``fail``, ``cannot tell``: shares of the verdicts; ``pass_95``: Wilson's
-        interval; ``accuracy`` (share of runs that pass that criterion alone) with ``accuracy_95``; ``criteria``: share
-        that passes each; ``drawn``: the world as it turned out (accuracies, pairs that differ).
+    ErrorRates
     """
     judged = attrs.evolve(settings or GovernanceConfig(), shadow_nights=0, shadow_cases=0)
-    verdicts: list[dict[str, str]] = []
-    seen = []
-    for found, turned_out in _judged(world, judged, range(seed, seed + runs), draws, processes):
-        verdicts.append(found)
-        seen.append(turned_out)
-    count = {word: sum(v["verdict"] == word for v in verdicts) for word in (PASS, FAIL, CANNOT_TELL)}
-    names = [name for name in verdicts[0] if name != "verdict"]
-    passed = {name: sum(v[name] == PASS for v in verdicts) for name in names}
-    candidate, champion, differ = np.mean(seen, axis=0)
+    found = list(_judged(world, judged, range(seed, seed + runs), draws, processes))
+    count = {word: sum(verdict is word for verdict, _, _ in found) for word in Verdict}
+    passed = {name: sum(each[name] is PASS for _, each, _ in found) for name in found[0][1]}
+    candidate, champion, differ = np.mean([turned_out for _, _, turned_out in found], axis=0)
+    return ErrorRates(
+        world=world,
+        runs=runs,
+        passes=count[PASS] / runs,
+        fails=count[FAIL] / runs,
+        cannot_tell=count[CANNOT_TELL] / runs,
+        passes_95=wilson(count[PASS], runs),
+        accuracy_passes=passed["accuracy"] / runs,
+        accuracy_passes_95=wilson(passed["accuracy"], runs),
+        criteria={name: n / runs for name, n in passed.items()},
+        drawn=AsDrawn(float(candidate), float(champion), float(differ)),
+    )
+
+
+def to_json(rates: ErrorRates) -> dict[str, Any]:
+    """JSON-able, the world's fields beside the shares: ``pass``, ``fail`` and ``cannot tell``."""
     return {
-        **attrs.asdict(world),
-        "runs": runs,
-        **{word: n / runs for word, n in count.items()},
-        "pass_95": wilson(count[PASS], runs),
-        "accuracy": passed["accuracy"] / runs,
-        "accuracy_95": wilson(passed["accuracy"], runs),
-        "criteria": {name: n / runs for name, n in passed.items()},
-        "drawn": {"candidate": float(candidate), "champion": float(champion), "discordance": float(differ)},
+        **attrs.asdict(rates.world),
+        "runs": rates.runs,
+        "pass": rates.passes,
+        "fail": rates.fails,
+        "cannot tell": rates.cannot_tell,
+        "pass_95": rates.passes_95,
+        "accuracy": rates.accuracy_passes,
+        "accuracy_95": rates.accuracy_passes_95,
+        "criteria": dict(rates.criteria),
+        "drawn": attrs.asdict(rates.drawn),
     }
 
 
-def _judged(
-    world: World, settings: GovernanceConfig, seeds: range, draws: int, processes: int
-) -> Iterator[tuple[dict[str, str], tuple[float, float, float]]]:
+def _judged(world: World, settings: GovernanceConfig, seeds: range, draws: int, processes: int) -> Iterator[Judged]:
     jobs = (itertools.repeat(world), itertools.repeat(settings), seeds, itertools.repeat(draws))
     if processes <= 1:
         yield from map(_one, *jobs)
@@ -112,14 +154,12 @@ def _judged(
         yield from pool.map(_one, *jobs, chunksize=16)
 
 
-def _one(
-    world: World, settings: GovernanceConfig, seed: int, draws: int
-) -> tuple[dict[str, str], tuple[float, float, float]]:
+def _one(world: World, settings: GovernanceConfig, seed: int, draws: int) -> Judged:
     paired = simulate(world, seed)
-    found: Mapping[str, Any] = judge(paired, settings, draws=draws, seed=seed)
+    found = judge(paired, settings, draws=draws, seed=seed)
     right, was = (a.votes == paired.stages for a in (paired.candidate, paired.champion))
     turned_out = float(right.mean()), float(was.mean()), float((right != was).mean())
-    return {"verdict": found["verdict"], **{c["name"]: c["verdict"] for c in found["criteria"]}}, turned_out
+    return found.verdict, {c.name: c.verdict for c in found.criteria}, turned_out
 
 
 def _drawn(world: World, rng: np.random.Generator, n: int) -> Paired:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
+import attrs
 import numpy as np
 
 from gtr_batch import __version__
+from gtr_batch.domain.gate import Both, GateVerdict, Interval, ModelCurves, NetBenefit, ReliabilityBin
 from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.lifecycle import CANDIDATE, SHADOW
+from gtr_batch.domain.model_json import from_json, to_json
+from gtr_batch.domain.shadow import ShadowCount
 from gtr_batch.errors import GovernanceRefused, InputRefused
-from gtr_batch.governance.criteria import Paired
+from gtr_batch.governance.criteria import Answers, Paired
 from gtr_batch.governance.gate import judge
 from gtr_batch.governance.holdout import stage_holdout
 from gtr_batch.governance.registry import adopt, answered_for, check_registered
@@ -27,7 +29,7 @@ from gtr_batch.writing import write_canonical_json
 
 def evaluate(
     gov: GovernanceSite, training: TrainingSite, version: str, *, by: str, why: str, cohort: str | None = None
-) -> dict[str, Any]:
+) -> GateVerdict:
     """Bring a candidate before the gate; the verdict becomes a document of the model.
 
     Where no model was ever champion, the one that the settings name is adopted first: there must be something to
@@ -45,9 +47,7 @@ def evaluate(
 
     Returns
     -------
-    dict
-        What `gtr_batch.governance.gate.judge` gives, and ``model_version``, ``champion``, ``cohort``, ``curves``,
-        ``settings`` and ``settings_digest``.
+    GateVerdict
 
     Raises
     ------
@@ -59,9 +59,9 @@ def evaluate(
     answered_for(by, why)
     registry, config = gov.registry, gov.night.settings
     model = check_registered(registry, version)
-    if model["state"] not in (CANDIDATE, SHADOW):
-        raise GovernanceRefused(f"model {version[:12]} is {model['state']}; a candidate, or one in shadow, is judged")
-    cohort = cohort or str(model["cohort_digest"])
+    if model.state not in (CANDIDATE, SHADOW):
+        raise GovernanceRefused(f"model {version[:12]} is {model.state}; a candidate, or one in shadow, is judged")
+    cohort = cohort or model.cohort_digest
     _frozen_here(training, version, cohort)
     champion = registry.champion()
     if champion is None:
@@ -75,22 +75,24 @@ def evaluate(
     check_registered(registry, champion)
     paired, opened = stage_holdout(training, cohort, candidate=version, champion=champion, by=by, why=why)
     settings = governed(config)
-    found = judge(paired, config.governance, shadow=shadow_of(gov, version))
-    found |= {
-        "model_version": version,
-        "champion": champion,
-        "cohort": cohort,
-        "unreadable": len(opened.unreadable),
-        "curves": curves(paired),
-        "settings": settings,
-        "settings_digest": digest_of_settings(settings),
-        "code_version": __version__,
-        "judged": f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC",
-        "by": by,
-    }
-    registry.attach(version, "gate", found, by=by)
-    write_canonical_json(training.run_folder(cohort) / f"gate-{version[:12]}.json", found)
-    get_logger("gate").info("gate.judged", model_version=version, champion=champion, verdict=found["verdict"])
+    judgement = judge(paired, config.governance, shadow=shadow_of(gov, version))
+    found = GateVerdict(
+        **attrs.asdict(judgement, recurse=False),
+        model_version=version,
+        champion=champion,
+        cohort=cohort,
+        unreadable=len(opened.unreadable),
+        curves=curves(paired),
+        settings=settings,
+        settings_digest=digest_of_settings(settings),
+        code_version=__version__,
+        judged=f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC",
+        by=by,
+    )
+    document = to_json(found)
+    registry.attach(version, "gate", document, by=by)
+    write_canonical_json(training.run_folder(cohort) / f"gate-{version[:12]}.json", document)
+    get_logger("gate").info("gate.judged", model_version=version, champion=champion, verdict=str(found.verdict))
     return found
 
 
@@ -105,59 +107,60 @@ def _frozen_here(training: TrainingSite, version: str, cohort: str) -> None:
         ) from None
 
 
-def shadow_of(gov: GovernanceSite, version: str) -> dict[str, int]:
-    """How long a model has staged in shadow: ``nights``, ``cases``, ``errors``."""
+def shadow_of(gov: GovernanceSite, version: str) -> ShadowCount:
+    """How long a model has staged in shadow."""
     if gov.night.shadows is None:
-        return {"nights": 0, "cases": 0, "errors": 0}
-    rows = gov.night.shadows.of_model(version)
-    good = [row for row in rows if row["t_stage"]]
-    return {"nights": len({row["night"] for row in good}), "cases": len(good), "errors": len(rows) - len(good)}
+        return ShadowCount()
+    answers = gov.night.shadows.of_model(version)
+    staged = [answer for answer in answers if answer.t_stage]
+    return ShadowCount(len({answer.night for answer in staged}), len(staged), len(answers) - len(staged))
 
 
 def shadow_in_words(gov: GovernanceSite, version: str) -> str:
     """How long a model has staged in shadow, and how often as the champion; empty where it never did."""
     if gov.night.shadows is None:
         return ""
-    rows = [row for row in gov.night.shadows.of_model(version) if row["t_stage"]]
-    agree = sum(row["t_stage"] == row["champion_stage"] for row in rows)
-    nights = len({row["night"] for row in rows})
-    return f"{nights} nights, {len(rows)} cases, {agree} as the champion" if rows else ""
+    staged = [answer for answer in gov.night.shadows.of_model(version) if answer.t_stage]
+    agree = sum(answer.t_stage is answer.champion_stage for answer in staged)
+    nights = len({answer.night for answer in staged})
+    return f"{nights} nights, {len(staged)} cases, {agree} as the champion" if staged else ""
 
 
-def curves(paired: Paired) -> dict[str, Any]:
+def curves(paired: Paired) -> Both[ModelCurves]:
     """What the card draws of both models: ROC points of each stage, reliability, decision curves. No patient in it."""
-    found: dict[str, Any] = {}
-    for name, answers in (("candidate", paired.candidate), ("champion", paired.champion)):
-        positive, said = at_least_t3(paired.stages, answers.probabilities)
-        found[name] = {
-            "roc": {f"T{k + 1}": roc_points(paired.stages == k, answers.probabilities[:, k]) for k in range(4)},
-            "reliability": reliability(paired.stages, answers.probabilities, bins=8),
-            "decision": decision_curve(positive, said),
-        }
-    return found
+    return Both(candidate=_curves(paired.stages, paired.candidate), champion=_curves(paired.stages, paired.champion))
 
 
-def roc_points(positive: np.ndarray, said: np.ndarray, most: int = 101) -> list[list[float]]:
+def _curves(stages: np.ndarray, answers: Answers) -> ModelCurves:
+    positive, predicted = at_least_t3(stages, answers.probabilities)
+    return ModelCurves(
+        roc={f"T{k + 1}": roc_points(stages == k, answers.probabilities[:, k]) for k in range(4)},
+        reliability=tuple(ReliabilityBin(**b) for b in reliability(stages, answers.probabilities, bins=8)),
+        decision=tuple(from_json(row, NetBenefit) for row in decision_curve(positive, predicted)),
+    )
+
+
+def roc_points(positive: np.ndarray, predicted: np.ndarray, most: int = 101) -> tuple[Interval, ...]:
     """At most `most` points (1 - specificity, sensitivity) of a ROC curve; empty where one side is."""
     from sklearn.metrics import roc_curve
 
     if not positive.any() or positive.all():
-        return []
-    x, y, _ = roc_curve(positive, said)
+        return ()
+    x, y, _ = roc_curve(positive, predicted)
     keep = np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).round().astype(int))
-    return [[round(float(x[k]), 4), round(float(y[k]), 4)] for k in keep]
+    return tuple((round(float(x[k]), 4), round(float(y[k]), 4)) for k in keep)
 
 
-def in_words(found: Mapping[str, Any]) -> str:
+def in_words(found: GateVerdict) -> str:
     """The verdict as Markdown for the person who is asked; no PHI."""
     lines = [
-        f"**Verdict: {found['verdict']}.** {found['sentence']}",
+        f"**Verdict: {found.verdict}.** {found.sentence}",
         "",
-        f"Candidate `{found['model_version'][:12]}` against champion `{found['champion'][:12]}` on {found['patients']} "
-        f"sealed patients. {found['power']['sentence']}",
+        f"Candidate `{found.model_version[:12]}` against champion `{found.champion[:12]}` on {found.patients} "
+        f"sealed patients. {found.power.sentence}",
         "",
         "| criterion | answer | |",
         "| --- | --- | --- |",
-        *(f"| {c['name'].replace('_', ' ')} | {c['verdict']} | {c['sentence']} |" for c in found["criteria"]),
+        *(f"| {c.name.replace('_', ' ')} | {c.verdict} | {c.sentence} |" for c in found.criteria),
     ]
     return "\n".join(lines)

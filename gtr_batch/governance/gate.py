@@ -8,14 +8,15 @@ full; those that are too small to judge do not hold it up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
 from gtr_batch.config import GovernanceConfig
-from gtr_batch.governance import criteria as gate_criteria
-from gtr_batch.governance.criteria import CANNOT_TELL, FAIL, PASS, Criterion, Paired
+from gtr_batch.domain.gate import Both, Judgement, Power, Verdict
+from gtr_batch.domain.shadow import ShadowCount
+from gtr_batch.governance import criteria
+from gtr_batch.governance.criteria import CANNOT_TELL, FAIL, PASS, Paired
 from gtr_batch.governance.performance import performance
 from gtr_batch.metrics.noninferiority import exact_power, patients_for, patients_needed
 
@@ -26,10 +27,10 @@ def judge(
     paired: Paired,
     settings: GovernanceConfig,
     *,
-    shadow: Mapping[str, Any] | None = None,
+    shadow: ShadowCount | None = None,
     draws: int = DRAWS,
     seed: int = SEED,
-) -> dict[str, Any]:
+) -> Judgement:
     """Judge a candidate against the champion.
 
     Parameters
@@ -38,55 +39,54 @@ def judge(
         Both models' answers on the sealed holdout.
     settings : GovernanceConfig
         Margins, caps and what is asked of the shadow.
-    shadow : mapping, optional
-        ``nights`` and ``cases`` that the candidate has staged in shadow, and ``errors``.
+    shadow : ShadowCount, optional
+        How long the candidate has staged in shadow.
     draws, seed : int
         Of the patient-cluster bootstrap: the same answers give the same verdict.
 
     Returns
     -------
-    dict
-        JSON-able: ``verdict``, ``sentence``, ``criteria``, ``subgroups``, ``power``, ``models`` (both models' metrics),
-        ``n``, ``patients``, ``draws``, ``seed``. No patient in it.
+    Judgement
+        No patient in it.
     """
-    of_both = gate_criteria.redrawn(paired, draws, seed)
+    of_both = criteria.redrawn(paired, draws, seed)
     drawn = of_both[:, 0] - of_both[:, 1]
-    criteria = [
-        gate_criteria.enough(paired, settings),
-        gate_criteria.accuracy(paired, settings, drawn[:, gate_criteria.ACCURACY]),
-        gate_criteria.kappa(paired, settings, drawn[:, gate_criteria.KAPPA]),
-        *gate_criteria.calibration(paired, settings, drawn),
-        gate_criteria.t4(paired, settings),
+    found = [
+        criteria.enough(paired, settings),
+        criteria.accuracy(paired, settings, drawn[:, criteria.ACCURACY]),
+        criteria.kappa(paired, settings, drawn[:, criteria.KAPPA]),
+        *criteria.calibration(paired, settings, drawn),
+        criteria.t4(paired, settings),
     ]
     if settings.shadow_nights or settings.shadow_cases:
-        criteria.append(gate_criteria.shadow(settings, shadow or {}))
-    subgroups = gate_criteria.subgroups(paired, settings)
-    criteria.append(gate_criteria.of_subgroups(subgroups))
-    verdict = _worst(c.verdict for c in criteria)
-    told = [c.sentence for c in criteria if c.verdict == verdict] if verdict != PASS else []
+        found.append(criteria.shadow(settings, shadow or ShadowCount()))
+    subgroups = criteria.subgroups(paired, settings)
+    found.append(criteria.of_subgroups(subgroups))
+    verdict = _worst(c.verdict for c in found)
+    reasons = " ".join(c.sentence for c in found if c.verdict is verdict)
     sentence = {
         PASS: "The candidate is not worse than the champion by any criterion of the gate.",
-        FAIL: "The candidate is refused. " + " ".join(told),
-        CANNOT_TELL: "The holdout cannot tell. " + " ".join(told),
+        FAIL: f"The candidate is refused. {reasons}",
+        CANNOT_TELL: f"The holdout cannot tell. {reasons}",
     }[verdict]
-    return {
-        "verdict": verdict,
-        "sentence": sentence,
-        "n": len(paired.stages),
-        "patients": len(np.unique(paired.subjects)),
-        "criteria": [_json_of(c) for c in criteria],
-        "subgroups": subgroups,
-        "power": _power(paired, settings),
-        "models": {
-            "candidate": performance(paired.stages, paired.candidate, of_both[:, 0]),
-            "champion": performance(paired.stages, paired.champion, of_both[:, 1]),
-        },
-        "draws": draws,
-        "seed": seed,
-    }
+    return Judgement(
+        verdict=verdict,
+        sentence=sentence,
+        n=len(paired.stages),
+        patients=len(np.unique(paired.subjects)),
+        criteria=tuple(found),
+        subgroups=tuple(subgroups),
+        power=_power(paired, settings),
+        models=Both(
+            candidate=performance(paired.stages, paired.candidate, of_both[:, 0]),
+            champion=performance(paired.stages, paired.champion, of_both[:, 1]),
+        ),
+        draws=draws,
+        seed=seed,
+    )
 
 
-def _power(paired: Paired, settings: GovernanceConfig) -> dict[str, Any]:
+def _power(paired: Paired, settings: GovernanceConfig) -> Power:
     right, was = (a.votes == paired.stages for a in (paired.candidate, paired.champion))
     n = len(right)
     seen = float((right != was).mean()) if n else None
@@ -96,35 +96,23 @@ def _power(paired: Paired, settings: GovernanceConfig) -> dict[str, Any]:
     power = exact_power(n, margin, assumed) if n else None
     known = f"{power:.0%}" if power is not None else "none"
     share = f"{seen:.1%}" if seen is not None else "none"
-    return {
-        "margin": margin,
-        "assumed_discordance": assumed,
-        "seen_discordance": seen,
-        "patients": n,
-        "needed": by_formula,
-        "power_at_needed": there,
-        "needed_by_rule": needed,
-        "power": power,
-        "sentence": (
+    return Power(
+        margin=margin,
+        assumed_discordance=assumed,
+        seen_discordance=seen,
+        patients=n,
+        needed=by_formula,
+        power_at_needed=there,
+        needed_by_rule=needed,
+        power=power,
+        sentence=(
             f"Where {assumed:.0%} of pairs differ and the models are equally good, {by_formula} patients show a margin "
             f"of {margin:g} with 90% power by the usual formula, {there:.0%} by the gate's own rule, which needs "
             f"{needed}; these {n} have {known}. Here {share} of pairs differ."
         ),
-    }
+    )
 
 
-def _worst(verdicts: Any) -> str:
+def _worst(verdicts: Iterable[Verdict]) -> Verdict:
     found = set(verdicts)
     return FAIL if FAIL in found else (CANNOT_TELL if CANNOT_TELL in found else PASS)
-
-
-def _json_of(criterion: Criterion) -> dict[str, Any]:
-    return {
-        "name": criterion.name,
-        "verdict": criterion.verdict,
-        "sentence": criterion.sentence,
-        "value": criterion.value,
-        "low": criterion.low,
-        "high": criterion.high,
-        "limit": criterion.limit,
-    }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from attrs import field, frozen
 
 from gtr_batch.domain.cohort import Member
+from gtr_batch.domain.gate import HoldoutEvaluation
+from gtr_batch.domain.model import PreprocessingContract
+from gtr_batch.domain.model_json import to_json
 from gtr_batch.governance.criteria import Answers, Paired
 from gtr_batch.metrics.classification import accuracy, auc, auc_intervals, confusion, kappa_of, rates
 from gtr_batch.metrics.intervals import wilson
@@ -17,6 +20,9 @@ from gtr_batch.training.cache import Cached, gather
 from gtr_batch.training.loop import PreparedSlices, predict, voted
 from gtr_batch.training.site import TrainingSite
 from gtr_batch.writing import write_canonical_json
+
+if TYPE_CHECKING:
+    from gtr_batch.stage.artefact import Artefact
 
 OLD = 65  # years; the subgroups by age
 
@@ -31,7 +37,7 @@ class Opened:
     origins: Mapping[str, int]
 
 
-def evaluate_holdout(site: TrainingSite, digest: str, version: str, by: str, why: str) -> dict[str, Any]:
+def evaluate_holdout(site: TrainingSite, digest: str, version: str, by: str, why: str) -> HoldoutEvaluation:
     """Open the holdout of a cohort for a model, stage it, and keep and return the metrics.
 
     An untrained twin of the same architecture is asked, too: what the candidate is better than.
@@ -67,25 +73,25 @@ def evaluate_holdout(site: TrainingSite, digest: str, version: str, by: str, why
     stages, blind = opened.stages, voted(predict(twin, slices))
     table = confusion(stages, own.votes)
     n = len(stages)
-    found: dict[str, Any] = {
-        "cohort": digest,
-        "model_version": version,
-        "opened_by": by,
-        "why": why,
-        "n": n,
-        "unreadable": len(opened.unreadable),
-        "origins": dict(opened.origins),
-        "accuracy": accuracy(stages, own.votes),
-        "accuracy_ci": wilson(int((own.votes == stages).sum()), n),
-        "untrained_accuracy": accuracy(stages, blind),
-        "untrained_ci": wilson(int((blind == stages).sum()), n),
-        "quadratic_kappa": kappa_of(table),
-        "confusion": table.tolist(),
-        "auc": auc(stages, own.probabilities),
-        "auc_ci": auc_intervals(stages, own.probabilities),
+    found = HoldoutEvaluation(
+        cohort=digest,
+        model_version=version,
+        opened_by=by,
+        why=why,
+        n=n,
+        unreadable=len(opened.unreadable),
+        origins=dict(opened.origins),
+        accuracy=accuracy(stages, own.votes),
+        accuracy_ci=wilson(int((own.votes == stages).sum()), n),
+        untrained_accuracy=accuracy(stages, blind),
+        untrained_ci=wilson(int((blind == stages).sum()), n),
+        quadratic_kappa=kappa_of(table),
+        confusion=tuple(map(tuple, table.tolist())),
+        auc=auc(stages, own.probabilities),
+        auc_ci=auc_intervals(stages, own.probabilities),
         **rates(table),
-    }
-    write_canonical_json(site.run_folder(digest) / f"holdout-{version[:12]}.json", found)
+    )
+    write_canonical_json(site.run_folder(digest) / f"holdout-{version[:12]}.json", to_json(found))
     return found
 
 
@@ -136,14 +142,20 @@ def _banded(value: float | None, edge: float, below: str, above: str) -> str:
 
 
 def _folder(site: TrainingSite, version: str) -> Path:
-    return Path(site.registry.model(version)["folder"])
+    return site.registry.model(version).folder
 
 
 def _open(
-    site: TrainingSite, digest: str, version: str, by: str, why: str, **how: Any
+    site: TrainingSite,
+    digest: str,
+    version: str,
+    by: str,
+    why: str,
+    *,
+    contract: PreprocessingContract | None = None,
 ) -> tuple[Opened, dict[str, Cached]]:
     members = site.cohorts.open_holdout(digest, version, by, why)
-    cached, unreadable, origins = gather(site, members, what="holdout", **how)
+    cached, unreadable, origins = gather(site, members, what="holdout", contract=contract)
     members = [m for m in members if m.case_id in cached]
     return Opened(members, np.array([m.label.position for m in members], int), unreadable, origins), cached
 
@@ -152,7 +164,7 @@ def _slices(opened: Opened, cached: Mapping[str, Cached]) -> PreparedSlices:
     return PreparedSlices(np.stack([cached[m.case_id].slices for m in opened.members]), opened.stages)
 
 
-def _answers(artefact: Any, slices: PreparedSlices) -> Answers:
+def _answers(artefact: Artefact, slices: PreparedSlices) -> Answers:
     from gtr_batch.stage.predict import calibrated
 
     logits = predict(artefact.network, slices)

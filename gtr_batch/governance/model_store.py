@@ -32,12 +32,12 @@ class RegistryModelStore:
         """
         version = self.registry.champion()
         if version is not None:
-            return self._whole(version)
+            return self._intact(version)
         champion_events = self.registry.champion_events()
         if champion_events:
             last = champion_events[-1]
             raise ModelArtefactError(
-                f"no model may stage: champion {last['version'][:12]} was withdrawn by {last['by_whom']} without a "
+                f"no model may stage: champion {last.version[:12]} was withdrawn by {last.by_whom} without a "
                 f"successor. Promote one (`gtr model promote`), then run the night again"
             )
         return self.settings_folder
@@ -45,9 +45,9 @@ class RegistryModelStore:
     def all(self) -> list[Path]:
         """Folders of all artefacts that may be loaded, champion first."""
         champion = self.registry.champion()
-        kept = [m for m in self.registry.all() if m["state"] != WITHDRAWN and Path(m["folder"]).is_dir()]
-        kept.sort(key=lambda m: m["version"] != champion)
-        folders = [Path(m["folder"]) for m in kept]
+        kept = [m for m in self.registry.all() if m.state != WITHDRAWN and m.folder.is_dir()]
+        kept.sort(key=lambda m: m.version != champion)
+        folders = [m.folder for m in kept]
         return folders if champion or self.registry.champion_events() else [self.settings_folder, *folders]
 
     def find(self, version: str) -> Path | None:
@@ -57,7 +57,7 @@ class RegistryModelStore:
         state = self.registry.state(version)
         if state == WITHDRAWN:
             return None
-        folder = self.settings_folder if state is None else Path(self.registry.model(version)["folder"])
+        folder = self.settings_folder if state is None else self.registry.model(version).folder
         try:
             return folder if read_version(folder) == version else None
         except ModelArtefactError:
@@ -65,12 +65,12 @@ class RegistryModelStore:
 
     def challengers(self) -> list[str]:
         """Versions that stage in shadow, oldest registration first."""
-        return [m["version"] for m in reversed(self.registry.all()) if m["state"] == SHADOW]
+        return [m.version for m in reversed(self.registry.all()) if m.state == SHADOW]
 
-    def _whole(self, version: str) -> Path:
+    def _intact(self, version: str) -> Path:
         from gtr_batch.stage import read_version
 
-        folder = Path(self.registry.model(version)["folder"])
+        folder = self.registry.model(version).folder
         way = "Put them back, or `gtr model rollback`"
         if not folder.is_dir():
             raise ModelArtefactError(f"the files of champion {version[:12]} are gone: no folder {folder}. {way}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import attrs
 import numpy as np
 
+from gtr_batch.domain.gate import ModelPerformance, RecalibrationLine
 from gtr_batch.governance.criteria import ECE, KAPPA, Answers
 from gtr_batch.metrics.calibration import at_least_t3, ece_null_95, ece_top, recalibration
 from gtr_batch.metrics.classification import CLASSES, accuracy, auc, auc_intervals, confusion, kappa_of, rates
@@ -14,8 +14,8 @@ from gtr_batch.metrics.probability import brier, log_loss, rps
 from gtr_batch.metrics.utility import treatment
 
 
-def performance(stages: np.ndarray, answers: Answers, drawn: np.ndarray) -> dict[str, Any]:
-    """A model's metrics, JSON-able.
+def performance(stages: np.ndarray, answers: Answers, drawn: np.ndarray) -> ModelPerformance:
+    """A model's metrics.
 
     Parameters
     ----------
@@ -27,31 +27,31 @@ def performance(stages: np.ndarray, answers: Answers, drawn: np.ndarray) -> dict
     """
     p, n = answers.probabilities, len(stages)
     table = confusion(stages, answers.votes)
-    positive, said = at_least_t3(stages, p)
-    line = recalibration(positive, said) if n else None
+    positive, predicted = at_least_t3(stages, p)
+    line = recalibration(positive, predicted) if n else None
     use = treatment(positive, answers.votes >= 2)
-    return {
-        "n": n,
-        "accuracy": accuracy(stages, answers.votes),
-        "accuracy_ci": wilson(int((answers.votes == stages).sum()), n),
-        "quadratic_kappa": kappa_of(table),
-        "quadratic_kappa_ci": percentile_interval(drawn[:, KAPPA]),
-        "confusion": table.tolist(),
-        "auc": auc(stages, p) if n else None,
-        "auc_ci": auc_intervals(stages, p) if n else None,
+    return ModelPerformance(
+        n=n,
+        accuracy=accuracy(stages, answers.votes),
+        accuracy_ci=wilson(int((answers.votes == stages).sum()), n),
+        quadratic_kappa=kappa_of(table),
+        quadratic_kappa_ci=percentile_interval(drawn[:, KAPPA]),
+        confusion=tuple(map(tuple, table.tolist())),
+        auc=auc(stages, p) if n else None,
+        auc_ci=auc_intervals(stages, p) if n else None,
         **rates(table),
-        "rates_ci": rate_intervals(table),
-        "rps": rps(stages, p),
-        "brier": brier(stages, p),
-        "log_loss": log_loss(stages, p),
-        "ece": ece_top(stages, p),
-        "ece_ci": percentile_interval(drawn[:, ECE]),
-        "ece_null_95": ece_null_95(p),
-        "calibration": None if line is None else line.to_json(),
-        "over_treatment": use.over,
-        "under_treatment": use.under,
-        "nnt": use.nnt,
-    }
+        rates_ci=rate_intervals(table),
+        rps=rps(stages, p),
+        brier=brier(stages, p),
+        log_loss=log_loss(stages, p),
+        ece=ece_top(stages, p),
+        ece_ci=percentile_interval(drawn[:, ECE]),
+        ece_null_95=ece_null_95(p),
+        calibration=None if line is None else RecalibrationLine(**attrs.asdict(line)),
+        over_treatment=use.over,
+        under_treatment=use.under,
+        nnt=use.nnt,
+    )
 
 
 def rate_intervals(table: np.ndarray) -> dict[str, dict[str, Interval | None]]:
@@ -63,11 +63,11 @@ def rate_intervals(table: np.ndarray) -> dict[str, dict[str, Interval | None]]:
         for k, stage in enumerate(CLASSES):
             hit, true, called = int(table[k, k]), int(table[k].sum()), int(table[:, k].sum())
             neither = n - true - called + hit
-            part, whole = {
+            part, of = {
                 "sensitivity": (hit, true),
                 "specificity": (neither, n - true),
                 "ppv": (hit, called),
                 "npv": (neither, n - called),
             }[name]
-            found[name][stage] = wilson(part, whole)
+            found[name][stage] = wilson(part, of)
     return found

@@ -6,12 +6,20 @@ that of two sessions at once exactly one wins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from gtr_batch.domain.lifecycle import CHAMPION, MAY_BECOME, RETIRED, SHADOW, WITHDRAWN, Approval, Change
+from gtr_batch.domain.gate import Verdict
+from gtr_batch.domain.lifecycle import (
+    CHAMPION,
+    MAY_BECOME,
+    RETIRED,
+    SHADOW,
+    WITHDRAWN,
+    Approval,
+    Change,
+    RegisteredModel,
+    RegistryEvent,
+)
 from gtr_batch.errors import GovernanceRefused
-from gtr_batch.governance.registry import answered_for, check_registered, known
+from gtr_batch.governance.registry import answered_for, check_registered, gate_answer, known
 from gtr_batch.logs import get_logger
 from gtr_batch.ports import ModelRegistry
 
@@ -23,7 +31,7 @@ def to_shadow(registry: ModelRegistry, version: str, *, by: str, why: str) -> No
     answered_for(by, why)
     model = check_registered(registry, version)
     _must(model, SHADOW)
-    change = Change(version, "shadow", model["state"], SHADOW)
+    change = Change(version, "shadow", model.state, SHADOW)
     registry.change([change], champion=registry.champion(), by=by, why=why)
 
 
@@ -31,10 +39,10 @@ def retire(registry: ModelRegistry, version: str, *, by: str, why: str) -> None:
     """Take a candidate or a model in shadow out of use; it can come back. Its files need not be intact."""
     answered_for(by, why)
     model = known(registry, version)
-    if model["state"] == CHAMPION:
+    if model.state == CHAMPION:
         raise GovernanceRefused(f"model {version[:12]} is the champion: promote another, roll back, or withdraw it")
     _must(model, RETIRED)
-    change = Change(version, "retire", model["state"], RETIRED)
+    change = Change(version, "retire", model.state, RETIRED)
     registry.change([change], champion=registry.champion(), by=by, why=why)
 
 
@@ -66,11 +74,11 @@ def promote(registry: ModelRegistry, version: str, approval: Approval, *, withou
             f"({_short(version)}); nothing is changed"
         )
     model = known(registry, version)
-    if model["state"] == CHAMPION:
+    if model.state == CHAMPION:
         last = _last(registry, version, CHAMPION)
         raise GovernanceRefused(
-            f"model {_short(version)} is the champion already: {last['by_whom']} approved it on "
-            f"{last['at']:%Y-%m-%d %H:%M} UTC; a second approval changes nothing"
+            f"model {_short(version)} is the champion already: {last.by_whom} approved it on "
+            f"{last.at:%Y-%m-%d %H:%M} UTC; a second approval changes nothing"
         )
     _must(model, CHAMPION)
     champion = registry.champion()
@@ -82,9 +90,9 @@ def promote(registry: ModelRegistry, version: str, approval: Approval, *, withou
     passed = gate_passed(registry, version, champion, without_gate=without_gate)
     check_registered(registry, version)
     changes = [Change(champion, "promote", CHAMPION, RETIRED)] if champion else []
-    changes.append(Change(version, "promote", model["state"], CHAMPION))
-    said = f"{approval.why} (without a passed gate)" if not passed else approval.why
-    registry.change(changes, champion=champion, by=approval.by, why=said)
+    changes.append(Change(version, "promote", model.state, CHAMPION))
+    why = approval.why if passed else f"{approval.why} (without a passed gate)"
+    registry.change(changes, champion=champion, by=approval.by, why=why)
     log.info("model.promoted", model_version=version, before=champion, by=approval.by)
 
 
@@ -126,16 +134,16 @@ def rollback(registry: ModelRegistry, *, by: str, why: str, shown: str | None) -
 def before(registry: ModelRegistry) -> str | None:
     """The champion that a rollback would bring back; None where there is none.
 
-    Champions lie on a stack: a promotion lays one on it, a rollback takes one off. So a second rollback goes further
-    back, and never forth again to the model that the first one took down. Withdrawn ones are passed over.
+    Champions form a stack: a promotion puts one on top, a rollback takes one off. So a second rollback goes further
+    back, and never returns to the model that the first one took down. Withdrawn ones are passed over.
     """
     stack: list[str] = []
     for event in registry.champion_events():
-        if event["to_state"] == CHAMPION and event["action"] == "rollback":
-            while stack and stack[-1] != event["version"]:
+        if event.to_state == CHAMPION and event.action == "rollback":
+            while stack and stack[-1] != event.version:
                 stack.pop()
-        elif event["to_state"] == CHAMPION:
-            stack.append(event["version"])
+        elif event.to_state == CHAMPION:
+            stack.append(event.version)
     champion = registry.champion()
     below = stack[:-1] if stack and stack[-1] == champion else stack
     return next((v for v in reversed(below) if v != champion and registry.state(v) == RETIRED), None)
@@ -143,34 +151,32 @@ def before(registry: ModelRegistry) -> str | None:
 
 def gate_passed(registry: ModelRegistry, version: str, champion: str | None, *, without_gate: bool = False) -> bool:
     """Refuse a version that the gate did not pass against this champion; returns whether it did."""
-    gate: Mapping[str, Any] = registry.document(version, "gate") or {}
-    verdict = str(gate.get("verdict", "")) or "none"
-    against = gate.get("champion")
-    if verdict == "fail" and against == champion:
+    gate = gate_answer(registry, version)
+    if gate is not None and gate.verdict is Verdict.FAIL and gate.champion == champion:
         raise GovernanceRefused(
             f"the gate refused model {_short(version)} against {_short(champion)}; no approval overrules that"
         )
-    passed = verdict == "pass" and against == champion
+    passed = gate is not None and gate.verdict is Verdict.PASS and gate.champion == champion
     if passed or without_gate:
         return passed
     raise GovernanceRefused(
-        f"model {_short(version)} has no passed gate against {_short(champion)} (verdict: {verdict}"
-        + (f", against {_short(against)}" if gate else "")
+        f"model {_short(version)} has no passed gate against {_short(champion)} (verdict: "
+        + (f"{gate.verdict or 'none'}, against {_short(gate.champion)}" if gate else "none")
         + "); promote it without one only where a person answers for that"
     )
 
 
-def _must(model: Mapping[str, Any], to: str) -> None:
-    state = str(model["state"])
+def _must(model: RegisteredModel, to: str) -> None:
+    state = model.state
     if to in MAY_BECOME[state]:
         return
     way = "a withdrawn model does not come back" if state == WITHDRAWN else f"from {state} it may become "
     way += "" if state == WITHDRAWN else ", ".join(MAY_BECOME[state])
-    raise GovernanceRefused(f"model {_short(model['version'])} is {state} and cannot become {to}: {way}")
+    raise GovernanceRefused(f"model {_short(model.version)} is {state} and cannot become {to}: {way}")
 
 
-def _last(registry: ModelRegistry, version: str, to: str) -> Mapping[str, Any]:
-    return [e for e in registry.history(version) if e["to_state"] == to][-1]
+def _last(registry: ModelRegistry, version: str, to: str) -> RegistryEvent:
+    return [e for e in registry.history(version) if e.to_state == to][-1]
 
 
 def _short(version: str | None) -> str:

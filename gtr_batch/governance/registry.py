@@ -11,14 +11,17 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from gtr_batch.domain.lifecycle import CANDIDATE, CHAMPION, WITHDRAWN, Change
+from gtr_batch.domain.gate import GateAnswer, GateVerdict
+from gtr_batch.domain.lifecycle import CANDIDATE, CHAMPION, WITHDRAWN, Change, ModelRecord
+from gtr_batch.domain.model_json import from_json
 from gtr_batch.errors import GovernanceRefused, InputRefused, ModelArtefactError
 from gtr_batch.logs import get_logger
 from gtr_batch.ports import ModelRegistry
 
 log = get_logger("governance")
+Answer = TypeVar("Answer", GateAnswer, GateVerdict)
 FILES = ("manifest.json", "weights.safetensors")
 
 
@@ -72,7 +75,7 @@ def register_artefact(
 
 
 def keep(models: Path, folder: Path, version: str) -> Path:
-    """Copy an artefact to ``<models>/<version>/``, whole or not at all; one that lies there must be whole."""
+    """Copy an artefact to ``<models>/<version>/``, all of it or nothing; one that is there already must be intact."""
     kept = models / version
     if kept.is_dir():
         check_files(kept, version)
@@ -112,10 +115,10 @@ def check_files(folder: Path, version: str) -> None:
         )
 
 
-def check_registered(registry: ModelRegistry, version: str) -> Mapping[str, Any]:
+def check_registered(registry: ModelRegistry, version: str) -> ModelRecord:
     """What the registry says of a version, its files checked; raises `InputRefused` or `ModelArtefactError`."""
     model = known(registry, version)
-    check_files(Path(model["folder"]), version)
+    check_files(model.folder, version)
     return model
 
 
@@ -139,7 +142,7 @@ def adopt(registry: ModelRegistry, models: Path, folder: Path, *, by: str, why: 
     champion_events = registry.champion_events()
     if champion_events:
         raise GovernanceRefused(
-            f"there was a champion already ({champion_events[-1]['version'][:12]}); only the first one is adopted, "
+            f"there was a champion already ({champion_events[-1].version[:12]}); only the first one is adopted, "
             f"promote model {version[:12]} instead; nothing is changed"
         )
     register_artefact(registry, models, folder, by=by, why=why)
@@ -155,19 +158,42 @@ def find(registry: ModelRegistry, digits: str) -> str:
     InputRefused
         None, or more than one.
     """
-    found = [m["version"] for m in registry.all() if m["version"].startswith(digits.lower())] if digits else []
+    found = [m.version for m in registry.all() if m.version.startswith(digits.lower())] if digits else []
     if len(found) != 1:
         names = ", ".join(v[:12] for v in found) or "none"
         raise InputRefused(f"model {digits!r}: {len(found)} registered versions begin so ({names}); one is wanted")
-    return str(found[0])
+    return found[0]
 
 
-def known(registry: ModelRegistry, version: str) -> Mapping[str, Any]:
+def known(registry: ModelRegistry, version: str) -> ModelRecord:
     """What the registry says of a version; `InputRefused` where it has never heard of it."""
     try:
         return registry.model(version)
     except KeyError:
         raise InputRefused(f"model {version[:12]} is not registered; `gtr model list` shows those that are") from None
+
+
+def gate_answer(registry: ModelRegistry, version: str) -> GateAnswer | None:
+    """What the gate said last of a version, in short; None where it was never asked."""
+    return _gate(registry, version, GateAnswer)
+
+
+def gate_verdict(registry: ModelRegistry, version: str) -> GateVerdict | None:
+    """What the gate said last of a version, in full; None where it was never asked."""
+    return _gate(registry, version, GateVerdict)
+
+
+def _gate(registry: ModelRegistry, version: str, kind: type[Answer]) -> Answer | None:
+    document = registry.document(version, "gate")
+    if document is None:
+        return None
+    try:
+        return from_json(document, kind)
+    except (KeyError, TypeError, ValueError) as err:
+        raise GovernanceRefused(
+            f"the verdict that is kept of model {version[:12]} cannot be read ({type(err).__name__}: {err}): "
+            f"`gtr model judge` asks the gate again"
+        ) from err
 
 
 def answered_for(by: str, why: str) -> None:

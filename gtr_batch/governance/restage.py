@@ -95,32 +95,32 @@ def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> dict[str,
     row = gov.restages.get(digits) if digits else None
     if row is None:
         raise GovernanceRefused(f"not one comparison begins with {digits!r}: `gtr restage --compare` first")
-    version = str(row["model_version"])
-    if not any(event["to_state"] == CHAMPION for event in gov.registry.history(version)):
+    version = row.model_version
+    if not any(event.to_state == CHAMPION for event in gov.registry.history(version)):
         raise GovernanceRefused(
             f"model {version[:12]} was never a champion, so nobody answered for it: it may be compared, and its "
             f"results do not leave the hospital. Nothing is sent"
         )
-    cases = gov.night.cases.select(row["wanted"]["case_ids"])
+    cases = gov.night.cases.select(row.case_ids)
     found, replayed = _compared(gov, version, cases)
-    if found["digest"] != row["digest"]:
+    if found["digest"] != row.digest:
         raise GovernanceRefused(
             f"replayed again, model {version[:12]} gives comparison {found['digest'][:12]}, approved was "
-            f"{row['digest'][:12]}: the cases, the EHR or the machine changed meanwhile. Nothing is sent"
+            f"{row.digest[:12]}: the cases, the EHR or the machine changed meanwhile. Nothing is sent"
         )
-    gov.restages.approve(row["digest"], by=by, why=why)
+    gov.restages.approve(row.digest, by=by, why=why)
     _note_openings(gov.night, version, {case.night for case in cases})
     delivered, failed = [], {}
     staged = [c for c in cases if replayed.staging(c.case_id) is not None and replayed.score(c.case_id) is not None]
     for case in staged:
         try:
-            _replace_result(gov, case, replayed, row["digest"])
+            _replace_result(gov, case, replayed, row.digest)
             delivered.append(case.case_id)
         except GtrError as err:
             failed[case.case_id] = f"{type(err).__name__}: {err}"
         gov.night.progress(Step.DELIVER, len(delivered) + len(failed), len(staged))
     get_logger("restage").info("restage.delivered", model_version=version, cases=len(delivered), by=by)
-    return {"digest": row["digest"], "delivered": delivered, "failed": failed}
+    return {"digest": row.digest, "delivered": delivered, "failed": failed}
 
 
 def in_words(found: Mapping[str, Any]) -> str:
@@ -165,7 +165,7 @@ def _validated(case: Case) -> bool:
 
 def _compared(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> tuple[dict[str, Any], MemoryCases]:
     model = check_registered(gov.registry, version)
-    if model["state"] == WITHDRAWN:
+    if model.state == WITHDRAWN:
         raise GovernanceRefused(f"model {version[:12]} was withdrawn: it stages nothing any more, not even in a replay")
     replayed = _replayed(gov, version, cases)
     rows = [_row(gov.night, replayed, case) for case in cases]

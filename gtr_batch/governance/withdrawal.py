@@ -6,14 +6,14 @@ somebody approves after having seen the list of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from gtr_batch.domain.case import Step
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
-from gtr_batch.domain.lifecycle import CHAMPION, MAY_BECOME, WITHDRAWN, Change
+from gtr_batch.domain.lifecycle import CHAMPION, MAY_BECOME, WITHDRAWN, Change, NoticesSent, ReportOfModel
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.errors import GovernanceRefused, GtrError
 from gtr_batch.governance.promotion import gate_passed
@@ -63,17 +63,17 @@ def withdraw(
             f"withdrawal of {version[:12]}: the champion is {_short(champion)} by now, shown was {_short(shown)}; "
             f"nothing is changed. Look again, then decide again"
         )
-    if WITHDRAWN not in MAY_BECOME[str(model["state"])]:
-        last = [e for e in registry.history(version) if e["to_state"] == WITHDRAWN][-1]
+    if WITHDRAWN not in MAY_BECOME[model.state]:
+        last = [e for e in registry.history(version) if e.to_state == WITHDRAWN][-1]
         raise GovernanceRefused(
-            f"model {version[:12]} was withdrawn already, by {last['by_whom']} on {last['at']:%Y-%m-%d %H:%M} UTC; "
+            f"model {version[:12]} was withdrawn already, by {last.by_whom} on {last.at:%Y-%m-%d %H:%M} UTC; "
             f"nothing is changed"
         )
-    changes = [Change(version, "withdraw", str(model["state"]), WITHDRAWN)]
-    if model["state"] != CHAMPION:
+    changes = [Change(version, "withdraw", model.state, WITHDRAWN)]
+    if model.state != CHAMPION:
         if successor or no_successor:
             raise GovernanceRefused(
-                f"model {version[:12]} is {model['state']}, not the champion: its withdrawal needs no word about a "
+                f"model {version[:12]} is {model.state}, not the champion: its withdrawal needs no word about a "
                 f"successor; nothing is changed"
             )
     elif bool(successor) == no_successor:
@@ -91,32 +91,22 @@ def _successor(registry: ModelRegistry, successor: str, withdrawn: str) -> Chang
     if successor == withdrawn:
         raise GovernanceRefused(f"model {withdrawn[:12]} cannot succeed itself; nothing is changed")
     model = check_registered(registry, successor)
-    if CHAMPION not in MAY_BECOME[str(model["state"])]:
-        raise GovernanceRefused(f"model {successor[:12]} is {model['state']} and cannot stage; nothing is changed")
-    if not any(e["to_state"] == CHAMPION for e in registry.history(successor)):
+    if CHAMPION not in MAY_BECOME[model.state]:
+        raise GovernanceRefused(f"model {successor[:12]} is {model.state} and cannot stage; nothing is changed")
+    if not any(e.to_state == CHAMPION for e in registry.history(successor)):
         gate_passed(registry, successor, withdrawn)
-    return Change(successor, "promote", str(model["state"]), CHAMPION)
+    return Change(successor, "promote", model.state, CHAMPION)
 
 
-def affected(registry: ModelRegistry, version: str) -> list[Mapping[str, Any]]:
-    """Every structured report that a version produced.
-
-    Returns
-    -------
-    list of mapping
-        ``case_id``, ``night``, ``study_uid``, ``sop_instance_uid``, ``stored`` (the PACS has it), ``superseded`` (by
-        a later result of the case), ``notice_uid``, ``notice_stored``, and ``due``: a notice has yet to reach the PACS.
-    """
+def affected(registry: ModelRegistry, version: str) -> list[ReportOfModel]:
+    """Every structured report that a version produced; `InputRefused` where the version is not registered."""
     known(registry, version)
-    return [
-        {**row, "due": row["stored"] and not row["superseded"] and not row["notice_stored"]}
-        for row in registry.reports(version)
-    ]
+    return list(registry.reports(version))
 
 
 def send_notices(
     site: Site, registry: ModelRegistry, version: str, approved: Sequence[str], *, progress: Progress | None = None
-) -> dict[str, Any]:
+) -> NoticesSent:
     """Supersede the reports of a withdrawn model that a person approved, in the PACS.
 
     Every notice is written, noted and delivered alone, so this can be cut off and run again: what the PACS has is not
@@ -129,8 +119,7 @@ def send_notices(
 
     Returns
     -------
-    dict
-        ``sent`` (notices), ``already`` (were there), ``failed``: report UID -> sentence.
+    NoticesSent
 
     Raises
     ------
@@ -138,55 +127,55 @@ def send_notices(
         The model is not withdrawn, or what is due is not what was approved. Nothing is sent.
     """
     model = known(registry, version)
-    if model["state"] != WITHDRAWN:
+    if model.state != WITHDRAWN:
         raise GovernanceRefused(
-            f"model {version[:12]} is {model['state']}: its reports stand. Withdraw it first; nothing is sent"
+            f"model {version[:12]} is {model.state}: its reports stand. Withdraw it first; nothing is sent"
         )
     rows = affected(registry, version)
-    due = [row for row in rows if row["due"]]
-    wanted = {row["sop_instance_uid"] for row in due}
-    known_rows = {row["sop_instance_uid"] for row in rows}
+    due = [row for row in rows if row.due]
+    wanted = {row.sop_instance_uid for row in due}
+    known_rows = {row.sop_instance_uid for row in rows}
     if not wanted <= set(approved) <= known_rows:
         raise GovernanceRefused(
             f"{len(wanted)} reports of model {version[:12]} are to be superseded by now, approved were "
             f"{len(set(approved))}; nothing is sent. Look at the list again, then approve it"
         )
-    at = [e for e in registry.history(version) if e["to_state"] == WITHDRAWN][-1]["at"]
+    at = [e for e in registry.history(version) if e.to_state == WITHDRAWN][-1].at
     local = at.astimezone(ZoneInfo(site.config.night.timezone)).replace(tzinfo=None, microsecond=0)
-    manifest = ModelManifest.from_json(model["manifest"])
+    manifest = ModelManifest.from_json(model.manifest)
     failed: dict[str, str] = {}
     for number, row in enumerate(due, 1):
         try:
             _supersede(site, registry, row, manifest=manifest, version=version, withdrawn_at=local)
         except GtrError as err:
-            failed[row["sop_instance_uid"]] = f"{type(err).__name__}: {err}"
-            log.error("withdrawal.not_sent", case_id=row["case_id"], error=str(err))
+            failed[row.sop_instance_uid] = f"{type(err).__name__}: {err}"
+            log.error("withdrawal.not_sent", case_id=row.case_id, error=str(err))
         if progress is not None:
             progress(number, len(due))
-    return {"sent": len(due) - len(failed), "already": len(set(approved) - wanted), "failed": failed}
+    return NoticesSent(sent=len(due) - len(failed), already=len(set(approved) - wanted), failed=failed)
 
 
 def _supersede(
     site: Site,
     registry: ModelRegistry,
-    row: Mapping[str, Any],
+    row: ReportOfModel,
     *,
     manifest: ModelManifest,
     version: str,
-    withdrawn_at: Any,
+    withdrawn_at: datetime,
 ) -> None:
     from gtr_batch.deliver import Parcel, deliver_case
     from gtr_batch.report import write_withdrawal
 
-    case = site.cases.get(row["case_id"])
+    case = site.cases.get(row.case_id)
     folder = site.files.folder(case.night, case.case_id, Step.REPORT)
     old = ReportObject(
         ObjectKind.STRUCTURED_REPORT,
-        row["sop_class_uid"],
-        row["sop_instance_uid"],
-        row["series_uid"],
-        row["file"],
-        row["content_digest"],
+        row.sop_class_uid,
+        row.sop_instance_uid,
+        row.series_uid,
+        row.file,
+        row.content_digest,
     )
     notice = write_withdrawal(
         folder,
@@ -204,12 +193,12 @@ def _supersede(
     deliver_case(site.archive, site.deliveries, Parcel(case, [notice], folder), site.config.pacs)
 
 
-def _report_file(site: Site, row: Mapping[str, Any], folder: Path) -> Path:
+def _report_file(site: Site, row: ReportOfModel, folder: Path) -> Path:
     """The report itself: from the file store, or, where that was cleared, from the PACS that has it."""
-    path = folder / row["file"]
+    path = folder / row.file
     if path.is_file():
         return path
-    found = site.archive.retrieve(row["study_uid"], row["series_uid"], [row["sop_instance_uid"]], folder)
+    found = site.archive.retrieve(row.study_uid, row.series_uid, [row.sop_instance_uid], folder)
     return found[0]
 
 

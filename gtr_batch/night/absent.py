@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any
 
 import numpy as np
 
+from gtr_batch.domain.governed_settings import NightOpening, SettingChange, SettingValue
+from gtr_batch.domain.shadow import ShadowAnswer
 from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.errors import InputRefused
 
@@ -34,11 +35,11 @@ class NoShadows:
         """All of them: there is nothing left to do."""
         return frozenset(case_ids)
 
-    def of_night(self, night: date) -> Sequence[Mapping[str, Any]]:
+    def of_night(self, night: date) -> Sequence[ShadowAnswer]:
         """None."""
         return []
 
-    def of_model(self, model_version: str) -> Sequence[Mapping[str, Any]]:
+    def of_model(self, model_version: str) -> Sequence[ShadowAnswer]:
         """None."""
         return []
 
@@ -54,25 +55,25 @@ class NoHold:
 class NoSettingsHistory:
     """Port `SettingsBook` of a site without a history of its settings: the file's hold."""
 
-    def current(self) -> Mapping[str, Any]:
+    def current(self) -> Mapping[str, SettingValue]:
         """None: the file's hold."""
         return {}
 
-    def set(self, name: str, value: Any, *, by: str, why: str) -> None:
+    def set(self, name: str, value: SettingValue | None, *, by: str, why: str) -> None:
         """Refused: there is no history to write it into."""
         raise InputRefused(f"setting {name}: this site keeps no history of its settings; change the settings file")
 
-    def history(self) -> Sequence[Mapping[str, Any]]:
+    def history(self) -> Sequence[SettingChange]:
         """None."""
         return []
 
-    def note_opening(self, night: date, model_version: str, digest: str, settings: Mapping[str, Any]) -> None:
+    def note_opening(self, night: date, model_version: str, digest: str, settings: Mapping[str, SettingValue]) -> None:
         """Nothing is kept."""
 
-    def snapshot(self, digest: str) -> Mapping[str, Any]:
+    def snapshot(self, digest: str) -> Mapping[str, SettingValue]:
         """There is none: KeyError."""
         raise KeyError(digest)
 
-    def made_under(self, case_id: str) -> Mapping[str, Any] | None:
+    def made_under(self, case_id: str) -> NightOpening | None:
         """Not known."""
         return None

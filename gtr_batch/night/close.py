@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from gtr_batch.domain.case import Case, CaseState, Step
-from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import GtrError, NightFailed
 from gtr_batch.logs import get_logger
 from gtr_batch.night.runner import Shard
@@ -98,11 +97,11 @@ def _shadow(site: Site, night: date) -> dict[str, Any]:
     except GtrError as err:
         return {"error": f"{type(err).__name__}: {err}"}
     found: dict[str, Any] = {}
-    for version in dict.fromkeys(row["model_version"] for row in rows):
-        mine = [row for row in rows if row["model_version"] == version]
-        both = [(TStage(r["champion_stage"]).position, TStage(r["t_stage"]).position) for r in mine if r["t_stage"]]
+    for version in dict.fromkeys(row.model_version for row in rows):
+        mine = [row for row in rows if row.model_version == version]
+        both = [(r.champion_stage.position, r.t_stage.position) for r in mine if r.t_stage]
         table = np.array(both, int).reshape(-1, 2)
-        errors = {str(row["case_id"]): row["error"] for row in mine if row["error"]}
+        errors = {row.case_id: row.error for row in mine if row.error}
         found[version] = {**agreement(table[:, 0], table[:, 1]), "errors": errors}
     return found
 

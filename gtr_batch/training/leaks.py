@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from attrs import asdict, field, frozen
+from attrs import asdict, evolve, field, frozen
 
 from gtr_batch.domain.cohort import CohortManifest
 from gtr_batch.errors import InputRefused
@@ -39,10 +40,10 @@ class LeakReport:
     discordant_patients: int
     rows: int
     patients: int
-    splits: dict[str, int]  # rows a split
+    splits: Mapping[str, int]  # rows a split
     patients_in_smallest: int
     smallest_split: str
-    offenders: dict[str, list[Any]] = field(factory=dict)
+    offenders: Mapping[str, Sequence[str | int | list[int]]] = field(factory=dict)
 
     @property
     def leaks(self) -> bool:
@@ -72,7 +73,7 @@ class LeakReport:
             found.append(f"{self.discordant_patients} patients have clinical rows that disagree")
         return found or [f"no leak in {self.rows} rows of {self.patients} patients"]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """JSON-able."""
         return asdict(self) | {"leaks": self.leaks}
 
@@ -107,7 +108,7 @@ def check_table(
     Raises
     ------
     InputRefused
-        A column is missing, a row tells no patient, or there is only one split; says which.
+        A column is missing, a row names no patient, or there is only one split; says which.
     """
     if table.empty:
         raise InputRefused("the table has no rows")
@@ -172,9 +173,7 @@ def check_manifest(manifest: CohortManifest) -> LeakReport:
     slices = [token(s) for s in shared[shared > 1].index]
     if not slices:
         return found
-    return LeakReport(
-        **{**asdict(found), "straddling_duplicate_groups": found.straddling_duplicate_groups + len(slices)}
-    )
+    return evolve(found, straddling_duplicate_groups=found.straddling_duplicate_groups + len(slices))
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -207,7 +206,7 @@ def token(patient: object) -> str:
 
 
 def patients_of(table: pd.DataFrame, patient: str | None, pattern: str | None, image: str | None) -> pd.Series:
-    """Who each row is of, by a column or by a pattern in the row's name; InputRefused where a row tells nobody."""
+    """Who each row is of, by a column or by a pattern in the row's name; InputRefused where a row names nobody."""
     if (patient is None) == (pattern is None):
         raise InputRefused("give either the column of the patient or a pattern that finds it in the row's name")
     if patient is not None:
@@ -226,7 +225,7 @@ def patients_of(table: pd.DataFrame, patient: str | None, pattern: str | None, i
         what = f"the pattern in column {image}"
     if who.isna().any():
         lost = who.isna().to_numpy().nonzero()[0]
-        raise InputRefused(f"{what} tells no patient in {len(lost)} row(s), the first is row {int(lost[0]) + 2}")
+        raise InputRefused(f"{what} names no patient in {len(lost)} row(s), the first is row {int(lost[0]) + 2}")
     return who.astype(str)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gtr_batch.config import TrainingConfig
 from gtr_batch.errors import ConfigError
 from gtr_batch.ports import ModelStore
 from gtr_batch.training.loop import Settings
+
+if TYPE_CHECKING:
+    from gtr_batch.stage.network import GTRNet
 
 
 def lessons_of(settings: TrainingConfig, outlined: bool) -> list[Settings]:
@@ -23,9 +27,9 @@ def lessons_of(settings: TrainingConfig, outlined: bool) -> list[Settings]:
     ConfigError
         ``lessons`` where the lesions were not outlined.
     """
-    common: dict[str, Any] = {"batch": settings.batch, "patience": settings.patience, "seed": settings.seed}
+    lesson = partial(Settings, batch=settings.batch, patience=settings.patience, seed=settings.seed)
     if settings.recipe == "paper":
-        return [Settings(epochs=settings.epochs, learning_rate=settings.learning_rate, weight_decay=0.0, **common)]
+        return [lesson(epochs=settings.epochs, learning_rate=settings.learning_rate, weight_decay=0.0)]
     if not outlined:
         raise ConfigError(
             "training.recipe is 'lessons', which looks at windows about the lesion first, but more than half of the "
@@ -33,14 +37,14 @@ def lessons_of(settings: TrainingConfig, outlined: bool) -> list[Settings]:
         )
     rate, epochs = settings.learning_rate, settings.epochs
     return [
-        Settings(epochs=epochs, learning_rate=rate, window=(64, 64), slices_a_patient=2, **common),
-        Settings(epochs=max(1, epochs // 4), learning_rate=rate / 2, window=(96, 96), **common),
-        Settings(epochs=max(1, epochs // 5), learning_rate=rate / 2.5, window=(144, 144), **common),
-        Settings(epochs=max(1, epochs // 5), learning_rate=rate / 3, **common),
+        lesson(epochs=epochs, learning_rate=rate, window=(64, 64), slices_a_patient=2),
+        lesson(epochs=max(1, epochs // 4), learning_rate=rate / 2, window=(96, 96)),
+        lesson(epochs=max(1, epochs // 5), learning_rate=rate / 2.5, window=(144, 144)),
+        lesson(epochs=max(1, epochs // 5), learning_rate=rate / 3),
     ]
 
 
-def start_network(settings: TrainingConfig, model_store: ModelStore) -> Any:
+def start_network(settings: TrainingConfig, model_store: ModelStore) -> GTRNet:
     """The network that training begins with: random, ImageNet's weights, or the champion's.
 
     Raises

@@ -6,7 +6,7 @@ import io
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
@@ -14,6 +14,9 @@ from gtr_batch.domain.model import NomogramModel
 from gtr_batch.nomogram.drawing import draw_nomogram
 from gtr_batch.training.cohort import REASONS
 from gtr_batch.writing import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = ("#31688e", "#35b779", "#8a6d00", "#b5367a")
 
@@ -47,7 +50,7 @@ def write_report(folder: Path, body: Mapping[str, Any], nomogram: NomogramModel)
     return write_text(folder / "report.html", page)
 
 
-def curves(epochs: Sequence[Mapping[str, Any]]) -> str:
+def curves(epochs: Sequence[Mapping[str, float]]) -> str:
     """Learning curves as SVG: losses above, validation accuracy below; lessons parted by lines."""
     from matplotlib.figure import Figure
 
@@ -71,7 +74,7 @@ def curves(epochs: Sequence[Mapping[str, Any]]) -> str:
     return as_svg(figure)
 
 
-def diagrams(bins: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def diagrams(bins: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """Reliability before and after the temperature as SVG, with Wilson's intervals."""
     from matplotlib.figure import Figure
 
@@ -90,7 +93,7 @@ def diagrams(bins: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return as_svg(figure)
 
 
-def as_svg(figure: Any) -> str:
+def as_svg(figure: Figure) -> str:
     """A figure as an SVG element, the same bytes for the same figure."""
     import matplotlib as mpl
 

@@ -47,7 +47,7 @@ class TrainingSite:
         import attrs
 
         recipe = attrs.asdict(self.config.training, filter=lambda a, _: a.name in RECIPE)
-        folder = self.config.training.folder / "runs" / f"{cohort_digest[:12]}-{digest_of(_paths_as_text(recipe))[:8]}"
+        folder = self.config.training.folder / "runs" / f"{cohort_digest[:12]}-{digest_of(_json_values(recipe))[:8]}"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
 
@@ -56,5 +56,5 @@ class TrainingSite:
 RECIPE = ("backbone", "start", "imagenet", "epochs", "batch", "learning_rate", "patience", "recipe", "seed")
 
 
-def _paths_as_text(value: dict[str, Any]) -> dict[str, Any]:
+def _json_values(value: dict[str, Any]) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, Path) else v for k, v in value.items()}

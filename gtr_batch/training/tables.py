@@ -12,7 +12,7 @@ from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
 from gtr_batch.domain.model import NomogramModel
 from gtr_batch.domain.stage_coding import POSITIONS, code_in, coding_of
 from gtr_batch.errors import InputRefused, ModelArtefactError
-from gtr_batch.training.fit.nomogram import fit_proportional_odds, model_of
+from gtr_batch.training.fit.nomogram import NomogramFit, fit_proportional_odds, model_of
 from gtr_batch.training.fit.rad_score import fit_rad_score
 from gtr_batch.training.leaks import need, patients_of, read_table
 
@@ -26,10 +26,37 @@ _ONE_HOT = {"differentiation": "Differentiation_status_", "lauren": "Lauren_"}
 
 @frozen
 class TableFit:
-    """What came out."""
+    """Rad-score and nomogram fitted from `rows` of tables.
+
+    `features` is how many the tables held; the rad-score `selected` some, with `coefficients` for their standardised
+    values. `nomogram` is None where the fit may not be used; `refused` then says why.
+    """
 
     nomogram: NomogramModel | None
-    report: dict[str, Any]
+    rows: int
+    patients: int
+    features: int
+    selected: tuple[str, ...]
+    coefficients: tuple[float, ...]
+    fit: NomogramFit
+    refused: str | None
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able, without the model itself."""
+        return {
+            "rows": self.rows,
+            "patients": self.patients,
+            "rad_score": {
+                "features": self.features,
+                "selected": list(self.selected),
+                "coefficients": list(self.coefficients),
+            },
+            "nomogram": self.fit.to_json(),
+            "usable": self.nomogram is not None,
+            "refused": self.refused,
+            "warnings": list(self.warnings),
+        }
 
 
 def fit_tables(
@@ -80,16 +107,16 @@ def fit_tables(
     stages = stages_of(joined[label])
     columns = []
     for name in (c for c in tables["features"].columns if c != key):
-        # A column that tells every stage is the answer, not a feature; the published table carries one.
-        if name == label or _tells_all(joined[name if name in joined else f"{name}__f"].to_numpy(), stages):
+        # A column that determines every stage is the answer, not a feature; the published table carries one.
+        if name == label or _determines(joined[name if name in joined else f"{name}__f"].to_numpy(), stages):
             warnings.append(f"column {name} of the features is the label itself and was left out")
         else:
             columns.append(name)
     x = joined[[c if c in joined else f"{c}__f" for c in columns]].to_numpy()
     if x.dtype.kind not in "fiu" or not np.isfinite(x.astype(float)).all():
         raise InputRefused("the features hold values that are not finite numbers")
-    groups, said = _groups(joined, key, pattern)
-    warnings += said
+    groups, notes = _groups(joined, key, pattern)
+    warnings += notes
     covariates = _covariates(joined, warnings)
     warnings += _discordance(groups, covariates, stages)
     rad = fit_rad_score(x.astype(float), stages, groups, folds_seed)
@@ -102,20 +129,15 @@ def fit_tables(
     except ModelArtefactError as err:
         refusal = str(err)
     return TableFit(
-        model,
-        {
-            "rows": len(joined),
-            "patients": len(np.unique(groups)),
-            "rad_score": {
-                "features": len(columns),
-                "selected": [columns[k] for k in rad.selected],
-                "coefficients": list(rad.coefficients),
-            },
-            "nomogram": fitted.to_json(),
-            "usable": model is not None,
-            "refused": refusal,
-            "warnings": warnings,
-        },
+        nomogram=model,
+        rows=len(joined),
+        patients=len(np.unique(groups)),
+        features=len(columns),
+        selected=tuple(columns[k] for k in rad.selected),
+        coefficients=tuple(rad.coefficients),
+        fit=fitted,
+        refused=refusal,
+        warnings=tuple(warnings),
     )
 
 
@@ -137,7 +159,7 @@ def stages_of(column: pd.Series) -> np.ndarray:
     return np.array([POSITIONS[coding][c] for c in codes], int)
 
 
-def _tells_all(column: np.ndarray, stages: np.ndarray) -> bool:
+def _determines(column: np.ndarray, stages: np.ndarray) -> bool:
     """Whether a column is constant within each stage and differs between them."""
     values = [np.unique(column[stages == k]) for k in np.unique(stages)]
     return all(len(v) == 1 for v in values) and len({v[0] for v in values}) == len(values)
@@ -179,10 +201,10 @@ def _levels(joined: pd.DataFrame, name: str) -> list[str | None]:
 
 
 def _discordance(groups: np.ndarray, covariates: list[Covariates], stages: np.ndarray) -> list[str]:
-    rows: dict[Any, set[Any]] = {}
-    labels: dict[Any, set[int]] = {}
+    rows: dict[str | int, set[Covariates]] = {}
+    labels: dict[str | int, set[int]] = {}
     for who, c, stage in zip(groups, covariates, stages, strict=True):
-        rows.setdefault(who, set()).add((c.tumour_size_cm, c.differentiation, c.lauren))
+        rows.setdefault(who, set()).add(c)
         labels.setdefault(who, set()).add(int(stage))
     found = []
     differing = sum(len(v) > 1 for v in rows.values())

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from gtr_batch import night as steps
 from gtr_batch.cli import app
-from gtr_batch.domain.lifecycle import Approval
+from gtr_batch.domain.lifecycle import Approval, NoticesSent
 from gtr_batch.errors import GovernanceRefused, InputRefused, ModelArtefactError, NightFailed
 from gtr_batch.governance import restage
 from gtr_batch.governance.promotion import promote, to_shadow
@@ -131,7 +131,7 @@ def test_a_challenger_stages_beside_the_champion_and_nothing_of_it_leaves_the_ho
         assert (found["cases"], found["errors"]) == (2, {})
         assert found["agree"] + found["higher"] + found["lower"] == 2
     rows = gov.night.shadows.of_model(versions["foreigner"])
-    assert all(sum(row["probabilities"]) == pytest.approx(1) for row in rows)
+    assert all(sum(row.probabilities.values) == pytest.approx(1) for row in rows)
     assert {row[2] for row in worklist(dsn)} == {versions["champion"]}
     assert gov.registry.reports(versions["challenger"]) == []
     with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
@@ -157,22 +157,22 @@ def test_withdrawing_supersedes_every_report_in_the_pacs_once(config, gov, versi
     champion = versions["champion"]
     before = affected(gov.registry, champion)
     with pytest.raises(GovernanceRefused, match="reports stand"):
-        send_notices(gov.night, gov.registry, champion, [row["sop_instance_uid"] for row in before])
+        send_notices(gov.night, gov.registry, champion, [row.sop_instance_uid for row in before])
     withdraw(gov.registry, champion, shown=champion, no_successor=True, **WHO)
-    approved = [row["sop_instance_uid"] for row in before if row["due"]]
+    approved = [row.sop_instance_uid for row in before if row.due]
     with pytest.raises(GovernanceRefused, match="approved were 1"):
         send_notices(gov.night, gov.registry, champion, approved[:1])
 
     sent = send_notices(gov.night, gov.registry, champion, approved)
     again = send_notices(gov.night, gov.registry, champion, approved)
 
-    assert (len(approved), sent, again["sent"]) == (2, {"sent": 2, "already": 0, "failed": {}}, 0)
-    assert all(row["notice_stored"] and not row["due"] for row in affected(gov.registry, champion))
+    assert (len(approved), sent, again.sent) == (2, NoticesSent(sent=2, already=0, failed={}), 0)
+    assert all(row.notice_stored and not row.due for row in affected(gov.registry, champion))
     assert [row[0] for row in worklist(dsn)] == [None, None]
     assert [row[3] for row in worklist(dsn)] == ["model_withdrawn"] * 2
     case = gov.night.cases.of_night(NIGHT)[0]
     held = reports_in_the_pacs(gov.night, case, tmp_path / "held")
-    old = next(row["sop_instance_uid"] for row in before if row["case_id"] == case.case_id)
+    old = next(row.sop_instance_uid for row in before if row.case_id == case.case_id)
     notice = held[next(uid for uid in held if uid != old)]
     named = notice.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
     assert named.ReferencedSOPInstanceUID == old
@@ -187,9 +187,9 @@ def test_a_notice_is_made_of_the_report_in_the_pacs_where_the_file_store_was_cle
     champion = versions["champion"]
     withdraw(gov.registry, champion, shown=champion, no_successor=True, **WHO)
     shutil.rmtree(config.files.root / str(NIGHT))
-    approved = [row["sop_instance_uid"] for row in affected(gov.registry, champion)]
+    approved = [row.sop_instance_uid for row in affected(gov.registry, champion)]
 
-    assert send_notices(gov.night, gov.registry, champion, approved)["failed"] == {}
+    assert send_notices(gov.night, gov.registry, champion, approved).failed == {}
 
 
 @pytest.mark.slow
@@ -202,7 +202,7 @@ def test_a_result_of_a_model_that_was_withdrawn_meanwhile_is_not_sent(config, go
         steps.deliver(site, NIGHT, shards[0])
         with pytest.raises(NightFailed, match="withdrawn"):
             steps.close_night(site, NIGHT)
-        assert all(not row["stored"] for row in gov.registry.reports(versions["champion"]))
+        assert all(not row.stored for row in gov.registry.reports(versions["champion"]))
 
 
 @pytest.mark.slow
@@ -249,10 +249,10 @@ def test_a_replay_goes_to_the_pacs_only_as_it_was_approved(config, gov, versions
     assert (len(sent["delivered"]), sent["failed"], again["failed"]) == (2, {}, {})
     assert {row[2] for row in worklist(dsn)} == {versions["challenger"]}
     (made_by,) = {
-        gov.night.settings_history.made_under(c.case_id)["model_version"] for c in gov.night.cases.of_night(NIGHT)
+        gov.night.settings_history.made_under(c.case_id).model_version for c in gov.night.cases.of_night(NIGHT)
     }
     assert made_by == versions["challenger"]
-    assert [a["by_whom"] for a in gov.restages.approvals(found["digest"])] == ["Ada", "Ada"]
+    assert [a.by_whom for a in gov.restages.approvals(found["digest"])] == ["Ada", "Ada"]
     case = gov.night.cases.of_night(NIGHT)[0]
     held = reports_in_the_pacs(gov.night, case, tmp_path / "held")
     assert len(held) == 2  # the first result, and the one that supersedes it; the second delivery sent nothing
@@ -309,10 +309,9 @@ def test_a_result_says_under_which_settings_it_was_made(config, gov, versions, p
 
     made = gov.night.settings_history.made_under(case.case_id)
 
-    assert made["model_version"] == versions["champion"]
+    assert made.model_version == versions["champion"]
     assert (
-        gov.night.settings_history.snapshot(made["settings_digest"])["validate.min_slices"]
-        == config.validate.min_slices
+        gov.night.settings_history.snapshot(made.settings_digest)["validate.min_slices"] == config.validate.min_slices
     )
     with open_site(config) as site:
         assert site.settings.validate.min_slices == 500

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from types import SimpleNamespace
 
 import attrs
 import pytest
 
+from gtr_batch.domain.model_json import to_json
+from gtr_batch.domain.shadow import ShadowAnswer
 from gtr_batch.errors import GovernanceRefused, InputRefused
 from gtr_batch.governance.card import write_card
 from gtr_batch.governance.evaluation import evaluate, in_words, shadow_in_words
 from gtr_batch.governance.promotion import retire, to_shadow
-from gtr_batch.governance.registry import adopt, register_artefact
+from gtr_batch.governance.registry import adopt, gate_verdict, register_artefact
 from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.simulation.demos.demo import ARTEFACT
 from gtr_batch.simulation.hospital.blunt import blunted
@@ -27,7 +30,17 @@ class Watched:
 
     def of_model(self, version):
         said = [("2026-02-01", "T1"), ("2026-02-02", "T2"), ("2026-02-03", None)]
-        return [{"night": night, "t_stage": stage, "champion_stage": "T1"} for night, stage in said]
+        return [
+            ShadowAnswer(
+                model_version=version,
+                champion_version="c" * 64,
+                case_id=str(number),
+                night=date.fromisoformat(night),
+                t_stage=stage,
+                champion_stage="T1",
+            )
+            for number, (night, stage) in enumerate(said)
+        ]
 
 
 @pytest.fixture
@@ -54,20 +67,21 @@ def test_a_verdict_says_who_opened_which_holdout_for_what_and_under_which_settin
     found = evaluate(gov, site, candidate, **WHO)
 
     champion = site.registry.champion()
-    assert (found["model_version"], found["champion"], found["cohort"]) == (candidate, champion, cohort)
-    assert found["settings"]["governance.accuracy_margin"] == site.config.governance.accuracy_margin
-    assert [(o["model_version"], o["opened_by"], o["why"]) for o in site.cohorts.openings(cohort)] == [
+    assert (found.model_version, found.champion, found.cohort) == (candidate, champion, cohort)
+    assert found.settings["governance.accuracy_margin"] == site.config.governance.accuracy_margin
+    assert [(o.model_version, o.opened_by, o.why) for o in site.cohorts.openings(cohort)] == [
         (candidate, "Ada", "a test")
     ]
-    assert [e["action"] for e in site.registry.history(champion)] == ["register", "adopt"]
+    assert [e.action for e in site.registry.history(champion)] == ["register", "adopt"]
     kept = site.registry.document(candidate, "gate")
-    assert (kept["verdict"], kept["criteria"]) == (found["verdict"], found["criteria"])
-    (patients,) = [c for c in kept["criteria"] if c["name"] == "patients"]
-    assert (patients["verdict"], patients["value"]) == ("cannot tell", found["patients"])  # a handful
+    assert (kept["verdict"], kept["criteria"]) == (found.verdict, to_json(found.criteria))
+    assert gate_verdict(site.registry, candidate) == found
+    (patients,) = [c for c in found.criteria if c.name == "patients"]
+    assert (patients.verdict, patients.value) == ("cannot tell", found.patients)  # a handful
 
 
 def test_a_verdict_names_no_patient_and_holds_no_nan(site, gov, candidate):  # noqa: F811
-    text = json.dumps(evaluate(gov, site, candidate, **WHO), allow_nan=False, default=str)
+    text = json.dumps(to_json(evaluate(gov, site, candidate, **WHO)), allow_nan=False, default=str)
 
     assert not any(f'"s{k:03d}"' in text for k in range(44))
     assert "SECRET" not in text
@@ -78,7 +92,7 @@ def test_asked_twice_the_gate_says_the_same(site, gov, candidate):  # noqa: F811
     first, second = (evaluate(gov, site, candidate, **WHO) for _ in range(2))
 
     same = ("verdict", "criteria", "subgroups", "models", "curves", "settings_digest")
-    assert {k: first[k] for k in same} == {k: second[k] for k in same}
+    assert [getattr(first, k) for k in same] == [getattr(second, k) for k in same]
 
 
 def test_the_words_for_the_person_hold_every_criterion(site, gov, candidate):  # noqa: F811
@@ -86,8 +100,8 @@ def test_the_words_for_the_person_hold_every_criterion(site, gov, candidate):  #
 
     said = in_words(found)
 
-    assert said.startswith(f"**Verdict: {found['verdict']}.** {found['sentence']}")
-    assert all(f"| {c['name'].replace('_', ' ')} | {c['verdict']} |" in said for c in found["criteria"])
+    assert said.startswith(f"**Verdict: {found.verdict}.** {found.sentence}")
+    assert all(f"| {c.name.replace('_', ' ')} | {c.verdict} |" in said for c in found.criteria)
 
 
 @pytest.mark.parametrize(("nights", "verdict"), [(2, "pass"), (3, "cannot tell")])
@@ -98,8 +112,8 @@ def test_a_site_may_ask_for_nights_in_shadow_and_failed_ones_do_not_count(site, 
 
     found = evaluate(gov, site, candidate, **WHO)
 
-    (shadow,) = [c for c in found["criteria"] if c["name"] == "shadow"]
-    assert (shadow["verdict"], shadow["value"]) == (verdict, 2)
+    (shadow,) = [c for c in found.criteria if c.name == "shadow"]
+    assert (shadow.verdict, shadow.value) == (verdict, 2)
     assert shadow_in_words(gov, candidate) == "2 nights, 2 cases, 1 as the champion"
 
 
@@ -128,4 +142,4 @@ def test_a_model_from_elsewhere_is_judged_on_a_holdout_that_somebody_names(site,
         evaluate(gov, site, version, **WHO)
     found = evaluate(gov, site, version, cohort=cohort, **WHO)
 
-    assert found["cohort"] == cohort
+    assert found.cohort == cohort

@@ -130,8 +130,8 @@ def test_a_candidate_is_made_registered_and_judged_on_patients_it_never_saw(site
     assert trained["epochs"] == 4  # one a lesson
     assert registered == version
     assert site.registry.state(version) == "candidate"
-    assert found["n"] + cached["members"] == PATIENTS
-    assert found["n"] == sum(sum(row) for row in found["confusion"])
+    assert found.n + cached["members"] == PATIENTS
+    assert found.n == sum(sum(row) for row in found.confusion)
     report = json.loads((folder / "report.json").read_text())
     assert report["model_version"] == version
     assert report["heat"]["dice"]["all"]["n"] == report["validation"]["n"]

@@ -14,12 +14,16 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from gtr_batch.domain.gate import GateVerdict
 from gtr_batch.domain.lifecycle import CANDIDATE, Approval
 from gtr_batch.errors import GovernanceRefused, PermanentError
 from gtr_batch.simulation.demos.demo import ARTEFACT, Demo
 from gtr_batch.simulation.demos.story import PERSON, Story
+
+if TYPE_CHECKING:
+    from gtr_batch.governance.site import GovernanceSite
 
 # Twelve T4 patients cannot show that fewer than a tenth are staged lower. All other criteria are a hospital's.
 SETTINGS = """
@@ -107,23 +111,27 @@ def think(demo: Demo, story: Story) -> None:
     """What a person does while the run waits: look at the gate, and let the candidate stage in shadow."""
     from gtr_batch import night as steps
     from gtr_batch.governance.promotion import to_shadow
+    from gtr_batch.governance.registry import gate_verdict
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
         candidate = newest(gov)
-        _show_gate(story, gov.registry.document(candidate, "gate") or {}, "pass")
+        _show_gate(story, gate_verdict(gov.registry, candidate), "pass")
         to_shadow(gov.registry, candidate, by=PERSON, why="to see it beside the champion")
         ids = [c.case_id for c in gov.night.cases.of_night(demo.night)]
         steps.shadow(gov.night, demo.night, ids)
-        rows = [r for r in gov.night.shadows.of_night(demo.night) if r["t_stage"]] if gov.night.shadows else []
-        agree = sum(r["t_stage"] == r["champion_stage"] for r in rows)
+        rows = [r for r in gov.night.shadows.of_night(demo.night) if r.t_stage] if gov.night.shadows else []
+        agree = sum(r.t_stage is r.champion_stage for r in rows)
         story.need(len(rows) > 0, f"in shadow the candidate staged {len(rows)} cases, {agree} as the champion did")
 
 
-def _show_gate(story: Story, verdict: Mapping[str, Any], wanted: str) -> None:
-    story.need(verdict["verdict"] == wanted, f"gate: {verdict['verdict']}. {verdict['sentence']}")
-    story.lines.extend(f"  {c['verdict']:<12} {c['sentence']}" for c in verdict["criteria"])
-    story.say(f"  {verdict['power']['sentence']}")
+def _show_gate(story: Story, found: GateVerdict | None, wanted: str) -> None:
+    if found is None:
+        story.need(False, "gate: it was not asked")
+        return
+    story.need(found.verdict == wanted, f"gate: {found.verdict}. {found.sentence}")
+    story.lines.extend(f"  {c.verdict:<12} {c.sentence}" for c in found.criteria)
+    story.say(f"  {found.power.sentence}")
 
 
 def show_promotion(demo: Demo, story: Story) -> str:
@@ -133,10 +141,11 @@ def show_promotion(demo: Demo, story: Story) -> str:
     with open_governance() as gov:
         champion = gov.registry.champion() or ""
         history = gov.registry.history(champion)
-        last = history[-1] if history else {}
+        last = history[-1] if history else None
         story.need(
-            bool(last) and last["action"] == "promote" and last["by_whom"] == PERSON,
-            f"model {champion[:12]} is the champion, approved by {last.get('by_whom')}: {last.get('why')}",
+            last is not None and last.action == "promote" and last.by_whom == PERSON,
+            f"model {champion[:12]} is the champion, approved by "
+            + (f"{last.by_whom}: {last.why}" if last else "nobody"),
         )
         card = gov.night.config.training.models / "cards" / champion / "card.html"
         story.need(card.is_file(), f"model card: {card}")
@@ -154,9 +163,9 @@ def refuse_a_worse_one(demo: Demo, story: Story, champion: str) -> None:
     folder = demo.folder / "worse"
     with open_governance() as gov, open_training() as training:
         good, models = gov.registry.model(champion), gov.night.config.training.models
-        blunted(Path(good["folder"]), folder, amount=WORSE, name="worse on purpose", seed=1)
+        blunted(good.folder, folder, amount=WORSE, name="worse on purpose", seed=1)
         worse = register_artefact(
-            gov.registry, models, folder, by=PERSON, why="to see it refused", cohort_digest=good["cohort_digest"]
+            gov.registry, models, folder, by=PERSON, why="to see it refused", cohort_digest=good.cohort_digest
         )
         _show_gate(story, evaluate(gov, training, worse, by=PERSON, why="to see it refused"), "fail")
         try:
@@ -192,7 +201,7 @@ def show_replay(demo: Demo, story: Story, version: str) -> None:
 
     with open_governance() as gov:
         rows = gov.registry.reports(version)
-        stored = sum(row["stored"] for row in rows)
+        stored = sum(row.stored for row in rows)
         story.need(0 < stored == len(rows), f"after the replay {stored} reports of the new champion are in the PACS")
 
 
@@ -210,14 +219,14 @@ def undo(demo: Demo, story: Story, version: str, folder: Path) -> None:
         withdraw(gov.registry, version, by=PERSON, why="the demo withdraws it", shown=before)
         listed = affected(gov.registry, version)
         story.say(f"withdrawn: {version[:12]} had made {len(listed)} reports")
-        story.lines.extend(f"  night {row['night']}  {row['sop_instance_uid']}" for row in listed)
-        due = [row["sop_instance_uid"] for row in listed if row["due"]]
+        story.lines.extend(f"  night {row.night}  {row.sop_instance_uid}" for row in listed)
+        due = [row.sop_instance_uid for row in listed if row.due]
         sent = send_notices(gov.night, gov.registry, version, due)
         story.need(
-            sent["sent"] == len(due) > 0 and not sent["failed"],
-            f"{sent['sent']} of {len(due)} reports superseded in the PACS",
+            sent.sent == len(due) > 0 and not sent.failed,
+            f"{sent.sent} of {len(due)} reports superseded in the PACS",
         )
-        row = next(r for r in affected(gov.registry, version) if r["notice_stored"])
+        row = next(r for r in affected(gov.registry, version) if r.notice_stored)
         models = gov.night.config.training.models
         cards = rewrite_cards(gov.registry, models, [version, before], by=PERSON)
         story.say(f"model card, now that it is withdrawn: {cards[0]}")
@@ -225,6 +234,6 @@ def undo(demo: Demo, story: Story, version: str, folder: Path) -> None:
             story.need(holds, line)
 
 
-def newest(gov: Any) -> str:
+def newest(gov: GovernanceSite) -> str:
     """The candidate that the retraining has just registered."""
-    return str(next(m["version"] for m in gov.registry.all() if m["state"] == CANDIDATE))
+    return next(m.version for m in gov.registry.all() if m.state == CANDIDATE)

@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
+from gtr_batch.domain.gate import HoldoutEvaluation
 from gtr_batch.simulation.demos.demo import Demo
 from gtr_batch.simulation.hospital.year import Operated, Year, write_year
 
@@ -39,12 +40,14 @@ class Outcome:
     cohort: str
     version: str
     report: str
-    holdout: dict[str, Any]
+    holdout: HoldoutEvaluation | None
 
     @property
     def better(self) -> bool:
         """Whether the candidate is better than its untrained twin, and not by chance: the intervals do not meet."""
-        return bool(self.holdout) and self.holdout["accuracy_ci"][0] > self.holdout["untrained_ci"][1]
+        if self.holdout is None or self.holdout.accuracy_ci is None or self.holdout.untrained_ci is None:
+            return False
+        return self.holdout.accuracy_ci[0] > self.holdout.untrained_ci[1]
 
 
 def prepare(demo: Demo, year: Year, progress: Callable[[int, int], None]) -> list[Operated]:
@@ -68,10 +71,10 @@ def run(demo: Demo, progress: Callable[[list[dict[str, Any]]], None], timeout_s:
 
     state = demo.run("retraining", {"why": "demo"}, progress, timeout_s=timeout_s, last="card")
     with open_training() as site:
-        models = [m for m in site.registry.all() if m["state"] == "candidate"]  # the gate adopts a champion, too
+        models = [m for m in site.registry.all() if m.state == "candidate"]  # the gate adopts a champion, too
         if state != "success" or not models:
-            return Outcome(state, "", "", "", {})
-        version, cohort = str(models[0]["version"]), str(models[0]["cohort_digest"])
+            return Outcome(state, "", "", "", None)
+        version, cohort = models[0].version, models[0].cohort_digest
         holdout = evaluate_holdout(site, cohort, version, "demo", "the demo shows what was learnt")
         report = str(site.run_folder(cohort) / "report.html")
     return Outcome(state, cohort, version, report, holdout)

@@ -143,7 +143,7 @@ def test_opening_the_holdout_for_a_registered_model_leaves_a_row(cohorts, frozen
 
     assert sorted(members, key=lambda m: m.subject) == sorted(holdout, key=lambda m: m.subject)
     (row,) = cohorts.openings(manifest.digest)
-    assert (row["model_version"], row["opened_by"], row["why"]) == (VERSION, "tester", "evaluation")
+    assert (row.model_version, row.opened_by, row.why) == (VERSION, "tester", "evaluation")
 
 
 def test_a_model_is_registered_once_and_its_history_says_by_whom(database):
@@ -155,5 +155,5 @@ def test_a_model_is_registered_once_and_its_history_says_by_whom(database):
     assert registry.state(VERSION) == "candidate"
     assert registry.champion() is None
     (event,) = registry.history(VERSION)
-    assert (event["to_state"], event["by_whom"], event["why"]) == ("candidate", "tester", "a test")
-    assert [m["version"] for m in registry.all()] == [VERSION]
+    assert (event.to_state, event.by_whom, event.why) == ("candidate", "tester", "a test")
+    assert [m.version for m in registry.all()] == [VERSION]

@@ -24,6 +24,7 @@ from gtr_batch.config import AuditConfig, Config
 from gtr_batch.db.audit import PostgresAuditBook
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs, known_by
+from gtr_batch.domain.lifecycle import ChampionEvent, ModelRecord
 from gtr_batch.domain.staging import StageProbabilities, TStage
 from tests.audit_builder import hand_made
 from tests.fixtures_db import *  # noqa: F403
@@ -49,19 +50,20 @@ class FakeAuditSource:
 class FakeTerms:
     """What the audit asks of `ModelRegistry`."""
 
-    events: list[dict[str, Any]] = field(factory=list)
+    events: list[ChampionEvent] = field(factory=list)
     gates: dict[str, Any] = field(factory=dict)
     metrics: dict[str, Any] = field(factory=lambda: {"n_validation": 30})
 
     def crown(self, version: str, at: datetime, action: str = "promote") -> None:
-        self.events.append({"version": version, "at": at, "action": action, "to_state": "champion"})
+        self.events.append(ChampionEvent(at, action, "candidate", "champion", "tester", "a test", version))
 
-    def champion_events(self) -> Sequence[Mapping[str, Any]]:
+    def champion_events(self) -> Sequence[ChampionEvent]:
         return self.events
 
-    def model(self, version: str) -> Mapping[str, Any]:
+    def model(self, version: str) -> ModelRecord:
         manifest = {"name": "m", "reference": {"n": 80}, "metrics": self.metrics}
-        return {"manifest": manifest, "state": "champion"}
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        return ModelRecord(version, "m", "champion", "m", "", at, at, manifest, {})
 
     def document(self, version: str, kind: str) -> Mapping[str, Any] | None:
         return self.gates.get(version) if kind == "gate" else None

@@ -9,10 +9,13 @@ import attrs
 import pytest
 
 from gtr_batch.config import GovernanceConfig
+from gtr_batch.domain.gate import GateVerdict, Verdict
 from gtr_batch.domain.governed_settings import digest_of_settings
 from gtr_batch.domain.lifecycle import Approval
+from gtr_batch.domain.model_json import to_json
 from gtr_batch.errors import InputRefused
 from gtr_batch.governance.card import write_card
+from gtr_batch.governance.criteria import Paired
 from gtr_batch.governance.evaluation import curves
 from gtr_batch.governance.gate import judge
 from gtr_batch.governance.promotion import promote
@@ -64,22 +67,21 @@ TRAINING = {
 }
 
 
-def a_gate(champion: str, **changes) -> dict:
+def a_gate(champion: str, patients: Paired | None = None, settings: GovernanceConfig = EASY, **changes) -> GateVerdict:
     """What `evaluate` keeps, of patients that nobody is."""
-    patients = paired(240, sex=["female", "male"] * 120)
-    settings = {"governance.accuracy_margin": 0.05}
-    return {
-        **judge(patients, EASY, draws=100),
-        "champion": champion,
-        "cohort": "c" * 64,
-        "unreadable": 0,
-        "curves": curves(patients),
-        "settings": settings,
-        "settings_digest": digest_of_settings(settings),
-        "judged": "2026-03-02 10:00 UTC",
-        "by": "Ada",
-        **changes,
-    }
+    patients = patients or paired(240, sex=["female", "male"] * 120)
+    governed = {"governance.accuracy_margin": 0.05}
+    found = GateVerdict(
+        **attrs.asdict(judge(patients, settings, draws=100), recurse=False),
+        champion=champion,
+        cohort="c" * 64,
+        curves=curves(patients),
+        settings=governed,
+        settings_digest=digest_of_settings(governed),
+        judged="2026-03-02 10:00 UTC",
+        by="Ada",
+    )
+    return attrs.evolve(found, **changes)
 
 
 @pytest.fixture
@@ -107,10 +109,10 @@ def test_every_heading_names_its_item_of_claim_or_tripod(registry, models, versi
     assert all(re.search(r"CLAIM|TRIPOD", line) for line in page.splitlines() if line.startswith("<h2>"))
 
 
-def test_a_whole_card_shows_data_training_metrics_gate_and_who_approved(registry, models, versions, champion):
+def test_a_full_card_shows_data_training_metrics_gate_and_who_approved(registry, models, versions, champion):
     version = versions["third"]
     registry.attach(version, "training_report", TRAINING, by="Ada")
-    registry.attach(version, "gate", a_gate(champion, verdict="pass", sentence="Not worse."), by="Ada")
+    registry.attach(version, "gate", to_json(a_gate(champion, verdict=Verdict.PASS, sentence="Not worse.")), by="Ada")
     promote(registry, version, Approval(version, champion, "Eve Example", "better on T4"))
 
     path = write_card(registry, models, version, by="Eve Example")
@@ -130,7 +132,7 @@ def test_a_whole_card_shows_data_training_metrics_gate_and_who_approved(registry
 
 
 def test_a_card_opens_nothing_from_outside_and_holds_no_nan(registry, models, versions, champion):
-    registry.attach(versions["new"], "gate", a_gate(champion), by="Ada")
+    registry.attach(versions["new"], "gate", to_json(a_gate(champion)), by="Ada")
 
     path = write_card(registry, models, versions["new"], by="Ada")
 
@@ -154,9 +156,8 @@ def test_what_a_manifest_says_of_itself_cannot_write_into_the_page(registry, mod
 
 
 def test_a_holdout_that_could_tell_nothing_still_makes_a_card(registry, models, versions, champion):
-    few = paired(8)
-    found = a_gate(champion) | judge(few, GovernanceConfig(), draws=20) | {"curves": curves(few)}
-    registry.attach(versions["new"], "gate", found, by="Ada")
+    found = a_gate(champion, paired(8), GovernanceConfig())
+    registry.attach(versions["new"], "gate", to_json(found), by="Ada")
 
     page = write_card(registry, models, versions["new"], by="Ada").read_text()
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from gtr_batch.config import GovernanceConfig
+from gtr_batch.domain.model_json import to_json
+from gtr_batch.domain.shadow import ShadowCount
 from gtr_batch.governance.criteria import Answers, Paired
 from gtr_batch.governance.gate import judge
 from gtr_batch.metrics.noninferiority import operating_characteristics, patients_needed, power_of, tango_interval
@@ -39,21 +41,21 @@ def paired(n, *, champion=0.9, candidate=0.9, same=0.9, seed=0, overconfident=Fa
 
 
 def of(found, name):
-    return next(c for c in found["criteria"] if c["name"] == name)
+    return next(c for c in found.criteria if c.name == name)
 
 
 def test_equal_models_pass_where_there_are_patients_enough():
     found = judge(paired(800), EASY, draws=500)
 
-    assert found["verdict"] == "pass", [c["sentence"] for c in found["criteria"]]
+    assert found.verdict == "pass", [c.sentence for c in found.criteria]
 
 
 def test_a_model_that_is_clearly_worse_fails():
     found = judge(paired(400, candidate=0.7), EASY, draws=500)
 
-    assert found["verdict"] == "fail"
-    assert of(found, "accuracy")["verdict"] == "fail"
-    assert found["sentence"].startswith("The candidate is refused. Accuracy: candidate less champion -0.")
+    assert found.verdict == "fail"
+    assert of(found, "accuracy").verdict == "fail"
+    assert found.sentence.startswith("The candidate is refused. Accuracy: candidate less champion -0.")
 
 
 def test_few_patients_cannot_tell_even_where_no_answer_differs():
@@ -61,9 +63,9 @@ def test_few_patients_cannot_tell_even_where_no_answer_differs():
     found = judge(paired(30, same=1.0), attrs.evolve(EASY, minimum_patients=10), draws=200)
 
     accuracy = of(found, "accuracy")
-    assert (accuracy["value"], accuracy["verdict"]) == (0.0, "cannot tell")
-    assert accuracy["low"] < -0.05
-    assert found["verdict"] == "cannot tell"
+    assert (accuracy.value, accuracy.verdict) == (0.0, "cannot tell")
+    assert accuracy.low < -0.05
+    assert found.verdict == "cannot tell"
 
 
 def test_a_stage_without_patients_cannot_tell():
@@ -77,8 +79,8 @@ def test_a_stage_without_patients_cannot_tell():
 
     found = judge(cut, EASY, draws=100)
 
-    assert found["verdict"] == "cannot tell"
-    assert "no patient of T2" in of(found, "patients")["sentence"]
+    assert found.verdict == "cannot tell"
+    assert "no patient of T2" in of(found, "patients").sentence
 
 
 def test_an_empty_holdout_cannot_tell_and_says_so_without_a_nan():
@@ -86,8 +88,8 @@ def test_an_empty_holdout_cannot_tell_and_says_so_without_a_nan():
 
     found = judge(Paired(np.empty(0, int), np.empty(0, str), empty, empty), EASY, draws=20)
 
-    assert found["verdict"] == "cannot tell"
-    json.dumps(found, allow_nan=False)
+    assert found.verdict == "cannot tell"
+    json.dumps(to_json(found), allow_nan=False)
 
 
 def test_under_staging_of_t4_above_the_cap_fails_and_below_it_passes():
@@ -99,14 +101,14 @@ def test_under_staging_of_t4_above_the_cap_fails_and_below_it_passes():
     bad = judge(attrs.evolve(one, candidate=Answers(low, one.candidate.probabilities)), EASY, draws=100)
     good = judge(one, EASY, draws=100)
 
-    assert of(bad, "t4_understaging")["verdict"] == "fail"
-    assert of(good, "t4_understaging")["verdict"] == "pass"
+    assert of(bad, "t4_understaging").verdict == "fail"
+    assert of(good, "t4_understaging").verdict == "pass"
 
 
 def test_a_candidate_that_is_surer_than_it_may_be_fails_by_its_calibration():
     found = judge(paired(1200, champion=0.85, candidate=0.85, overconfident=True), EASY, draws=300)
 
-    assert of(found, "ece")["verdict"] == "fail"
+    assert of(found, "ece").verdict == "fail"
 
 
 def test_a_subgroup_in_which_the_candidate_is_worse_fails_it_although_all_together_do_not():
@@ -120,26 +122,26 @@ def test_a_subgroup_in_which_the_candidate_is_worse_fails_it_although_all_togeth
 
     found = judge(worse, attrs.evolve(EASY, accuracy_margin=0.1, kappa_margin=0.5), draws=100)
 
-    assert of(found, "accuracy")["verdict"] == "pass"
-    assert of(found, "subgroups")["verdict"] == "fail"
-    assert "scanner old" in of(found, "subgroups")["sentence"]
+    assert of(found, "accuracy").verdict == "pass"
+    assert of(found, "subgroups").verdict == "fail"
+    assert "scanner old" in of(found, "subgroups").sentence
 
 
 def test_small_subgroups_are_listed_and_hold_nobody_up():
     found = judge(paired(800, sex=["female"] * 795 + ["male"] * 5), EASY, draws=100)
 
-    small = next(r for r in found["subgroups"] if r["group"] == "male")
-    assert (small["verdict"], small["bounds"], small["n"]) == ("cannot tell", None, 5)
-    assert found["verdict"] == "pass"
+    small = next(r for r in found.subgroups if r.group == "male")
+    assert (small.verdict, small.bounds, small.n) == ("cannot tell", None, 5)
+    assert found.verdict == "pass"
 
 
 def test_too_few_nights_in_shadow_cannot_tell_where_the_site_asks_for_them():
     asked = attrs.evolve(EASY, shadow_nights=14, shadow_cases=20)
 
-    early = judge(paired(800), asked, shadow={"nights": 3, "cases": 40}, draws=100)
-    late = judge(paired(800), asked, shadow={"nights": 14, "cases": 40}, draws=100)
+    early = judge(paired(800), asked, shadow=ShadowCount(nights=3, cases=40), draws=100)
+    late = judge(paired(800), asked, shadow=ShadowCount(nights=14, cases=40), draws=100)
 
-    assert (early["verdict"], late["verdict"]) == ("cannot tell", "pass")
+    assert (early.verdict, late.verdict) == ("cannot tell", "pass")
 
 
 def test_the_same_answers_give_the_same_verdict_in_any_order():
@@ -154,22 +156,22 @@ def test_the_same_answers_give_the_same_verdict_in_any_order():
     first, again, other = (judge(p, EASY, draws=100) for p in (one, one, mixed))
 
     assert first == again
-    assert [c["verdict"] for c in other["criteria"]] == [c["verdict"] for c in first["criteria"]]
-    assert of(other, "accuracy")["low"] == pytest.approx(of(first, "accuracy")["low"], abs=1e-12)
+    assert [c.verdict for c in other.criteria] == [c.verdict for c in first.criteria]
+    assert of(other, "accuracy").low == pytest.approx(of(first, "accuracy").low, abs=1e-12)
 
 
 def test_several_rows_of_one_patient_are_drawn_together():
     one = paired(300)
     few = attrs.evolve(one, subjects=np.array([f"s{k // 10}" for k in range(300)]))
 
-    assert judge(few, EASY, draws=100)["patients"] == 30
-    assert of(judge(few, EASY, draws=100), "patients")["verdict"] == "cannot tell"
+    assert judge(few, EASY, draws=100).patients == 30
+    assert of(judge(few, EASY, draws=100), "patients").verdict == "cannot tell"
 
 
 def test_the_sample_size_is_that_of_the_design():
     assert patients_needed(0.05, 0.1) == 343
     assert power_of(343, 0.05, 0.1) == pytest.approx(0.9, abs=0.001)
-    assert judge(paired(100), EASY, draws=50)["power"]["needed"] == 343
+    assert judge(paired(100), EASY, draws=50).power.needed == 343
 
 
 @pytest.mark.parametrize("n", [60, 150, 343])

@@ -70,7 +70,7 @@ def test_history_keeps_who_when_and_why_and_can_give_a_setting_back_to_the_file(
     book.set("governance.accuracy_margin", None, by="Grace", why="too strict")
 
     assert book.current() == {"report.refusal_sr": True}
-    assert [(r["name"], r["value"], r["by_whom"], r["why"]) for r in book.history()] == [
+    assert [(r.name, r.value, r.by_whom, r.why) for r in book.history()] == [
         ("governance.accuracy_margin", 0.02, "Ada", "stricter"),
         ("report.refusal_sr", True, "Ada", "asked for"),
         ("governance.accuracy_margin", None, "Grace", "too strict"),

@@ -151,7 +151,7 @@ def test_files_that_were_changed_are_found_out(gtr, models, champion):
     code, said, _ = gtr("model", "verify", "--json")
 
     assert code == 3
-    assert {row["version"]: row["whole"] for row in json.loads(said)} == {champion[0]: True, champion[1]: False}
+    assert {row["version"]: row["intact"] for row in json.loads(said)} == {champion[0]: True, champion[1]: False}
 
 
 def test_a_setting_is_changed_by_somebody_for_a_reason_and_given_back(gtr):

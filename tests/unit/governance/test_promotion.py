@@ -39,7 +39,7 @@ def test_a_promotion_retires_the_champion_and_records_who_approved(registry, ver
 
     assert states(registry, versions) == {"old": "retired", "new": "champion", "third": "candidate"}
     last = registry.history(versions["new"])[-1]
-    assert (last["action"], last["by_whom"], last["from_state"]) == ("promote", "Eve", "shadow")
+    assert (last.action, last.by_whom, last.from_state) == ("promote", "Eve", "shadow")
 
 
 def test_approving_another_version_than_the_one_shown_promotes_nothing(registry, versions, champion):
@@ -88,7 +88,7 @@ def test_without_a_passed_gate_only_a_person_who_says_so_promotes(registry, vers
         promote(registry, versions["new"], approval)
     promote(registry, versions["new"], approval, without_gate=True)
 
-    assert registry.history(versions["new"])[-1]["why"] == "few patients (without a passed gate)"
+    assert registry.history(versions["new"])[-1].why == "few patients (without a passed gate)"
 
 
 def test_who_would_have_answered_for_it_need_not_where_the_gate_passed_meanwhile(registry, versions, champion):
@@ -98,7 +98,7 @@ def test_who_would_have_answered_for_it_need_not_where_the_gate_passed_meanwhile
 
     promote(registry, versions["new"], Approval(versions["new"], champion, "Eve", "better"), without_gate=True)
 
-    assert registry.history(versions["new"])[-1]["why"] == "better"
+    assert registry.history(versions["new"])[-1].why == "better"
 
 
 def test_a_gate_passed_against_another_champion_does_not_count(registry, versions, champion):

@@ -51,10 +51,10 @@ def test_registering_copies_the_files_under_their_version_and_says_by_whom(regis
 
     assert again == version
     assert sorted(p.name for p in (models / version).iterdir()) == ["manifest.json", "weights.safetensors"]
-    assert registry.model(version)["folder"] == str(models / version)
-    assert registry.model(version)["training"] == {"auc": 0.9}
+    assert registry.model(version).folder == models / version
+    assert registry.model(version).training == {"auc": 0.9}
     (event,) = registry.history(version)
-    assert (event["action"], event["to_state"], event["by_whom"]) == ("register", "candidate", "Ada")
+    assert (event.action, event.to_state, event.by_whom) == ("register", "candidate", "Ada")
 
 
 def test_nobody_registers_a_model_without_a_name_and_a_reason(registry, models, artefacts):
@@ -78,7 +78,7 @@ def test_the_model_of_the_settings_becomes_the_first_champion_and_no_later_one(r
     assert adopt(registry, models, artefacts["old"], by="Ada", why="again") == version
     with pytest.raises(GovernanceRefused, match="promote"):
         adopt(registry, models, artefacts["new"], by="Ada", why="by the back door")
-    assert [e["action"] for e in registry.history(version)] == ["register", "adopt"]
+    assert [e.action for e in registry.history(version)] == ["register", "adopt"]
 
 
 def test_a_version_is_found_by_its_first_digits_if_they_are_enough(registry, versions):
@@ -106,7 +106,7 @@ def test_history_cannot_be_rewritten_not_even_by_the_owner(dsn, registry, versio
         cursor.execute(statement)
 
     connection.close()
-    assert [e["why"] for e in registry.history(versions["new"])] == ["a test"]
+    assert [e.why for e in registry.history(versions["new"])] == ["a test"]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_no_state_without_its_history_and_no_manifest_twice(dsn, registry, versi
         cursor.execute(statement)
 
     connection.close()
-    assert {m["state"] for m in registry.all()} == {"candidate"}
+    assert {m.state for m in registry.all()} == {"candidate"}
 
 
 def test_the_database_refuses_a_life_that_no_model_leads(registry, versions):

@@ -47,7 +47,7 @@ def one_won(outcomes) -> bool:
 
 
 def champion_events(registry) -> list[str]:
-    return [e["version"] for e in registry.champion_events() if e["to_state"] == "champion"]
+    return [e.version for e in registry.champion_events() if e.to_state == "champion"]
 
 
 @pytest.mark.parametrize("attempt", range(5))
@@ -61,7 +61,7 @@ def test_two_people_who_approve_the_same_model_promote_it_once(registry, second_
 
     assert one_won(outcomes), outcomes
     assert champion_events(registry) == [champion, new]
-    assert [e["action"] for e in registry.history(new)] == ["register", "promote"]
+    assert [e.action for e in registry.history(new)] == ["register", "promote"]
 
 
 @pytest.mark.parametrize("attempt", range(5))
@@ -116,8 +116,8 @@ def test_the_same_artefact_registered_at_once_is_there_once(registry, second_ses
 
     assert outcomes == ["won", "won"]
     (model,) = registry.all()
-    assert len(registry.history(model["version"])) == 1
-    assert [p.name for p in models.iterdir()] == [model["version"]]
+    assert len(registry.history(model.version)) == 1
+    assert [p.name for p in models.iterdir()] == [model.version]
 
 
 def test_two_who_send_a_model_into_shadow_send_it_once(registry, second_session, versions, champion):

@@ -25,7 +25,7 @@ def test_the_withdrawn_champion_and_its_successor_change_places_in_one_step(regi
     withdraw(registry, champion, shown=champion, successor=versions["old"], **WHO)
 
     assert (registry.champion(), registry.state(champion)) == (versions["old"], "withdrawn")
-    assert [e["why"] for e in registry.history(champion)][-1] == WHO["why"]
+    assert [e.why for e in registry.history(champion)][-1] == WHO["why"]
     assert before(registry) is None
 
 
@@ -38,7 +38,9 @@ def test_the_withdrawn_champion_and_its_successor_change_places_in_one_step(regi
         ({"successor": "third"}, "no passed gate"),
     ],
 )
-def test_a_champion_is_not_withdrawn_without_a_lawful_word_about_its_successor(registry, versions, champion, how, said):
+def test_a_champion_is_not_withdrawn_without_one_clear_word_about_its_successor(
+    registry, versions, champion, how, said
+):
     named = {k: versions.get(v, v) for k, v in how.items()}
 
     with pytest.raises(GovernanceRefused, match=said):

@@ -210,8 +210,8 @@ def tables(tmp_path, answer=False):
 def test_a_feature_that_is_the_label_is_left_out_and_said(tmp_path):
     found = fit_tables(*tables(tmp_path, answer=True))
 
-    assert any("again of the features is the label itself" in w for w in found.report["warnings"])
-    assert "again" not in found.report["rad_score"]["selected"]
+    assert any("again of the features is the label itself" in w for w in found.warnings)
+    assert "again" not in found.selected
 
 
 def test_the_command_prints_a_fit_and_draws_it(tmp_path):
@@ -239,6 +239,6 @@ def test_the_diffuse_coefficient_is_negative_on_the_authors_own_data(shared_data
         folder / "lasso-290.csv", folder / "clinic_sel.csv", folder / "label-group.csv", pattern=r"^(.+?)\.nii"
     )
 
-    diffuse = {r["term"]: r for r in found.report["nomogram"]["coefficients"]}["lauren.diffuse"]
+    diffuse = {r["term"]: r for r in found.fit.rows()}["lauren.diffuse"]
     assert diffuse["high"] < 0
-    assert any("T_stage of the features is the label itself" in w for w in found.report["warnings"])
+    assert any("T_stage of the features is the label itself" in w for w in found.warnings)

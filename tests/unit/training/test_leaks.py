@@ -104,7 +104,7 @@ def test_the_order_of_the_rows_does_not_matter(random):
         ({"patient": None}, "give either"),
         ({"patient": None, "pattern": "("}, "no regular expression"),
         ({"patient": None, "pattern": "a"}, "must have one group"),
-        ({"patient": None, "pattern": "^(a)"}, "tells no patient in 3 row"),
+        ({"patient": None, "pattern": "^(a)"}, "names no patient in 3 row"),
     ],
 )
 def test_says_what_is_wrong_with_a_question(change, words):
