@@ -17,6 +17,7 @@ from gtr_batch.cli import demo_start
 from gtr_batch.cli.demo_start import TaskProgress, end, play, start_hospital
 from gtr_batch.cli.demo_training import in_words
 from gtr_batch.cli.main import app
+from gtr_batch.domain.gate import HoldoutEvaluation
 from gtr_batch.errors import ConfigError
 from gtr_batch.simulation.demos import demo as demo_module
 from gtr_batch.simulation.demos.story import Story
@@ -183,14 +184,29 @@ def test_a_second_demo_in_a_folder_is_refused_with_exit_code_3(monkeypatch, stop
     assert "a demo is up" in done.stderr
 
 
-HOLDOUT = {
-    "n": 40,
-    "origins": {"cache": 40},
-    "accuracy": 0.8,
-    "untrained_accuracy": 0.25,
-    "quadratic_kappa": 0.85,
-    "confusion": [[10, 0, 0, 0]] * 4,
-}
+def holdout(trained: tuple[float, float], untrained: tuple[float, float]) -> HoldoutEvaluation:
+    """A sealed holdout of forty patients, with these intervals of the two accuracies."""
+    return HoldoutEvaluation(
+        cohort="v" * 64,
+        model_version="c" * 64,
+        opened_by="Ada",
+        why="a test",
+        n=40,
+        unreadable=0,
+        origins={"cache": 40},
+        accuracy=0.8,
+        accuracy_ci=trained,
+        untrained_accuracy=0.25,
+        untrained_ci=untrained,
+        quadratic_kappa=0.85,
+        confusion=((10, 0, 0, 0),) * 4,
+        auc={},
+        auc_ci={},
+        sensitivity={},
+        specificity={},
+        ppv={},
+        npv={},
+    )
 
 
 @pytest.mark.parametrize(
@@ -198,13 +214,12 @@ HOLDOUT = {
     [((0.65, 0.90), (0.14, 0.40), True), ((0.30, 0.60), (0.14, 0.40), False), ((0.40, 0.60), (0.14, 0.40), False)],
 )
 def test_better_than_untrained_is_when_the_intervals_do_not_meet(trained, untrained, better):
-    found = Outcome(
-        "success", "c" * 64, "v" * 64, "r.html", {**HOLDOUT, "accuracy_ci": trained, "untrained_ci": untrained}
-    )
+    judged = holdout(trained, untrained)
+    found = Outcome("success", "c" * 64, "v" * 64, "r.html", judged)
 
     assert found.better is better
-    assert f"  accuracy 0.800 ({trained[0]:.3f} to {trained[1]:.3f})" in in_words(found)
+    assert f"  accuracy 0.800 ({trained[0]:.3f} to {trained[1]:.3f})" in in_words(found, judged)
 
 
 def test_a_retraining_that_failed_is_not_better():
-    assert not Outcome("failed", "", "", "", {}).better
+    assert not Outcome("failed", "", "", "", None).better
