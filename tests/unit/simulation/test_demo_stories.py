@@ -13,6 +13,7 @@ import pytest
 
 import gtr_batch.simulation
 from gtr_batch.domain.audit_run import AuditKind
+from gtr_batch.domain.gate import GateCriterion, Verdict
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import PermanentError
 from gtr_batch.simulation.demos import audit as demo_audit
@@ -153,14 +154,14 @@ def test_agreement_counts_simulated_patients_and_names_the_others(tmp_path):
 @pytest.mark.parametrize(("verdict", "wrong"), [("pass", []), ("fail", ["NOT: gate: fail. accuracy is lower by 0.2"])])
 def test_the_gate_is_told_with_its_criteria_and_power(verdict, wrong):
     story = Story()
-    said = {
-        "verdict": verdict,
-        "sentence": "accuracy is lower by 0.2",
-        "criteria": [{"verdict": verdict, "sentence": "accuracy"}],
-        "power": {"sentence": "40 patients"},
-    }
+    judged = SimpleNamespace(
+        verdict=Verdict(verdict),
+        sentence="accuracy is lower by 0.2",
+        criteria=(GateCriterion("accuracy", Verdict(verdict), "accuracy"),),
+        power=SimpleNamespace(sentence="40 patients"),
+    )
 
-    governance._show_gate(story, said, "pass")
+    governance._show_gate(story, judged, "pass")
 
     assert story.wrong == wrong
     assert story.lines[-1] == "  40 patients"
@@ -169,7 +170,7 @@ def test_the_gate_is_told_with_its_criteria_and_power(verdict, wrong):
 # The audited year
 
 
-def alarm(monitor: str, night: date) -> dict[str, Any]:
+def alarm(monitor: str, night: date) -> SimpleNamespace:
     return SimpleNamespace(monitor=monitor, night=night, sentence=f"{monitor} crossed")
 
 
@@ -210,7 +211,7 @@ def test_a_scanner_that_is_missed_or_found_too_soon_is_wrong(found, alarms, wron
     assert len(story.wrong) == wrong
 
 
-def run_of(month: str, answer: str) -> dict[str, Any]:
+def run_of(month: str, answer: str) -> SimpleNamespace:
     return SimpleNamespace(kind=AuditKind.MONTH, period=month, answer=answer, run_id="r" * 64)
 
 
