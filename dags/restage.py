@@ -41,7 +41,7 @@ def replay() -> dict[str, str]:
             nights=[date.fromisoformat(night) for night in params["nights"] or []],
             accession_numbers=params["accession_numbers"] or [],
         )
-    return {"digest": found["digest"], "words": restage.in_words(found)}
+    return {"digest": found.digest, "words": restage.in_words(found)}
 
 
 @task(pool="pacs", execution_timeout=timedelta(hours=6), on_failure_callback=NotifyOperations())
@@ -53,11 +53,9 @@ def send(digest: str) -> None:
     by, why = approved_by("approve")
     with task_governance() as gov:
         found = restage.deliver(gov, digest, by=by, why=why)
-    print(f"{len(found['delivered'])} cases delivered")  # noqa: T201 - a count, for the task's log
-    if found["failed"]:
-        raise NightFailed(
-            f"{len(found['failed'])} cases were not delivered: {found['failed']}; clear this task to try again"
-        )
+    print(f"{len(found.delivered)} cases delivered")  # noqa: T201 - a count, for the task's log
+    if found.failed:
+        raise NightFailed(f"{len(found.failed)} cases were not delivered: {found.failed}; clear this task to try again")
 
 
 @dag(

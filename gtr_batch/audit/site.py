@@ -28,7 +28,7 @@ class AuditSite:
     book: AuditBook
     registry: ModelRegistry
     clock: Clock
-    settings_history: SettingsBook | None = None
+    settings_history: SettingsBook
     progress: AuditProgress = field(default=_no_progress)
 
     @property
@@ -38,9 +38,5 @@ class AuditSite:
 
     @cached_property
     def settings(self) -> Config:
-        """The settings with the governed ones as their history has them; the file's where there is no history."""
-        return (
-            self.config
-            if self.settings_history is None
-            else with_governed(self.config, self.settings_history.current())
-        )
+        """The settings with the governed ones as their history has them."""
+        return with_governed(self.config, self.settings_history.current())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from gtr_batch.cli.shell import out, parse_night, print_json, speaks_plainly, step_bars
+
+if TYPE_CHECKING:
+    from gtr_batch.domain.replay import Comparison, Redelivered
 
 app = typer.Typer()
 
@@ -38,37 +42,40 @@ def restage(
         raise InputRefused("either --compare (with --model and --night or --accession) or --deliver DIGEST")
     with step_bars() as progress, open_governance(progress=progress) as gov:
         if deliver:
-            found = replay.deliver(gov, deliver, by=by, why=why)
-        else:
-            if not model or not (night or accession):
-                raise InputRefused("--compare wants --model, and --night or --accession")
-            nights = [when for when in map(parse_night, night or []) if when is not None]
-            found = replay.compare(gov, find(gov.registry, model), nights=nights, accession_numbers=accession or [])
+            _show_delivered(replay.deliver(gov, deliver, by=by, why=why), as_json=as_json)
+            return
+        if not model or not (night or accession):
+            raise InputRefused("--compare wants --model, and --night or --accession")
+        nights = [when for when in map(parse_night, night or []) if when is not None]
+        found = replay.compare(gov, find(gov.registry, model), nights=nights, accession_numbers=accession or [])
     if as_json:
-        print_json(found)
-    elif deliver:
-        out.print(f"{len(found['delivered'])} cases delivered, {len(found['failed'])} failed", highlight=False)
-        for case_id, sentence in found["failed"].items():
-            out.print(f"[red]{case_id}: {sentence}[/]", highlight=False)
+        print_json(found.to_json())
     else:
         _show(found)
-    if deliver and found["failed"]:
+
+
+def _show_delivered(done: Redelivered, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"digest": done.digest, "delivered": list(done.delivered), "failed": dict(done.failed)})
+    else:
+        out.print(f"{len(done.delivered)} cases delivered, {len(done.failed)} failed", highlight=False)
+        for case_id, sentence in done.failed.items():
+            out.print(f"[red]{case_id}: {escape(sentence)}[/]", highlight=False)
+    if done.failed:
         raise typer.Exit(1)
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(found: Comparison) -> None:
     table = Table("case", "night", "before", "after", "P(T1..T4) after", box=None)
-    for row in found["cases"]:
-        before, after = row["before"], row["after"]
-        was = f"{before['t_stage']} ({before['model_version'][:8]})" if before else "-"
-        now = after["t_stage"] if after else f"[red]{row['error']}[/]"
-        changed = row["case_id"] in found["changed"]
-        p = " ".join(f"{v:.2f}" for v in after["probabilities"]) if after else ""
-        table.add_row(row["case_id"][:8], row["night"], was, f"[bold]{now}[/]" if changed else now, p)
+    for case in found.cases:
+        was = f"{case.before.t_stage} ({case.before.model_version[:8]})" if case.before else "-"
+        now = case.after.t_stage if case.after else f"[red]{escape(case.error or '')}[/]"
+        p = " ".join(f"{v:.2f}" for v in case.after.probabilities) if case.after else ""
+        table.add_row(case.case_id[:8], case.night, was, f"[bold]{now}[/]" if case.changed else now, p)
     out.print(table)
-    together = found["agreement"]
+    together = found.agreement
     interval = together["share_95"]
     share = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
     kappa = f"; quadratic kappa {together['kappa']:.2f}" if together["kappa"] is not None else ""
     out.print(f"{together['agree']} of {together['cases']} agree{share}{kappa}", highlight=False)
-    out.print(f"comparison {found['digest'][:12]}; nothing was sent", highlight=False)
+    out.print(f"comparison {found.digest[:12]}; nothing was sent", highlight=False)

@@ -1,4 +1,4 @@
-"""What is kept of a replay: its comparison, by digest, and who let its results go to the PACS."""
+"""A replay: each case's answer before and after, what is kept of it by digest, and who let it go to the PACS."""
 
 from __future__ import annotations
 
@@ -6,7 +6,63 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
+
+
+@frozen
+class CaseAnswer:
+    """What a model says of a case; probabilities of T1 to T4 to six digits: what differs beyond differs by machine."""
+
+    t_stage: str
+    probabilities: tuple[float, ...]
+    nomogram: tuple[float, ...] | None
+    key_slice_source: str
+    slices: tuple[str, ...]  # SOP Instance UIDs: below, key, above
+    flags: tuple[str, ...]
+    model_version: str
+
+
+@frozen
+class ComparedCase:
+    """A case with the answer that it carries and the replay's; None where there is none, `error` then says why."""
+
+    case_id: str
+    night: str
+    before: CaseAnswer | None
+    after: CaseAnswer | None
+    error: str | None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the stage is another, or one of the two has none."""
+        return (self.before and self.before.t_stage) != (self.after and self.after.t_stage)
+
+
+@frozen
+class Comparison:
+    """Replayed cases beside what they carry; `agreement` as `gtr_batch.metrics.agreement` gives it.
+
+    `digest` is over the model and every answer after: approving it approves those answers and no others.
+    """
+
+    digest: str
+    model_version: str
+    cases: tuple[ComparedCase, ...]
+    changed: tuple[str, ...]
+    agreement: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able, as it is kept and printed."""
+        return asdict(self)
+
+
+@frozen
+class Redelivered:
+    """What became of the cases of an approved comparison: delivered, or failed with a sentence."""
+
+    digest: str
+    delivered: tuple[str, ...]
+    failed: Mapping[str, str]
 
 
 @frozen

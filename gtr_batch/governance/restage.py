@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
-from typing import Any
 
 import attrs
 import numpy as np
@@ -21,7 +19,8 @@ from gtr_batch import night as steps
 from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.lifecycle import CHAMPION, WITHDRAWN
-from gtr_batch.domain.staging import CaseStaging, StageProbabilities
+from gtr_batch.domain.replay import CaseAnswer, ComparedCase, Comparison, Redelivered
+from gtr_batch.domain.staging import CaseStaging, StageProbabilities, TStage
 from gtr_batch.errors import CasesToRetry, GovernanceRefused, GtrError, InputRefused
 from gtr_batch.governance.registry import answered_for, check_registered
 from gtr_batch.governance.scratch import ScratchFiles
@@ -32,13 +31,14 @@ from gtr_batch.night.absent import NoShadows
 from gtr_batch.night.memory import MemoryCases, MemoryNights
 from gtr_batch.night.site import Site
 from gtr_batch.night.steps import Answer, report_one
+from gtr_batch.writing import copy_file
 
 _REPLAYED = (steps.preprocess, steps.stage, steps.nomogram)
 
 
 def compare(
     gov: GovernanceSite, version: str, *, nights: Sequence[date] = (), accession_numbers: Sequence[str] = ()
-) -> dict[str, Any]:
+) -> Comparison:
     """Replay cases with a model and set its answers beside those that the cases carry; nothing is sent.
 
     Parameters
@@ -50,10 +50,8 @@ def compare(
 
     Returns
     -------
-    dict
-        ``digest``, ``model_version``, ``cases`` (a row each: ``case_id``, ``night``, ``before`` and ``after`` with
-        stage, probabilities, nomogram and model version, or None with the reason in ``error``), ``changed`` (case ids)
-        and ``agreement`` (`gtr_batch.metrics.agreement`). The same replay gives the same digest.
+    Comparison
+        The same replay gives the same digest.
 
     Raises
     ------
@@ -65,11 +63,11 @@ def compare(
     cases = _cases(gov, nights, accession_numbers)
     found, _ = _compared(gov, version, cases)
     wanted = {"nights": sorted({str(c.night) for c in cases}), "case_ids": [c.case_id for c in cases]}
-    gov.restages.save(found["digest"], version, wanted, found)
+    gov.restages.save(found.digest, version, wanted, found.to_json())
     return found
 
 
-def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> dict[str, Any]:
+def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> Redelivered:
     """Make the answers of an approved comparison the results of their cases, and send them.
 
     Parameters
@@ -81,9 +79,8 @@ def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> dict[str,
 
     Returns
     -------
-    dict
-        ``digest``, ``delivered`` (case ids), ``failed`` (case id -> sentence). Run again, what is in the PACS is not
-        sent twice.
+    Redelivered
+        Run again, what is in the PACS is not sent twice.
 
     Raises
     ------
@@ -103,9 +100,9 @@ def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> dict[str,
         )
     cases = gov.night.cases.select(row.case_ids)
     found, replayed = _compared(gov, version, cases)
-    if found["digest"] != row.digest:
+    if found.digest != row.digest:
         raise GovernanceRefused(
-            f"replayed again, model {version[:12]} gives comparison {found['digest'][:12]}, approved was "
+            f"replayed again, model {version[:12]} gives comparison {found.digest[:12]}, approved was "
             f"{row.digest[:12]}: the cases, the EHR or the machine changed meanwhile. Nothing is sent"
         )
     gov.restages.approve(row.digest, by=by, why=why)
@@ -120,30 +117,26 @@ def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> dict[str,
             failed[case.case_id] = f"{type(err).__name__}: {err}"
         gov.night.progress(Step.DELIVER, len(delivered) + len(failed), len(staged))
     get_logger("restage").info("restage.delivered", model_version=version, cases=len(delivered), by=by)
-    return {"digest": row.digest, "delivered": delivered, "failed": failed}
+    return Redelivered(row.digest, tuple(delivered), failed)
 
 
-def in_words(found: Mapping[str, Any]) -> str:
+def in_words(found: Comparison) -> str:
     """A comparison as Markdown for the person who is asked; case ids and counts, no PHI."""
-    together = found["agreement"]
+    together = found.agreement
     lines = [
-        f"Comparison `{found['digest'][:12]}` with model `{found['model_version'][:12]}`: {len(found['cases'])} cases, "
+        f"Comparison `{found.digest[:12]}` with model `{found.model_version[:12]}`: {len(found.cases)} cases, "
         f"{together['cases']} compared, {together['agree']} agree; {together['higher']} staged higher, "
         f"{together['lower']} lower than before.",
         "",
         "| case | night | before | after |",
         "| --- | --- | --- | --- |",
     ]
-    for row in found["cases"]:
-        before, after = row["before"], row["after"]
-        if before is None or after is None or before["t_stage"] != after["t_stage"]:
-            was = before["t_stage"] if before else "none"
-            lines.append(f"| {row['case_id'][:8]} | {row['night']} | {was} | {_cell(row)} |")
+    for case in found.cases:
+        if case.before is None or case.changed:
+            was = case.before.t_stage if case.before else "none"
+            now = case.after.t_stage if case.after else f"not staged: {case.error}"
+            lines.append(f"| {case.case_id[:8]} | {case.night} | {was} | {now} |")
     return "\n".join(lines)
-
-
-def _cell(row: Mapping[str, Any]) -> str:
-    return str(row["after"]["t_stage"]) if row["after"] else f"not staged: {row['error']}"
 
 
 def _cases(gov: GovernanceSite, nights: Sequence[date], accession_numbers: Sequence[str]) -> list[Case]:
@@ -163,24 +156,24 @@ def _validated(case: Case) -> bool:
     return case.state is not CaseState.REFUSED and PATH.index(case.reached) >= PATH.index(CaseState.VALIDATED)
 
 
-def _compared(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> tuple[dict[str, Any], MemoryCases]:
+def _compared(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> tuple[Comparison, MemoryCases]:
     model = check_registered(gov.registry, version)
     if model.state == WITHDRAWN:
         raise GovernanceRefused(f"model {version[:12]} was withdrawn: it stages nothing any more, not even in a replay")
     replayed = _replayed(gov, version, cases)
-    rows = [_row(gov.night, replayed, case) for case in cases]
-    both = [(r["before"]["t_stage"], r["after"]["t_stage"]) for r in rows if r["before"] and r["after"]]
-    positions = np.array([[int(a[1]) - 1, int(b[1]) - 1] for a, b in both], int).reshape(-1, 2)
-    found = {
-        "model_version": version,
-        "cases": rows,
-        "changed": [r["case_id"] for r in rows if _stage(r["before"]) != _stage(r["after"])],
-        "agreement": agreement(positions[:, 0], positions[:, 1]),
-    }
+    compared = tuple(_compared_case(gov.night, replayed, case) for case in cases)
+    both = [(c.before.t_stage, c.after.t_stage) for c in compared if c.before and c.after]
+    positions = np.array([[TStage(stage).position for stage in pair] for pair in both], int).reshape(-1, 2)
     # What a case carried before is no part of it: an approval is of the answers that will be sent.
-    answers = [version, [[r["case_id"], r["after"], r["error"]] for r in rows]]
-    digest = hashlib.sha256(json.dumps(answers, sort_keys=True).encode()).hexdigest()
-    return {"digest": digest, **found}, replayed
+    answers = [version, [[c.case_id, c.after and attrs.asdict(c.after), c.error] for c in compared]]
+    found = Comparison(
+        digest=hashlib.sha256(json.dumps(answers, sort_keys=True).encode()).hexdigest(),
+        model_version=version,
+        cases=compared,
+        changed=tuple(c.case_id for c in compared if c.changed),
+        agreement=agreement(positions[:, 0], positions[:, 1]),
+    )
+    return found, replayed
 
 
 def _replayed(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> MemoryCases:
@@ -206,7 +199,7 @@ def _replayed(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> Memor
     return replayed
 
 
-def _do(site: Site, step: Any, night: date, ids: list[str]) -> None:
+def _do(site: Site, step: Callable[[Site, date, Sequence[str]], object], night: date, ids: list[str]) -> None:
     size = site.config.night.shard_size
     for start in range(0, len(ids), size):
         try:
@@ -223,34 +216,32 @@ def _ready(site: Site, case: Case) -> Case:
     return attrs.evolve(case, state=state, reached=state, failure=None, refusal=None)
 
 
-def _row(site: Site, replayed: MemoryCases, case: Case) -> dict[str, Any]:
+def _compared_case(site: Site, replayed: MemoryCases, case: Case) -> ComparedCase:
     before, score = site.cases.staging(case.case_id), site.cases.score(case.case_id)
-    staging = replayed.staging(case.case_id)
-    scored = replayed.score(case.case_id)
+    staging, scored = replayed.staging(case.case_id), replayed.score(case.case_id)
     then = replayed.get(case.case_id)
     error = None
     if staging is None or scored is None:
         error = then.failure.error if then.failure else (then.refusal.sentence if then.refusal else "not staged")
-    return {
-        "case_id": case.case_id,
-        "night": str(case.night),
-        "before": _answer(before, score.probabilities if score else None) if before else None,
-        "after": _answer(staging, scored.probabilities) if staging and scored else None,
-        "error": error,
-    }
+    return ComparedCase(
+        case_id=case.case_id,
+        night=str(case.night),
+        before=_answer(before, score.probabilities if score else None) if before else None,
+        after=_answer(staging, scored.probabilities) if staging and scored else None,
+        error=error,
+    )
 
 
-def _answer(staging: CaseStaging, nomogram: StageProbabilities | None) -> dict[str, Any]:
-    # Six digits: what differs beyond them differs between machines, not between models.
-    return {
-        "t_stage": str(staging.t_stage),
-        "probabilities": [round(p, 6) for p in staging.probabilities.values],
-        "nomogram": [round(p, 6) for p in nomogram.values] if nomogram else None,
-        "key_slice_source": str(staging.key_slice_source),
-        "slices": [s.sop_instance_uid for s in staging.slices],
-        "flags": [str(f) for f in staging.flags],
-        "model_version": staging.model_version,
-    }
+def _answer(staging: CaseStaging, nomogram: StageProbabilities | None) -> CaseAnswer:
+    return CaseAnswer(
+        t_stage=str(staging.t_stage),
+        probabilities=tuple(round(p, 6) for p in staging.probabilities.values),
+        nomogram=tuple(round(p, 6) for p in nomogram.values) if nomogram else None,
+        key_slice_source=str(staging.key_slice_source),
+        slices=tuple(s.sop_instance_uid for s in staging.slices),
+        flags=tuple(str(f) for f in staging.flags),
+        model_version=staging.model_version,
+    )
 
 
 def _note_openings(site: Site, version: str, nights: set[date]) -> None:
@@ -258,10 +249,6 @@ def _note_openings(site: Site, version: str, nights: set[date]) -> None:
     settings = governed(site.settings)
     for night in sorted(nights):
         site.settings_history.note_opening(night, version, digest_of_settings(settings), settings)
-
-
-def _stage(answer: Mapping[str, Any] | None) -> str | None:
-    return str(answer["t_stage"]) if answer else None
 
 
 def _replace_result(gov: GovernanceSite, case: Case, replayed: MemoryCases, digest: str) -> None:
@@ -300,7 +287,4 @@ def _take_over_files(gov: GovernanceSite, case: Case) -> None:
     for step in (Step.PREPROCESS, Step.STAGE, Step.EXPLAIN):
         source, goal = (files.folder(case.night, case.case_id, step) for files in (gov.scratch, gov.night.files))
         for path in sorted(p for p in source.iterdir() if p.is_file()):
-            fresh = goal / f".{path.name}.restaged"
-            shutil.copyfile(path, fresh)
-            fresh.chmod(0o600)
-            fresh.replace(goal / path.name)
+            copy_file(path, goal / path.name)

@@ -214,9 +214,9 @@ def test_a_replay_is_deterministic_and_changes_nothing(config, gov, versions, pa
     other = restage.compare(gov, versions["challenger"], nights=[NIGHT])
     again = restage.compare(gov, versions["challenger"], accession_numbers=["ACC-one", "ACC-two"])
 
-    assert (same["agreement"]["cases"], same["agreement"]["agree"], same["changed"]) == (2, 2, [])
-    assert all(row["before"]["probabilities"] == row["after"]["probabilities"] for row in same["cases"])
-    assert other["digest"] == again["digest"] != same["digest"]
+    assert (same.agreement["cases"], same.agreement["agree"], same.changed) == (2, 2, ())
+    assert all(row.before.probabilities == row.after.probabilities for row in same.cases)
+    assert other.digest == again.digest != same.digest
     assert worklist(dsn) == before
     with pytest.raises(InputRefused, match="nothing to replay"):
         restage.compare(gov, versions["champion"], nights=[date(2020, 1, 1)])
@@ -229,7 +229,7 @@ def test_a_replay_fetches_pixels_that_were_cleared_away(config, gov, versions, p
 
     found = restage.compare(gov, versions["champion"], nights=[NIGHT])
 
-    assert found["agreement"]["agree"] == 2
+    assert found.agreement["agree"] == 2
 
 
 @pytest.mark.slow
@@ -237,22 +237,22 @@ def test_a_replay_goes_to_the_pacs_only_as_it_was_approved(config, gov, versions
     run(config)
     found = restage.compare(gov, versions["challenger"], nights=[NIGHT])
     with pytest.raises(GovernanceRefused, match="never a champion"):
-        restage.deliver(gov, found["digest"], **WHO)
+        restage.deliver(gov, found.digest, **WHO)
     enthrone(gov, versions["challenger"])
     with pytest.raises(GovernanceRefused, match="not one comparison"):
         restage.deliver(gov, "0" * 12, **WHO)
     assert {row[2] for row in worklist(dsn)} == {versions["champion"]}
 
-    sent = restage.deliver(gov, found["digest"][:12], **WHO)
-    again = restage.deliver(gov, found["digest"], **WHO)
+    sent = restage.deliver(gov, found.digest[:12], **WHO)
+    again = restage.deliver(gov, found.digest, **WHO)
 
-    assert (len(sent["delivered"]), sent["failed"], again["failed"]) == (2, {}, {})
+    assert (len(sent.delivered), sent.failed, again.failed) == (2, {}, {})
     assert {row[2] for row in worklist(dsn)} == {versions["challenger"]}
     (made_by,) = {
         gov.night.settings_history.made_under(c.case_id).model_version for c in gov.night.cases.of_night(NIGHT)
     }
     assert made_by == versions["challenger"]
-    assert [a.by_whom for a in gov.restages.approvals(found["digest"])] == ["Ada", "Ada"]
+    assert [a.by_whom for a in gov.restages.approvals(found.digest)] == ["Ada", "Ada"]
     case = gov.night.cases.of_night(NIGHT)[0]
     held = reports_in_the_pacs(gov.night, case, tmp_path / "held")
     assert len(held) == 2  # the first result, and the one that supersedes it; the second delivery sent nothing
@@ -269,18 +269,18 @@ def test_the_worklist_shows_a_replay_only_once_the_pacs_has_its_report(config, g
     before = [len(gov.night.cases.events(case_id)) for case_id in ids]
     pacs.stop()
 
-    failed = restage.deliver(gov, found["digest"], **WHO)
+    failed = restage.deliver(gov, found.digest, **WHO)
     shown = {row[2] for row in worklist(dsn)}
     pacs.start()
-    sent = restage.deliver(gov, found["digest"], **WHO)
+    sent = restage.deliver(gov, found.digest, **WHO)
 
-    assert (failed["delivered"], set(failed["failed"])) == ([], set(ids))
+    assert (failed.delivered, set(failed.failed)) == ((), set(ids))
     assert shown == {versions["champion"]}
-    assert sorted(sent["delivered"]) == sorted(ids)
+    assert sorted(sent.delivered) == sorted(ids)
     assert {row[2] for row in worklist(dsn)} == {versions["challenger"]}
     events = [gov.night.cases.events(case_id) for case_id in ids]
     assert [len(e) for e in events] == [n + 1 for n in before]
-    assert {e[-1]["detail"]["restaged"] for e in events} == {found["digest"]}
+    assert {e[-1]["detail"]["restaged"] for e in events} == {found.digest}
     assert {e[-1]["detail"]["model_version"] for e in events} == {versions["challenger"]}
     assert all("no_storage_commitment" in flags for *_, flags in worklist_flags(dsn))
 
@@ -296,9 +296,9 @@ def test_a_replay_that_gives_other_answers_than_were_approved_sends_nothing(conf
     connection.close()
 
     with pytest.raises(GovernanceRefused, match="approved was"):
-        restage.deliver(gov, found["digest"], **WHO)
+        restage.deliver(gov, found.digest, **WHO)
 
-    assert list(gov.restages.approvals(found["digest"])) == []
+    assert list(gov.restages.approvals(found.digest)) == []
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ AUDIT = (
     "docs/audit",
     "sql/queries/audit",
     "tests/unit/audit/",
+    "tests/adapters/audit/",
 )
 
 

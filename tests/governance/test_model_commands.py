@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from gtr_batch.cli.main import app
 from tests.fixtures_db import as_role
-from tests.unit.governance.test_registry import spoil
+from tests.governance.test_registry import spoil
 
 ADA = ("--by", "Ada", "--why", "a test")
 

@@ -29,7 +29,7 @@ from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs, AuditKind
 from gtr_batch.domain.audited_model import ModelMetrics
 from gtr_batch.domain.reference import Reference
 from gtr_batch.errors import InputRefused, ModelArtefactError
-from tests.unit.audit.conftest import MODEL, SUCCESSOR, a_staged, simple_makers
+from tests.adapters.audit.conftest import MODEL, SUCCESSOR, a_staged, simple_makers
 
 MONTH, WEEK = AuditKind.MONTH, AuditKind.WEEK
 MARCH = date(2026, 3, 15)

@@ -22,8 +22,8 @@ from gtr_batch.night.absent import NoSettingsHistory, NoShadows
 from gtr_batch.night.close import case_rows, close_night
 from gtr_batch.night.site import Site
 from gtr_batch.night.steps import deliver
+from tests.adapters.audit.conftest import MODEL, SUCCESSOR, FakeClock, simple_makers
 from tests.case_moves import Moves
-from tests.unit.audit.conftest import MODEL, SUCCESSOR, FakeClock, simple_makers
 
 NIGHT = date(2026, 3, 20)
 MARCH = date(2026, 3, 15)

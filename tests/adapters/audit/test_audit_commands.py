@@ -11,9 +11,9 @@ from gtr_batch.audit import run as audit_run
 from gtr_batch.audit.run import run_audit
 from gtr_batch.cli.main import app
 from gtr_batch.domain.audit_run import AlarmLevel, AuditKind
+from tests.adapters.audit.conftest import simple_makers
+from tests.adapters.audit.test_audit_run import MARCH
 from tests.fixtures_db import as_role
-from tests.unit.audit.conftest import simple_makers
-from tests.unit.audit.test_audit_run import MARCH
 
 MAKE = simple_makers([("headers", AlarmLevel.STOP)])
 

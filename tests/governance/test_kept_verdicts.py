@@ -11,7 +11,7 @@ from gtr_batch.domain.model_json import from_json, to_json
 from gtr_batch.errors import GovernanceRefused
 from gtr_batch.governance.gate import judge
 from gtr_batch.governance.registry import gate_answer, gate_verdict
-from tests.unit.governance.test_card import a_gate
+from tests.governance.test_card import a_gate
 from tests.unit.governance.test_gate import EASY, paired
 
 # Keys of a verdict that the first version kept; a document that is written today has them all.

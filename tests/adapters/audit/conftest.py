@@ -26,6 +26,7 @@ from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs, known_by
 from gtr_batch.domain.lifecycle import ChampionEvent, ModelRecord
 from gtr_batch.domain.staging import StageProbabilities, TStage
+from gtr_batch.night.absent import NoSettingsHistory
 from tests.audit_builder import hand_made
 from tests.fixtures_db import *  # noqa: F403
 
@@ -156,4 +157,6 @@ def audit_source() -> FakeAuditSource:
 @pytest.fixture
 def audit_site(database, champion_events, audit_source, tmp_path) -> AuditSite:
     config = attrs.evolve(Config(), audit=AuditConfig(folder=tmp_path / "audit"))
-    return AuditSite(config, audit_source, PostgresAuditBook(database), champion_events, FakeClock())
+    return AuditSite(
+        config, audit_source, PostgresAuditBook(database), champion_events, FakeClock(), NoSettingsHistory()
+    )
