@@ -91,7 +91,7 @@ def judge_study(studies: Sequence[StudyRecord]) -> dict[str, Refusal]:
             for study in group:
                 refused[study.study_uid] = Refusal(
                     RefusalCode.AMBIGUOUS_PATIENT,
-                    f"{len(patients)} different patients share one {shared}: nobody can say whose study this is.",
+                    f"{len(patients)} different patients share one {shared}: it is not clear whose study this is.",
                     {"patients": len(patients), "studies": len(group), "shared": shared},
                 )
     return refused

@@ -91,7 +91,7 @@ def find_key_slice(
         notes.append("the automatic locator gave scores that are not finite")
     raise CaseRejected(
         RefusalCode.NO_KEY_SLICE,
-        "no key object, EHR reference, segmentation or locator points to a slice of this series"
+        "No key object, EHR reference, segmentation or locator points to a slice of this series"
         + (f" ({'; '.join(notes)})" if notes else ""),
         {
             "slices": len(sop_uids),

@@ -55,11 +55,11 @@ def read_series(folder: Path, sop_uids: Sequence[str] | None = None) -> Volume:
         if absent:
             raise CaseRejected(
                 RefusalCode.SERIES_INCOMPLETE,
-                f"{len(absent)} of {len(wanted)} instances are not there, first {min(absent)}",
+                f"{len(absent)} of {len(wanted)} instances are missing, the first of them {min(absent)}.",
                 {"expected": len(wanted), "absent": len(absent)},
             )
     if not read:
-        raise CaseRejected(RefusalCode.SERIES_INCOMPLETE, "no CT instance with pixels in the series", {"instances": 0})
+        raise CaseRejected(RefusalCode.SERIES_INCOMPLETE, "The series holds no CT image with pixels.", {"instances": 0})
     _same(read, "SeriesInstanceUID")
     _same(read, "FrameOfReferenceUID")
     _same(read, "Rows")
@@ -72,12 +72,12 @@ def read_series(folder: Path, sop_uids: Sequence[str] | None = None) -> Volume:
             ("PixelSpacing", spacing, 1e-3),
         ):
             if not np.allclose(_numbers(ds, keyword, len(first)), first, atol=tolerance):
-                raise CaseRejected(RefusalCode.INCONSISTENT_HEADERS, f"more than one {keyword} in the series")
+                raise CaseRejected(RefusalCode.INCONSISTENT_HEADERS, f"The series holds more than one {keyword}.")
     normal = np.cross(orientation[:3], orientation[3:])
     if abs(np.linalg.norm(normal) - 1) > 1e-2 or not spacing.min() > 0:
         raise CaseRejected(
             RefusalCode.INCONSISTENT_HEADERS,
-            "Image Orientation or Pixel Spacing is impossible",
+            "Image Orientation or Pixel Spacing is not possible.",
             {"orientation": orientation.tolist(), "spacing_mm": spacing.tolist()},
         )
     corners = np.array([_numbers(ds, "ImagePositionPatient", 3) for ds in read])
@@ -87,7 +87,7 @@ def read_series(folder: Path, sop_uids: Sequence[str] | None = None) -> Volume:
     if len(positions) > 1 and np.diff(positions).min() < 1e-3:
         raise CaseRejected(
             RefusalCode.DUPLICATE_SLICES,
-            "two slices lie at the same position",
+            "Two slices lie at the same position.",
             {"duplicates": int((np.diff(positions) < 1e-3).sum())},
         )
     read = [read[i] for i in order]
