@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
 CHANGES = (
@@ -18,6 +20,10 @@ CHANGES = (
     "a command",
     "a message to another system",
 )
+
+
+PAGES = sorted([*(REPOSITORY / "docs").rglob("*.md"), REPOSITORY / "README.md", REPOSITORY / "sql" / "README.md"])
+OURS = r"`((?:gtr_batch|dags|plugins|sql|tests|docs|docker)/[\w./-]+)`"
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -45,3 +51,12 @@ def test_every_step_names_its_module():
 
     assert len(modules) == 10
     assert [p for [p] in modules if not (REPOSITORY / p).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_and_link_that_a_page_names_is_there(page):
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+
+    assert [name for name in re.findall(OURS, text) if not (REPOSITORY / name).exists()] == []
+    assert [link for link in links if not (page.parent / link).exists()] == []
