@@ -6,7 +6,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from gtr_batch.cli.shell import RED, err, out, speaks_plainly
 from gtr_batch.cli.table import show_night
 
 if TYPE_CHECKING:
+    from gtr_batch.domain.night_case import NightCase
     from gtr_batch.simulation.demos.demo import Demo
 
 app = typer.Typer(help="A night of the synthetic hospital through the real Airflow.", no_args_is_help=True)
@@ -87,20 +88,20 @@ def _night(folder: Path, ct: Path | None, key_slice: str | None, artefact: Path 
         if state != "success" and dag_id == "ehr_refresh":
             return False
     os.environ.update(demo.environ)
-    rows, wrong = _rows(demo)
-    show_night(out, demo.night, rows)
-    out.print(demo.agreement(rows), highlight=False)
-    for line in show_results(demo, rows):
+    cases, wrong = _cases(demo)
+    show_night(out, demo.night, cases)
+    out.print(demo.agreement(cases), highlight=False)
+    for line in show_results(demo, cases):
         out.print(line, highlight=False)
     show_wrong(wrong)
     right = not wrong and state == "success"
     return end(began, right, "every case ended as it should", "NOT every case ended as it should")
 
 
-def _rows(demo: Demo) -> tuple[list[dict[str, Any]], list[str]]:
-    from gtr_batch.night.close import case_rows
+def _cases(demo: Demo) -> tuple[list[NightCase], list[str]]:
+    from gtr_batch.night.close import night_cases
     from gtr_batch.wiring import open_site
 
     with open_site() as site:
-        rows = case_rows(site, demo.night)
-    return rows, demo.judge(rows)
+        cases = night_cases(site, demo.night)
+    return cases, demo.judge(cases)

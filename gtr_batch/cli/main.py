@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,7 @@ from gtr_batch.cli.shell import err, out, parse_night, print_json, speaks_plainl
 from gtr_batch.cli.table import show_night, show_shadow
 
 if TYPE_CHECKING:
+    from gtr_batch.domain.night_case import NightCase
     from gtr_batch.night.site import Site
 
 app = typer.Typer(
@@ -93,9 +94,9 @@ def night(
         try:
             summary = steps.close_night(site, when)
         finally:
-            cases = _rows(site, when)
+            cases = _cases(site, when)
     if as_json:
-        print_json({**summary, "cases": cases})
+        print_json({**summary, "cases": [case.to_json() for case in cases]})
     else:
         show_night(out, when, cases)
         show_shadow(out, summary)
@@ -113,14 +114,16 @@ def status(night: Night = None, as_json: Json = False) -> None:
         if when is None:
             err.print("no night has run yet")
             raise typer.Exit(1)
-        rows = _rows(site, when)
+        cases = _cases(site, when)
         summary = site.nights.summary(when)
-        versions = dict.fromkeys(row["model_version"] for row in rows if row["model_version"])
+        versions = dict.fromkeys(case.model_version for case in cases if case.model_version)
         withdrawn = [version for version in versions if gov.registry.state(version) == "withdrawn"]
     if as_json:
-        print_json({"night": str(when), "summary": summary, "withdrawn": withdrawn, "cases": rows})
+        print_json(
+            {"night": str(when), "summary": summary, "withdrawn": withdrawn, "cases": [c.to_json() for c in cases]}
+        )
     else:
-        show_night(out, when, rows)
+        show_night(out, when, cases)
         show_shadow(out, summary)
         for version in withdrawn:
             out.print(f"[bold red]Model {version[:12]} was withdrawn: its results must not be used.[/]")
@@ -128,10 +131,10 @@ def status(night: Night = None, as_json: Json = False) -> None:
             out.print("[yellow]The night is not closed yet.[/]")
 
 
-def _rows(site: Site, when: date) -> list[dict[str, Any]]:
-    from gtr_batch.night.close import case_rows
+def _cases(site: Site, when: date) -> list[NightCase]:
+    from gtr_batch.night.close import night_cases
 
-    return case_rows(site, when)
+    return night_cases(site, when)
 
 
 @app.command("nomogram")

@@ -10,35 +10,40 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gtr_batch.domain.staging import FLAG_MEANINGS, Flag
+from gtr_batch.domain.case import CaseState
+from gtr_batch.domain.night_case import NightCase
+from gtr_batch.domain.staging import FLAG_MEANINGS, Flag, KeySliceSource, StageProbabilities
 
-_SOURCE = {"key_object_selection": "KOS", "ehr_reference": "EHR", "segmentation": "outline", "automatic": "automatic"}
-_COLOUR = {"committed": "green", "refused": "yellow", "failed": "bold red"}
+_SOURCE = {
+    KeySliceSource.KEY_OBJECT: "KOS",
+    KeySliceSource.EHR: "EHR",
+    KeySliceSource.SEGMENTATION: "outline",
+    KeySliceSource.AUTOMATIC: "automatic",
+}
+_COLOUR = {CaseState.COMMITTED: "green", CaseState.REFUSED: "yellow", CaseState.FAILED: "bold red"}
 
 
-def show_night(console: Console, night: date, rows: Sequence[dict[str, Any]]) -> None:
+def show_night(console: Console, night: date, cases: Sequence[NightCase]) -> None:
     """State, T stage, probabilities and flags of each case; reasons of refusals and failures in full below. No PHI."""
-    table = Table(title=f"Night {night}: {len(rows)} cases", pad_edge=False)
+    table = Table(title=f"Night {night}: {len(cases)} cases", pad_edge=False)
     for heading in ("case", "state", "cT", "P(T1 T2 T3 T4)", "nomogram", "key slice"):
         table.add_column(heading, no_wrap=True)
     table.add_column("flags", overflow="fold")
-    for row in rows:
-        colour = _COLOUR.get(row["state"], "cyan")
-        flags = [flag for flag in row["flags"] if flag != Flag.DEMO_MODEL]
+    for case in cases:
         table.add_row(
-            row["case_id"][:8],
-            f"[{colour}]{row['state']}[/]",
-            row["t_stage"] or "",
-            _shares(row["probabilities"]),
-            _shares(row["nomogram"]),
-            _SOURCE.get(row["key_slice_source"], ""),
-            ", ".join(FLAG_MEANINGS[Flag(flag)].words for flag in flags),
+            case.case_id[:8],
+            f"[{_COLOUR.get(case.state, 'cyan')}]{case.state}[/]",
+            str(case.t_stage or ""),
+            _shares(case.probabilities),
+            _shares(case.nomogram),
+            _SOURCE[case.key_slice_source] if case.key_slice_source else "",
+            ", ".join(FLAG_MEANINGS[flag].words for flag in case.flags if flag is not Flag.DEMO_MODEL),
         )
     console.print(table)
-    for row in rows:
-        if row["reason"]:
-            console.print(f"{row['case_id'][:8]} {row['state']}: {escape(row['reason'])}", highlight=False)
-    if any(Flag.DEMO_MODEL in row["flags"] for row in rows):
+    for case in cases:
+        if case.reason:
+            console.print(f"{case.case_id[:8]} {case.state}: {escape(case.reason)}", highlight=False)
+    if any(Flag.DEMO_MODEL in case.flags for case in cases):
         console.print("[yellow]Demo model, not for patients.[/] AI results, not verified.")
 
 
@@ -52,5 +57,5 @@ def show_shadow(console: Console, summary: Mapping[str, Any] | None) -> None:
             console.print(f"in shadow {version[:12]}: {agreement}{failed}", highlight=False)
 
 
-def _shares(values: Sequence[float] | None) -> str:
-    return " ".join(f"{v:.2f}" for v in values) if values else ""
+def _shares(probabilities: StageProbabilities | None) -> str:
+    return " ".join(f"{p:.2f}" for p in probabilities.values) if probabilities else ""

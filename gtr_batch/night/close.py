@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.domain.night_case import NightCase
 from gtr_batch.errors import GtrError, NightFailed
 from gtr_batch.logs import get_logger
 from gtr_batch.night.runner import Shard
@@ -167,35 +168,33 @@ def ask_again(site: Site, case_ids: Sequence[str]) -> dict[str, Any]:
     return {"committed": [c.case_id for c in site.cases.select(asked) if c.state is CaseState.COMMITTED]}
 
 
-def case_rows(site: Site, night: date) -> list[dict[str, Any]]:
-    """A night's cases as JSON-able rows for people: state, stage, probabilities, flags, reason; no PHI."""
-    rows = []
-    for case in site.cases.of_night(night):
-        staging, score = site.cases.staging(case.case_id), site.cases.score(case.case_id)
-        flags = [str(f) for f in staging.flags] if staging else []
-        reason = ""
-        if case.refusal is not None:
-            reason = f"{case.refusal.code}: {case.refusal.sentence}"
-        elif case.state is CaseState.FAILED and case.failure is not None:
-            reason = f"{case.failure.step}: {case.failure.error}"
-        elif case.state is CaseState.REPORTED:
-            reason = why_held(site, case) or ""
-        rows.append(
-            {
-                "case_id": case.case_id,
-                "study_uid": case.study_uid,
-                "series_uid": case.series_uid,
-                "state": str(case.state),
-                "reached": str(case.reached),
-                "t_stage": str(staging.t_stage) if staging else None,
-                "probabilities": list(staging.probabilities.values) if staging else None,
-                "nomogram": list(score.probabilities.values) if score else None,
-                "points": dict(score.points) if score else None,
-                "key_slice_source": str(staging.key_slice_source) if staging else None,
-                "flags": flags,
-                "model_version": staging.model_version if staging else None,
-                "refusal": str(case.refusal.code) if case.refusal else None,
-                "reason": reason,
-            }
-        )
-    return rows
+def night_cases(site: Site, night: date) -> list[NightCase]:
+    """A night's cases for people: state, stage, probabilities, flags, reason; no PHI."""
+    return [_shown(site, case) for case in site.cases.of_night(night)]
+
+
+def _shown(site: Site, case: Case) -> NightCase:
+    staging, score = site.cases.staging(case.case_id), site.cases.score(case.case_id)
+    reason = ""
+    if case.refusal is not None:
+        reason = f"{case.refusal.code}: {case.refusal.sentence}"
+    elif case.state is CaseState.FAILED and case.failure is not None:
+        reason = f"{case.failure.step}: {case.failure.error}"
+    elif case.state is CaseState.REPORTED:
+        reason = why_held(site, case) or ""
+    return NightCase(
+        case_id=case.case_id,
+        study_uid=case.study_uid,
+        series_uid=case.series_uid,
+        state=case.state,
+        reached=case.reached,
+        t_stage=staging.t_stage if staging else None,
+        probabilities=staging.probabilities if staging else None,
+        nomogram=score.probabilities if score else None,
+        points=score.points if score else None,
+        key_slice_source=staging.key_slice_source if staging else None,
+        flags=staging.flags if staging else (),
+        model_version=staging.model_version if staging else None,
+        refusal=case.refusal.code if case.refusal else None,
+        reason=reason,
+    )

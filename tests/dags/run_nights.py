@@ -1,6 +1,7 @@
-"""Run whole nights with `dag.test()`: our runner and close_night over a case book in memory, steps that do as told.
+"""Run whole nights with `dag.test()`: our runner, retrieve, deliver and close_night over cases in memory.
 
-Prints, as JSON, how each night ended: the run's state, its task instances, the calls of the steps and the cases.
+What needs pixels or a model does as told. Prints, as JSON, how each night ended: the run's state, its task instances,
+the calls of the steps and the cases.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -19,109 +21,171 @@ from gtr_batch import night as steps
 from gtr_batch import wiring
 from gtr_batch.config import Config, load
 from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
+from gtr_batch.domain.identifiers import case_id
+from gtr_batch.domain.series import InstanceRecord, SeriesRecord
+from gtr_batch.domain.staging import CaseStaging, KeySliceSource, StageProbabilities, TStage
+from gtr_batch.domain.step_record import StepRecord
 from gtr_batch.errors import CaseRejected, ConfigError, ExtractRefused, PacsBusy, PacsUnreachable
-from gtr_batch.night.absent import NoHold, NoShadows
+from gtr_batch.files import LocalFileStore
+from gtr_batch.night.absent import NoHold, NoSettingsHistory, NoShadows
 from gtr_batch.night.memory import MemoryCases, MemoryDeliveries, MemoryNights
 from gtr_batch.night.runner import Shard
+from gtr_batch.night.site import Site
+from gtr_batch.wiring import SystemClock
 
-STEPS = {
-    "retrieve": (Step.RETRIEVE, CaseState.RETRIEVED),
+MODEL = "3f" * 32
+# The steps that need pixels or a model, with the state that each brings a case to.
+AS_TOLD = {
     "validate": (Step.VALIDATE, CaseState.VALIDATED),
     "preprocess": (Step.PREPROCESS, CaseState.PREPROCESSED),
     "stage": (Step.STAGE, CaseState.STAGED),
     "nomogram": (Step.NOMOGRAM, CaseState.SCORED),
     "report": (Step.REPORT, CaseState.REPORTED),
-    "deliver": (Step.DELIVER, CaseState.COMMITTED),
 }
-
-# What becomes of a case, by its name: the step, and what that step meets each time.
-FAULTS = {
-    "rejected": ("validate", CaseRejected("wrong_phase", "arterial phase")),
-    "failed": ("retrieve", PacsBusy("C-GET refused: status 0xA702 (out of resources)")),
-}
+REAL = {"retrieve": steps.retrieve, "deliver": steps.deliver}
+P = StageProbabilities((0.1, 0.2, 0.6, 0.1))
 
 
-class FakeFiles:
-    """The one part of the file store that `close_night` needs."""
+class Archive:
+    """`ImageArchive` of one instance a series; the series of the case named ``failed`` cannot be had."""
 
-    def __init__(self) -> None:
-        self.root = Path(tempfile.mkdtemp())
-        (self.root / "intake.json").write_text('{"errors": {}}')
+    @contextlib.contextmanager
+    def connected(self, to_store: Sequence[Path] = ()) -> Iterator[None]:
+        yield
 
-    def night_folder(self, night: date, name: str) -> Path:
-        return self.root
+    def find_series(self, study_uid: str) -> list[SeriesRecord]:
+        return []
 
+    def find_instances(self, study_uid: str, series_uid: str) -> list[InstanceRecord]:
+        return [InstanceRecord(f"{series_uid}.1")]
 
-class FakeSite:
-    """A site whose steps need no PACS, no model and no database."""
+    def retrieve(self, study_uid: str, series_uid: str, expected: Sequence[str], folder: Path) -> list[Path]:
+        if study_uid == STUDIES["failed"]:
+            raise PacsBusy("C-GET refused: status 0xA702 (out of resources)")
+        paths = [folder / f"{uid}.dcm" for uid in expected]
+        for path in paths:
+            path.write_bytes(b"pixels")
+        return paths
 
-    def __init__(self, shards: list[list[str]] | Exception) -> None:
-        self.config = load(environ={})
-        self.nights, self.cases, self.deliveries = MemoryNights(), MemoryCases(), MemoryDeliveries()
-        self.hold = NoHold()
-        self.files = FakeFiles()
-        self.settings = self.config
-        self.shadows = NoShadows()
-        self.model_version = "3f" * 32
-        self.shards = shards
-        self.calls: list[list] = []
-        self.told: list[str] = []
+    def present(self, study_uid: str, series_uid: str, sop_uids: Sequence[str]) -> frozenset[str]:
+        return frozenset()
 
-    def progress(self, step: Step, done: int, total: int) -> None:
-        pass
+    def store(self, files: Sequence[Path], note: Callable[[StoreReceipt], None]) -> list[StoreReceipt]:
+        receipts = [StoreReceipt(path.stem, 0x0000) for path in files]
+        for receipt in receipts:
+            note(receipt)
+        return receipts
 
-    def query_pacs(self, night: date) -> list[str]:
-        self.calls.append(["query_pacs", str(night)])
-        if isinstance(self.shards, PacsUnreachable):
-            raise self.shards
-        self.nights.open(night, self.model_version)
-        return ["1.2.840.1"]
-
-    def intake(self, night: date, studies: list[str]) -> list[list[str]]:
-        self.calls.append(["intake", studies])
-        if isinstance(self.shards, Exception):
-            raise self.shards
-        self.cases.record([Case(case_id=c, night=night, study_uid=f"1.2.{c}") for shard in self.shards for c in shard])
-        return self.shards
-
-    def step(self, name: str, shard: list[str]) -> list[str]:
-        self.calls.append([name, shard])
-        step, to = STEPS[name]
-        return Shard(self, step, shard).each(to, lambda case, _record: self.meet(name, case))
-
-    def meet(self, name: str, case: Case) -> None:
-        where, fault = FAULTS.get(case.case_id, ("", None))
-        if where == name:
-            raise fault
+    def commit(self, objects: Sequence[tuple[str, str]], timeout_s: float) -> Commitment:
+        return Commitment(offered=True, committed=frozenset(uid for _, uid in objects), transaction_uid="2.25.9")
 
 
-def stumble(site: FakeSite, night: date, shard: list[str]) -> None:
-    """A shadow that breaks in a way that nobody foresaw: no night may show it."""
-    site.calls.append(["shadow", shard])
+class Models:
+    """`ModelStore` of the one model."""
+
+    def find(self, version: str) -> Path | None:
+        return Path("model") if version == MODEL else None
+
+
+NAMES = ("good 1", "failed", "rejected", "good 2")
+STUDIES = {name: f"1.2.{k}" for k, name in enumerate(NAMES, start=1)}
+IDS = {name: case_id(uid, f"{uid}.1") for name, uid in STUDIES.items()}
+NAME_OF = {one: name for name, one in IDS.items()}
+
+
+def open_site(calls: list[list]) -> Site:
+    """A site without PACS, model and database."""
+    site = Site(
+        config=load(environ={}),
+        archive=Archive(),
+        nights=MemoryNights(),
+        cases=MemoryCases(),
+        deliveries=MemoryDeliveries(),
+        clinical=None,
+        files=LocalFileStore(Path(tempfile.mkdtemp())),
+        model_store=Models(),
+        clock=SystemClock(),
+        settings_history=NoSettingsHistory(),
+        shadows=NoShadows(),
+        hold=NoHold(),
+    )
+    site.__dict__["model_version"] = MODEL  # of the champion, which is not asked for
+    site.__dict__["calls"] = calls
+    return site
+
+
+def query_pacs(site: Site, night: date) -> list[str]:
+    site.calls.append(["query_pacs", str(night)])
+    if isinstance(site.shards, PacsUnreachable):
+        raise site.shards
+    site.nights.open(night, MODEL)
+    return ["1.2.840.1"]
+
+
+def intake(site: Site, night: date, studies: list[str]) -> list[list[str]]:
+    site.calls.append(["intake", studies])
+    if isinstance(site.shards, Exception):
+        raise site.shards
+    for shard in site.shards:
+        site.cases.record([Case(IDS[name], night, STUDIES[name], f"{STUDIES[name]}.1") for name in shard])
+    (site.files.night_folder(night, Step.INTAKE) / "intake.json").write_text('{"errors": {}}')
+    return [[IDS[name] for name in shard] for shard in site.shards]
+
+
+def step(site: Site, night: date, shard: list[str], *, name: str) -> list[str]:
+    """One step of a shard: the real one, or one that does as told."""
+    site.calls.append([name, [NAME_OF[one] for one in shard]])
+    if name in REAL:
+        return REAL[name](site, night, shard)
+    of, to = AS_TOLD[name]
+    return Shard(site, of, shard).each(to, lambda case, record: meet(site, name, case, record))
+
+
+def meet(site: Site, name: str, case: Case, record: StepRecord) -> None:
+    if (name, NAME_OF[case.case_id]) == ("validate", "rejected"):
+        raise CaseRejected("wrong_phase", "arterial phase")
+    if name == "stage":
+        record.stages(CaseStaging(TStage.T3, P, (), KeySliceSource.EHR, MODEL, ()))
+    if name == "report":
+        one = ReportObject(ObjectKind.STRUCTURED_REPORT, "1.2.840", "2.25.1", "2.25.2", "2.25.1.dcm", "digest")
+        (site.files.folder(case.night, case.case_id, Step.REPORT) / one.file).write_bytes(b"report")
+        record.writes([one])
+
+
+def stumble(site: Site, night: date, shard: list[str]) -> None:
+    """A shadow that breaks in a way that was not foreseen: no night may show it."""
+    site.calls.append(["shadow", [NAME_OF[one] for one in shard]])
     raise RuntimeError("out of its depth")
 
 
-def run(shards: list[list[str]] | Exception, **when: object) -> dict:
-    """Run one night and tell how it ended."""
+def run(shards: list[list[str]] | Exception, *, earlier: date | None = None, **when: object) -> dict:
+    """Run one night and say how it ended; `earlier`: a run of that night has been through intake before."""
     import nightly_staging
 
-    site = FakeSite(shards)
+    calls: list[list] = []
+    told: list[str] = []
+    site = open_site(calls)
+    site.__dict__["shards"] = shards
+    if earlier is not None:
+        (site.files.night_folder(earlier, Step.INTAKE) / "intake.json").write_text('{"errors": {}}')
     wiring.open_site = lambda config: contextlib.nullcontext(site)
-    callbacks.notify = lambda subject, text: site.told.append(f"{subject}: {text}")
-    steps.query_pacs, steps.intake = FakeSite.query_pacs, FakeSite.intake
-    for name in STEPS:
-        setattr(steps, name, lambda site, night, shard, name=name: site.step(name, shard))
-    steps.shadow = stumble
+    callbacks.notify = lambda subject, text: told.append(f"{subject}: {text}")
+    steps.query_pacs, steps.intake, steps.shadow = query_pacs, intake, stumble
+    for name in (*AS_TOLD, *REAL):
+        setattr(steps, name, lambda site, night, shard, name=name: step(site, night, shard, name=name))
     dag = nightly_staging.nightly_staging()
     dag.deadline = None  # dag.test() of 3.3.2 cannot end a successful run that has one; see test_nightly_staging.py
     ended = dag.test(**when)
+    found = site.cases.select(sorted(site.cases._cases))
     return {
         "state": str(ended.state),
         "tasks": {f"{ti.task_id}[{ti.map_index}]": [str(ti.state), ti.try_number] for ti in ended.get_task_instances()},
         "labels": {f"{ti.task_id}[{ti.map_index}]": ti.rendered_map_index for ti in ended.get_task_instances()},
-        "calls": site.calls,
-        "told": site.told,
-        "cases": {case_id: str(case.state) for case_id, case in site.cases._cases.items()},
+        "calls": calls,
+        "told": told,
+        "cases": {NAME_OF[case.case_id]: str(case.state) for case in found},
+        "stored": sorted(NAME_OF[case.case_id] for case in found if site.deliveries.stored(case.case_id)),
         "nights": [str(night) for night in site.nights._models],
     }
 
@@ -166,7 +230,7 @@ def main() -> None:
             "mixed": run([["good 1", "failed"], ["rejected", "good 2"]], **by_hand),
             "refused only": run([["rejected"]], logical_date=datetime(2026, 3, 2, 12, 30, tzinfo=UTC)),
             "no cases": run([], logical_date=None, run_conf={"night": "2026-03-03"}),
-            "intake fails": run(ConfigError("settings are wrong"), **by_hand),
+            "intake fails": run(ConfigError("settings are wrong"), earlier=date(2026, 3, 1), **by_hand),
             "no PACS": run(PacsUnreachable("no answer from AE 'PACS'"), **by_hand),
         }
         wiring.open_site = lambda config: contextlib.nullcontext("site")

@@ -23,7 +23,7 @@ def _of(night: dict, task: str) -> dict[str, str]:
     return {key: state for key, (state, _) in night["tasks"].items() if key.startswith(f"{task}[")}
 
 
-def test_the_tasks_are_the_rooms_in_the_order_of_the_path(dag):
+def test_the_tasks_are_the_steps_in_the_order_of_the_path(dag):
     upstream = {name: task["upstream"] for name, task in dag["tasks"].items()}
 
     assert upstream == {
@@ -74,13 +74,14 @@ def test_one_failed_case_turns_its_task_and_the_run_red_and_is_named(nights):
     assert night["state"] == "failed"
     assert len(night["told"]) == 1
     assert "1 of 4 cases failed" in night["told"][0]
-    assert "failed: retrieve: PacsBusy" in night["told"][0]
+    assert "retrieve: PacsBusy" in night["told"][0]
 
 
 def test_the_other_cases_of_a_failed_shard_go_all_the_way(nights):
     night = nights["mixed"]
 
     assert night["cases"] == {"good 1": "committed", "failed": "failed", "rejected": "refused", "good 2": "committed"}
+    assert night["stored"] == ["good 1", "good 2"]
     later = [step for step in STEPS if step != "retrieve"]
     assert all(set(_of(night, step).values()) == {"success"} for step in later)
 
@@ -118,14 +119,20 @@ def test_a_night_without_cases_is_green_and_closed(nights):
     assert night["tasks"]["close_night[-1]"] == ["success", 1]
 
 
-@pytest.mark.parametrize(("what", "tries"), [("intake fails", ["intake", 1]), ("no PACS", ["query_pacs", 2])])
-def test_a_night_whose_cases_cannot_be_found_out_is_red_although_no_case_failed(nights, what, tries):
+@pytest.mark.parametrize(
+    ("what", "tries", "why"),
+    [
+        ("intake fails", ["intake", 1], "its cases are not known"),
+        ("no PACS", ["query_pacs", 2], "intake: did not finish"),
+    ],
+)
+def test_a_night_whose_cases_cannot_be_found_out_is_red_although_no_case_failed(nights, what, tries, why):
     night, (task, tried) = nights[what], tries
 
     assert night["tasks"][f"{task}[-1]"] == ["failed", tried]
     assert night["tasks"]["close_night[-1]"] == ["failed", 1]
     assert night["state"] == "failed"
-    assert "its cases are not known" in night["told"][0]
+    assert why in night["told"][0]
 
 
 def test_the_night_is_the_parameter_or_the_evening_of_the_logical_date(nights):

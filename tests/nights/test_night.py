@@ -15,7 +15,7 @@ import structlog
 from gtr_batch import night as steps
 from gtr_batch.domain.case import CaseState
 from gtr_batch.errors import CasesToRetry, CommitmentPending, NightFailed, PacsUnreachable
-from gtr_batch.night.close import case_rows
+from gtr_batch.night.close import night_cases
 from gtr_batch.wiring import open_site
 from tests.nights.conftest import NIGHT, PHI
 
@@ -56,12 +56,12 @@ def test_a_night_stages_what_it_can_and_refuses_the_rest_with_reasons(
     assert summary["states"] == {"committed": 1, "refused": 2}
     assert summary["refusals"] == {"slice_gap": 1, "prior_chemotherapy": 1}
     assert summary["intake"]["unknown_patients"] == 1
-    rows = {row["state"]: row for row in case_rows(site, NIGHT)}
+    rows = {row.state: row for row in night_cases(site, NIGHT)}
     good = rows["committed"]
-    assert good["key_slice_source"] == "automatic"
-    assert {"automatic_key_slice", "no_storage_commitment", "missing_covariates"} <= set(good["flags"])
-    assert sum(good["probabilities"]) == pytest.approx(1)
-    held = in_the_pacs(site, good["study_uid"])
+    assert good.key_slice_source == "automatic"
+    assert {"automatic_key_slice", "no_storage_commitment", "missing_covariates"} <= set(good.flags)
+    assert sum(good.probabilities.values) == pytest.approx(1)
+    held = in_the_pacs(site, good.study_uid)
     assert held == {"CT": 22, "SR": 1, "OT": 2, "KO": 1}
 
     # The worklist has the answer, and nothing says who the patients are.
@@ -69,7 +69,7 @@ def test_a_night_stages_what_it_can_and_refuses_the_rest_with_reasons(
         cursor.execute("select accession_number, ct, label, refusal_code from worklist_annotation order by 1")
         found = {accession: rest for accession, *rest in cursor.fetchall()}
     connection.close()
-    assert found["ACC-good"] == [f"c{good['t_stage']}", "AI result - not verified", None]
+    assert found["ACC-good"] == [f"c{good.t_stage}", "AI result - not verified", None]
     assert found["ACC-gap"][2] == "slice_gap"
     store = tmp_path / "store" / str(NIGHT)
     names = [str(p.relative_to(store)) for p in store.rglob("*")]
@@ -86,10 +86,10 @@ def test_a_night_stages_what_it_can_and_refuses_the_rest_with_reasons(
         assert "Error" not in dciodvfy(path)
 
     # A second run changes nothing and sends nothing.
-    before = {case_id: site.cases.events(case_id) for case_id in (r["case_id"] for r in case_rows(site, NIGHT))}
+    before = {case_id: site.cases.events(case_id) for case_id in (r.case_id for r in night_cases(site, NIGHT))}
     assert run(site)["states"] == summary["states"]
     assert {case_id: site.cases.events(case_id) for case_id in before} == before
-    assert in_the_pacs(site, good["study_uid"]) == held
+    assert in_the_pacs(site, good.study_uid) == held
 
 
 @pytest.mark.slow
@@ -215,7 +215,7 @@ def test_two_patients_under_one_accession_number_are_both_refused(site, admit, e
 
     assert steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT)) == []
 
-    assert {row["refusal"] for row in case_rows(site, NIGHT)} == {"ambiguous_patient"}
+    assert {row.refusal for row in night_cases(site, NIGHT)} == {"ambiguous_patient"}
 
 
 def test_an_unexpected_fault_fails_its_case_without_its_text(site, admit, enter_in_ehr, fill, monkeypatch):
@@ -309,7 +309,7 @@ def test_housekeeping_asks_again_for_what_the_pacs_took_and_has_not_committed(
     assert found["committed"] == waiting == shards[0]
     [case] = site.cases.of_night(NIGHT)
     assert case.state is CaseState.COMMITTED
-    assert "no_storage_commitment" in case_rows(site, NIGHT)[0]["flags"]
+    assert "no_storage_commitment" in night_cases(site, NIGHT)[0].flags
     assert steps.housekeeping(site, NIGHT + timedelta(days=1))["uncommitted"] == []
     assert in_the_pacs(site, case.study_uid)["SR"] == 1
 

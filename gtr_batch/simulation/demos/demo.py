@@ -15,6 +15,7 @@ import psycopg2
 from attrs import define, field
 from psycopg2 import sql
 
+from gtr_batch.domain.night_case import NightCase
 from gtr_batch.errors import ConfigError, PermanentError
 from gtr_batch.loopback import free_port
 from gtr_batch.simulation.servers.airflow_stack import AirflowStack
@@ -210,26 +211,26 @@ retry_delay_s = 5
             time.sleep(1)
         raise PermanentError(f"{dag_id} did not end within {timeout_s:.0f} s; see {self.stack.url}")
 
-    def judge(self, rows: Sequence[dict[str, Any]]) -> list[str]:
+    def judge(self, cases: Sequence[NightCase]) -> list[str]:
         """What did not end as it should, in sentences; empty when all is well."""
-        by_study = {row["study_uid"]: row for row in rows}
+        by_study = {case.study_uid: case for case in cases}
         wrong = []
         for patient in self.patients:
-            row = by_study.get(patient.study_uid)
-            if row is None:
+            case = by_study.get(patient.study_uid)
+            if case is None:
                 wrong.append(f"study {patient.study_uid}: no case, expected {patient.expected_state}")
-            elif row["state"] != patient.expected_state or row["refusal"] != patient.expected_refusal:
-                got = row["refusal"] or row["state"]
+            elif case.state != patient.expected_state or case.refusal != patient.expected_refusal:
+                got = case.refusal or case.state
                 want = patient.expected_refusal or patient.expected_state
-                wrong.append(f"case {row['case_id'][:8]}: {got} ({row['reason']}), expected {want}")
+                wrong.append(f"case {case.case_id[:8]}: {got} ({case.reason}), expected {want}")
         return wrong
 
-    def agreement(self, rows: Sequence[dict[str, Any]]) -> str:
+    def agreement(self, cases: Sequence[NightCase]) -> str:
         """How the staged cases compare with what the phantoms were made as; a word, not a condition."""
         truth = {p.study_uid: p.true_stage for p in self.patients if p.true_stage is not None}
-        staged = [(r, str(truth[r["study_uid"]])) for r in rows if r["t_stage"] and r["study_uid"] in truth]
-        right = sum(row["t_stage"] == true for row, true in staged)
-        others = [f"{row['case_id'][:8]} was made {true}" for row, true in staged if row["t_stage"] != true]
+        staged = [(c, truth[c.study_uid]) for c in cases if c.t_stage and c.study_uid in truth]
+        right = sum(case.t_stage == true for case, true in staged)
+        others = [f"{case.case_id[:8]} was made {true}" for case, true in staged if case.t_stage != true]
         return "; ".join([f"{right} of {len(staged)} simulated patients staged as they were made", *others])
 
     def _remember(self, *pids: int) -> None:

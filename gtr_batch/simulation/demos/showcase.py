@@ -6,46 +6,56 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from gtr_batch.writing import write_text
 
+if TYPE_CHECKING:
+    from gtr_batch.domain.night_case import NightCase
+    from gtr_batch.simulation.demos.demo import Demo
+
 _PAGE = Path(__file__).with_name("night.html.jinja")
 
 
-def show_results(demo: Any, rows: Sequence[dict[str, Any]]) -> list[str]:
+def show_results(demo: Demo, cases: Sequence[NightCase]) -> list[str]:
     """Fetch the delivered objects back and write the night's page; returns lines that say where all lies."""
     from gtr_batch.domain.delivery import ObjectKind
-    from gtr_batch.domain.staging import FLAG_MEANINGS, Flag
+    from gtr_batch.domain.staging import FLAG_MEANINGS
     from gtr_batch.wiring import open_site
 
     folder = demo.folder / "results"
     folder.mkdir(mode=0o700, exist_ok=True)
-    cases = []
+    shown_cases = []
     with open_site() as site:
-        for row in rows:
-            objects = site.cases.objects(row["case_id"])
-            flags = [FLAG_MEANINGS[Flag(flag)].words for flag in row["flags"]]
-            shown = {**row, "flags": flags, "objects": objects, "overlay": None, "report": None}
+        for case in cases:
+            objects = site.cases.objects(case.case_id)
+            flags = [FLAG_MEANINGS[flag].words for flag in case.flags]
+            shown: dict[str, Any] = {
+                **case.to_json(),
+                "flags": flags,
+                "objects": objects,
+                "overlay": None,
+                "report": None,
+            }
             for item in objects:
-                at = folder / row["case_id"][:8]
+                at = folder / case.case_id[:8]
                 at.mkdir(exist_ok=True)
-                site.archive.retrieve(row["study_uid"], item.series_uid, [item.sop_instance_uid], at)
+                site.archive.retrieve(case.study_uid, item.series_uid, [item.sop_instance_uid], at)
                 path = at / f"{item.sop_instance_uid}.dcm"
                 if item.kind is ObjectKind.SECONDARY_CAPTURE:
                     shown["overlay"] = _relative(_picture(path), folder)
                 elif item.kind is ObjectKind.STRUCTURED_REPORT:
                     page = _readable(path)
                     shown["report"] = _relative(page, folder) if page else None
-            cases.append(shown)
+            shown_cases.append(shown)
         data_docs = site.files.night_folder(demo.night, "data_docs") / "index.html"
         store = site.config.files.root
     page = folder / "night.html"
     template = jinja2.Environment(autoescape=True).from_string(_PAGE.read_text())
-    write_text(page, template.render(night=demo.night, cases=cases))
-    done = sum(bool(c["objects"]) for c in cases)
+    write_text(page, template.render(night=demo.night, cases=shown_cases))
+    done = sum(bool(c["objects"]) for c in shown_cases)
     return [
         f"results:    {page}  (overlays and reports of {done} cases, fetched back from the PACS)",
         f"validation: {data_docs}  (Great Expectations Data Docs)",

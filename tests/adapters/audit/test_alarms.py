@@ -19,7 +19,7 @@ from gtr_batch.errors import InputRefused, NightFailed
 from gtr_batch.files import LocalFileStore
 from gtr_batch.night import steps
 from gtr_batch.night.absent import NoSettingsHistory, NoShadows
-from gtr_batch.night.close import case_rows, close_night
+from gtr_batch.night.close import close_night, night_cases
 from gtr_batch.night.site import Site
 from gtr_batch.night.steps import deliver
 from tests.adapters.audit.conftest import MODEL, SUCCESSOR, FakeClock, simple_makers
@@ -151,7 +151,7 @@ def test_a_stop_alarm_holds_back_that_models_reports_and_the_night_is_green_and_
     assert summary["delivery"]["held"] == [mine, also_mine]
     assert "says stop and nobody has acknowledged it" in summary["delivery"]["why"][0]
     assert night_site.nights.summary(NIGHT)["delivery"] == summary["delivery"]
-    assert [bool(row["reason"]) for row in case_rows(night_site, NIGHT)] == [True, True, False]
+    assert [bool(row.reason) for row in night_cases(night_site, NIGHT)] == [True, True, False]
 
 
 def test_after_the_acknowledgment_the_same_night_run_again_sends_what_was_held_back(audit_site, night_site):

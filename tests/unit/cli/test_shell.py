@@ -11,6 +11,8 @@ from rich.console import Console
 
 from gtr_batch.cli import shell
 from gtr_batch.cli.table import show_night
+from gtr_batch.domain.case import CaseState
+from gtr_batch.domain.night_case import NightCase
 from gtr_batch.errors import ConfigError, GovernanceRefused, InputRefused, NightFailed, PacsBusy
 
 
@@ -68,17 +70,10 @@ def test_no_night_is_none_and_a_date_is_that_evening():
 
 def test_the_reason_of_a_refusal_is_shown_letter_by_letter():
     stream = io.StringIO()
-    row = {
-        "case_id": "a" * 36,
-        "state": "refused",
-        "t_stage": None,
-        "probabilities": None,
-        "nomogram": None,
-        "key_slice_source": None,
-        "flags": [],
-        "reason": "2 series [both unenhanced] remain",
-    }
+    case = NightCase(
+        "a" * 36, "1.2", "", CaseState.REFUSED, CaseState.FOUND, reason="2 series [both unenhanced] remain"
+    )
 
-    show_night(Console(file=stream, width=200), date(2026, 3, 2), [row])
+    show_night(Console(file=stream, width=200), date(2026, 3, 2), [case])
 
     assert "aaaaaaaa refused: 2 series [both unenhanced] remain" in stream.getvalue()

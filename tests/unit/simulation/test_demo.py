@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from gtr_batch.domain.case import CaseState
+from gtr_batch.domain.night_case import NightCase
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import ConfigError
 from gtr_batch.simulation.demos.demo import REPOSITORY, Demo, running, stop
@@ -74,8 +76,8 @@ def test_says_which_case_did_not_end_as_it_should(tmp_path):
             ("1.4", "refused", "slice_gap"),
         )
     ]
-    rows = [
-        {"case_id": "a" * 36, "study_uid": uid, "state": state, "refusal": refusal, "reason": "", "t_stage": "T2"}
+    cases = [
+        NightCase("a" * 36, uid, "1.2.3", CaseState(state), CaseState.FOUND, TStage.T2, refusal=refusal)
         for uid, state, refusal in (
             ("1.1", "committed", None),
             ("1.2", "refused", "matrix"),
@@ -83,7 +85,7 @@ def test_says_which_case_did_not_end_as_it_should(tmp_path):
         )
     ]
 
-    wrong = demo.judge(rows)
+    wrong = demo.judge(cases)
 
     assert len(wrong) == 2
     assert "matrix" in wrong[0]

@@ -13,7 +13,9 @@ import pytest
 
 import gtr_batch.simulation
 from gtr_batch.domain.audit_run import AuditKind
+from gtr_batch.domain.case import CaseState
 from gtr_batch.domain.gate import GateCriterion, Verdict
+from gtr_batch.domain.night_case import NightCase
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import PermanentError
 from gtr_batch.simulation.demos import audit as demo_audit
@@ -141,14 +143,14 @@ def test_an_approval_that_nobody_asks_for_ends_with_the_time(demo):
 def test_agreement_counts_simulated_patients_and_names_the_others(tmp_path):
     demo = Demo(tmp_path)
     demo.patients = [SimpleNamespace(study_uid=uid, true_stage=TStage.T2) for uid in ("1.1", "1.2", "1.3")]
-    rows = [
-        {"case_id": "a" * 36, "study_uid": "1.1", "t_stage": "T2"},
-        {"case_id": "b" * 36, "study_uid": "1.2", "t_stage": "T3"},
-        {"case_id": "c" * 36, "study_uid": "1.3", "t_stage": None},
-        {"case_id": "d" * 36, "study_uid": "9.9", "t_stage": "T1"},
-    ]
+    cases = [
+        NightCase(name * 36, uid, "1.2.3", CaseState.COMMITTED, CaseState.COMMITTED, t_stage)
+        for name, uid, t_stage in (
+            ("a", "1.1", TStage.T2), ("b", "1.2", TStage.T3), ("c", "1.3", None), ("d", "9.9", TStage.T1)
+        )
+    ]  # fmt: skip
 
-    assert demo.agreement(rows) == "1 of 2 simulated patients staged as they were made; bbbbbbbb was made T2"
+    assert demo.agreement(cases) == "1 of 2 simulated patients staged as they were made; bbbbbbbb was made T2"
 
 
 @pytest.mark.parametrize(("verdict", "wrong"), [("pass", []), ("fail", ["NOT: gate: fail. accuracy is lower by 0.2"])])
