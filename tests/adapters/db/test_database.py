@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import time
 import traceback
 from datetime import date
 from uuid import uuid4
@@ -215,6 +216,18 @@ def test_a_restart_of_the_server_between_two_calls_costs_nothing(own_server, mod
     assert book.last_night() == NIGHT
 
 
+def _once_a_slot_is_free(question, within_s=20.0):
+    """`question()`, asked again while the server still counts a connection that the client has closed."""
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            return question()
+        except DatabaseBusy:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
 def test_too_many_connections_are_busy(own_server):
     own_server.stop()
     with (own_server.data / "postgresql.conf").open("a") as file:
@@ -228,12 +241,12 @@ def test_too_many_connections_are_busy(own_server):
     uri = own_server.uri_of("worker", "w")
     first, second = Database(DatabaseConfig(dsn=uri)), Database(DatabaseConfig(dsn=uri))
 
-    Moves.on(first).open_night(NIGHT, "v")
+    _once_a_slot_is_free(lambda: Moves.on(first).open_night(NIGHT, "v"))
     with pytest.raises(DatabaseBusy):
         Moves.on(second).last_night()
     first.close()
 
-    assert Moves.on(second).last_night() == NIGHT
+    assert _once_a_slot_is_free(Moves.on(second).last_night) == NIGHT
 
 
 def _child(database: Database, answer) -> None:
