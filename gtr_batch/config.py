@@ -59,11 +59,10 @@ class PacsConfig:
 
 @frozen
 class DatabaseConfig:
-    """PostgreSQL >= 15. One DSN a role (libpq URL or keywords); see sql/README.md for the roles."""
+    """PostgreSQL >= 15. One DSN (libpq URL or keywords) a role that the service logs in as; see sql/README.md."""
 
     dsn: str = field(default="", repr=False)  # role app: rows
     owner_dsn: str = field(default="", repr=False)  # role owner: `gtr migrate` only
-    reader_dsn: str = field(default="", repr=False)  # role reader: views only
     connect_timeout_s: int = 10
     statement_timeout_s: int = 60
 

@@ -1,11 +1,43 @@
 """Settings are read once, and every mistake is named."""
 
+import re
+import typing
 from datetime import time
+from pathlib import Path
 
+import attrs
 import pytest
 
-from gtr_batch.config import load
+from gtr_batch.config import Config, load
 from gtr_batch.errors import ConfigError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SETTINGS = [
+    f"{section.name}.{setting.name}"
+    for section in attrs.fields(Config)
+    for setting in attrs.fields(typing.get_type_hints(Config)[section.name])
+    if not setting.name.startswith("share_")  # read together, as `AuditConfig.shares`
+]
+
+
+def test_every_setting_is_read_by_code():
+    """A setting that nothing reads promises what does not happen."""
+    modules = [path for folder in ("gtr_batch", "plugins", "dags") for path in (REPOSITORY / folder).rglob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in modules if path.name != "config.py")
+
+    unread = [name for name in SETTINGS if not re.search(rf"\.{name.split('.')[1]}\b", code)]
+
+    assert len(SETTINGS) > 100
+    assert unread == []
+
+
+def test_the_settings_that_the_page_shows_are_settings(tmp_path):
+    page = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    path = tmp_path / "gtr.toml"
+    path.write_text(shown, encoding="utf-8")
+
+    assert load(path, {}).pacs.called_ae_title == "PACS"
 
 
 def test_the_environment_wins_over_the_file(tmp_path):
