@@ -15,6 +15,7 @@ import numpy as np
 from gtr_batch.domain.case import Step
 from gtr_batch.writing import full_disk_is_transient, write_json, write_with
 
+REPLAYS = "restage"  # folder of the store in which replays keep their own files, by night and case as above
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
 
@@ -79,13 +80,15 @@ class LocalFileStore:
     def discard_pixels(self, before: date) -> int:
         """Delete the retrieved and preprocessed pixels of nights before `before`; returns bytes freed.
 
-        JSON, features, heat maps and reports stay. Links are removed, never followed.
+        With them go intake's probes, the key objects and segmentations, and the slices that a replay prepared. JSON,
+        features, heat maps and reports stay. Links are removed, never followed.
         """
         freed = 0
-        for night in sorted(self.root.iterdir()) if self.root.is_dir() else []:
-            if _is_night(night) and night.name < before.isoformat():
+        for night in [*_nights(self.root), *_nights(self.root / REPLAYS)]:
+            if night.name < before.isoformat():
                 for case in sorted(night.iterdir()):
                     if case.is_dir() and not case.is_symlink():
+                        freed += _discard(case / Step.INTAKE, {".dcm", ".part", ".tmp"})
                         freed += _discard(case / Step.RETRIEVE, {".dcm", ".part", ".tmp"})
                         freed += _discard(case / Step.PREPROCESS, {".npz", ".npy", ".tmp"})
         return freed
@@ -124,6 +127,10 @@ def _file_name(name: str) -> str:
     return name
 
 
+def _nights(root: Path) -> list[Path]:
+    return sorted(filter(_is_night, root.iterdir())) if root.is_dir() else []
+
+
 def _is_night(folder: Path) -> bool:
     try:
         return (
@@ -134,11 +141,14 @@ def _is_night(folder: Path) -> bool:
 
 
 def _discard(folder: Path, suffixes: set[str]) -> int:
+    """Delete the files with these suffixes, also of the folders within; returns bytes freed."""
     freed = 0
     if not folder.is_dir() or folder.is_symlink():
         return 0
     for path in folder.iterdir():
-        if path.suffix in suffixes and (path.is_file() or path.is_symlink()):
+        if path.is_dir() and not path.is_symlink():
+            freed += _discard(path, suffixes)
+        elif path.suffix in suffixes and (path.is_file() or path.is_symlink()):
             freed += path.lstat().st_size
             path.unlink(missing_ok=True)
     return freed

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gtr_batch.domain.case import Step
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.errors import StorageFull
-from gtr_batch.files import LocalFileStore
+from gtr_batch.files import REPLAYS, LocalFileStore
 
 NIGHT = date(2026, 3, 1)
 CASE = case_id("1.2", "1.2.3")
@@ -216,6 +216,8 @@ def files_of(store: LocalFileStore, night: date) -> set[str]:
     return {str(p.relative_to(folder)).replace(f"{CASE}/", "") for p in folder.rglob("*") if p.is_file()}
 
 
+# What a night fetches beside the case's series: intake's probes, and what may name a key slice.
+BESIDE = ((Step.INTAKE, "1.2.5.dcm"), (Step.RETRIEVE, "KO/1.2.6.dcm"), (Step.RETRIEVE, "SEG/1.2.7.dcm"))
 KEPT = {"preprocess/geometry.json", "stage/features.npz", "report/structured_report.dcm", "data_docs/index.html"}
 PIXELS = {"retrieve/1.2.3.dcm", "retrieve/1.2.4.dcm", "preprocess/prepared.npz"}
 
@@ -231,6 +233,30 @@ def test_pixels_of_old_nights_go_and_results_stay(store):
     assert files_of(store, date(2026, 2, 28)) == KEPT
     assert files_of(store, NIGHT) == KEPT | PIXELS
     assert store.discard_pixels(NIGHT) == 0
+
+
+@pytest.mark.parametrize(("step", "name"), BESIDE)
+def test_what_was_fetched_beside_the_series_goes_with_it(store, step, name):
+    """Each of these is a DICOM file with the patient's identity."""
+    fill(store, NIGHT)
+    fetched = store.folder(NIGHT, CASE, step) / name
+    fetched.parent.mkdir(exist_ok=True)
+    fetched.write_bytes(bytes(700))
+
+    store.discard_pixels(date(2026, 3, 2))
+
+    assert files_of(store, NIGHT) == KEPT
+
+
+def test_slices_that_a_replay_prepared_go_too(store):
+    replays = LocalFileStore(store.root / REPLAYS)
+    replays.write_arrays(NIGHT, CASE, Step.PREPROCESS, "prepared", {"slices": np.zeros((3, 8, 8))})
+    replays.write_arrays(NIGHT, CASE, Step.STAGE, "features", {"features": np.zeros(4)})
+
+    freed = store.discard_pixels(date(2026, 3, 2))
+
+    assert freed > 0
+    assert files_of(replays, NIGHT) == {"stage/features.npz"}
 
 
 def test_retention_touches_nothing_that_is_not_a_night(store):
