@@ -61,7 +61,7 @@ _RULES: tuple[tuple[Said, str], ...] = (
         Said.UNENHANCED,
         rf"{_STARTS}non?[ -]?(contr\w*|con{_ENDS}|enhanc\w*|ce{_ENDS})|{_STARTS}un ?enh\w*|{_STARTS}nativ\w*"
         rf"|{_STARTS}nc(ct)?{_ENDS}|{_STARTS}w ?/ ?o{_ENDS}|{_STARTS}wo{_ENDS}|{_STARTS}without\w*|{_STARTS}ohne{_ENDS}"
-        rf"|{_STARTS}sans{_ENDS}|{_STARTS}sin (contr\w*|civ)|{_STARTS}senza{_ENDS}|{_STARTS}basale?{_ENDS}"
+        rf"|{_STARTS}sans{_ENDS}|{_STARTS}(sin|sem) (contr\w*|civ)|{_STARTS}senza{_ENDS}|{_STARTS}basale?{_ENDS}"
         rf"|{_STARTS}plain{_ENDS}|{_STARTS}pre[ -]?contr\w*|{_STARTS}c-(?!\w)|平扫|平掃|単純|натив\w*|조영전",
     ),
     (
