@@ -1,14 +1,15 @@
-"""### The week, watched: is anything not as it was?
+"""### Weekly monitors: have the scans, the patients or the model's answers changed?
 
     watch -> raise_alarms
 
-Every week the monitors look at the nights since the model began to stage: scanners and protocols, image quality,
-refusals, features, the mix of stages, votes that disagree, key slices, and pathology against the probabilities. They
-share one budget of false alarms. The report lies in `audit.folder`; `gtr audit list` shows every run.
+Every week the monitors compare the nights since the model became champion with its reference, or with the first weeks:
+scanners and protocols, image quality, refusals, features, the mix of stages, slices whose votes differ, sources of key
+slices, and pathology against the probabilities. They share one budget of false alarms (`audit.false_alarm_budget`). The
+report lies in `audit.folder`; `gtr audit list` shows every run.
 
-**`raise_alarms` is skipped** in a quiet week. **Green** means that there are new alarms: operations were told, the
-asset `gtr_drift` has an event, and each alarm stays open until a named person acknowledges it (`gtr audit
-acknowledge`). An alarm turns nothing red: what changed is the scans, the patients or the labels, not the service.
+**`raise_alarms` is skipped** in a week without a new alarm. **Green** means that there are new alarms: operations were
+told, the asset `gtr_drift` has an event, and each alarm stays open until a named person acknowledges it (`gtr audit
+acknowledge`). An alarm turns no task red, since it is no fault of the service.
 
 **To look at a week again**, trigger with the parameter `day`, any day of it. The same data give the same run, and no
 alarm is raised twice.

@@ -1,7 +1,7 @@
 """### The EHR extracts, before the night
 
-Loads the CSV extracts of the EHR into staging, checks them, and upserts them in one transaction. A bad file changes
-nothing: the task turns red and says what is wrong, and the night works with the facts of the day before.
+Loads the CSV extracts of the EHR, checks them, and inserts or updates their rows in one transaction. A bad file changes
+nothing: the task turns red and says what is wrong, and the night works with what was loaded before.
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
 """### Housekeeping, daily
 
-Deletes pixels after their retention time, asks again about objects that the PACS took but has not committed, looks at
-the disk, and lists the dead letters: objects that the PACS refused for good. Results stay; only pixels go.
+    housekeeping -> anything_uncommitted -> ask_again
+
+`housekeeping` deletes images older than `files.retention_days`, and lists the dead letters in its log: cases whose
+delivery failed and is not tried again by itself. It is red where less than `files.min_free_gb` is free. `ask_again`
+asks the PACS again to commit what it took but has not committed; it is skipped where there is nothing to ask. Results
+stay.
 """
 
 from __future__ import annotations

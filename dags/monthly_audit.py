@@ -1,14 +1,16 @@
-"""### The month, audited: may we go on using it?
+"""### Monthly audit: may the model be used further?
 
     audit -> raise_alarms
 
 Once a month: drift, calibration and clinical utility of the model that was champion at the month's end, as of what
 pathology had reported by then. The report (one HTML page, a PDF, a JSON) answers yes, look, stop or cannot tell on its
-first page and lies in `audit.folder`; `gtr audit list` shows every run, `gtr audit rerun` makes one again to the byte.
+first page and lies in `audit.folder`; `gtr audit list` shows every run, `gtr audit rerun` computes one again and
+compares it byte for byte.
 
-**`raise_alarms` is skipped** where nothing new has crossed. **Green** means that there are new alarms: operations were
+**`raise_alarms` is skipped** where there is no new alarm. **Green** means that there are new alarms: operations were
 told, the asset `gtr_drift` has an event, and each alarm stays open until a named person acknowledges it (`gtr audit
-acknowledge`). While one that says *stop* is open and `audit.pause_delivery` is on, nights stage and send nothing.
+acknowledge`). While one that says *stop* is open and `audit.pause_delivery` is on, nights stage and write reports but
+do not send those of that model.
 
 **To audit a month again**, trigger with the parameter `month`, as 2026-03.
 """

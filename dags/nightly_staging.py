@@ -3,18 +3,20 @@
     pacs -> intake -> validate -> preprocess -> stage -> explain -> nomogram -> report -> deliver
 
 One run a night. It finds the evening's CT studies, fetches them, stages the gastric cancers among them and puts the
-results back into the PACS. Shards of cases are mapped, not cases; inside a shard each case succeeds, is refused or
-fails alone, and its state is in the case book. A shard flows to its end without waiting for the others.
+results back into the PACS. A mapped task works on a shard, up to `night.shard_size` cases; inside it each case
+succeeds, is refused or fails alone, and its state is in Postgres (`gtr status`). A shard goes on without waiting for
+the others.
 
 **A red task** is a shard in which some cases could not be finished after all tries; the later steps still run for the
 others. **The colour of the run** is decided by `close_night` alone: red when cases failed beyond the night's
-tolerance, or when the night's cases could not be found out; its log names them.
+tolerance (`night.failure_tolerance`), or when `query_pacs` or `intake` failed. Its log names the first ten cases.
 
 **`shadow`** lets models in shadow stage the same slices beside the champion. Nothing waits for it but the night's
-summary, which shows how far they agree; its faults never colour the night.
+summary, which shows how far they agree; its faults do not turn the night red.
 
 **To run a night again**, trigger with the parameter `night` (or `airflow dags trigger nightly_staging --conf
 '{"night": "2026-03-01"}'`). Finished cases are left alone, and nothing is sent to the PACS twice.
+A night is named by its date: the run at 00:30 stages the studies of the day before.
 """
 
 from __future__ import annotations

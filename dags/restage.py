@@ -1,12 +1,12 @@
-"""### A replay: what would this model have said, and may it be the result?
+"""### Replay of past cases with a chosen model
 
-    replay -> a person -> send
+    replay -> approve (a person) -> send
 
-Started by hand with nights or accession numbers and a model version. The replay runs the night's own steps on files of
-its own and changes nothing; its comparison waits for a person (*Required Actions*). **Reject**, and nothing was sent.
-**Approve**, and `send` replays once more, checks that the answers are still those that were approved, makes them the
-results of their cases and delivers them; the approver's name and reason are kept. Only a model that is or was champion
-may send; any other may be compared.
+Started by hand with nights or accession numbers and a model version. The replay runs the steps of the night on files
+of its own and changes no result; its comparison waits 7 days for a person (*Required Actions*). After **Reject**
+nothing is sent. After **Approve**, `send` replays once more, checks that the answers are still those that were
+approved, makes them the results of their cases and delivers them; the approver's name and reason are kept. Only a
+model that is or was champion may send; any other may be compared.
 """
 
 from __future__ import annotations

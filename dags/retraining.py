@@ -1,15 +1,16 @@
-"""### A candidate: from the case book to a model that somebody answers for
+"""### Retraining: a candidate model, its gate, and a person's approval
 
-    cohort -> leak gate -> slices -> network -> fits -> candidate -> gate -> card -> a person -> champion
+    freeze_cohort -> leak_gate -> cache_slices -> train -> fit -> register -> gate -> card
+        -> approve (a person) -> promote -> rewrite_cards
 
 Quarterly, by hand, or, where the site set `training.on_drift`, on an alarm of the audit (asset `gtr_drift`).
 
-Nothing stages because it was trained: the gate holds the candidate against the champion on the sealed holdout, and a
-named person says yes (*Required Actions*). **Reject**, or no answer, and it stays a candidate. A candidate that the
-gate refused ends here. One of which the gate **cannot tell** is shown with that verdict; who approves it answers for
-it, and the history says that it was promoted without a passed gate.
+A trained model does not stage by itself: `gate` compares the candidate with the champion on the sealed holdout, and a
+named person approves it (*Required Actions*). After **Reject**, or 30 days without an answer, it stays a candidate. A
+candidate that the gate refused makes `gate` red and also stays one. One of which the gate **cannot tell** is shown with
+that verdict; who approves it answers for it, and the history says that it was promoted without a passed gate.
 
-**A red `freeze_cohort`** that says *cannot tell* has found too few patients of a stage; nothing was spent, and
+**A red `freeze_cohort`** that says *cannot tell* has found too few patients of a stage; nothing was trained, and
 nothing is wrong with the service. **A red `leak_gate`** says which patients, slices or labels would be in two splits.
 **`train`** can be killed and run again: it goes on after the last finished epoch. The run's folder
 (`training.folder`) holds the training report as a page.
