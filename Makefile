@@ -10,7 +10,7 @@ help:
 
 $(STAMP): constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the packages (about 3 minutes, 7 GB) ..."
+	@echo "Installing the packages (about 7 GB) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test]'
 	@touch $(STAMP)
@@ -22,15 +22,15 @@ install: $(STAMP)
 demo: $(STAMP)
 	@$(BIN)/gtr demo run $(if $(CT),--ct "$(CT)") $(if $(KEY_SLICE),--key-slice "$(KEY_SLICE)")
 
-# Make a candidate from a simulated year of operated patients, through the real Airflow (12 minutes on two cores)
+# Make a candidate from a simulated year of operated patients, through the real Airflow (10 to 15 minutes on two cores)
 demo-training: $(STAMP)
 	@$(BIN)/gtr demo training
 
-# A candidate is judged, approved, promoted; a worse one refused; replay, rollback, withdrawal (14 minutes on two cores)
+# A candidate is judged, approved, promoted; a worse one refused; replay, rollback, withdrawal (10 to 15 minutes on two cores)
 demo-retraining: $(STAMP)
 	@$(BIN)/gtr demo retraining
 
-# A simulated year with a new scanner and a shift of pathology: weekly monitors, monthly audits (12 minutes on two cores)
+# A simulated year with a new scanner and a shift of pathology: weekly monitors, monthly audits (10 to 15 minutes on two cores)
 demo-audit: $(STAMP)
 	@$(BIN)/gtr demo audit
 
