@@ -110,7 +110,7 @@ def exact_power(n: int, margin: float, discordance: float, difference: float = 0
 def patients_for(margin: float, discordance: float, power: float = 0.9, alpha: float = ALPHA) -> int:
     """As `patients_needed`, by the score bound itself: so many, or a few more, have at least this power."""
     n = patients_needed(margin, discordance, power, alpha)
-    # Counts are whole numbers, so the power goes up in little waves: ten sizes in a row must have it.
+    # Counts are whole numbers, so the power does not rise steadily: ten sizes in a row must have it.
     while not all(exact_power(m, margin, discordance, 0.0, alpha) >= power for m in range(n, n + 10)):
         n += 1
     return n
