@@ -41,7 +41,8 @@ def replay() -> dict[str, str]:
             nights=[date.fromisoformat(night) for night in params["nights"] or []],
             accession_numbers=params["accession_numbers"] or [],
         )
-    return {"digest": found.digest, "words": restage.in_words(found)}
+        words = restage.in_words(found, gov.restages.approvals(found.digest))
+    return {"digest": found.digest, "words": words}
 
 
 @task(pool="pacs", execution_timeout=timedelta(hours=6), on_failure_callback=NotifyOperations())

@@ -226,12 +226,12 @@ class AuditConfig:
     odds_ratio: float = 2.0  # the shift of stages that stage_shift is tuned to
     tolerated_odds_ratio: float = 1.1  # a shift that calibration, and who is operated, may leave within the budget
     minimum_labels: int = 20  # patients with pathology; fewer: cannot tell
-    minimum_cases: int = 10  # staged cases a week for the unlabelled monitors; fewer weeks are joined
-    baseline_weeks: int = 8  # what monitors without an artefact's reference compare with: the first weeks they watch
+    minimum_cases: int = 10  # a week for the unlabelled monitors; one with fewer is judged again with the next
+    baseline_weeks: int = 8  # the first weeks, with which monitors without an artefact's reference compare
     label_wait_days: int = 120  # a patient not operated by then will hardly ever be
     stop_monitors: tuple[str, ...] = field(default=("stage_shift",), converter=tuple)  # whose alarms say stop
     pause_delivery: bool = False  # a stop alarm holds reports back until a person acknowledged it; staging goes on
-    draws: int = 1000  # of bootstraps and of thresholds
+    draws: int = 1000  # of each bootstrap
     seed: int = 20251125
 
     def __attrs_post_init__(self) -> None:
@@ -243,7 +243,7 @@ class AuditConfig:
         if not 1 <= self.tolerated_odds_ratio < self.odds_ratio**0.5:
             raise ConfigError(
                 f"audit.tolerated_odds_ratio is {self.tolerated_odds_ratio:g}, audit.odds_ratio {self.odds_ratio:g}: "
-                "the first is 1 or more, and below the square root of the second, or the CUSUM climbs for nothing"
+                "the first is 1 or more, and below the square root of the second, or the CUSUM rises without any shift"
             )
         unknown = sorted(set(self.stop_monitors) - set(shares))
         if unknown:

@@ -14,7 +14,7 @@ from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import Alarm, AuditKind, AuditRecord, RaisedAlarm
 from gtr_batch.domain.case import Case, Selected, Step
 from gtr_batch.domain.clinical import PatientFacts
-from gtr_batch.domain.cohort import Candidate, CohortManifest, Member
+from gtr_batch.domain.cohort import Candidate, CohortManifest, HoldoutOpening, Member
 from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
 from gtr_batch.domain.governed_settings import NightOpening, SettingChange, SettingValue
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
@@ -307,6 +307,9 @@ class ModelRegistry(Protocol):
 
     def reports(self, version: str) -> Sequence[ReportOfModel]:
         """Every structured report of a version, and what became of it."""
+
+    def openings(self, cohort_digest: str) -> Sequence[HoldoutOpening]:
+        """Each time the sealed holdout of a cohort was opened, for whatever model, oldest first."""
 
     def save_notice(self, withdrawn_uid: str, version: str, notice_uid: str) -> None:
         """Note which withdrawal notice supersedes a report; the same again changes nothing."""

@@ -183,16 +183,16 @@ def _calibration(
     value, null = evaluated.ece.top, evaluated.ece.null_95
     p = ece_p(window.labels, window.probabilities, seed=settings.seed)
     assert value is not None and null is not None and p is not None  # there are patients
-    words = f"Calibration error (ECE) {value:.3f} on {_patients(len(window))}; chance stays below {null:.3f} in 95%"
+    words = f"Calibration error (ECE) {value:.3f} on {_patients(len(window))}; by chance below {null:.3f} in 95%"
     both = [_judged("ece", words, p, level, too_few=len(window) < least)]
     p = slope_p(*at_least_t3(window.labels, window.probabilities))
     line = evaluated.calibration
     if p is None or line.slope is None or line.intercept is None:
-        why = "only one side of T3 occurred, or every patient was told the same"
+        why = "all patients have T3 or T4, or none has, or all have the same probability"
         return [*both, _cannot("slope", f"Calibration slope of T3 or T4: no line can be fitted, {why}.")]
     words = f"Calibration of T3 or T4: slope {line.slope:.2f} (1 is right), intercept {line.intercept:+.2f} (0)"
     if line.penalised:
-        words += ", by a penalised fit since what was said nearly parts the outcomes"
+        words += ", by a penalised fit since the probability separates the outcomes nearly completely"
     return [*both, _judged("slope", words, p, level, too_few=len(window) < least)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import attrs
@@ -19,7 +19,15 @@ from gtr_batch.audit.period import nights_of, since, watched_anew_from, watches_
 from gtr_batch.audit.site import AuditSite
 from gtr_batch.audit.term import Term, term_on
 from gtr_batch.domain.audit_json import from_json
-from gtr_batch.domain.audit_run import AuditInputs, AuditKind, AuditRecord, Headline, RaisedAlarm, StandingAlarm
+from gtr_batch.domain.audit_run import (
+    AuditInputs,
+    AuditKind,
+    AuditRecord,
+    Headline,
+    RaisedAlarm,
+    StandingAlarm,
+    period_name,
+)
 from gtr_batch.domain.audit_settings import AuditSettings
 from gtr_batch.domain.audited_model import AuditedModel, ModelMetrics
 from gtr_batch.domain.reference import Reference
@@ -223,12 +231,9 @@ def _standing(alarms: Sequence[RaisedAlarm], inputs: AuditInputs) -> tuple[Stand
 
 
 def _previous(site: AuditSite, inputs: AuditInputs) -> Headline:
-    """The headline of the latest run of the latest earlier period."""
-    before = [r for r in site.book.runs(inputs.kind) if r.period < inputs.period]
-    if not before:
-        return {}
-    latest = max(r.period for r in before)
-    return next(r.headline for r in before if r.period == latest)  # newest first
+    """The headline of the latest run of the month, or the week, just before; empty where that was not audited."""
+    before = period_name(inputs.kind, inputs.first - timedelta(days=1))
+    return next((r.headline for r in site.book.runs(inputs.kind) if r.period == before), {})  # newest first
 
 
 def rerun(site: AuditSite, digits: str, *, make: Makers | None = None) -> MadeAgain:

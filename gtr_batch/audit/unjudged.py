@@ -18,7 +18,7 @@ from gtr_batch.domain.staging import STAGES
 _FATES: Mapping[str, str] = {
     "other_model": "Staged by another model version; that model's audits judge them.",
     "refused": "Refused: the model gave no stage (see the refusals).",
-    "failed": "Broke before a stage was given.",
+    "failed": "Failed before a stage was given.",
     "earlier_case": "An earlier case of a patient who was staged again before the operation, or the same case twice: "
     "the latest counts.",
     "judged": "With a pT: judged.",
@@ -98,7 +98,7 @@ def not_judged(
     if inputs.reference.is_empty:
         said.append(
             "Drift against the model's own training data: the artefact holds no reference distributions; the monitors "
-            "compare with the first weeks that they watched."
+            "compare with this hospital's own earlier weeks."
         )
     return said
 

@@ -67,7 +67,7 @@ def show(
 ) -> None:
     """Check a model's files against its manifest and show what it says, what the gate said and who decided what."""
     from gtr_batch.domain.model_json import to_json
-    from gtr_batch.governance.evaluation import shadow_in_words
+    from gtr_batch.governance.evaluation import openings_in_words, shadow_in_words
     from gtr_batch.governance.registry import check_registered, find, gate_verdict
     from gtr_batch.nomogram import check_model
     from gtr_batch.stage import read_manifest, verify
@@ -75,7 +75,7 @@ def show(
 
     history: Sequence[RegistryEvent] = ()
     gate: GateVerdict | None = None
-    beside = ""
+    beside, opened = "", ""
     if version is not None and Path(version).is_dir():
         folder = Path(version)
     else:
@@ -88,13 +88,14 @@ def show(
                 folder = check_registered(gov.registry, wanted).folder
                 history = gov.registry.history(wanted)
                 gate = gate_verdict(gov.registry, wanted)
-                beside = shadow_in_words(gov, wanted)
+                beside, opened = shadow_in_words(gov, wanted), openings_in_words(gov, wanted)
     digest = verify(folder)
     manifest, _ = read_manifest(folder)
     check_model(manifest.nomogram)
     if as_json:
         judged = to_json(gate) if gate else {}
-        print_json({"version": digest, **manifest.to_json(), "history": to_json(history), "gate": judged})
+        known = {"history": to_json(history), "gate": judged, "holdout": opened}
+        print_json({"version": digest, **manifest.to_json(), **known})
         return
     contract, nomogram = manifest.contract, manifest.nomogram
     low, high = contract.window_hu
@@ -111,6 +112,7 @@ def show(
         "key slice": "automatic locator fitted" if manifest.key_slice_locator else "no automatic locator",
         "metrics": ", ".join(f"{k} {v}" for k, v in manifest.metrics.items()),
         "gate": f"{gate.verdict}: {gate.sentence}" if gate else "not asked",
+        "holdout": opened or "never opened",
         "in shadow": beside or "never",
     }.items():
         out.print(f"[bold]{name:>14}[/]  {value}", highlight=False)

@@ -33,6 +33,7 @@ def restage(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
     """Replay nights or accession numbers with a model and compare; nothing goes to the PACS without an approval."""
+    from gtr_batch.domain.model_json import to_json
     from gtr_batch.errors import InputRefused
     from gtr_batch.governance import restage as replay
     from gtr_batch.governance.registry import find
@@ -48,10 +49,13 @@ def restage(
             raise InputRefused("--compare wants --model, and --night or --accession")
         nights = [when for when in map(parse_night, night or []) if when is not None]
         found = replay.compare(gov, find(gov.registry, model), nights=nights, accession_numbers=accession or [])
+        approvals = gov.restages.approvals(found.digest)
     if as_json:
-        print_json(found.to_json())
+        print_json({**found.to_json(), "approvals": to_json(approvals)})
     else:
         _show(found)
+        for approval in approvals:
+            out.print(replay.approval_in_words(approval), highlight=False)
 
 
 def _show_delivered(done: Redelivered, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from gtr_batch.cli.shell import out, print_json, speaks_plainly
 
-app = typer.Typer(help="Governed settings: eligibility, delivery, the gate; who changed them, when, why.")
+app = typer.Typer(help="Governed settings: eligibility, delivery, the gate, the audit; who changed them, when, why.")
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database
 from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
-from gtr_batch.domain.cohort import Candidate, CohortManifest, HoldoutOpening, Member, member_from_json, member_json
+from gtr_batch.domain.cohort import Candidate, CohortManifest, Member, member_from_json, member_json
 from gtr_batch.domain.staging import KeySliceSource
 
 
@@ -71,11 +71,6 @@ class PostgresCohorts:
         with self._database.transaction(doing) as tx:
             found = tx.all(_queries()["open_holdout"], digest=digest, version=model_version, by_whom=by, why=why)
         return [member_from_json(row["member"]) for row in found]
-
-    def openings(self, digest: str) -> Sequence[HoldoutOpening]:
-        """Each time a holdout was opened, oldest first."""
-        with self._database.transaction("holdout openings") as tx:
-            return [HoldoutOpening(**row) for row in tx.all(_queries()["openings"], digest=digest)]
 
 
 def _candidate(row: Mapping[str, Any]) -> Candidate:

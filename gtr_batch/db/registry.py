@@ -8,6 +8,7 @@ from typing import Any
 
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database, Transaction
+from gtr_batch.domain.cohort import HoldoutOpening
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.errors import GovernanceRefused
 
@@ -120,6 +121,11 @@ class PostgresRegistry:
         """Every structured report of a version and what became of it; see ``notices`` in ``registry.sql``."""
         with self._database.transaction("reports of a model") as tx:
             return [ReportOfModel(**row) for row in tx.all(_queries()["notices"], version=version)]
+
+    def openings(self, cohort_digest: str) -> Sequence[HoldoutOpening]:
+        """Each time the sealed holdout of a cohort was opened, for whatever model, oldest first."""
+        with self._database.transaction("holdout openings") as tx:
+            return [HoldoutOpening(**row) for row in tx.all(_queries()["openings"], digest=cohort_digest)]
 
     def save_notice(self, withdrawn_uid: str, version: str, notice_uid: str) -> None:
         """Note which withdrawal notice supersedes a report; the same again changes nothing."""

@@ -158,10 +158,7 @@ class AuditInputs:
     @property
     def period(self) -> str:
         """``2026-03`` or ``2026-W10``."""
-        if self.kind is AuditKind.MONTH:
-            return f"{self.first:%Y-%m}"
-        year, week, _ = self.first.isocalendar()
-        return f"{year}-W{week:02d}"
+        return period_name(self.kind, self.first)
 
     @classmethod
     def from_content(cls, content: bytes) -> AuditInputs:
@@ -186,6 +183,14 @@ class AuditInputs:
     def digest(self) -> str:
         """The name of the run: SHA-256 of `content`, or of the kept file that these inputs were read from."""
         return self.kept_digest or hashlib.sha256(self.content()).hexdigest()
+
+
+def period_name(kind: AuditKind, day: date) -> str:
+    """The month, or the week, that a day lies in: ``2026-03`` or ``2026-W10``."""
+    if kind is AuditKind.MONTH:
+        return f"{day:%Y-%m}"
+    year, week, _ = day.isocalendar()
+    return f"{year}-W{week:02d}"
 
 
 def known_by(case: AuditCase, day: date) -> AuditCase:

@@ -50,10 +50,21 @@ class CardEvent:
 
 
 @frozen
+class CardOpening:
+    """The sealed holdout was opened: when (UTC), for which model, by whom and why."""
+
+    at: str
+    model_version: str
+    by: str
+    why: str
+
+
+@frozen
 class ModelCard:
     """Everything a card says, without a patient in it.
 
-    `registered` is a time, UTC; `cohort` the digest of the training cohort, empty where there is none; `contract` and
+    `registered` is a time, UTC; `cohort` the digest of the training cohort, empty where there is none; `openings` are
+    those of the holdout that the gate judged it on, else of its own cohort's, for whatever model; `contract` and
     `training` are the manifest's preprocessing contract and the training report, as they are kept.
     """
 
@@ -69,6 +80,7 @@ class ModelCard:
     weights_sha256: str | None
     training: Mapping[str, Any] | None = field(repr=False)
     gate: GateVerdict | None = field(repr=False)
+    openings: tuple[CardOpening, ...] = field(repr=False)
     history: tuple[CardEvent, ...] = field(repr=False)
     code_version: str
 
@@ -82,7 +94,7 @@ def build_card(registry: ModelRegistry, version: str) -> ModelCard:
         The version is not registered.
     """
     model = known(registry, version)
-    manifest = model.manifest
+    manifest, gate = model.manifest, gate_verdict(registry, version)
     return ModelCard(
         version=version,
         name=model.name,
@@ -95,7 +107,16 @@ def build_card(registry: ModelRegistry, version: str) -> ModelCard:
         contract=dict(manifest.get("contract") or {}),
         weights_sha256=manifest.get("weights_sha256"),
         training=dict(model.training) or None,
-        gate=gate_verdict(registry, version),
+        gate=gate,
+        openings=tuple(
+            CardOpening(
+                at=f"{opening.opened_at:%Y-%m-%d %H:%M} UTC",
+                model_version=opening.model_version,
+                by=opening.opened_by,
+                why=opening.why,
+            )
+            for opening in registry.openings(gate.cohort if gate else model.cohort_digest)
+        ),
         history=tuple(
             CardEvent(
                 at=f"{event.at:%Y-%m-%d %H:%M} UTC",

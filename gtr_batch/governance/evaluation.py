@@ -126,6 +126,18 @@ def shadow_in_words(gov: GovernanceSite, version: str) -> str:
     return f"{nights} nights, {len(staged)} cases, {agree} as the champion" if staged else ""
 
 
+def openings_in_words(gov: GovernanceSite, version: str) -> str:
+    """How often the holdout of a model's cohort was opened, for whatever model, and by whom last; empty where never."""
+    opened = gov.registry.openings(gov.registry.model(version).cohort_digest)
+    if not opened:
+        return ""
+    last = opened[-1]
+    return (
+        f"opened {len(opened)} time{'' if len(opened) == 1 else 's'}, last on {last.opened_at:%Y-%m-%d %H:%M} UTC for "
+        f"{last.model_version[:12]} by {last.opened_by}: {last.why}"
+    )
+
+
 def curves(paired: Paired) -> Both[ModelCurves]:
     """What the card draws of both models: ROC points of each stage, reliability, decision curves. No patient in it."""
     return Both(candidate=_curves(paired.stages, paired.candidate), champion=_curves(paired.stages, paired.champion))

@@ -19,7 +19,7 @@ from gtr_batch import night as steps
 from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.lifecycle import CHAMPION, WITHDRAWN
-from gtr_batch.domain.replay import CaseAnswer, ComparedCase, Comparison, Redelivered
+from gtr_batch.domain.replay import CaseAnswer, ComparedCase, Comparison, Redelivered, ReplayApproval
 from gtr_batch.domain.staging import CaseStaging, StageProbabilities, TStage
 from gtr_batch.errors import CasesToRetry, GovernanceRefused, GtrError, InputRefused
 from gtr_batch.governance.registry import answered_for, check_registered
@@ -120,13 +120,14 @@ def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> Redeliver
     return Redelivered(row.digest, tuple(delivered), failed)
 
 
-def in_words(found: Comparison) -> str:
-    """A comparison as Markdown for the person who is asked; case ids and counts, no PHI."""
+def in_words(found: Comparison, approvals: Sequence[ReplayApproval] = ()) -> str:
+    """A comparison, and who approved it before, as Markdown for the person who is asked; no PHI."""
     together = found.agreement
     lines = [
         f"Comparison `{found.digest[:12]}` with model `{found.model_version[:12]}`: {len(found.cases)} cases, "
         f"{together['cases']} compared, {together['agree']} agree; {together['higher']} staged higher, "
         f"{together['lower']} lower than before.",
+        *(f"\n{approval_in_words(one)}" for one in approvals),
         "",
         "| case | night | before | after |",
         "| --- | --- | --- | --- |",
@@ -137,6 +138,11 @@ def in_words(found: Comparison) -> str:
             now = case.after.t_stage if case.after else f"not staged: {case.error}"
             lines.append(f"| {case.case_id[:8]} | {case.night} | {was} | {now} |")
     return "\n".join(lines)
+
+
+def approval_in_words(approval: ReplayApproval) -> str:
+    """Who let these results go to the PACS before, when and why."""
+    return f"Approved before by {approval.by_whom} on {approval.at:%Y-%m-%d %H:%M} UTC: {approval.why}"
 
 
 def _cases(gov: GovernanceSite, nights: Sequence[date], accession_numbers: Sequence[str]) -> list[Case]:

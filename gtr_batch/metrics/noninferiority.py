@@ -1,4 +1,4 @@
-"""Is the new model not worse, beyond a margin, on the same patients? Paired, one-sided, with its power."""
+"""Is the new model not worse, beyond a margin, on the same patients? Paired, one-sided, with its exact power."""
 
 from __future__ import annotations
 
@@ -74,15 +74,6 @@ def patients_needed(margin: float, discordance: float, power: float = 0.9, alpha
     return math.ceil(z * z * discordance / margin**2)
 
 
-def power_of(n: int, margin: float, discordance: float, alpha: float = ALPHA) -> float | None:
-    """The chance that `n` patients show non-inferiority of an equally good model; None without patients."""
-    if n == 0:
-        return None
-    if discordance <= 0:
-        return 1.0
-    return float(norm.cdf(margin * math.sqrt(n / discordance) - norm.ppf(1 - alpha)))
-
-
 def shows(gained: np.ndarray, lost: np.ndarray, n: int, margin: float, alpha: float = ALPHA) -> np.ndarray:
     """Whether `tango_interval`'s lower bound lies at or above ``-margin``, for arrays of counts; bool, same shape."""
     gained, lost = np.asarray(gained, float), np.asarray(lost, float)
@@ -119,36 +110,7 @@ def exact_power(n: int, margin: float, discordance: float, difference: float = 0
 def patients_for(margin: float, discordance: float, power: float = 0.9, alpha: float = ALPHA) -> int:
     """As `patients_needed`, by the score bound itself: so many, or a few more, have at least this power."""
     n = patients_needed(margin, discordance, power, alpha)
-    # Counts are whole numbers, so the power goes up in little waves: ten sizes in a row must have it.
+    # Counts are whole numbers, so the power does not rise steadily: ten sizes in a row must have it.
     while not all(exact_power(m, margin, discordance, 0.0, alpha) >= power for m in range(n, n + 10)):
         n += 1
     return n
-
-
-def operating_characteristics(
-    n: int, margin: float, discordance: float, *, difference: float, runs: int = 2000, draws: int = 1000, seed: int = 0
-) -> float:
-    """How often a holdout of `n` patients shows non-inferiority where the true difference is known, by simulation.
-
-    The rule is the gate's: both the score bound and the bootstrap's lie above the margin.
-
-    Parameters
-    ----------
-    difference : float
-        True difference of accuracy, new minus old; ``-margin`` gives the error rate, 0 the power.
-    """
-    rng = np.random.default_rng(seed)
-    up, down = (discordance + difference) / 2, (discordance - difference) / 2
-    if min(up, down) < 0:
-        raise ValueError(f"a difference of {difference} needs more pairs that differ than {discordance}")
-    passed = 0
-    known: dict[tuple[int, int], bool] = {}
-    for gained, lost, _ in rng.multinomial(n, [up, down, 1 - up - down], size=runs):
-        key = (int(gained), int(lost))
-        if key not in known:
-            redrawn = rng.multinomial(n, [gained / n, lost / n, 1 - (gained + lost) / n], size=draws)
-            bootstrap = float(np.quantile((redrawn[:, 0] - redrawn[:, 1]) / n, ALPHA))
-            score = tango_interval(*key, n)
-            known[key] = score is not None and min(score[0], bootstrap) >= -margin
-        passed += known[key]
-    return passed / runs

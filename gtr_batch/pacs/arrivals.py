@@ -51,7 +51,7 @@ class Arrivals:
         self.expected = frozenset(expected)
         self.folder = folder
         self.error: GtrError | None = None
-        self.unwanted = 0
+        self.unwanted = 0  # instances that nobody asked for, or whose UID is none
         self._max_instances = max_instances
         self._progress = progress
         self._requests = 0

@@ -105,6 +105,8 @@ class SeriesRequest:
     def finish(self, peer: str, service: str) -> list[Path]:
         """The files, or the error that says what is missing."""
         missing = self.arrivals.missing
+        if self.arrivals.unwanted:
+            log.warning("pacs.retrieve.unwanted", series_uid=self.series_uid, instances=self.arrivals.unwanted)
         if not missing:
             return self.paths
         tried = f"{service} of series {self.series_uid}"

@@ -182,7 +182,7 @@ def _nomogram(
 def _locator(
     network: Any, site: TrainingSite, training: _Part, validation: _Part
 ) -> tuple[KeySliceLocator | None, dict[str, Any]]:
-    """The locator, and how often it lies within a slice of the marked one in patients it was not fitted on."""
+    """The locator, and how often it lies within two slices of the marked one in patients it was not fitted on."""
     seen = [
         (one, penultimate(network, one.stack.astype(np.float32)))
         for one in (*validation.cached, *training.cached)

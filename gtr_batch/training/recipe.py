@@ -33,7 +33,7 @@ def lessons_of(settings: TrainingConfig, outlined: bool) -> list[Settings]:
     if not outlined:
         raise ConfigError(
             "training.recipe is 'lessons', which looks at windows about the lesion first, but more than half of the "
-            "cohort has no outlined lesion (SEG or RTSTRUCT); use 'paper'"
+            "cohort has no outlined lesion (DICOM Segmentation); use 'paper'"
         )
     rate, epochs = settings.learning_rate, settings.epochs
     return [

@@ -65,8 +65,3 @@ from training_cohort as c, jsonb_array_elements(c.manifest -> 'members') as m;
 -- name: open_holdout(digest, version, by_whom, why)
 -- The sealed members, for a registered model only; leaves a row.
 select m as member from open_holdout(%(digest)s, %(version)s, %(by_whom)s, %(why)s) as m;
-
--- name: openings(digest)
--- When a holdout was opened, for which model, by whom and why.
-select model_version, opened_by, why, opened_at from holdout_opening
-where digest = %(digest)s order by holdout_opening_id;

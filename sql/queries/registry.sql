@@ -97,6 +97,11 @@ where o.model_version = %(version)s and o.kind = 'structured_report' and c.state
     and not exists (select from withdrawal_notice as w where w.notice_uid = o.sop_instance_uid)
 order by c.night, o.case_id, o.first_written_at;
 
+-- name: openings(digest)
+-- When a cohort's sealed holdout was opened, for which model, by whom and why.
+select model_version, opened_by, why, opened_at from holdout_opening
+where digest = %(digest)s order by holdout_opening_id;
+
 -- name: save_notice(withdrawn_uid, version, notice_uid)
 -- This report is superseded by that notice.
 insert into withdrawal_notice (withdrawn_uid, version, notice_uid)

@@ -98,7 +98,7 @@ def test_a_card_of_a_model_of_which_little_is_known_says_so(registry, models, ve
 
     assert headings(page) == HEADINGS
     assert "there is no training report of this model here" in page
-    assert "the holdout was not opened for this model" in page
+    assert "the gate has not judged this model" in page
     assert "It was not asked." in page
     assert "gate: not asked" in page
 

@@ -252,7 +252,10 @@ def test_a_replay_goes_to_the_pacs_only_as_it_was_approved(config, gov, versions
         gov.night.settings_history.made_under(c.case_id).model_version for c in gov.night.cases.of_night(NIGHT)
     }
     assert made_by == versions["challenger"]
-    assert [a.by_whom for a in gov.restages.approvals(found.digest)] == ["Ada", "Ada"]
+    approvals = gov.restages.approvals(found.digest)
+    assert [a.by_whom for a in approvals] == ["Ada", "Ada"]
+    assert restage.in_words(found, approvals).count("\n\nApproved before by Ada on ") == 2
+    assert "Approved before" not in restage.in_words(found)
     case = gov.night.cases.of_night(NIGHT)[0]
     held = reports_in_the_pacs(gov.night, case, tmp_path / "held")
     assert len(held) == 2  # the first result, and the one that supersedes it; the second delivery sent nothing
@@ -358,6 +361,7 @@ def test_from_the_shell_a_night_is_replayed_sent_withdrawn_and_superseded(config
     table = gtr("restage", "--night", NIGHT, "--model", new[:12], "--compare")
     gtr("model", "promote", new, "--replaces", old, "--without-gate", *ada)
     sent = gtr("restage", "--deliver", json.loads(before)["digest"][:12], *ada)
+    asked_again = gtr("restage", "--night", NIGHT, "--model", new[:12], "--compare")
     withdrawn = gtr("model", "withdraw", new, "--replaces", new, "--successor", old, *ada)
     listed = json.loads(gtr("model", "reports", new[:12], "--json"))
     notices = gtr("model", "notices", new[:12], "--approve", "2", "--by", "Ada")
@@ -370,6 +374,8 @@ def test_from_the_shell_a_night_is_replayed_sent_withdrawn_and_superseded(config
     assert "nothing was sent" in table
     assert json.loads(before)["digest"][:12] in table
     assert "2 cases delivered, 0 failed" in sent
+    assert (json.loads(before)["approvals"], "Approved before" in table) == ([], False)
+    assert "Approved before by Ada on " in asked_again
     assert "it made 2 reports, 2 stand in the PACS" in withdrawn
     assert [row["due"] for row in listed] == [True, True]
     assert "2 reports superseded in the PACS, 0 failed" in notices

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from gtr_batch.domain.model_json import to_json
 from gtr_batch.domain.shadow import ShadowAnswer
 from gtr_batch.errors import GovernanceRefused, InputRefused
 from gtr_batch.governance.card import write_card
-from gtr_batch.governance.evaluation import evaluate, in_words, shadow_in_words
+from gtr_batch.governance.evaluation import evaluate, in_words, openings_in_words, shadow_in_words
 from gtr_batch.governance.promotion import retire, to_shadow
 from gtr_batch.governance.registry import adopt, gate_verdict, register_artefact
 from gtr_batch.governance.site import GovernanceSite
@@ -69,7 +70,7 @@ def test_a_verdict_says_who_opened_which_holdout_for_what_and_under_which_settin
     champion = site.registry.champion()
     assert (found.model_version, found.champion, found.cohort) == (candidate, champion, cohort)
     assert found.settings["governance.accuracy_margin"] == site.config.governance.accuracy_margin
-    assert [(o.model_version, o.opened_by, o.why) for o in site.cohorts.openings(cohort)] == [
+    assert [(o.model_version, o.opened_by, o.why) for o in site.registry.openings(cohort)] == [
         (candidate, "Ada", "a test")
     ]
     assert [e.action for e in site.registry.history(champion)] == ["register", "adopt"]
@@ -78,6 +79,20 @@ def test_a_verdict_says_who_opened_which_holdout_for_what_and_under_which_settin
     assert gate_verdict(site.registry, candidate) == found
     (patients,) = [c for c in found.criteria if c.name == "patients"]
     assert (patients.verdict, patients.value) == ("cannot tell", found.patients)  # a handful
+
+
+def test_the_card_and_the_command_say_who_opened_the_holdout_how_often_and_why(site, gov, candidate):  # noqa: F811
+    evaluate(gov, site, candidate, **WHO)
+    evaluate(gov, site, candidate, by="Eve", why="a second look")
+
+    page = write_card(gov.registry, site.config.training.models, candidate, by="Ada").read_text()
+
+    (table,) = re.findall(r"Openings of this holdout</h3>\s*<table>(.*?)</table>", page, re.DOTALL)
+    opened = [re.findall(r"<td[^>]*>(?:<code>)?([^<]*)", row) for row in table.split("</tr>")[1:-1]]
+    assert [row[1:] for row in opened] == [[candidate[:12], "Ada", "a test"], [candidate[:12], "Eve", "a second look"]]
+    said = openings_in_words(gov, candidate)
+    assert said.startswith("opened 2 times, last on ")
+    assert said.endswith(f" UTC for {candidate[:12]} by Eve: a second look")
 
 
 def test_a_verdict_names_no_patient_and_holds_no_nan(site, gov, candidate):  # noqa: F811
@@ -128,7 +143,8 @@ def test_a_holdout_is_opened_for_nobody_and_for_no_reason_never(site, gov, cohor
     with pytest.raises(InputRefused, match="by is empty"):
         evaluate(gov, site, candidate, by=" ", why="a test")
 
-    assert site.cohorts.openings(cohort) == []
+    assert site.registry.openings(cohort) == []
+    assert openings_in_words(gov, candidate) == ""
 
 
 def test_a_model_from_elsewhere_is_judged_on_a_holdout_that_somebody_names(site, gov, cohort, tmp_path):  # noqa: F811

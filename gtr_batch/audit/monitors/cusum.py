@@ -85,14 +85,16 @@ def threshold_for(
     probabilities: np.ndarray, log_odds_ratio: float, patients: int, level: float, *, truth: float = 0.0
 ) -> float:
     """The lowest height, in steps of `STEP`, that so many patients reach with a chance of `level` or less."""
-    steps = increments(probabilities, log_odds_ratio)
-    offsets, mass = _lattice(steps.ravel(), (shifted(probabilities, truth) / len(steps)).ravel())
+
+    def reached(height: int) -> float:
+        return crossing_chance(probabilities, log_odds_ratio, patients, height * STEP, truth=truth)
+
     low, high = 0, max(2, round(4 / STEP))
-    while _reached(offsets, mass, patients, high) > level:
+    while reached(high) > level:
         low, high = high, round(high * 1.5)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _reached(offsets, mass, patients, middle) <= level else (middle, high)
+        low, high = (low, middle) if reached(middle) <= level else (middle, high)
     return high * STEP
 
 

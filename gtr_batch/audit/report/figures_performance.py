@@ -114,11 +114,11 @@ def calibration(top: Sequence[ReliabilityBin], stages: Mapping[str, Sequence[Rel
         left, right = figure.subplots(1, 2)
         _reliability(left, top, LINE)
         left.set_title("The likeliest stage")
-        left.set_xlabel("what was said: its probability")
-        left.set_ylabel("how often it was so")
+        left.set_xlabel("predicted probability")
+        left.set_ylabel("observed frequency")
         _reliability(right, stages["T3 or T4"], LINE)
         right.set_title("T3 or T4: the decision for treatment")
-        right.set_xlabel("what was said: P(T3 or T4)")
+        right.set_xlabel("predicted probability of T3 or T4")
     return figure
 
 
@@ -130,8 +130,8 @@ def calibration_by_stage(stages: Mapping[str, Sequence[ReliabilityBin]]) -> Any:
             _reliability(axes, stages[stage], STAGE_COLOURS[max(k, 1)])
             axes.set_title(stage)
             axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        figure.axes[0].set_ylabel("how often it was so")
-        figure.supxlabel("what was said: the stage's probability", fontsize=8.5)
+        figure.axes[0].set_ylabel("observed frequency")
+        figure.supxlabel("predicted probability of the stage", fontsize=8.5)
     return figure
 
 

@@ -182,7 +182,7 @@ def model_of(
     for term in ("rad_score", "tumour_size", "differentiation.poor"):
         if beta[term] <= 0:
             raise ModelArtefactError(
-                f"nomogram {name!r}: coefficient of {term} is {beta[term]:.3f}, a nonsensical sign"
+                f"nomogram {name!r}: coefficient of {term} is {beta[term]:.3f}, but the stage must rise with it"
             )
     if against is not None:
         flipped = [

@@ -229,6 +229,14 @@ def test_a_run_knows_the_headline_of_the_period_before_and_of_its_own_kind(audit
     assert seen[0].previous == headline_to_json(Headline(n=20))
 
 
+def test_a_month_is_not_compared_with_an_older_one_than_the_month_before(audit_site):
+    """Where February was not audited, January's numbers must not stand in the report as last month's."""
+    run_audit(audit_site, MONTH, date(2026, 1, 15), "Ada", make=simple_makers())
+
+    assert inputs_of(audit_site, MONTH, MARCH).previous == {}
+    assert inputs_of(audit_site, MONTH, date(2026, 2, 1)).previous == headline_to_json(Headline(n=0))
+
+
 def test_an_open_alarm_of_another_run_is_in_the_inputs_until_it_is_acknowledged(audit_site):
     week = run_audit(audit_site, WEEK, MARCH, "Ada", make=simple_makers([("headers", AlarmLevel.LOOK)]))
 

@@ -128,21 +128,22 @@ def test_the_reader_can_open_nothing(dsn, frozen):
         cursor.execute("select open_holdout(%s, %s, 'me', 'why not')", (frozen[0].digest, VERSION))
 
 
-def test_cannot_open_the_holdout_for_a_model_that_is_not_registered(cohorts, frozen):
+def test_cannot_open_the_holdout_for_a_model_that_is_not_registered(cohorts, frozen, database):
     with pytest.raises(DatabaseRefused):
         cohorts.open_holdout(frozen[0].digest, VERSION, "tester", "to look")
 
-    assert list(cohorts.openings(frozen[0].digest)) == []
+    assert list(PostgresRegistry(database).openings(frozen[0].digest)) == []
 
 
 def test_opening_the_holdout_for_a_registered_model_leaves_a_row(cohorts, frozen, database):
     manifest, holdout = frozen
-    PostgresRegistry(database).register(VERSION, {"name": "m"}, Path("m"), by="tester", why="a test")
+    registry = PostgresRegistry(database)
+    registry.register(VERSION, {"name": "m"}, Path("m"), by="tester", why="a test")
 
     members = cohorts.open_holdout(manifest.digest, VERSION, "tester", "evaluation")
 
     assert sorted(members, key=lambda m: m.subject) == sorted(holdout, key=lambda m: m.subject)
-    (row,) = cohorts.openings(manifest.digest)
+    (row,) = registry.openings(manifest.digest)
     assert (row.model_version, row.opened_by, row.why) == (VERSION, "tester", "evaluation")
 
 

@@ -12,6 +12,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 from pynetdicom import evt
+from structlog.testing import capture_logs
 
 from gtr_batch.errors import (
     AssociationLost,
@@ -196,7 +197,7 @@ def test_instances_lost_on_the_way_are_asked_for_again_one_by_one(pacs_at, serie
     assert len(paths) == len(names(tmp_path)) == 12
 
 
-def test_instances_never_asked_for_are_not_written(pacs_at, series, tmp_path):
+def test_instances_never_asked_for_are_counted_in_the_log_and_not_written(pacs_at, series, tmp_path):
     strangers = [deepcopy(series[0]) for _ in range(3)]
     for ds, uid in zip(strangers, ["1.2.3", "1.2.00.4", "../../../tmp/evil"], strict=True):
         ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = uid
@@ -209,11 +210,13 @@ def test_instances_never_asked_for_are_not_written(pacs_at, series, tmp_path):
             yield 0xFF00, ds
 
     peer.on_get = get
-    with peer.running():
+    with peer.running(), capture_logs() as logged:
         paths = pacs_at(peer).retrieve(*wanted(series), tmp_path / "out")
 
     assert names(tmp_path / "out") == sorted(p.name for p in paths)
     assert names(tmp_path) == ["out"]
+    (unwanted,) = [line for line in logged if line["event"] == "pacs.retrieve.unwanted"]
+    assert (unwanted["series_uid"], unwanted["instances"]) == (wanted(series)[1], 3)
 
 
 def test_a_flood_of_instances_is_cut(pacs_at, series, tmp_path):

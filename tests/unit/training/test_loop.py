@@ -144,7 +144,7 @@ def test_the_nomogram_finds_the_coefficients_that_made_the_cohort():
 
 
 def test_a_nomogram_with_a_nonsensical_sign_is_refused():
-    with pytest.raises(ModelArtefactError, match="nonsensical sign"):
+    with pytest.raises(ModelArtefactError, match="the stage must rise with it"):
         fit_nomogram("test", *nomogram_cohort(sign=-1.0))
 
 

@@ -7,21 +7,21 @@ from gtr_batch.audit.report import words
 from gtr_batch.audit.report.blocks import Block, Column, Heading, Table, Text
 
 _DEFINITIONS = (
-    ("Patient", "The unit. One case each: the latest staged case before the operation."),
+    ("Patient", "The unit. One case each: the latest staged case before the first operation; without one, the latest."),
     ("pT, ypT", "Pathological stage of the resected tumour, without (pT) and after (ypT) treatment before surgery."),
     ("Accuracy", "Share of patients whose stage (majority vote of three slices) is pathology's."),
     ("AUC", "Chance that a patient with the stage gets a higher probability of it than one without; macro: mean."),
     ("Kappa", "Agreement beyond chance with quadratic weights: a miss by two stages counts four times one by one."),
     ("RPS", "Ranked probability score of the four probabilities, 0 to 1, smaller is better; knows the stages' order."),
     ("Brier, log-loss", "Proper scores of the four probabilities; smaller is better."),
-    ("ECE, null 95%", "Mean gap between what was said of the likeliest stage and how often it was so (15 bins); null: "
-     "what a perfectly calibrated model with these probabilities stays below in 95% of samples of this size."),
+    ("ECE, null 95%", "Mean difference between the likeliest stage's probability and how often that stage was right "
+     "(15 bins); null: a perfectly calibrated model with these probabilities has less in 95% of samples of this size."),
     ("Calibration line", "Logistic regression of T3 or T4 on the logit of its probability: slope 1 and intercept 0 are "
-     "right. Penalised (Firth) where what was said nearly parts the outcomes."),
-    ("Over-, under-treatment", "Treated as T3 or T4 with pT1 or pT2, and the reverse; shares of all patients."),
-    ("NNT", "One over (rightly less wrongly treated) a patient, as the paper computes it."),
+     "right. Penalised (Firth) where the probability separates the outcomes nearly completely."),
+    ("Over-, under-treatment", "Treated with pT1 or pT2; not treated with pT3 or pT4; shares of all patients."),
+    ("NNT", "Number needed to treat: patients divided by (rightly less wrongly treated), as the paper has it."),
     ("CUSUM", "Sum of log-likelihood ratios of a shifted against the unshifted model, never below 0; two-sided."),
-    ("p of a monitor", "Of a week (or joined weeks) against the artefact's reference, or the first weeks watched."),
+    ("p of a monitor", "Of a week or of 13 weeks, against the artefact's reference or the hospital's earlier weeks."),
 )  # fmt: skip
 _SETTINGS = {
     "false_alarm_budget": "False alarms of all monitors together",
@@ -29,13 +29,13 @@ _SETTINGS = {
     "odds_ratio": "Shift that the CUSUM is tuned to (odds ratio)",
     "tolerated_odds_ratio": "Shift that it tolerates (odds ratio)",
     "minimum_labels": "Patients with a pT; fewer: cannot tell",
-    "minimum_cases": "Staged cases a week; fewer weeks are joined",
-    "baseline_weeks": "Weeks that stand for a reference where there is none",
+    "minimum_cases": "Cases a week; a week with fewer is judged again together with the next",
+    "baseline_weeks": "First weeks that are the comparison where there is no reference",
     "label_wait_days": "Days after which a patient is hardly ever operated",
     "t4_understaging_cap": "Cap of T4 staged lower",
     "stop_monitors": "Monitors whose alarms say stop",
     "pause_delivery": "A stop alarm holds results back",
-    "draws": "Draws of bootstraps and of thresholds",
+    "draws": "Draws of each bootstrap",
     "seed": "Seed of all draws",
 }
 _PERCENT = ("false_alarm_budget", "t4_understaging_cap")

@@ -77,9 +77,10 @@ def _what_follows(findings: Findings) -> str:
         "It is no proof that nothing has changed; the chapter on what could have been seen says which changes would "
         "have stayed hidden.",
         "look": "Look first means: a person with knowledge of the service looks into the reasons above before the "
-        "next audit, and acknowledges open alarms with a note. Staging goes on.",
+        "next audit, and acknowledges open alarms with a note. Staging and delivery go on.",
         "stop": "Stop means: results are not to be used until a named person has looked into the reasons above and has "
-        "acknowledged the alarm with a note. Staging may go on in shadow.",
-        "cannot tell": "Cannot tell is no yes: these data neither speak for going on nor against it. Whoever goes on "
-        "does so on other grounds, and should write them down.",
+        "acknowledged the alarm with a note. Staging goes on; reports are held back only where audit.pause_delivery is "
+        "on.",
+        "cannot tell": "Cannot tell is not yes: these data speak neither for using the model nor against it. Whoever "
+        "goes on using it does so for other reasons, and should write them down.",
     }[findings.answer]

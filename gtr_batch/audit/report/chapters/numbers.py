@@ -103,7 +103,9 @@ def _table(month: MonthFindings, window: Evaluation) -> Table:
     ]  # fmt: skip
     named = month.reference
     what = f"Reference: {named.what}." if named else "The artefact names no numbers of its own."
-    last = "Last month: as filed then, 12 months." if month.previous else "No audit of the month before is on file."
+    last = "Last month: as filed then, over 12 months (or since the promotion)."
+    if not month.previous:
+        last = "No audit of the month before is on file."
     return Table(
         (
             Column("", 2.3, words=True),
@@ -115,8 +117,8 @@ def _table(month: MonthFindings, window: Evaluation) -> Table:
         ),
         rows,
         note=f"{last} {what} Intervals: Wilson for shares, DeLong for the AUC, patient bootstrap for kappa; for the "
-        "calibration line two standard errors. Null 95%: what a calibrated model stays below in 95% of such "
-        "samples. NNT: patients for one rightly treated more than wrongly treated.",
+        "calibration line 1.96 standard errors. Null 95%: in 95% of such samples a calibrated model has less. "
+        "NNT: patients for one rightly treated more than wrongly treated.",
     )
 
 
@@ -161,6 +163,6 @@ def _note(settings: ShownSettings) -> str:
     return (
         f"The first four share an error rate of {words.share(settings.false_alarm_budget, 0)} in "
         f"{settings.horizon_months} months, like the monitors: each is called worse at p below {level:.2g}, not at "
-        "0.05, or one of them would be worse by chance in most years. The cap on T4 is held at p 0.05: a miss there "
-        "does harm. Not shown is no proof that nothing is worse."
+        "0.05, or one of them would be worse by chance in most years. The cap on T4 is judged at p 0.05, since a T4 "
+        "that is staged lower does harm. Not shown is no proof that nothing is worse."
     )

@@ -31,10 +31,9 @@ def labels(findings: Findings, month: MonthFindings) -> list[Block]:
     settings = findings.settings
     blocks.append(
         Text(
-            "Pathology comes weeks after the CT, and only for patients who are operated. A staging month is "
-            "mature when "
-            "the fate of its patients is known: a report, or no operation within "
-            f"{settings.label_wait_days} days. Numbers of months that are not mature stand on patients who were "
+            "Pathology comes weeks after the CT, and only for patients who are operated. The maturity of a staging "
+            "month is the share of its patients of whom it is known: a report, or no operation within "
+            f"{settings.label_wait_days} days. Numbers of months that are not mature come from patients who were "
             "operated early."
         )
     )
@@ -42,8 +41,8 @@ def labels(findings: Findings, month: MonthFindings) -> list[Block]:
         blocks.append(
             Picture(
                 figures_drift.maturity(rows[-24:]),
-                "What is known by now of the patients of each staging month; above each month its maturity. The last "
-                "months are never whole.",
+                "What is known by now of the patients of each staging month; above each month its maturity. Of the "
+                "last months much is not known yet.",
                 "Maturity of labels by staging month",
             )
         )
@@ -94,14 +93,14 @@ def _estimates(found: Estimates, since: str) -> Table:
             str(found.n_labelled),
             Cell(words.share(naive.accuracy), strong=True),
             words.share_ci(naive.ci),
-            "Says nothing of those who are not operated.",
+            "Says nothing about patients who are not operated.",
         ),
         (
             "Weighted by the chance of a label",
             _effective(ipw.effective_n),
             Cell(words.share(ipw.accuracy), strong=True),
             words.share_ci(ipw.ci),
-            "Right if who gets operated depends on what is known of them only.",
+            "Right if, among patients alike in what is known, operation does not depend on the model being right.",
         ),
         (
             "At worst and at best",
@@ -130,7 +129,7 @@ def _estimates(found: Estimates, since: str) -> Table:
                 str(apart.n),
                 Cell(words.share(apart.accuracy), tone="muted"),
                 words.share_ci(apart.ci),
-                "After treatment: not the tumour that the CT showed.",
+                "After treatment: the resected tumour is not the one that the CT showed.",
             )
         )
     return Table(
@@ -178,7 +177,7 @@ def readers(found: Readers) -> list[Block]:
             ],
             title="Each on all patients whom it staged",
             note="In brackets: Wilson 95% intervals. Too deep, too shallow: shares staged above and below pT. Kappa: "
-            "quadratic weights. The rows stand on different patients; the pairs below on the same.",
+            "quadratic weights. The rows are of different patients; each pair below is of the same patients.",
         )
     )
     pairs = [p for p in found.pairs if p.n]
@@ -203,7 +202,8 @@ def readers(found: Readers) -> list[Block]:
                     for p in pairs
                 ],
                 title="Paired comparisons",
-                note="In brackets: 95% intervals of a bootstrap over patients.",
+                note="In brackets: 95% intervals of a bootstrap over patients; for accuracy Tango's score interval "
+                "where no pair differs.",
             )
         )
     against = found.with_against_without

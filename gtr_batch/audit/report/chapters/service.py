@@ -68,13 +68,13 @@ def refused(findings: Findings) -> list[Block]:
     month = findings.month
     blocks: list[Block] = [Heading("Refusals and overrides" if month else "Refusals")]
     if not found.now:
-        blocks.append(Text("No study was refused in these nights, nor in the nights before that this report sees."))
+        blocks.append(Text("No study was refused in the nights that this report looks back on."))
     else:
         blocks.append(
             Text(
                 f"{counts.refused} of {words.count(counts.seen, 'study', 'studies')} were refused "
                 f"({words.share(counts.refused / counts.seen if counts.seen else None)}), and "
-                f"{counts.failed} broke. A refusal is a result too: the model gives no stage where it must not."
+                f"{counts.failed} failed. A refusal is a result, too: it says why this study must not be staged."
             )
         )
         if sum(found.over_time.seen) and found.over_time.values:
@@ -103,14 +103,14 @@ def refused(findings: Findings) -> list[Block]:
                     for r in found.now
                 ],
                 title="Refused in these nights, by reason",
-                note="Before: all earlier nights that this report sees.",
+                note="Before: all earlier nights that this report looks back on.",
             )
         )
     return blocks + (_overrides(month.overrides) if month else [])
 
 
 def _overrides(found: Overrides) -> list[Block]:
-    blocks: list[Block] = [Heading("Overrides: readers who saw the answer and wrote another stage", 3)]
+    blocks: list[Block] = [Heading("Overrides: readers who saw the model's answer and wrote another stage", 3)]
     if not any(m.n for m in found.months):
         return [*blocks, Text("No read was made with the model's answer at hand, or none can be told to have been.")]
     now = (
@@ -128,7 +128,7 @@ def _overrides(found: Overrides) -> list[Block]:
         if known.n
         else " No override has a pT yet."
     )
-    blocks.append(Text(now + later + " An override is no error: pathology decides, and it comes later."))
+    blocks.append(Text(now + later + " An override is not an error: pathology decides, and it comes later."))
     if len(found.months) > 1:
         blocks.append(
             Picture(
@@ -169,9 +169,8 @@ def unjudged(findings: Findings) -> list[Block]:
     if findings.could_have_seen:
         blocks += [
             Text(
-                "A quiet monitor is worth what it could have seen. With the data at hand, each would have shown, "
-                "with a "
-                "power of 80%:"
+                "That a monitor is quiet means little where it had few data. With these data, each would have "
+                "shown, with a power of 80%:"
             ),
             Table(
                 (Column("Monitor", 1.6, words=True), Column("Shift that would have been seen", 5, words=True)),

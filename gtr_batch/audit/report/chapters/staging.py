@@ -33,8 +33,7 @@ def staging(month: MonthFindings) -> list[Block]:
             f"Left: pathology (rows) against the stage that was given (columns), {n}; percentages of each row. Right: "
             "accuracy by the month in which pathology was reported, Wilson 95% intervals, patients below; dashed: "
             "the reference, where the artefact has one. "
-            "Points that "
-            "jump about within their intervals say nothing; a run of falling ones does.",
+            "Points that vary within their intervals show nothing; several in a row that fall do.",
             "Confusion matrix and accuracy by month",
         )
     )
@@ -43,7 +42,7 @@ def staging(month: MonthFindings) -> list[Block]:
         blocks.append(
             Picture(
                 draw.roc(window.roc, window.auc, window.auc_ci),
-                f"ROC of each stage against the others, {n}; AUC with DeLong's 95% interval. The diagonal is guessing.",
+                f"ROC of each stage against the others, {n}; AUC with DeLong's 95% interval. Diagonal: chance.",
                 "ROC curves of the four stages",
             )
         )
@@ -98,16 +97,15 @@ def _calibration(month: MonthFindings, window: Evaluation, n: str) -> list[Block
     said = (
         f"Expected calibration error of the likeliest stage: {words.number(ece.top)}. A perfectly calibrated model "
         f"with the same probabilities on as many patients stays below {words.number(ece.null_95)} in 95% of "
-        "samples: "
-        "only what lies above that is a sign of anything."
+        "samples; only a larger error is a sign of wrong probabilities."
     )
     blocks: list[Block] = [Heading("Do the probabilities mean what they say?"), Text(said)]
     blocks.append(
         Picture(
             draw.calibration(window.reliability, performance.reliability),
-            f"Reliability, {n}: what was said against how often it was so. Bars: Wilson 95% intervals; dots grow with "
-            "the number of patients. Bars that miss the diagonal on one side, several in a row, are a sign; one "
-            "is not.",
+            f"Reliability, {n}: predicted probability against observed frequency. Bars: Wilson 95% intervals; dots "
+            "grow with the number of patients. Several neighbouring bars on one side of the diagonal are a sign of "
+            "wrong probabilities; a single one is not.",
             "Reliability diagrams",
         )
     )
@@ -122,8 +120,8 @@ def _calibration(month: MonthFindings, window: Evaluation, n: str) -> list[Block
     if found:
         blocks.append(
             Text(
-                f"Sets of neighbouring stages that promise to hold the true one in {words.share(found.promised, 0)} "
-                f"of patients held it in {found.held} of {found.n} ({words.share(found.share)}, Wilson 95% "
+                f"Sets of neighbouring stages that should contain the true one in {words.share(found.promised, 0)} "
+                f"of patients contained it in {found.held} of {found.n} ({words.share(found.share)}, Wilson 95% "
                 f"{words.share_ci(found.ci)}), with {found.mean_size:.1f} stages a set."
             )
         )
@@ -140,9 +138,9 @@ def _decisions(performance: Performance, window: Evaluation, n: str) -> list[Blo
     blocks.append(
         Picture(
             draw.decision(window.net_benefit, eus),
-            f"Decision curves. Left: {n}; right: {who}. Whoever treats at a threshold probability of 0.3 takes three "
-            "wrongly treated for seven rightly treated; the higher curve serves more. No intervals are drawn: curves "
-            "that lie close are not told apart by these patients.",
+            f"Decision curves. Left: {n}; right: {who}. Whoever treats at a threshold probability of 0.3 accepts "
+            "seven wrongly treated for three rightly treated; the higher curve is better. No intervals are drawn: "
+            "these patients cannot distinguish curves that lie close together.",
             "Decision curves",
         )
     )

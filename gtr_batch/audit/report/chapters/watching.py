@@ -18,8 +18,8 @@ def watching(findings: Findings) -> list[Block]:
     blocks: list[Block] = [Heading("The monitors")]
     blocks.append(
         Text(
-            f"Each monitor watches from its own first night and adds up what it sees. All of them together raise a "
-            f"false alarm in at most {words.share(settings.false_alarm_budget, 0)} of periods of "
+            f"Each monitor watches from its own first night: pathology report by report, all else week by week. All of "
+            f"them together raise a false alarm in at most {words.share(settings.false_alarm_budget, 0)} of periods of "
             f"{settings.horizon_months} months in which nothing changes."
         )
     )
@@ -55,8 +55,8 @@ def watching(findings: Findings) -> list[Block]:
             Picture(
                 draw.path_of(shift, run.first, run.last),
                 "Pathology against the model's probabilities: likelihood-ratio CUSUM, tuned to an odds ratio of "
-                f"{settings.odds_ratio:g}. It rises when pT lies deeper (or shallower) than was said, and "
-                "falls back to 0 otherwise. Dashed: threshold; shaded: this period.",
+                f"{settings.odds_ratio:g}. It rises when pT is more (or less) advanced than the probabilities say, "
+                "and falls towards 0 otherwise. Dashed: threshold; shaded: this period.",
                 f"CUSUM path, {shift.state}",
             )
         )
@@ -65,9 +65,10 @@ def watching(findings: Findings) -> list[Block]:
         blocks.append(
             Picture(
                 draw.paths(others, run.first, run.last),
-                "Monitors of unlabelled data. Each point is a week (weeks with too few cases are joined): minus the "
-                "decimal logarithm of its p-value, so higher is stranger. Dashed: the threshold that the monitor's "
-                "share of the budget allows; red: beyond it; shaded: this period.",
+                "Monitors of unlabelled data. Each point is a week (one with too few cases is judged again with the "
+                "next): minus the decimal logarithm of its p-value, so a higher point is less likely to be chance. "
+                "Dashed: the threshold that the monitor's share of the budget allows; red: beyond it; shaded: this "
+                "period.",
                 "Paths of the monitors of unlabelled data: " + ", ".join(f"{m.title} {m.state}" for m in others),
             )
         )
