@@ -49,12 +49,21 @@ class PacsConfig:
     max_instances: int = 5000  # per series
     max_bytes: int = 8 * 1024**3  # per association
     association_limit_s: float = 3600.0  # longest life of one association
+    peer_addresses: tuple[str, ...] = field(default=(), converter=tuple)  # who may connect to our ports; (): `host`
+    tls_ca: str = ""  # PEM: the authorities whose certificates we believe; "": no TLS, in either direction
+    tls_cert: str = ""  # PEM: our certificate, with the chain that its authority needs
+    tls_key: str = ""  # PEM: its key, without a passphrase
+    tls_crl: str = ""  # PEM: revocation list of these authorities, if the site keeps one
 
     def __attrs_post_init__(self) -> None:
         if self.retrieve_mode not in ("get", "move"):
             raise ConfigError(f"pacs.retrieve_mode is {self.retrieve_mode!r}; 'get' or 'move'")
         if self.commitment not in ("auto", "off"):
             raise ConfigError(f"pacs.commitment is {self.commitment!r}; 'auto' or 'off'")
+        tls = {"tls_ca": self.tls_ca, "tls_cert": self.tls_cert, "tls_key": self.tls_key}
+        absent = [f"pacs.{name}" for name, path in tls.items() if not path]
+        if (self.tls_crl or any(tls.values())) and absent:
+            raise ConfigError(f"TLS needs pacs.tls_ca, pacs.tls_cert and pacs.tls_key; not set: {', '.join(absent)}")
 
 
 @frozen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -37,8 +36,7 @@ class Pacs:
     Parameters
     ----------
     config : PacsConfig
-    client_tls, server_tls : ssl.SSLContext, optional
-        TLS for the associations that we open, and for those that the PACS opens to us; None for plain TCP.
+        With ``tls_ca``, TLS for the associations that we open and for those that the PACS opens to us.
 
     Raises
     ------
@@ -46,19 +44,13 @@ class Pacs:
         An AE title that is none.
     """
 
-    def __init__(
-        self,
-        config: PacsConfig,
-        *,
-        client_tls: ssl.SSLContext | None = None,
-        server_tls: ssl.SSLContext | None = None,
-    ) -> None:
+    def __init__(self, config: PacsConfig) -> None:
         for title in (config.called_ae_title, config.calling_ae_title, config.move_ae_title):
             AETitle(title)
         self.config = config
-        self._caller = Caller(config, client_tls)
+        self._caller = Caller(config)
         self._sessions = Sessions(self._caller)
-        self._listeners = Listeners(config, server_tls)
+        self._listeners = Listeners(config)
 
     def echo(self) -> None:
         """C-ECHO; returns where the PACS answers Success."""

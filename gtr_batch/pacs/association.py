@@ -25,6 +25,7 @@ from gtr_batch.errors import (
     PacsUnreachable,
     PermanentError,
 )
+from gtr_batch.pacs.tls import client_context, handshake_error
 from gtr_batch.pacs.watch import Watch, abort
 
 # Query identifiers hold names and PatientIDs: pynetdicom must never write them, not even at debug level.
@@ -85,11 +86,10 @@ class OpenAssociation:
 class Caller:
     """Opens associations to the PACS, never more at once than `pacs.associations` in this process."""
 
-    def __init__(self, config: PacsConfig, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, config: PacsConfig) -> None:
         self.config = config
         self.peer = f"AE {config.called_ae_title!r} at {config.host}:{config.port}"
         self.uid_lists = True  # the PACS is thought to know list of UID matching until it refuses one
-        self._tls = tls
         key = (config.host, config.port, config.called_ae_title)
         with _shared_lock:
             self._slots = _shared.setdefault(key, threading.BoundedSemaphore(max(1, config.associations)))
@@ -162,6 +162,7 @@ class Caller:
         ae.acse_timeout = config.acse_timeout_s
         # The watch judges silence by bytes; a DIMSE timer would also cut a large instance on a slow line.
         ae.dimse_timeout = ae.network_timeout = config.association_limit_s
+        tls = client_context(config)
         try:
             assoc = ae.associate(
                 config.host,
@@ -171,12 +172,14 @@ class Caller:
                 max_pdu=config.max_pdu,
                 ext_neg=[build_role(sop_class, scp_role=True) for sop_class in scp_roles],
                 evt_handlers=list(handlers),
-                tls_args=(self._tls, config.host) if self._tls else None,
+                tls_args=(tls, config.host) if tls else None,
             )
         except OSError as err:
             raise PacsUnreachable(f"association with {self.peer}: {err.strerror or err}; tried again later") from err
         if assoc.is_established:
             return assoc
+        if tls is not None and tls.failed is not None and (not watch.opened or isinstance(tls.failed, ssl.SSLError)):
+            raise handshake_error(f"association with {self.peer}", tls.failed)
         raise self._not_established(assoc, watch)
 
     def _not_established(self, assoc: Association, watch: Watch) -> GtrError:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from weakref import WeakKeyDictionary
 
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from gtr_batch.config import PacsConfig
@@ -18,6 +18,8 @@ from gtr_batch.errors import ConfigError, TransientError
 from gtr_batch.logs import get_logger
 from gtr_batch.pacs.arrivals import OUT_OF_RESOURCES, SUCCESS, Arrivals
 from gtr_batch.pacs.contexts import STORAGE_CLASSES, accepted_syntaxes
+from gtr_batch.pacs.guard import GuardedServer
+from gtr_batch.pacs.tls import server_context
 from gtr_batch.pacs.watch import cut_socket, hasten
 
 log = get_logger("pacs")
@@ -27,25 +29,26 @@ _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - refused here
 
 
 class Listener:
-    """One listening port. Only the PACS may call, and only by our AE title; everybody else is rejected.
+    """One listening port. Only the PACS may call, from its addresses and by our AE title; others are rejected.
 
     Instances go to the retrieves that wait for them, commitment reports to the request of their Transaction UID.
     """
 
-    def __init__(self, config: PacsConfig, port: int, ae_title: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, config: PacsConfig, port: int, ae_title: str) -> None:
         if config.move_host in _EVERYWHERE:
             raise ConfigError(f"pacs.move_host is {config.move_host!r}; name the interface that the PACS reaches us on")
-        self._config, self._port, self._tls = config, port, tls
+        self._config, self._port, self._tls = config, port, server_context(config)
         self.ae_title = AETitle(ae_title)
         self._retrieves: list[tuple[Arrivals, Callable[[], None]]] = []
         self._commitments: dict[str, Verdict] = {}
+        self._unasked: WeakKeyDictionary[Association, int] = WeakKeyDictionary()
         self._lock = threading.Lock()
-        self._server: Any = None
+        self._server: GuardedServer | None = None
 
     @property
     def port(self) -> int:
         """The port it listens on."""
-        return int(self._server.server_address[1])
+        return int(self._running.server_address[1])
 
     def start(self) -> None:
         """Bind and serve. A port held by another worker is waited for, `pacs.acse_timeout_s` at most."""
@@ -54,7 +57,7 @@ class Listener:
         ae.require_called_aet = True
         ae.require_calling_aet = [config.called_ae_title]
         ae.maximum_pdu_size = config.max_pdu
-        ae.maximum_associations = 4 * max(1, config.associations)
+        ae.maximum_associations = 1_000_000  # the guard limits them; pynetdicom counts connections without one too
         ae.acse_timeout = config.acse_timeout_s
         ae.dimse_timeout = config.dimse_timeout_s
         ae.network_timeout = config.network_timeout_s
@@ -72,9 +75,8 @@ class Listener:
         deadline = time.monotonic() + config.acse_timeout_s
         while True:
             try:
-                self._server = ae.start_server(
-                    (config.move_host, self._port), block=False, evt_handlers=handlers, ssl_context=self._tls
-                )
+                self._server = GuardedServer(ae, (config.move_host, self._port), handlers, config, self._tls)
+                self._server.serve()
                 return
             except OSError as err:
                 if time.monotonic() > deadline:
@@ -87,12 +89,19 @@ class Listener:
 
     def stop(self) -> None:
         """Let running associations end, a second at most, then close the port."""
+        server = self._running
         deadline = time.monotonic() + 1.0
-        while self._server.active_associations and time.monotonic() < deadline:
+        while server.active_associations and time.monotonic() < deadline:
             time.sleep(0.01)
-        for assoc in self._server.active_associations:
+        for assoc in server.active_associations:
             cut_socket(assoc)
-        self._server.shutdown()
+        server.shutdown()
+
+    @property
+    def _running(self) -> GuardedServer:
+        if self._server is None:
+            raise RuntimeError("this listener was not started")
+        return self._server
 
     @contextmanager
     def receiving(self, arrivals: Arrivals, touch: Callable[[], None]) -> Iterator[None]:
@@ -134,11 +143,19 @@ class Listener:
             waiting = list(self._retrieves)
         if not waiting:
             return OUT_OF_RESOURCES
-        for _, touch in waiting:
-            touch()
-        # An instance that nobody expects goes to the first, which counts and drops it.
-        chosen = next((a for a, _ in waiting if uid in a.expected), waiting[0][0])
-        return chosen.take(event)
+        for arrivals, touch in waiting:
+            if uid in arrivals.expected:
+                touch()
+                return arrivals.take(event)
+        # Nobody asked for it: dropped, and no retrieve is kept alive, or ended, by it.
+        unasked = self._unasked[event.assoc] = self._unasked.get(event.assoc, 0) + 1
+        if unasked > self._config.max_instances:
+            log.warning(
+                "pacs.listener.cut", address=event.assoc.requestor.address, reason=f"{unasked} unasked instances"
+            )
+            cut_socket(event.assoc)
+            return OUT_OF_RESOURCES
+        return SUCCESS
 
     def _on_rejected(self, event: evt.Event) -> None:
         log.warning(
@@ -152,8 +169,8 @@ class Listener:
 class Listeners:
     """The listeners of this process, one a port, shared while somebody needs them and closed after."""
 
-    def __init__(self, config: PacsConfig, tls: ssl.SSLContext | None = None) -> None:
-        self._config, self._tls = config, tls
+    def __init__(self, config: PacsConfig) -> None:
+        self._config = config
         self._open: dict[int, tuple[Listener, int]] = {}
         self._lock = threading.Lock()
 
@@ -169,7 +186,7 @@ class Listeners:
             The port is taken.
         """
         with self._lock:
-            listener, users = self._open.get(port) or (Listener(self._config, port, ae_title, self._tls), 0)
+            listener, users = self._open.get(port) or (Listener(self._config, port, ae_title), 0)
             if listener.ae_title != AETitle(ae_title):
                 raise ConfigError(
                     f"port {port} is wanted for AE {ae_title!r} and AE {str(listener.ae_title)!r}; give "

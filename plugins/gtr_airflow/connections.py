@@ -42,6 +42,11 @@ DICOM_FIELDS = (
     "commitment_timeout_s",
     "answer_cap",
     "associations",
+    "peer_addresses",
+    "tls_ca",
+    "tls_cert",
+    "tls_key",
+    "tls_crl",
 )
 _TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs")
 

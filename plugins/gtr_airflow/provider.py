@@ -43,6 +43,15 @@ _DICOM = {
         "commitment_timeout_s": _field("Commitment time-out (s)", _INTEGER, "Then the objects are read back"),
         "answer_cap": _field("C-FIND answer cap", _INTEGER, "Answers after which this PACS stops; 0: learnt"),
         "associations": _field("Associations at once", _INTEGER, "As many as the PACS grants us; see the pool pacs"),
+        "peer_addresses": _field(
+            "Addresses of the PACS",
+            _STRING,
+            "Who may connect to our ports (addresses, networks, names, by commas); empty: the host",
+        ),
+        "tls_ca": _field("TLS: authorities", _STRING, "PEM file on the workers; empty: no TLS, in either direction"),
+        "tls_cert": _field("TLS: our certificate", _STRING, "PEM file on the workers, with its chain"),
+        "tls_key": _field("TLS: our key", _STRING, "PEM file on the workers, without a passphrase"),
+        "tls_crl": _field("TLS: revocation list", _STRING, "PEM file on the workers; empty: none is kept"),
     },
 }
 

@@ -6,8 +6,10 @@ Real: `qrscp` (pynetdicom), `orthanc`, `storescp` (DCMTK). Hostile: `HostilePacs
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from gtr_batch.errors import GtrError
 from gtr_batch.loopback import free_port as a_free_port  # noqa: F401 - the tests of the PACS import it from here
 from gtr_batch.simulation.servers.services import EmbeddedQrscp, start_qrscp, wait_for_echo
 
@@ -50,11 +53,13 @@ def orthanc(
     our_ae: str = "GTRBATCH",
     our_port: int = 0,
     options: Sequence[str] = (),
+    echo: Callable[[], None] | None = None,
     **settings: Any,
 ) -> Iterator[None]:
     """Orthanc, which knows us as `our_ae` at 127.0.0.1:`our_port`; `settings` go into its configuration.
 
-    `options` are of its command line (``--verbose`` writes associations into ``orthanc.log`` of the folder).
+    `options` are of its command line (``--verbose`` writes associations into ``orthanc.log`` of the folder); `echo`
+    asks whether it is up where a plain C-ECHO cannot (TLS).
     """
     folder.mkdir(parents=True, exist_ok=True)
     configuration = {
@@ -77,7 +82,10 @@ def orthanc(
     with (folder / "orthanc.log").open("wb") as log:
         process = subprocess.Popen([program, *options, str(path)], cwd=folder, stdout=log, stderr=log)
     try:
-        wait_for_echo(port, ae_title, alive=lambda: process.poll() is None)
+        if echo is None:
+            wait_for_echo(port, ae_title, alive=lambda: process.poll() is None)
+        else:
+            _until_it_answers(echo)
         yield
     finally:
         process.terminate()
@@ -86,6 +94,18 @@ def orthanc(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _until_it_answers(echo: Callable[[], None], within_s: float = 30.0) -> None:
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            echo()
+            return
+        except GtrError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 @contextmanager
@@ -130,6 +150,8 @@ class HostilePacs:
         self.on_store: Callable[[evt.Event], Any] = lambda event: 0x0000
         self.on_action: Callable[[evt.Event], Any] = lambda event: (0x0000, None)
         self.move_to: tuple[str, int] | None = None
+        self.tls: ssl.SSLContext | None = None  # of the associations that it accepts
+        self.tls_out: ssl.SSLContext | None = None  # of those that it opens for C-MOVE
         self.calling_for_store: str | None = None
         self.syntaxes: list[str] = list(AllTransferSyntaxes)
         self.commitment = True
@@ -164,7 +186,7 @@ class HostilePacs:
             (evt.EVT_N_ACTION, self.on_action),
             (evt.EVT_ESTABLISHED, lambda e: self.opened.append(e.assoc)),
         ]
-        server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=self.tls)
         self.port = int(server.server_address[1])
         try:
             yield self
@@ -221,7 +243,8 @@ class HostilePacs:
             yield None, None
             return
         found = self.matching(event.identifier)
-        yield (*self.move_to, {"contexts": [build_context(CTImageStorage)]})
+        tls = {"tls_args": (self.tls_out, self.move_to[0])} if self.tls_out else {}
+        yield (*self.move_to, {"contexts": [build_context(CTImageStorage)], **tls})
         yield len(found)
         for ds in found:
             yield 0xFF00, ds
