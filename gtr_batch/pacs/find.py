@@ -120,8 +120,8 @@ class StudyQuery:
     def _ask(self, dates: str, times: str) -> bool:
         """Ask once and keep the answers; whether the PACS capped them."""
         query = _identifier(
-            "STUDY", StudyDate=dates, StudyTime=times, StudyInstanceUID="", PatientID="", AccessionNumber="",
-            StudyDescription="", ModalitiesInStudy="",
+            "STUDY", StudyDate=dates, StudyTime=times, StudyInstanceUID="", PatientID="", IssuerOfPatientID="",
+            AccessionNumber="", StudyDescription="", ModalitiesInStudy="",
         )  # fmt: skip
         answers, capped = find(self._line(), query, "C-FIND of studies", self._cap)
         for ds in answers:
@@ -149,6 +149,27 @@ class StudyQuery:
             listed = tuple(sorted({record.modality for record in series if record.modality}))
             ds.ModalitiesInStudy = list(listed)
         return self._modality in listed
+
+
+def find_study(line: OpenAssociation, study_uid: str) -> list[StudyRecord]:
+    """A study as the PACS lists it now, once for each patient that it is listed under; empty where it is not.
+
+    Raises
+    ------
+    CaseRejected
+        Code ``invalid_uid``.
+    """
+    query = _identifier(
+        "STUDY", StudyInstanceUID=Uid(study_uid), PatientID="", IssuerOfPatientID="", AccessionNumber="",
+        StudyDate="", StudyTime="", StudyDescription="",
+    )  # fmt: skip
+    answers = _complete(line, query, f"C-FIND of study {study_uid}", 0)
+    records: dict[tuple[str, str], StudyRecord] = {}
+    for ds in answers:
+        if text(ds, "StudyInstanceUID") == study_uid:
+            record = study_record(ds)
+            records.setdefault((record.patient_id, record.issuer_of_patient_id), record)
+    return list(records.values())
 
 
 def find_series(line: OpenAssociation, study_uid: str, answer_cap: int = 0) -> list[SeriesRecord]:

@@ -29,14 +29,14 @@ order by night, study_uid collate "C", series_uid collate "C", case_id;
 -- The latest night.
 select max(night) as night from night;
 
--- name: record(case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids, selection)
+-- name: record(case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids, selection, issuer_of_patient_id)
 -- A newly found case; one that is there already stays as it is, and no row comes back.
 insert into staging_case (
     case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids,
-    selection
+    selection, issuer_of_patient_id
 ) values (
     %(case_id)s, %(night)s, %(study_uid)s, %(series_uid)s, %(patient_id)s, %(accession_number)s, %(study_at)s,
-    %(expected_sop_uids)s, %(selection)s
+    %(expected_sop_uids)s, %(selection)s, %(issuer_of_patient_id)s
 )
 on conflict (case_id) do nothing
 returning case_id;
