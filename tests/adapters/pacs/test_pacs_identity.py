@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+from copy import deepcopy
+
 import attrs
 import pytest
+import structlog
 from pydicom import dcmread
 from pynetdicom.sop_class import EnhancedCTImageStorage
 
@@ -120,3 +124,75 @@ def test_a_file_of_an_earlier_try_that_is_another_patients_is_fetched_anew(pacs_
     assert again == paths
     assert {dcmread(path).PatientID for path in paths} == {"PHANTOM-1"}
     assert paths[0].stat().st_mtime_ns == kept
+
+
+def strangers(series):
+    """Another patient's series."""
+    found = deepcopy(series[:3])
+    for number, ds in enumerate(found):
+        ds.PatientID, ds.StudyInstanceUID, ds.SeriesInstanceUID = "PHANTOM-2", "1.2.3", "1.2.3.4"
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.4.{number}"
+    return found
+
+
+def test_an_answer_that_names_another_study_is_dropped_and_noted(pacs_at, series):
+    """A PACS that does not look at the UIDs below the study level, and says honestly what it found."""
+    log = io.StringIO()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(log))
+    study, number, uids = wanted(series)
+    peer = HostilePacs([*strangers(series), *series])
+    peer.matching = lambda identifier: peer.instances
+
+    with peer.running():
+        pacs = pacs_at(peer)
+        found = pacs.find_series(study)
+        instances = pacs.find_instances(study, number)
+        listed = pacs.find_study(study)
+
+    assert [record.series_uid for record in found] == [number]
+    assert sorted(record.sop_instance_uid for record in instances) == sorted(uids)
+    assert [record.patient_id for record in listed] == ["PHANTOM-1"]
+    assert log.getvalue().count("pacs.find.answers_of_others") == 3
+    assert "PHANTOM" not in log.getvalue()
+
+
+@pytest.mark.parametrize("ask", ["find_study", "find_series", "find_instances"])
+def test_a_pacs_that_answers_with_other_studies_alone_is_refused(pacs_at, series, ask):
+    study, number, _ = wanted(series)
+    peer = HostilePacs(strangers(series))
+    peer.matching = lambda identifier: peer.instances
+
+    with peer.running(), pytest.raises(CaseRejected, match="StudyInstanceUID") as refused:
+        getattr(pacs_at(peer), ask)(*((study, number) if ask == "find_instances" else (study,)))
+
+    assert refused.value.code == "identity_mismatch"
+
+
+@MODES
+def test_a_pacs_that_repeats_the_uid_it_was_asked_for_is_found_out_when_the_images_arrive(
+    pacs_at, series, tmp_path, mode
+):
+    """It lists another patient's series under our study: nothing in its answers can show that."""
+    study = str(series[0].StudyInstanceUID)
+    others = strangers(series)
+    peer, our_port = HostilePacs(others), a_free_port()
+    peer.matching = lambda identifier: peer.instances
+    peer.move_to = ("127.0.0.1", our_port)
+    honest = peer.find
+
+    def repeat(event):
+        for status, found in honest(event):
+            answer = deepcopy(found)  # it shares its elements with the instance
+            answer.StudyInstanceUID = event.identifier.StudyInstanceUID
+            yield status, answer
+
+    peer.on_find = repeat
+    with peer.running():
+        pacs = pacs_at(peer, retrieve_mode=mode, move_port=our_port)
+        [listed] = pacs.find_series(study)
+        uids = [record.sop_instance_uid for record in pacs.find_instances(study, listed.series_uid)]
+        with pytest.raises(CaseRejected, match="StudyInstanceUID") as refused:
+            pacs.retrieve(study, listed.series_uid, uids, tmp_path)
+
+    assert refused.value.code == "identity_mismatch"
+    assert names(tmp_path) == []
