@@ -20,6 +20,7 @@ from gtr_batch.domain.series import SeriesRecord
 from gtr_batch.domain.staging import CaseStaging, Flag
 from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import CaseRejected, GtrError, RetrieveIncomplete
+from gtr_batch.identity import read_identity
 from gtr_batch.logs import get_logger
 from gtr_batch.night.identity import REFERENCE_MODALITIES, is_mismatch, references
 from gtr_batch.night.runner import Shard
@@ -276,8 +277,19 @@ def report_one(site: Site, case: Case, answer: Answer, prepared: FileStore) -> l
         overlay=overlay,
         manifest=manifest,
         config=site.settings.report,
-        previous=site.cases.objects(case.case_id),
+        previous=_previous(site, case),
     )
+
+
+def _previous(site: Site, case: Case) -> list[ReportObject]:
+    """What was written for the case before; not what was written under another PatientID and never sent."""
+    stored, folder = site.deliveries.stored(case.case_id), site.files.folder(case.night, case.case_id, Step.REPORT)
+    kept = []
+    for one in site.cases.objects(case.case_id):
+        found = None if one.sop_instance_uid in stored else read_identity(folder / one.file)
+        if found is None or not case.patient.differences(found.patient):
+            kept.append(one)
+    return kept
 
 
 def _refused(site: Site, shard: Sequence[str]) -> list[Case]:

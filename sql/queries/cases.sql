@@ -95,6 +95,14 @@ update staging_case set
     changed_at = clock_timestamp()
 where case_id = %(case_id)s;
 
+-- name: rekey(case_id, patient_id, issuer_of_patient_id)
+-- Whose case it is from now on, by a person's word; the row is locked.
+update staging_case set
+    patient_id = %(patient_id)s,
+    issuer_of_patient_id = %(issuer_of_patient_id)s,
+    changed_at = clock_timestamp()
+where case_id = %(case_id)s;
+
 -- name: note_event(case_id, step, state, detail)
 -- What happened, in the transaction in which it did.
 insert into case_event (case_id, step, state, detail) values (%(case_id)s, %(step)s, %(state)s, %(detail)s);
