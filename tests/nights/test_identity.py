@@ -17,6 +17,8 @@ from gtr_batch.cli import app
 from gtr_batch.domain.case import CaseState, Step
 from gtr_batch.domain.identity import PatientIdentity
 from gtr_batch.errors import InputRefused
+from gtr_batch.governance import restage
+from gtr_batch.governance.registry import adopt
 from gtr_batch.governance.rekey import rekey
 from gtr_batch.night.close import night_cases
 from gtr_batch.simulation.phantom.dicom import StudyIdentity, write_key_objects
@@ -250,6 +252,30 @@ def test_rekeying_a_case_that_the_pacs_has_already_changes_its_number_alone(
     assert run(site)["states"] == {"committed": 1}
     assert in_the_pacs(site, case.study_uid) == before
     assert not pixels(site, after)  # of before: a replay fetches them anew
+
+
+@pytest.mark.slow
+def test_a_replay_does_not_report_images_of_another_patient(config, gov, artefact, admit, enter_in_ehr, fill):
+    """It takes the pixels as the night left them, and writes a report of them again."""
+    told = []
+    gov.night.alert = lambda subject, text: told.append(text)
+    version = adopt(gov.registry, config.training.models, artefact, by="Ada", why="a test")
+    admit("one")
+    enter_in_ehr("one")
+    fill()
+    run(gov.night)
+    [case] = gov.night.cases.of_night(NIGHT)
+    before = in_the_pacs(gov.night, case.study_uid)
+    found = restage.compare(gov, version, nights=[NIGHT])
+    for path in pixels(gov.night, case):
+        swap(path, "PatientID", OTHER)
+
+    done = restage.deliver(gov, found.digest, by="Ada", why="a test")
+
+    assert done.delivered == ()
+    assert "identity_mismatch" in done.failed[case.case_id]
+    assert len(told) == 1
+    assert in_the_pacs(gov.night, case.study_uid) == before
 
 
 def pixels(site, case):
