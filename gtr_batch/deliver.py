@@ -15,8 +15,10 @@ from attrs import frozen
 from gtr_batch.config import PacsConfig
 from gtr_batch.domain.case import Case
 from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
+from gtr_batch.domain.identity import mismatch
 from gtr_batch.domain.staging import Flag
 from gtr_batch.errors import CommitmentPending, DeliveryRefused, TransientError
+from gtr_batch.identity import read_identity
 from gtr_batch.logs import get_logger
 from gtr_batch.ports import Deliveries, ImageArchive
 
@@ -80,6 +82,9 @@ def store_objects(archive: ImageArchive, deliveries: Deliveries, parcel: Parcel)
 
     Raises
     ------
+    CaseRejected
+        ``identity_mismatch``: the PACS lists the study under another patient than the case, or than the objects say, or
+        does not list it any more. Nothing is sent.
     DeliveryRefused
         The PACS refused an object for good, with the status: for the dead letters.
     TransientError
@@ -105,6 +110,8 @@ def commit_objects(
 
     Raises
     ------
+    CaseRejected
+        As `store_objects`, where something must be sent once more.
     DeliveryRefused
         The PACS refused an object that it had lost, for good.
     TransientError
@@ -144,7 +151,8 @@ def _once_more(
         return 0
     # Once more, once: what is not committed we must still have, and may send again (PS3.4, J.3.3).
     log.warning("deliver.not_committed", case_id=case_id, objects=len(lost), reasons=_reasons(answer))
-    sent = _store(archive, deliveries, parcel, lost)
+    with archive.connected(parcel.files(lost)):
+        sent = _store(archive, deliveries, parcel, lost)
     answer = archive.commit(_pairs(objects), settings.commitment_timeout_s)
     deliveries.note_commitment(case_id, answer, frozenset())
     if lost := _uncommitted(answer, objects):
@@ -158,16 +166,49 @@ def _once_more(
 def _store(archive: ImageArchive, deliveries: Deliveries, parcel: Parcel, objects: Sequence[ReportObject]) -> int:
     """C-STORE over one association, what was taken noted before the next can fail; returns how many were sent.
 
+    Right before it the PACS is asked whose the study is now: it may have merged two patients since it was read.
+
     An object that is refused for good (a PACS without parametric maps) does not keep the others from the PACS; the
     refusal is raised after them.
     """
     case_id = parcel.case.case_id
+    if objects:
+        _check_patient(archive, parcel, objects)
     try:
         sent = archive.store(parcel.files(objects), lambda receipt: deliveries.note_receipts(case_id, [receipt]))
     except DeliveryRefused as err:
         log.error("deliver.refused", case_id=case_id, status=err.status)
         raise
     return len(sent)
+
+
+def _check_patient(archive: ImageArchive, parcel: Parcel, objects: Sequence[ReportObject]) -> None:
+    """Case, objects and the PACS's own index name one patient, or nothing is sent."""
+    case = parcel.case
+    listed = archive.find_study(case.study_uid)
+    if not listed:
+        raise mismatch(
+            f"the PACS lists no study {case.study_uid} any more: its reports would make it anew; nothing is sent. Ask "
+            f"the PACS's administrator what became of the study",
+            ["StudyInstanceUID"],
+        )
+    differs = {keyword for study in listed for keyword in case.patient.differences(study.patient)}
+    if differs:
+        raise mismatch(
+            f"the PACS lists study {case.study_uid} under another {' and '.join(sorted(differs))} than the case; "
+            f"nothing is sent. Where two patients were merged: gtr case rekey --case {case.case_id}",
+            differs,
+        )
+    for one, path in zip(objects, parcel.files(objects), strict=True):
+        found = read_identity(path)
+        expected = case.identity(one.series_uid)
+        differs = set() if found is None else set(expected.differences(found))  # unreadable: C-STORE says so
+        if differs:
+            raise mismatch(
+                f"{one.kind} {one.sop_instance_uid} has another {' and '.join(sorted(differs))} than the case; nothing "
+                f"is sent. Where two patients were merged: gtr case rekey --case {case.case_id}",
+                differs,
+            )
 
 
 def _listed(archive: ImageArchive, parcel: Parcel, objects: Sequence[ReportObject]) -> frozenset[str]:

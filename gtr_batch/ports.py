@@ -17,6 +17,7 @@ from gtr_batch.domain.clinical import PatientFacts
 from gtr_batch.domain.cohort import Candidate, CohortManifest, HoldoutOpening, Member
 from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
 from gtr_batch.domain.governed_settings import NightOpening, SettingChange, SettingValue
+from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.domain.replay import KeptComparison, ReplayApproval
 from gtr_batch.domain.score import NomogramScore
@@ -43,23 +44,42 @@ class ImageArchive(Protocol):
     def find_studies(self, start: datetime, end: datetime, modality: str = "CT") -> list[StudyRecord]:
         """Studies with ``start <= study date and time < end``, each once, also where the PACS caps its answers."""
 
+    def find_study(self, study_uid: str) -> list[StudyRecord]:
+        """A study as the PACS lists it now, once for each patient that it is listed under; empty where it is not."""
+
     def find_series(self, study_uid: str) -> list[SeriesRecord]:
-        """All series of a study."""
+        """All series of a study.
+
+        Raises
+        ------
+        CaseRejected
+            ``identity_mismatch``: the PACS answers with nothing but series of other studies.
+        """
 
     def find_instances(self, study_uid: str, series_uid: str) -> list[InstanceRecord]:
-        """All instances of a series."""
+        """All instances of a series; raises as `find_series`."""
 
     def retrieve(
-        self, study_uid: str, series_uid: str, expected: Sequence[str], folder: Path, progress: Progress | None = None
+        self,
+        study_uid: str,
+        series_uid: str,
+        expected: Sequence[str],
+        folder: Path,
+        progress: Progress | None = None,
+        *,
+        identity: SeriesIdentity | None = None,
     ) -> list[Path]:
         """Fetch the `expected` SOP Instance UIDs of a series into `folder` as ``<SOP Instance UID>.dcm``.
 
         Asks for the whole series where `expected` is all of it, else for the instances. Files that are whole and there
         already are not fetched again; a file appears under its name only when it is whole. Only expected instances are
-        written.
+        written, and only those whose header agrees with `identity` (default: study and series); a file that is there
+        already and does not agree is deleted and fetched anew.
 
         Raises
         ------
+        CaseRejected
+            ``identity_mismatch``: an instance arrived that is of another patient, study, series or SOP class.
         RetrieveIncomplete
             Some promised instances did not arrive; names how many and the first three.
         """

@@ -14,7 +14,7 @@ from attrs import define, frozen
 from gtr_batch.audit.site import AuditProgress, AuditSite
 from gtr_batch.config import Config, load
 from gtr_batch.governance.site import GovernanceSite
-from gtr_batch.night.site import Site, StepProgress
+from gtr_batch.night.site import Alert, Site, StepProgress
 from gtr_batch.ports import Progress
 from gtr_batch.training.site import TrainingProgress, TrainingSite
 
@@ -102,7 +102,7 @@ def _adapters(config: Config | None, environ: Mapping[str, str] | None = None) -
         adapters.database.close()
 
 
-def _night_site(adapters: _Adapters, progress: StepProgress | None) -> Site:
+def _night_site(adapters: _Adapters, progress: StepProgress | None, alert: Alert | None) -> Site:
     from gtr_batch.audit.alarms import StopAlarms
     from gtr_batch.db import PostgresClinicalSource, PostgresDeliveries, PostgresNights
     from gtr_batch.db.shadow import PostgresShadows
@@ -123,16 +123,22 @@ def _night_site(adapters: _Adapters, progress: StepProgress | None) -> Site:
     )
     if progress is not None:
         site.progress = progress
+    if alert is not None:
+        site.alert = alert
     return site
 
 
 @contextmanager
 def open_site(
-    config: Config | None = None, *, environ: Mapping[str, str] | None = None, progress: StepProgress | None = None
+    config: Config | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    progress: StepProgress | None = None,
+    alert: Alert | None = None,
 ) -> Iterator[Site]:
     """Build the adapters from settings, and close them after.
 
-    Nothing connects before it is first used.
+    Nothing connects before it is first used. `alert` tells operations at once, beside the log.
 
     Raises
     ------
@@ -140,20 +146,24 @@ def open_site(
         The settings are wrong.
     """
     with _adapters(config, environ) as adapters:
-        yield _night_site(adapters, progress)
+        yield _night_site(adapters, progress, alert)
 
 
 @contextmanager
 def open_governance(
-    config: Config | None = None, *, environ: Mapping[str, str] | None = None, progress: StepProgress | None = None
+    config: Config | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    progress: StepProgress | None = None,
+    alert: Alert | None = None,
 ) -> Iterator[GovernanceSite]:
-    """Build what those who decide about models are given, and close it after; raises as `open_site`."""
+    """Build what those who decide about models are given, and close it after; arguments and errors as `open_site`."""
     from gtr_batch.db.restages import PostgresRestages
     from gtr_batch.files import REPLAYS, LocalFileStore
 
     with _adapters(config, environ) as adapters:
         yield GovernanceSite(
-            night=_night_site(adapters, progress),
+            night=_night_site(adapters, progress, alert),
             registry=adapters.registry,
             restages=PostgresRestages(adapters.database),
             scratch=LocalFileStore(adapters.config.files.root / REPLAYS),

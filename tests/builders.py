@@ -43,6 +43,7 @@ def a_case(source_files: Sequence[Path], **changes: Any) -> Case:
         "night": NIGHT,
         "study_uid": study,
         "series_uid": series,
+        "patient_id": str(ds.get("PatientID") or ""),
         "study_at": datetime(2026, 3, 1, 20, 15),
     }
     return Case(**{**values, **changes})

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from gtr_batch.domain.case import CaseState
 from gtr_batch.domain.night_case import NightCase
+from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.staging import FLAG_MEANINGS, Flag, KeySliceSource, StageProbabilities
 
 _SOURCE = {
@@ -25,6 +26,13 @@ _COLOUR = {CaseState.COMMITTED: "green", CaseState.REFUSED: "yellow", CaseState.
 
 def show_night(console: Console, night: date, cases: Sequence[NightCase]) -> None:
     """State, T stage, probabilities and flags of each case; reasons of refusals and failures in full below. No PHI."""
+    mismatched = [case.case_id for case in cases if case.refusal is RefusalCode.IDENTITY_MISMATCH]
+    if mismatched:
+        console.print(
+            f"[bold red]{len(mismatched)} case(s) with images, reports or a study of another patient: "
+            f"{', '.join(mismatched)}.[/] Nothing was sent for them; docs/operations.md says what to do.",
+            highlight=False,
+        )
     table = Table(title=f"Night {night}: {len(cases)} cases", pad_edge=False)
     for heading in ("case", "state", "cT", "P(T1 T2 T3 T4)", "nomogram", "key slice"):
         table.add_column(heading, no_wrap=True)

@@ -148,6 +148,7 @@ def _record(tx: Transaction, case: Case, selection: Selected | None) -> bool:
         study_at=case.study_at,
         expected_sop_uids=list(case.expected_sop_uids),
         selection=chosen,
+        issuer_of_patient_id=rows.text(case.issuer_of_patient_id),
     )
     if row is None:
         if chosen is not None:

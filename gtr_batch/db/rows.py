@@ -87,6 +87,7 @@ def case_of(row: Mapping[str, Any]) -> Case:
         reached=row["reached"],
         refusal=refusal,
         failure=failure,
+        issuer_of_patient_id=row["issuer_of_patient_id"],
     )
 
 

@@ -8,6 +8,7 @@ from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Transaction
 from gtr_batch.domain import transitions
 from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.domain.identity import PatientIdentity
 from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.domain.step_record import Detail, Scored, Staged, StepRecord, moved
 
@@ -23,6 +24,8 @@ def write(tx: Transaction, record: StepRecord) -> None:
         A score without a staging that it could belong to, or a state that is not on the path.
     """
     case = rows.case_of(rows.found(tx.one(_cases()["lock"], case_id=rows.key(record.case_id)), record.case_id))
+    if record.rekeyed is not None:
+        case = _rekey(tx, case, record, record.rekeyed)
     if record.expected_sop_uids is not None:
         tx.run(_cases()["expect"], case_id=case.case_id, sop_uids=list(record.expected_sop_uids))
     if record.facts is not None:
@@ -51,6 +54,20 @@ def write(tx: Transaction, record: StepRecord) -> None:
 def note(tx: Transaction, case_id: str, step: Step, state: CaseState, detail: Detail) -> None:
     """An event, in the transaction of what it tells."""
     tx.run(_cases()["note_event"], case_id=case_id, step=str(step), state=str(state), detail=rows.as_json(detail))
+
+
+def _rekey(tx: Transaction, case: Case, record: StepRecord, patient: PatientIdentity) -> Case:
+    case = transitions.rekeyed(case, patient)
+    tx.run(
+        _cases()["rekey"],
+        case_id=case.case_id,
+        patient_id=rows.text(case.patient_id),
+        issuer_of_patient_id=rows.text(case.issuer_of_patient_id),
+    )
+    if case.state is CaseState.FOUND:
+        tx.run(_cases()["move"], **rows.move_of(case, record.step))
+    note(tx, case.case_id, record.step, case.state, {"rekeyed": True, **record.rekeyed_by})
+    return case
 
 
 def _move(tx: Transaction, case: Case, record: StepRecord) -> None:

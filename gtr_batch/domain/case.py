@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
 from attrs import field, frozen
 
+from gtr_batch.domain.identity import PatientIdentity, SeriesIdentity
 from gtr_batch.domain.refusal import Refusal
+from gtr_batch.domain.series import InstanceRecord
 
 
 class CaseState(StrEnum):
@@ -101,6 +103,25 @@ class Case:
     reached: CaseState = field(default=CaseState.FOUND, converter=CaseState)
     refusal: Refusal | None = None
     failure: Failure | None = None
+    issuer_of_patient_id: str = field(default="", repr=False)  # empty where the PACS does not say
+
+    @property
+    def patient(self) -> PatientIdentity:
+        """Whose case it is."""
+        return PatientIdentity(self.patient_id, self.issuer_of_patient_id)
+
+    def identity(self, series_uid: str = "", instances: Sequence[InstanceRecord] = ()) -> SeriesIdentity:
+        """What the instances of a series of the case's study must say of themselves.
+
+        Parameters
+        ----------
+        series_uid : str
+            Empty: of any series of the study.
+        instances : sequence of InstanceRecord
+            What C-FIND listed of it.
+        """
+        classes = {i.sop_instance_uid: i.sop_class_uid for i in instances if i.sop_class_uid}
+        return SeriesIdentity(self.study_uid, series_uid, self.patient, classes)
 
     def ready_for(self, step: Step) -> bool:
         """Whether `step` is the next thing to do: in the state it needs, or failed retryably there."""

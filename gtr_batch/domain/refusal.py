@@ -23,6 +23,8 @@ class RefusalCode(StrEnum):
     AMBIGUOUS_PATIENT = "ambiguous_patient"  # two patients under one accession number, or study data that disagree
     # intake: the study
     NO_PORTAL_VENOUS_SERIES = "no_portal_venous_series"
+    # from the first image to the delivery
+    IDENTITY_MISMATCH = "identity_mismatch"  # images, report or study in the PACS are not of the case's patient
     # retrieve
     SERIES_INCOMPLETE = "series_incomplete"
     SERIES_TOO_LARGE = "series_too_large"  # more instances or bytes than the settings allow
@@ -65,7 +67,8 @@ class Reason:
     `coded_value` and `meaning` (at most 64 characters) stand in the refusal's report under our coding scheme; `words`
     stand in tables and figures. `waiting_can_mend`: later EHR extracts, images that are still on their way, or a key
     slice that a reader marks later may change the answer, so the study is worth another look; a refusal of the
-    patient's or the scan's own stays.
+    patient's or the scan's own stays. `written_back`: whether a report of the refusal may go to the PACS; not where it
+    is not clear whose study it would be filed under.
     """
 
     coded_value: str
@@ -73,6 +76,7 @@ class Reason:
     words: str
     kind: ReasonKind
     waiting_can_mend: bool
+    written_back: bool = True
 
 
 REASONS: Mapping[RefusalCode, Reason] = {
@@ -96,10 +100,13 @@ REASONS: Mapping[RefusalCode, Reason] = {
         "metastasis", "Distant metastasis", "distant metastasis", ReasonKind.OTHER, False
     ),
     RefusalCode.AMBIGUOUS_PATIENT: Reason(
-        "ambiguous", "Two patients under one number", "two patients under one number", ReasonKind.OTHER, True
+        "ambiguous", "Two patients under one number", "two patients under one number", ReasonKind.OTHER, True, False
     ),
     RefusalCode.NO_PORTAL_VENOUS_SERIES: Reason(
         "no_portal_venous", "No portal venous series", "no portal venous series", ReasonKind.QUALITY, True
+    ),
+    RefusalCode.IDENTITY_MISMATCH: Reason(
+        "identity", "Images not of the case's patient", "images of another patient", ReasonKind.OTHER, False, False
     ),
     RefusalCode.SERIES_INCOMPLETE: Reason(
         "incomplete", "Series incomplete", "series incomplete", ReasonKind.INCOMPLETE, True
@@ -172,6 +179,11 @@ class Refusal:
     code: RefusalCode = field(converter=RefusalCode)
     sentence: str
     numbers: Mapping[str, Any] = field(factory=dict)
+
+    @property
+    def written_back(self) -> bool:
+        """Whether a report of it may go to the PACS."""
+        return REASONS[self.code].written_back
 
     @classmethod
     def of(cls, error: CaseRejected) -> Refusal:

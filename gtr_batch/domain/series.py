@@ -8,6 +8,8 @@ from typing import Any
 
 from attrs import field, frozen
 
+from gtr_batch.domain.identity import PatientIdentity
+
 
 @frozen
 class StudyRecord:
@@ -19,6 +21,12 @@ class StudyRecord:
     study_at: datetime | None = None  # naive, the PACS's own wall clock
     description: str = ""
     modalities: tuple[str, ...] = ()
+    issuer_of_patient_id: str = field(default="", repr=False)  # empty where the PACS does not say
+
+    @property
+    def patient(self) -> PatientIdentity:
+        """Whose study it is."""
+        return PatientIdentity(self.patient_id, self.issuer_of_patient_id)
 
 
 @frozen

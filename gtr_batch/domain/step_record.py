@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 from gtr_batch.domain.case import CaseState, Failure, Step
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.delivery import ReportObject
+from gtr_batch.domain.identity import PatientIdentity
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging, Flag
@@ -53,6 +54,8 @@ class StepRecord:
         What was written for the PACS.
     flags : list of Flag
         Added to the flags of the result that the case carries.
+    rekeyed : PatientIdentity or None
+        Whose case it is from now on, by a person's word; before any move.
     """
 
     case_id: str
@@ -67,6 +70,8 @@ class StepRecord:
     move: CaseState | Refusal | Failure | None = None
     detail: dict[str, Any] = field(factory=dict)
     replaced: dict[str, Any] | None = None
+    rekeyed: PatientIdentity | None = None
+    rekeyed_by: dict[str, Any] = field(factory=dict)
 
     def expects(self, sop_uids: Sequence[str]) -> None:
         """Note the instances that C-FIND promised."""
@@ -102,6 +107,10 @@ class StepRecord:
     def replace(self, detail: Detail) -> None:
         """Note that the result of a case that has one was replaced: an event at the state that it has reached."""
         self.replaced = dict(detail)
+
+    def rekey(self, patient: PatientIdentity, detail: Detail) -> None:
+        """Give the case another PatientID: an event that says by whom and why, and never which."""
+        self.rekeyed, self.rekeyed_by = patient, dict(detail)
 
     def refuse(self, refusal: Refusal) -> None:
         """Refuse the case; once refused it stays so, with the first reason."""

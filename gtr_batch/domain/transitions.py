@@ -1,7 +1,7 @@
 """How a case may move: forward along the path, aside into refused or failed, never backward.
 
 Each function returns the case as it is afterwards, or None where nothing changes. `committed` and `refused` are the two
-ends: nothing leaves them.
+ends: nothing leaves them, but a case that a person gives another PatientID (`rekeyed`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import attrs
 
 from gtr_batch.domain.case import PATH, Case, CaseState, Failure, Step
-from gtr_batch.domain.refusal import Refusal
+from gtr_batch.domain.identity import PatientIdentity
+from gtr_batch.domain.refusal import Refusal, RefusalCode
 
 # The step whose work a state on the path is.
 STEP_OF: dict[CaseState, Step] = {
@@ -58,6 +59,22 @@ def failed(case: Case, failure: Failure) -> Case | None:
     if case.state in ENDS:
         return None
     return attrs.evolve(case, state=CaseState.FAILED, failure=failure)
+
+
+def rekeyed(case: Case, patient: PatientIdentity) -> Case:
+    """The case under another PatientID; what was written under the old one and not sent is done again.
+
+    What the PACS took already it has merged itself: a stored or committed case keeps its state. So does a case that was
+    refused for a reason that has nothing to do with whose it is.
+    """
+    case = attrs.evolve(case, patient_id=patient.patient_id, issuer_of_patient_id=patient.issuer)
+    if case.refusal is not None:
+        again = case.refusal.code is RefusalCode.IDENTITY_MISMATCH
+    else:
+        again = PATH.index(case.reached) < PATH.index(CaseState.STORED)
+    if not again:
+        return case
+    return attrs.evolve(case, state=CaseState.FOUND, reached=CaseState.FOUND, refusal=None, failure=None)
 
 
 def after(case: Case, move: CaseState | Refusal | Failure) -> Case | None:

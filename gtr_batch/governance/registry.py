@@ -200,6 +200,6 @@ def answered_for(by: str, why: str) -> None:
     """Refuse what nobody answers for."""
     for name, text, longest in (("by", by, 200), ("why", why, 2000)):
         if not text.strip():
-            raise InputRefused(f"{name} is empty: every change of a model says who made it and why")
+            raise InputRefused(f"{name} is empty: every such change says who made it and why")
         if len(text.strip()) > longest:
             raise InputRefused(f"{name} has {len(text.strip())} characters, at most {longest} are kept")

@@ -28,6 +28,7 @@ from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.logs import get_logger
 from gtr_batch.metrics.agreement import agreement
 from gtr_batch.night.absent import NoShadows
+from gtr_batch.night.identity import tell_operations
 from gtr_batch.night.memory import MemoryCases, MemoryNights
 from gtr_batch.night.site import Site
 from gtr_batch.night.steps import Answer, report_one
@@ -115,6 +116,7 @@ def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> Redeliver
             delivered.append(case.case_id)
         except GtrError as err:
             failed[case.case_id] = f"{type(err).__name__}: {err}"
+            tell_operations(gov.night, case.case_id, Step.DELIVER, err)
         gov.night.progress(Step.DELIVER, len(delivered) + len(failed), len(staged))
     get_logger("restage").info("restage.delivered", model_version=version, cases=len(delivered), by=by)
     return Redelivered(row.digest, tuple(delivered), failed)

@@ -11,14 +11,16 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from gtr_batch.domain.case import Step
+from gtr_batch.domain.case import Case, Step
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.lifecycle import CHAMPION, MAY_BECOME, WITHDRAWN, Change, NoticesSent, ReportOfModel
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.errors import GovernanceRefused, GtrError
 from gtr_batch.governance.promotion import gate_passed
 from gtr_batch.governance.registry import answered_for, check_registered, known
+from gtr_batch.identity import read_identity
 from gtr_batch.logs import get_logger
+from gtr_batch.night.identity import tell_operations
 from gtr_batch.night.site import Site
 from gtr_batch.ports import ModelRegistry
 
@@ -149,6 +151,7 @@ def send_notices(
             _supersede(site, registry, row, manifest=manifest, version=version, withdrawn_at=local)
         except GtrError as err:
             failed[row.sop_instance_uid] = f"{type(err).__name__}: {err}"
+            tell_operations(site, row.case_id, Step.DELIVER, err)
             log.error("withdrawal.not_sent", case_id=row.case_id, error=str(err))
         if progress is not None:
             progress(number, len(due))
@@ -180,7 +183,7 @@ def _supersede(
     notice = write_withdrawal(
         folder,
         case=case,
-        report_file=_report_file(site, row, folder),
+        report_file=_report_file(site, case, row, folder),
         superseded=old,
         manifest=manifest,
         model_version=version,
@@ -193,13 +196,16 @@ def _supersede(
     deliver_case(site.archive, site.deliveries, Parcel(case, [notice], folder), site.config.pacs)
 
 
-def _report_file(site: Site, row: ReportOfModel, folder: Path) -> Path:
-    """The report itself: from the file store, or, where that was cleared, from the PACS that has it."""
-    path = folder / row.file
-    if path.is_file():
+def _report_file(site: Site, case: Case, row: ReportOfModel, folder: Path) -> Path:
+    """The report itself: from the file store, or, where that was cleared or names another patient, from the PACS.
+
+    After a merge the file has the PatientID of before; the PACS has given its own copy the new one.
+    """
+    path, identity = folder / row.file, case.identity(row.series_uid)
+    found = read_identity(path)
+    if found is not None and not identity.differences(found):
         return path
-    found = site.archive.retrieve(row.study_uid, row.series_uid, [row.sop_instance_uid], folder)
-    return found[0]
+    return site.archive.retrieve(row.study_uid, row.series_uid, [row.sop_instance_uid], folder, identity=identity)[0]
 
 
 def _short(version: str | None) -> str:

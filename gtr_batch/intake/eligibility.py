@@ -85,7 +85,7 @@ def judge_study(studies: Sequence[StudyRecord]) -> dict[str, Refusal]:
     refused: dict[str, Refusal] = {}
     for groups, shared in ((by_accession, "accession number"), (by_uid, "Study Instance UID")):
         for group in groups.values():
-            patients = {study.patient_id.strip() for study in group}
+            patients = {study.patient.patient_id for study in group}
             if len(patients) < 2:
                 continue
             for study in group:

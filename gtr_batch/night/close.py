@@ -13,6 +13,7 @@ import numpy as np
 
 from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.night_case import NightCase
+from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.errors import GtrError, NightFailed
 from gtr_batch.logs import get_logger
 from gtr_batch.night.runner import Shard
@@ -29,6 +30,7 @@ def close_night(site: Site, night: date) -> dict[str, Any]:
     Returns
     -------
     dict
+        ``identity_mismatch`` (case ids whose images, reports or study are not their patient's; a person must look),
         ``night``, ``cases``, ``states`` (counts), ``stages`` (counts), ``refusals`` (counts by code), ``failed``
         (case id -> error), ``delivery`` (case ids ``held`` back by the audit and the sentences that say ``why``;
         empty where none was), ``intake`` (counts and errors by study UID), ``shadow`` (each challenger's agreement with
@@ -43,7 +45,10 @@ def close_night(site: Site, night: date) -> dict[str, Any]:
     summary = summarise(site, night, cases)
     site.nights.close(night, summary)
     write_json(site.files.night_folder(night, "summary") / "night.json", summary)
-    get_logger("close_night").info("night.closed", night=str(night), **summary["states"])
+    log = get_logger("close_night")
+    if summary["identity_mismatch"]:
+        log.error("night.identity_mismatch", night=str(night), case_ids=summary["identity_mismatch"])
+    log.info("night.closed", night=str(night), **summary["states"])
     failed = {**summary["failed"], **summary["intake"].get("errors", {})}
     if len(failed) > site.settings.night.failure_tolerance:
         named = "; ".join(f"{key}: {error}" for key, error in list(failed.items())[:10])
@@ -70,6 +75,7 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
     except FileNotFoundError:
         intake = {"errors": {"intake": "did not finish"}}
     return {
+        "identity_mismatch": [c.case_id for c in cases if _is_mismatched(c)],
         "night": str(night),
         "model_version": site.nights.model_of(night) or site.model_version,
         "cases": len(cases),
@@ -81,6 +87,10 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
         "intake": intake,
         "shadow": _shadow(site, night),
     }
+
+
+def _is_mismatched(case: Case) -> bool:
+    return case.refusal is not None and case.refusal.code is RefusalCode.IDENTITY_MISMATCH
 
 
 def _held(site: Site, cases: list[Case]) -> dict[str, str]:
@@ -169,8 +179,9 @@ def ask_again(site: Site, case_ids: Sequence[str]) -> dict[str, Any]:
 
 
 def night_cases(site: Site, night: date) -> list[NightCase]:
-    """A night's cases for people: state, stage, probabilities, flags, reason; no PHI."""
-    return [_shown(site, case) for case in site.cases.of_night(night)]
+    """A night's cases for people, those of another patient's images first: state, stage, flags, reason; no PHI."""
+    cases = sorted(site.cases.of_night(night), key=lambda case: not _is_mismatched(case))
+    return [_shown(site, case) for case in cases]
 
 
 def _shown(site: Site, case: Case) -> NightCase:

@@ -13,10 +13,12 @@ from gtr_batch import intake as step
 from gtr_batch.domain.case import Case, CaseState, Selected, Step
 from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.identifiers import Uid, case_id
+from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.series import SeriesEvidence, SeriesRecord, StudyRecord
 from gtr_batch.errors import CaseRejected, TransientError
 from gtr_batch.logs import get_logger
+from gtr_batch.night.identity import is_mismatch, tell_operations
 from gtr_batch.night.site import Site, night_window
 from gtr_batch.writing import write_json
 
@@ -93,7 +95,13 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
     chosen = [c for c in site.cases.of_night(night) if c.series_uid and c.study_uid == study.study_uid]
     if any(site.cases.selection(c.case_id) or c.reached is not CaseState.FOUND for c in chosen):
         return ""  # chosen in an earlier run of this night: its case goes on, and no second one is made beside it
-    selection, expected = _select(site, night, study)
+    try:
+        selection, expected = _select(site, night, study)
+    except CaseRejected as err:  # the PACS gave us another patient's images, or does not look at the study UID
+        case = _study_case(night, study)
+        tell_operations(site, case.case_id, Step.INTAKE, err)
+        _refuse(site, case, Refusal.of(err))
+        return ""
     if selection.series_uid is None:
         refusal = Refusal(RefusalCode.NO_PORTAL_VENOUS_SERIES, selection.sentence(), selection.numbers())
         _refuse(site, _study_case(night, study), refusal)
@@ -128,9 +136,13 @@ def _probe(site: Site, night: date, study: StudyRecord, series: SeriesRecord, fo
     probe_id = case_id(study.study_uid, series.series_uid)
     folder = site.files.folder(night, probe_id, Step.INTAKE)
     try:
-        paths = site.archive.retrieve(study.study_uid, series.series_uid, chosen, folder)
-    except CaseRejected:  # an invalid UID: the series has no usable evidence, select says so
-        return SeriesEvidence(series)
+        classes = {i.sop_instance_uid: i.sop_class_uid for i in ordered if i.sop_class_uid}
+        identity = SeriesIdentity(study.study_uid, series.series_uid, study.patient, classes)
+        paths = site.archive.retrieve(study.study_uid, series.series_uid, chosen, folder, identity=identity)
+    except CaseRejected as err:
+        if is_mismatch(err):
+            raise  # it is not clear whose study this is
+        return SeriesEvidence(series)  # an invalid UID: the series has no usable evidence, select says so
     probe = step.read_probe(paths, instances=len(ordered))
     return SeriesEvidence(series, probe.headers, probe.contrast, probe.coverage_mm)
 
@@ -139,7 +151,7 @@ def _has_work(site: Site, case: Case) -> bool:
     """Whether a step may still have to do something: not committed, or refused and the refusal not written back yet."""
     if case.state is not CaseState.REFUSED:
         return case.state is not CaseState.COMMITTED
-    if not (site.settings.report.refusal_sr and case.series_uid):
+    if not (site.settings.report.refusal_sr and case.series_uid and case.refusal and case.refusal.written_back):
         return False
     written = {o.sop_instance_uid for o in site.cases.objects(case.case_id)}
     return not written or not written <= site.deliveries.stored(case.case_id)
@@ -182,6 +194,7 @@ def _study_case(night: date, study: StudyRecord) -> Case:
         patient_id=study.patient_id,
         accession_number=study.accession_number,
         study_at=study.study_at,
+        issuer_of_patient_id=study.issuer_of_patient_id,
     )
 
 

@@ -97,6 +97,8 @@ class MemoryCases:
 
     def _write(self, record: StepRecord) -> None:
         case = self._cases[record.case_id]
+        if record.rekeyed is not None:
+            case = transitions.rekeyed(case, record.rekeyed)
         carried = self._carried.get(case.case_id)
         if record.staged is not None:
             carried = record.staged.staging.model_version
@@ -114,6 +116,8 @@ class MemoryCases:
             self._results(record, case.case_id, carried)
         for one in record.objects:
             self._objects.setdefault(case.case_id, {})[ObjectKind(one.kind)] = one
+        if record.rekeyed is not None:
+            self._note(case.case_id, record.step, case.state, {"rekeyed": True, **record.rekeyed_by})
         if record.replaced is not None:
             self._note(case.case_id, record.step, case.reached, record.replaced)
         if after is not None:

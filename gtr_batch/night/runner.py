@@ -21,6 +21,7 @@ from gtr_batch.errors import (
     TransientError,
 )
 from gtr_batch.logs import get_logger
+from gtr_batch.night.identity import tell_operations
 from gtr_batch.night.site import Site
 
 Work = Callable[[Case, StepRecord], Detail | None]
@@ -66,6 +67,7 @@ class Shard:
         except CaseRejected as err:
             with self._after(tried) as record:
                 record.refuse(Refusal.of(err))
+            tell_operations(self.site, case.case_id, self.step, err)
             self.log.warning("case.refused", case_id=case.case_id, code=err.code, reason=err.sentence)
         except GtrError as err:
             retryable = isinstance(err, TransientError)
@@ -88,6 +90,8 @@ class Shard:
             self._retry.append((case.case_id, f"{type(err).__name__}: {err}"))
         except Exception as err:  # noqa: BLE001 - a refusal that cannot be written back must not hold back results
             said = str(err) if isinstance(err, GtrError) else "unexpected"
+            if isinstance(err, GtrError):
+                tell_operations(self.site, case.case_id, self.step, err)
             self.log.error("refusal.not_written_back", case_id=case.case_id, error=f"{type(err).__name__}: {said}")
 
     @contextmanager

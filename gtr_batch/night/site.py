@@ -29,10 +29,15 @@ from gtr_batch.ports import (
 )
 
 StepProgress = Callable[[Step, int, int], None]  # step, done, total
+Alert = Callable[[str, str], None]  # subject, text; no PHI
 
 
 def _no_progress(step: Step, done: int, total: int) -> None:
     """No progress bar."""
+
+
+def _no_alert(subject: str, text: str) -> None:
+    """Nobody is told but by the log."""
 
 
 @define(slots=False)
@@ -52,6 +57,7 @@ class Site:
     shadows: ShadowBook
     hold: DeliveryHold
     progress: StepProgress = field(default=_no_progress)
+    alert: Alert = field(default=_no_alert)
     _loaded: dict[str, Any] = field(factory=dict, init=False)
 
     @cached_property

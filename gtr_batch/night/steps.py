@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from datetime import date
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,10 +16,13 @@ from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.delivery import ReportObject
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.score import NomogramScore
+from gtr_batch.domain.series import SeriesRecord
 from gtr_batch.domain.staging import CaseStaging, Flag
 from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import CaseRejected, GtrError, RetrieveIncomplete
+from gtr_batch.identity import read_identity
 from gtr_batch.logs import get_logger
+from gtr_batch.night.identity import REFERENCE_MODALITIES, is_mismatch, references
 from gtr_batch.night.runner import Shard
 from gtr_batch.ports import FileStore
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 from gtr_batch.night.site import Site
 
 HELD = "held"  # file of a case whose report was held back
-REFERENCE_MODALITIES = ("KO", "SEG", "RTSTRUCT")  # what may name a key slice
 
 
 def retrieve(site: Site, night: date, shard: Sequence[str]) -> list[str]:
@@ -44,24 +45,39 @@ def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:
     record.expects(expected)
     folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     try:
-        paths = site.archive.retrieve(case.study_uid, case.series_uid, expected, folder)
+        identity = case.identity(case.series_uid, promised)
+        paths = site.archive.retrieve(case.study_uid, case.series_uid, expected, folder, identity=identity)
     except RetrieveIncomplete as err:
         before = [e for e in site.cases.events(case.case_id) if e["state"] == CaseState.FAILED]
         tries = 1 + sum(e["detail"].get("error", "").startswith(RetrieveIncomplete.__name__) for e in before)
         if tries < site.settings.night.retrieve_attempts:
             raise
         raise CaseRejected("series_incomplete", f"{err} (after {tries} attempts)", {"attempts": tries}) from err
+    left_out = 0
     for series in site.archive.find_series(case.study_uid):
         if series.modality in REFERENCE_MODALITIES:
-            wanted = [i.sop_instance_uid for i in site.archive.find_instances(case.study_uid, series.series_uid)]
-            site.archive.retrieve(case.study_uid, series.series_uid, wanted, _references(site, case, series.modality))
-    return {"instances": len(paths), "megabytes": round(sum(p.stat().st_size for p in paths) / 1e6, 1)}
+            left_out += not _retrieve_reference(site, case, series)
+    detail = {"instances": len(paths), "megabytes": round(sum(p.stat().st_size for p in paths) / 1e6, 1)}
+    return {**detail, "references_left_out": left_out} if left_out else detail
 
 
-def _references(site: Site, case: Case, modality: str) -> Path:
-    folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE) / modality
+def _retrieve_reference(site: Site, case: Case, series: SeriesRecord) -> bool:
+    """Fetch what may name a key slice; one of another patient is done without, and said so: False."""
+    folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE) / series.modality
     folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    try:
+        listed = site.archive.find_instances(case.study_uid, series.series_uid)
+        wanted = [i.sop_instance_uid for i in listed]
+        identity = case.identity(series.series_uid, listed)
+        site.archive.retrieve(case.study_uid, series.series_uid, wanted, folder, identity=identity)
+    except CaseRejected as err:
+        if not is_mismatch(err):
+            raise
+        get_logger(Step.RETRIEVE).error(
+            "case.reference_left_out", case_id=case.case_id, series_uid=series.series_uid, reason=err.sentence
+        )
+        return False
+    return True
 
 
 def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
@@ -72,7 +88,12 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     if not work.cases:
         return work.finish()
     files = [
-        CaseFiles(c.case_id, site.files.folder(c.night, c.case_id, Step.RETRIEVE), c.expected_sop_uids)
+        CaseFiles(
+            c.case_id,
+            site.files.folder(c.night, c.case_id, Step.RETRIEVE),
+            c.expected_sop_uids,
+            identity=c.identity(c.series_uid),
+        )
         for c in work.cases
     ]
     verdicts = validate_shard(files, site.settings.validate, site.files.night_folder(night, "data_docs"))
@@ -83,7 +104,10 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
         record.measured(verdict.facts)
         if verdict.refusal is not None:
             raise CaseRejected(verdict.refusal.code, verdict.refusal.sentence, verdict.refusal.numbers)
-        return {}
+        left_out = references(site, case).left_out
+        if left_out:
+            work.log.error("case.reference_left_out", case_id=case.case_id, instances=left_out)
+        return {"references_left_out": left_out} if left_out else {}
 
     return work.each(CaseState.VALIDATED, judge)
 
@@ -107,16 +131,17 @@ def _preprocess(site: Site, case: Case) -> Detail:
     def locate() -> Any:
         return slice_scores(artefact, prepare_all_for_locator(volume, contract, device=artefact.device))
 
+    reference = references(site, case).own
     key = find_key_slice(
         volume,
-        key_objects=sorted((folder / "KO").glob("*.dcm")),
+        key_objects=reference["KO"],
         ehr_sop_uid=facts.key_slice_sop_uid if facts else None,
-        segmentations=sorted([*(folder / "SEG").glob("*.dcm"), *(folder / "RTSTRUCT").glob("*.dcm")]),
+        segmentations=[*reference["RTSTRUCT"], *reference["SEG"]],
         locator=locate if artefact.manifest.key_slice_locator else None,
     )
     index = volume.sop_instance_uids.index(key.sop_instance_uid)
     slices, geometry = prepare_volume(volume, index, contract, key.source, device=artefact.device)
-    lesion = lesion_on_grid(sorted((folder / "SEG").glob("*.dcm")), geometry)
+    lesion = lesion_on_grid(reference["SEG"], geometry)
     arrays = {"slices": slices} if lesion is None else {"slices": slices, "lesion": lesion}
     site.files.write_arrays(case.night, case.case_id, Step.PREPROCESS, "prepared", arrays)
     site.files.write_json(case.night, case.case_id, Step.PREPROCESS, "contract", contract_json(contract))
@@ -252,14 +277,26 @@ def report_one(site: Site, case: Case, answer: Answer, prepared: FileStore) -> l
         overlay=overlay,
         manifest=manifest,
         config=site.settings.report,
-        previous=site.cases.objects(case.case_id),
+        previous=_previous(site, case),
     )
+
+
+def _previous(site: Site, case: Case) -> list[ReportObject]:
+    """What was written for the case before; not what was written under another PatientID and never sent."""
+    stored, folder = site.deliveries.stored(case.case_id), site.files.folder(case.night, case.case_id, Step.REPORT)
+    kept = []
+    for one in site.cases.objects(case.case_id):
+        found = None if one.sop_instance_uid in stored else read_identity(folder / one.file)
+        if found is None or not case.patient.differences(found.patient):
+            kept.append(one)
+    return kept
 
 
 def _refused(site: Site, shard: Sequence[str]) -> list[Case]:
     if not site.settings.report.refusal_sr:
         return []
-    return [case for case in site.cases.select(shard) if case.state is CaseState.REFUSED]
+    refused = [case for case in site.cases.select(shard) if case.state is CaseState.REFUSED]
+    return [case for case in refused if case.refusal and case.refusal.written_back]
 
 
 def _refusal_report(site: Site, case: Case) -> None:

@@ -63,4 +63,5 @@ def study_record(ds: Dataset) -> StudyRecord:
         study_at=None if day is None else datetime.combine(day, study_time(ds) or time()),
         description=text(ds, "StudyDescription"),
         modalities=texts(ds, "ModalitiesInStudy"),
+        issuer_of_patient_id=text(ds, "IssuerOfPatientID"),
     )

@@ -14,6 +14,7 @@ from pynetdicom.sop_class import Verification
 from gtr_batch.config import PacsConfig
 from gtr_batch.domain.delivery import Commitment, StoreReceipt
 from gtr_batch.domain.identifiers import AETitle, Uid
+from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.errors import PermanentError
 from gtr_batch.pacs import commitment, find, retrieve
@@ -81,6 +82,11 @@ class Pacs:
         self._sessions.release()
         return find.StudyQuery(self._caller, start, end, modality, self.config.answer_cap).run()
 
+    def find_study(self, study_uid: str) -> list[StudyRecord]:
+        """A study as the PACS lists it now; see `gtr_batch.ports.ImageArchive.find_study`."""
+        Uid(study_uid)
+        return self._sessions.run(_FIND, lambda line: find.find_study(line, study_uid))
+
     def find_series(self, study_uid: str) -> list[SeriesRecord]:
         """All series of a study, by series number."""
         Uid(study_uid)
@@ -93,10 +99,19 @@ class Pacs:
         return self._sessions.run(_FIND, lambda line: find.find_instances(line, study_uid, series_uid, cap))
 
     def retrieve(
-        self, study_uid: str, series_uid: str, expected: Sequence[str], folder: Path, progress: Progress | None = None
+        self,
+        study_uid: str,
+        series_uid: str,
+        expected: Sequence[str],
+        folder: Path,
+        progress: Progress | None = None,
+        *,
+        identity: SeriesIdentity | None = None,
     ) -> list[Path]:
         """Fetch the expected instances of a series; see `gtr_batch.ports.ImageArchive.retrieve`."""
-        request = SeriesRequest(study_uid, series_uid, expected, folder, config=self.config, progress=progress)
+        request = SeriesRequest(
+            study_uid, series_uid, expected, folder, config=self.config, progress=progress, identity=identity
+        )
         if self.config.retrieve_mode == "move":
             return move(self._sessions, self._listeners, request, self.config, self._caller.peer)
         return retrieve.get(self._sessions, request, retrieve.get_need(self.config.max_bytes), self._caller.peer)

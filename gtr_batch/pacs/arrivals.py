@@ -17,7 +17,9 @@ from pynetdicom import evt
 from pynetdicom.dsutils import encode_file_meta
 
 from gtr_batch.domain.identifiers import Uid
+from gtr_batch.domain.identity import SeriesIdentity, mismatch
 from gtr_batch.errors import CaseRejected, GtrError, PermanentError, StorageFull
+from gtr_batch.identity import read_identity
 from gtr_batch.pacs.watch import cut_socket
 from gtr_batch.ports import Progress
 
@@ -29,8 +31,8 @@ class Arrivals:
     """Takes the instances of one retrieve as they come, from any thread.
 
     An instance is written as the PACS encoded it, with a file meta of ours before it, to a temporary name, and renamed
-    to ``<SOP Instance UID>.dcm`` when it is intact. Instances that nobody asked for are acknowledged and dropped: a
-    failure status would make some PACS give up the rest.
+    to ``<SOP Instance UID>.dcm`` when it is intact and its header says that it is what was asked for. Instances that
+    nobody asked for are acknowledged and dropped: a failure status would make some PACS give up the rest.
 
     Parameters
     ----------
@@ -42,10 +44,18 @@ class Arrivals:
         Most C-STORE requests taken in one retrieve, wanted or not.
     progress : callable, optional
         Called with (arrived, expected).
+    identity : SeriesIdentity, optional
+        What every instance must say of itself. The first that does not ends the retrieve and is not kept; a file of an
+        earlier try that does not is deleted and expected anew. None: not compared.
     """
 
     def __init__(
-        self, expected: Collection[Uid], folder: Path, max_instances: int, progress: Progress | None = None
+        self,
+        expected: Collection[Uid],
+        folder: Path,
+        max_instances: int,
+        progress: Progress | None = None,
+        identity: SeriesIdentity | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.expected = frozenset(expected)
@@ -54,10 +64,11 @@ class Arrivals:
         self.unwanted = 0  # instances that nobody asked for, or whose UID is none
         self._max_instances = max_instances
         self._progress = progress
+        self._identity = identity
         self._requests = 0
         self._change = threading.Condition()
         self._sweep()
-        self._missing = {uid for uid in self.expected if not is_intact(self.path(uid), uid)}
+        self._missing = {uid for uid in self.expected if not self._is_there(uid)}
         self._report()
 
     @property
@@ -101,27 +112,59 @@ class Arrivals:
             self.unwanted += uid not in self.expected
             return SUCCESS
         try:
-            self._write(uid, event)
+            differs = self._write(uid, event)
         except OSError as err:
             self._fail(_disk_error(err, uid))
             cut_socket(event.assoc)
             return OUT_OF_RESOURCES
+        if differs:
+            self._fail(mismatch(_sentence(uid, differs), differs))
+            cut_socket(event.assoc)  # whatever else the PACS sends on it, it does not send what was asked for
+            return INVALID_INSTANCE
         with self._change:
             self._missing.discard(uid)
             self._change.notify_all()
         self._report()
         return SUCCESS
 
-    def _write(self, uid: Uid, event: evt.Event) -> None:
+    def _is_there(self, uid: Uid) -> bool:
+        """Whether an instance lies there intact; one of somebody else does not stay."""
+        path = self.path(uid)
+        if not is_intact(path, uid):
+            return False
+        if self._differences(uid, path):
+            path.unlink(missing_ok=True)
+            return False
+        return True
+
+    def _differences(self, uid: Uid, path: Path, sop_class_uid: str = "") -> tuple[str, ...]:
+        """In what a file is not what was asked for; of one whose header cannot be read, validation says so."""
+        found = read_identity(path) if self._identity is not None else None
+        if found is None or self._identity is None:
+            return ()
+        differs = list(self._identity.differences(found))
+        if found.sop_instance_uid != uid:
+            differs.append("SOPInstanceUID")
+        if sop_class_uid and found.sop_class_uid != sop_class_uid:
+            differs.append("SOPClassUID")
+        return tuple(dict.fromkeys(differs))
+
+    def _write(self, uid: Uid, event: evt.Event) -> tuple[str, ...]:
+        """Write an instance, unless it is not what was asked for: then in what it differs."""
         part = self.folder / f".{uid}.{os.getpid()}.{threading.get_ident()}{_PART}"
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(b"\0" * 128 + b"DICM" + encode_file_meta(event.file_meta))
                 file.write(event.request.DataSet.getbuffer())
-            part.replace(self.path(uid))
+            differs = self._differences(uid, part, str(event.request.AffectedSOPClassUID or ""))
+            if differs:
+                part.unlink()
+            else:
+                part.replace(self.path(uid))
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+        return differs
 
     def _fail(self, error: GtrError) -> None:
         with self._change:
@@ -152,6 +195,13 @@ def is_intact(path: Path, uid: Uid) -> bool:
     # The reader takes what is left of a file for the last value; an undefined length it has followed to its end.
     short = isinstance(last, RawDataElement) and last.length != 0xFFFFFFFF and len(last.value or b"") != last.length
     return not short
+
+
+def _sentence(uid: Uid, differs: Collection[str]) -> str:
+    return (
+        f"instance {uid} arrived with another {' and '.join(differs)} than was asked for: the images in the PACS are "
+        f"not those that its index names; not stored, not retried. The PACS's administrator must say whose they are"
+    )
 
 
 def _disk_error(err: OSError, uid: Uid) -> GtrError:

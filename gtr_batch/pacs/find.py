@@ -8,7 +8,7 @@ split: at midnight first, then into ranges of StudyTime within one date, down to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime, time, timedelta
 
@@ -17,6 +17,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
 
 from gtr_batch.domain.identifiers import Uid
+from gtr_batch.domain.identity import mismatch
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.errors import CaseRejected, PermanentError
 from gtr_batch.logs import get_logger
@@ -120,8 +121,8 @@ class StudyQuery:
     def _ask(self, dates: str, times: str) -> bool:
         """Ask once and keep the answers; whether the PACS capped them."""
         query = _identifier(
-            "STUDY", StudyDate=dates, StudyTime=times, StudyInstanceUID="", PatientID="", AccessionNumber="",
-            StudyDescription="", ModalitiesInStudy="",
+            "STUDY", StudyDate=dates, StudyTime=times, StudyInstanceUID="", PatientID="", IssuerOfPatientID="",
+            AccessionNumber="", StudyDescription="", ModalitiesInStudy="",
         )  # fmt: skip
         answers, capped = find(self._line(), query, "C-FIND of studies", self._cap)
         for ds in answers:
@@ -151,20 +152,41 @@ class StudyQuery:
         return self._modality in listed
 
 
+def find_study(line: OpenAssociation, study_uid: str) -> list[StudyRecord]:
+    """A study as the PACS lists it now, once for each patient that it is listed under; empty where it is not.
+
+    Raises
+    ------
+    CaseRejected
+        Code ``invalid_uid``, or ``identity_mismatch`` where every answer names another study.
+    """
+    query = _identifier(
+        "STUDY", StudyInstanceUID=Uid(study_uid), PatientID="", IssuerOfPatientID="", AccessionNumber="",
+        StudyDate="", StudyTime="", StudyDescription="",
+    )  # fmt: skip
+    tried = f"C-FIND of study {study_uid}"
+    records: dict[tuple[str, str], StudyRecord] = {}
+    for ds in _own(line, _complete(line, query, tried, 0), query, tried):
+        record = study_record(ds)
+        records.setdefault((record.patient_id, record.issuer_of_patient_id), record)
+    return list(records.values())
+
+
 def find_series(line: OpenAssociation, study_uid: str, answer_cap: int = 0) -> list[SeriesRecord]:
     """All series of a study, by series number.
 
     Raises
     ------
     CaseRejected
-        Code ``invalid_uid``: an empty UID in a query would mean "all studies".
+        Code ``invalid_uid``: an empty UID in a query would mean "all studies". Code ``identity_mismatch``: every answer
+        names another study.
     """
     query = _identifier(
         "SERIES", StudyInstanceUID=Uid(study_uid), SeriesInstanceUID="", Modality="", SeriesNumber="",
         SeriesDescription="", ProtocolName="", BodyPartExamined="", NumberOfSeriesRelatedInstances="",
     )  # fmt: skip
     tried = f"C-FIND of the series of study {study_uid}"
-    answers = _complete(line, query, tried, answer_cap)
+    answers = _own(line, _complete(line, query, tried, answer_cap), query, tried)
     records: dict[str, SeriesRecord] = {}
     for ds in answers:
         uid = text(ds, "SeriesInstanceUID")
@@ -190,13 +212,14 @@ def find_instances(line: OpenAssociation, study_uid: str, series_uid: str, answe
     Raises
     ------
     CaseRejected
-        Code ``invalid_uid``.
+        Code ``invalid_uid``, or ``identity_mismatch`` where every answer names another study or series.
     """
     query = _identifier(
         "IMAGE", StudyInstanceUID=Uid(study_uid), SeriesInstanceUID=Uid(series_uid), SOPInstanceUID="",
         SOPClassUID="", InstanceNumber="",
     )  # fmt: skip
-    answers = _complete(line, query, f"C-FIND of the instances of series {series_uid}", answer_cap)
+    tried = f"C-FIND of the instances of series {series_uid}"
+    answers = _own(line, _complete(line, query, tried, answer_cap), query, tried)
     records = {
         uid: InstanceRecord(uid, text(ds, "SOPClassUID"), integer(ds, "InstanceNumber"))
         for ds in answers
@@ -259,6 +282,33 @@ def _complete(line: OpenAssociation, query: Dataset, tried: str, answer_cap: int
             "was not taken. Raise the limit of answers in the PACS, or pacs.answer_cap if it is set too low"
         )
     return answers
+
+
+def _own(line: OpenAssociation, answers: Sequence[Dataset], query: Dataset, tried: str) -> list[Dataset]:
+    """The answers to this very question: one that names another study or series is dropped, and said so.
+
+    One that leaves the UID out stays: what arrives for it is compared by its header.
+
+    Raises
+    ------
+    CaseRejected
+        Code ``identity_mismatch``: nothing else came, so the PACS does not look at the UID that it was asked for.
+    """
+    asked = {k: str(query.get(k)) for k in ("StudyInstanceUID", "SeriesInstanceUID") if query.get(k)}
+    differs = [[k for k, uid in asked.items() if text(ds, k) not in ("", uid)] for ds in answers]
+    own = [ds for ds, names in zip(answers, differs, strict=True) if not names]
+    dropped = len(answers) - len(own)
+    if not dropped:
+        return own
+    keywords = sorted({name for names in differs for name in names})
+    log.error("pacs.find.answers_of_others", tried=tried, peer=line.peer, dropped=dropped, differs=keywords)
+    if not own:
+        raise mismatch(
+            f"{tried} at {line.peer}: all {dropped} answers have another {' and '.join(keywords)} than was asked "
+            f"for; none was taken. The PACS does not look at it: whatever it sends may be of another patient",
+            keywords,
+        )
+    return own
 
 
 def _identifier(level: str, **keys: str) -> Dataset:

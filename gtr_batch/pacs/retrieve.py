@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import attrs
 from pydicom import Dataset
 from pynetdicom import evt
 from pynetdicom.presentation import build_context
@@ -14,6 +15,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as GE
 
 from gtr_batch.config import PacsConfig
 from gtr_batch.domain.identifiers import Uid
+from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.errors import CaseRejected, ConfigError, GtrError, PermanentError, RetrieveIncomplete, TransientError
 from gtr_batch.logs import get_logger
 from gtr_batch.pacs.arrivals import Arrivals
@@ -47,6 +49,7 @@ class SeriesRequest:
         *,
         config: PacsConfig,
         progress: Progress | None = None,
+        identity: SeriesIdentity | None = None,
     ) -> None:
         self.study_uid, self.series_uid = Uid(study_uid), Uid(series_uid)
         uids = [Uid(uid) for uid in expected]
@@ -56,7 +59,9 @@ class SeriesRequest:
                 f"{len(uids)} instances in one series; the limit is {config.max_instances} (pacs.max_instances)",
                 {"instances": len(uids), "limit": config.max_instances},
             )
-        self.arrivals = Arrivals(uids, folder, config.max_instances, progress)
+        whose = identity or SeriesIdentity(self.study_uid)
+        whose = attrs.evolve(whose, study_uid=self.study_uid, series_uid=self.series_uid)
+        self.arrivals = Arrivals(uids, folder, config.max_instances, progress, whose)
         self.last_status = 0x0000
         self._refusal: GtrError | None = None
         self._order = list(dict.fromkeys(uids))

@@ -14,12 +14,14 @@ from gtr_batch.config import ReportConfig
 from gtr_batch.domain.case import Case
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.domain.identity import mismatch
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
-from gtr_batch.domain.refusal import Refusal
+from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.errors import CaseRejected
+from gtr_batch.identity import identity_of
 from gtr_batch.logs import get_logger
 from gtr_batch.report.context import Context
 from gtr_batch.report.identity import write_object
@@ -75,6 +77,8 @@ def write_case(
 
     Raises
     ------
+    CaseRejected
+        ``identity_mismatch``: a source instance is not of the case's patient, study and series.
     ValueError
         The arrays do not fit the geometry: our own mistake, not the case's.
     """
@@ -83,7 +87,7 @@ def write_case(
         raise ValueError(f"heat map has shape {heat.shape}, the geometry says {shape}")
     if overlay.ndim != 3 or overlay.shape[2] != 3 or overlay.dtype != np.uint8:
         raise ValueError(f"overlay has shape {overlay.shape} and dtype {overlay.dtype}, not (rows, columns, 3) uint8")
-    sources = [read_source(path) for path in source_files]
+    sources = [_source(path, case) for path in source_files]
     found = tuple(str(ds.SOPInstanceUID) for ds in sources)
     if found != tuple(geometry.sop_instance_uids):
         raise ValueError(f"source files hold {found}, the geometry says {geometry.sop_instance_uids}")
@@ -139,13 +143,21 @@ def write_refusal(
     Returns
     -------
     list of ReportObject
-        Empty also where the refused instance is so broken that there is no study to file a report under.
+        Empty also where the refused instance is so broken that there is no study to file a report under, and where
+        the refusal is that nobody knows whose study it is.
+
+    Raises
+    ------
+    CaseRejected
+        ``identity_mismatch``: the instance is not of the case's patient, study and series.
     """
-    if not config.refusal_sr:
+    if not (config.refusal_sr and refusal.written_back):
         return []
     try:
-        sources = [read_source(source_file)]
+        sources = [_source(source_file, case)]
     except (CaseRejected, InvalidDicomError) as err:
+        if isinstance(err, CaseRejected) and err.code == RefusalCode.IDENTITY_MISMATCH:
+            raise
         log.warning("report.no_refusal", case_id=case.case_id, error=type(err).__name__)
         return []
     context = Context.of(
@@ -159,3 +171,16 @@ def write_refusal(
     document = build_refusal(context, refusal)
     report, _ = write_object(folder, document, ObjectKind.STRUCTURED_REPORT, previous)
     return [report]
+
+
+def _source(path: Path, case: Case) -> Dataset:
+    """A source instance that the objects inherit patient and study from: of the case, or no report."""
+    source = read_source(path)
+    differs = case.identity(case.series_uid).differences(identity_of(source))
+    if differs:
+        raise mismatch(
+            f"source instance {source.SOPInstanceUID} has another {' and '.join(differs)} than the case: a report "
+            f"would be filed under somebody else; none is written",
+            differs,
+        )
+    return source

@@ -21,6 +21,7 @@ from attrs import field, frozen
 
 from gtr_batch.domain.case import Step
 from gtr_batch.domain.cohort import Member, digest_of
+from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.errors import CaseRejected, PermanentError, RetrieveIncomplete
 from gtr_batch.training.site import TrainingSite
@@ -207,7 +208,8 @@ def _from_pacs(site: TrainingSite, member: Member, contract: PreprocessingContra
         expected = [i.sop_instance_uid for i in site.archive.find_instances(member.study_uid, member.series_uid)]
         if member.slices[1] not in expected:
             raise CaseRejected("series_incomplete", "the PACS no longer lists the key slice", {"listed": len(expected)})
-        site.archive.retrieve(member.study_uid, member.series_uid, expected, folder)
+        identity = _identity(site, member)
+        site.archive.retrieve(member.study_uid, member.series_uid, expected, folder, identity=identity)
         volume = read_series(folder, expected)
         key = volume.index(member.slices[1])
         slices, geometry = prepare_volume(volume, key, contract, member.key_slice_source)
@@ -225,10 +227,20 @@ def _segmentations(site: TrainingSite, member: Member, folder: Path) -> list[Pat
             place = folder / "SEG"
             place.mkdir(exist_ok=True, mode=0o700)
             try:
-                found += site.archive.retrieve(member.study_uid, series.series_uid, uids, place)
-            except RetrieveIncomplete:
+                found += site.archive.retrieve(
+                    member.study_uid, series.series_uid, uids, place, identity=_identity(site, member)
+                )
+            except (RetrieveIncomplete, CaseRejected):
                 continue
     return found
+
+
+def _identity(site: TrainingSite, member: Member) -> SeriesIdentity | None:
+    """Whose the images must be: another patient's would be learnt under this one's label."""
+    try:
+        return site.cases.get(member.case_id).identity()
+    except KeyError:
+        return None  # of a cohort whose cases are elsewhere: study and series are compared all the same
 
 
 @contextmanager

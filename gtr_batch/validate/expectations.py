@@ -52,6 +52,9 @@ def checks(limits: ValidateConfig) -> tuple[Check, ...]:
     c = RefusalCode
     yes = (True,)
     return (
+        Check("identity", "cases", "foreign", c.IDENTITY_MISMATCH,
+             "{foreign} of {files} instances have another {differs} than the case: it is not clear whose images "
+             "these are.", high=0, says=("files", "differs")),
         Check("uids", "instances", "uids_valid", c.INVALID_UID,
              "{failing} of {of} instances have an empty or invalid Study, Series or SOP Instance UID.", among=yes),
         Check("modality", "instances", "modality", c.WRONG_MODALITY,

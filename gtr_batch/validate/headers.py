@@ -15,8 +15,10 @@ from pydicom.tag import Tag
 
 from gtr_batch.config import ValidateConfig
 from gtr_batch.domain.identifiers import Uid
+from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.reconstruction import image_type_problem, kernel_kind
 from gtr_batch.errors import CaseRejected
+from gtr_batch.identity import identity_of
 
 # Everything that is read of a file; what decoding needs, and no more of the patient than PatientID and its issuer.
 _KEYWORDS = (
@@ -45,10 +47,15 @@ class Series:
     series: set[str] = field(factory=set)
     frames: set[str] = field(factory=set)
     orientations: set[tuple[float, ...]] = field(factory=set)
+    foreign: int = 0  # instances that are not of the case's patient, study and series
+    differs: set[str] = field(factory=set)  # DICOM keywords in which they are not
 
 
 def read_series(
-    folder: Path, limits: ValidateConfig, look: Callable[[pydicom.Dataset, dict[str, Any]], dict[str, Any]]
+    folder: Path,
+    limits: ValidateConfig,
+    look: Callable[[pydicom.Dataset, dict[str, Any]], dict[str, Any]],
+    identity: SeriesIdentity | None = None,
 ) -> Series:
     """Read every ``*.dcm`` of a folder, in the order of their names.
 
@@ -60,6 +67,8 @@ def read_series(
         Names this site's further soft-tissue kernels.
     look : callable
         Called with each readable dataset and its row; returns the pixel columns of the row.
+    identity : SeriesIdentity, optional
+        What every instance must say of itself; None: not compared.
 
     Returns
     -------
@@ -70,6 +79,7 @@ def read_series(
     for path in sorted(folder.glob("*.dcm")):
         try:
             ds = pydicom.dcmread(path, specific_tags=_TAGS)
+            _compare(found, ds, identity)
             if "PixelData" not in ds:  # cut off before its pixels, or never an image: its other headers mean nothing
                 found.rows.append({"readable": False})
                 continue
@@ -122,9 +132,16 @@ def _row(ds: pydicom.Dataset, limits: ValidateConfig) -> dict[str, Any]:
     }
 
 
+def _compare(found: Series, ds: pydicom.Dataset, identity: SeriesIdentity | None) -> None:
+    differs = identity.differences(identity_of(ds)) if identity is not None else ()
+    found.foreign += bool(differs)
+    found.differs.update(differs)
+
+
 def _note(found: Series, ds: pydicom.Dataset) -> None:
     found.sop_uids.append(str(ds.get("SOPInstanceUID") or ""))
-    found.patients.add((str(ds.get("PatientID") or "").strip(), str(ds.get("IssuerOfPatientID") or "").strip()))
+    patient = identity_of(ds).patient
+    found.patients.add((patient.patient_id, patient.issuer))
     found.studies.add(str(ds.get("StudyInstanceUID") or ""))
     found.series.add(str(ds.get("SeriesInstanceUID") or ""))
     found.frames.add(str(ds.get("FrameOfReferenceUID") or ""))

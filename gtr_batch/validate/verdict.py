@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from gtr_batch.config import ValidateConfig
 from gtr_batch.domain.contrast import Phase, PhaseEvidence
+from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.series_fact import FactSource, from_source
 from gtr_batch.logs import get_logger
@@ -28,13 +29,14 @@ class CaseFiles:
     """A case's series on disk: every ``*.dcm`` directly in `folder`.
 
     `expected_sop_uids` are what C-FIND promised (empty: not judged); `expected_phase` what intake chose (empty: not
-    judged).
+    judged); `identity` what every instance must say of itself (None: not judged).
     """
 
     case_id: str
     folder: Path
     expected_sop_uids: tuple[str, ...] = ()
     expected_phase: str = "portal_venous"
+    identity: SeriesIdentity | None = None
 
 
 @frozen
@@ -85,7 +87,7 @@ def validate_shard(
     facts: dict[str, dict[str, Any]] = {}
     for case in cases:
         look = PixelLook()
-        series = read_series(case.folder, config, look)
+        series = read_series(case.folder, config, look, case.identity)
         evidence = look.phase()
         instance_rows |= {f"{case.case_id}#{n:05d}": row for n, row in enumerate(series.rows)}
         case_rows[case.case_id] = _case_row(case, series, look, evidence)
@@ -136,6 +138,8 @@ def _case_row(case: CaseFiles, series: Series, look: PixelLook, evidence: PhaseE
         "expected": len(promised) or len(series.rows),
         "missing": len(promised - there) if promised else 0,
         "unexpected": len(there - promised) if promised else 0,
+        "foreign": series.foreign,
+        "differs": " and ".join(sorted(series.differs)),
         "patients": max(1, len(series.patients)),
         "studies": max(1, len(series.studies)),
         "series": max(1, len(series.series)),

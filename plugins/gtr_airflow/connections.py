@@ -114,18 +114,20 @@ def settings() -> Config:
 @contextmanager
 def task_site() -> Iterator[Site]:
     """The site that a task works in: settings, then connections over them, then the adapters; closed at the end."""
+    from gtr_airflow.callbacks import notify
     from gtr_batch import wiring
 
-    with wiring.open_site(settings()) as site:
+    with wiring.open_site(settings(), alert=notify) as site:
         yield site
 
 
 @contextmanager
 def task_governance() -> Iterator[GovernanceSite]:
     """The site of those who decide about models; as `task_site`."""
+    from gtr_airflow.callbacks import notify
     from gtr_batch import wiring
 
-    with wiring.open_governance(settings()) as site:
+    with wiring.open_governance(settings(), alert=notify) as site:
         yield site
 
 

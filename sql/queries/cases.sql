@@ -29,14 +29,14 @@ order by night, study_uid collate "C", series_uid collate "C", case_id;
 -- The latest night.
 select max(night) as night from night;
 
--- name: record(case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids, selection)
+-- name: record(case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids, selection, issuer_of_patient_id)
 -- A newly found case; one that is there already stays as it is, and no row comes back.
 insert into staging_case (
     case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids,
-    selection
+    selection, issuer_of_patient_id
 ) values (
     %(case_id)s, %(night)s, %(study_uid)s, %(series_uid)s, %(patient_id)s, %(accession_number)s, %(study_at)s,
-    %(expected_sop_uids)s, %(selection)s
+    %(expected_sop_uids)s, %(selection)s, %(issuer_of_patient_id)s
 )
 on conflict (case_id) do nothing
 returning case_id;
@@ -92,6 +92,14 @@ update staging_case set
     failure_step = %(failure_step)s,
     failure_error = %(failure_error)s,
     failure_retryable = %(failure_retryable)s,
+    changed_at = clock_timestamp()
+where case_id = %(case_id)s;
+
+-- name: rekey(case_id, patient_id, issuer_of_patient_id)
+-- Whose case it is from now on, by a person's word; the row is locked.
+update staging_case set
+    patient_id = %(patient_id)s,
+    issuer_of_patient_id = %(issuer_of_patient_id)s,
     changed_at = clock_timestamp()
 where case_id = %(case_id)s;
 

@@ -23,7 +23,8 @@ from gtr_batch.config import Config, load
 from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
 from gtr_batch.domain.identifiers import case_id
-from gtr_batch.domain.series import InstanceRecord, SeriesRecord
+from gtr_batch.domain.identity import SeriesIdentity
+from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.domain.staging import CaseStaging, KeySliceSource, StageProbabilities, TStage
 from gtr_batch.domain.step_record import StepRecord
 from gtr_batch.errors import CaseRejected, ConfigError, ExtractRefused, PacsBusy, PacsUnreachable
@@ -44,6 +45,7 @@ AS_TOLD = {
     "report": (Step.REPORT, CaseState.REPORTED),
 }
 REAL = {"retrieve": steps.retrieve, "deliver": steps.deliver}
+PATIENT = "PHANTOM-1"
 P = StageProbabilities((0.1, 0.2, 0.6, 0.1))
 
 
@@ -54,13 +56,18 @@ class Archive:
     def connected(self, to_store: Sequence[Path] = ()) -> Iterator[None]:
         yield
 
+    def find_study(self, study_uid: str) -> list[StudyRecord]:
+        return [StudyRecord(study_uid, PATIENT)]
+
     def find_series(self, study_uid: str) -> list[SeriesRecord]:
         return []
 
     def find_instances(self, study_uid: str, series_uid: str) -> list[InstanceRecord]:
         return [InstanceRecord(f"{series_uid}.1")]
 
-    def retrieve(self, study_uid: str, series_uid: str, expected: Sequence[str], folder: Path) -> list[Path]:
+    def retrieve(
+        self, study_uid: str, series_uid: str, expected: Sequence[str], folder: Path, *, identity: SeriesIdentity
+    ) -> list[Path]:
         if study_uid == STUDIES["failed"]:
             raise PacsBusy("C-GET refused: status 0xA702 (out of resources)")
         paths = [folder / f"{uid}.dcm" for uid in expected]
@@ -128,7 +135,7 @@ def intake(site: Site, night: date, studies: list[str]) -> list[list[str]]:
     if isinstance(site.shards, Exception):
         raise site.shards
     for shard in site.shards:
-        site.cases.record([Case(IDS[name], night, STUDIES[name], f"{STUDIES[name]}.1") for name in shard])
+        site.cases.record([Case(IDS[name], night, STUDIES[name], f"{STUDIES[name]}.1", PATIENT) for name in shard])
     (site.files.night_folder(night, Step.INTAKE) / "intake.json").write_text('{"errors": {}}')
     return [[IDS[name] for name in shard] for shard in site.shards]
 
@@ -169,7 +176,7 @@ def run(shards: list[list[str]] | Exception, *, earlier: date | None = None, **w
     site.__dict__["shards"] = shards
     if earlier is not None:
         (site.files.night_folder(earlier, Step.INTAKE) / "intake.json").write_text('{"errors": {}}')
-    wiring.open_site = lambda config: contextlib.nullcontext(site)
+    wiring.open_site = lambda config, **_: contextlib.nullcontext(site)
     callbacks.notify = lambda subject, text: told.append(f"{subject}: {text}")
     steps.query_pacs, steps.intake, steps.shadow = query_pacs, intake, stumble
     for name in (*AS_TOLD, *REAL):
@@ -233,7 +240,7 @@ def main() -> None:
             "intake fails": run(ConfigError("settings are wrong"), earlier=date(2026, 3, 1), **by_hand),
             "no PACS": run(PacsUnreachable("no answer from AE 'PACS'"), **by_hand),
         }
-        wiring.open_site = lambda config: contextlib.nullcontext("site")
+        wiring.open_site = lambda config, **_: contextlib.nullcontext("site")
         ended["bad extract"] = run_daily("ehr_refresh", refresh_ehr=refuse_extract)
         ended["good extract"] = run_daily("ehr_refresh", refresh_ehr=lambda config: {"biopsy": 3})
         for name, waiting in (("housekeeping", []), ("housekeeping with work", ["case-1"])):

@@ -134,18 +134,20 @@ def test_a_task_works_in_a_site_of_these_settings_that_is_closed_after(monkeypat
     seen = []
 
     @contextmanager
-    def open_site(config):
+    def open_site(config, alert):
         seen.append(config.pacs.port)
+        alert("Images of another patient", "Case 1")
         yield "site"
         seen.append("closed")
 
     monkeypatch.setenv("GTR_PACS__PORT", "4242")
     monkeypatch.setattr(wiring, "open_site", open_site)
+    monkeypatch.setattr("gtr_airflow.callbacks.notify", lambda subject, text: seen.append(f"{subject}: {text}"))
 
     with connections.task_site() as site:
         assert site == "site"
 
-    assert seen == [4242, "closed"]
+    assert seen == [4242, "Images of another patient: Case 1", "closed"]
 
 
 def test_the_test_button_sends_an_echo(free_port):

@@ -7,17 +7,20 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gtr_batch.config import PacsConfig
 from gtr_batch.deliver import DeliveryOutcome, Parcel, commit_objects, deliver_case, store_objects
 from gtr_batch.domain.case import Case
 from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
+from gtr_batch.domain.series import StudyRecord
 from gtr_batch.domain.staging import Flag
-from gtr_batch.errors import AssociationLost, CommitmentPending, DeliveryRefused, TransientError
+from gtr_batch.errors import AssociationLost, CaseRejected, CommitmentPending, DeliveryRefused, TransientError
 from gtr_batch.night.memory import MemoryDeliveries
+from tests.phantoms import ct_dataset
 
-CASE = Case("case", date(2026, 3, 1), "2.25.10", "2.25.11")
+CASE = Case("case", date(2026, 3, 1), "2.25.10", "2.25.11", "PHANTOM-1", issuer_of_patient_id="A")
 OBJECTS = [
     ReportObject(kind, f"1.2.840.{i}", f"2.25.{100 + i}", f"2.25.{200 + i}", f"{kind}.dcm", "digest")
     for i, kind in enumerate(ObjectKind, start=1)
@@ -36,11 +39,16 @@ class Archive:
         self.loses: list[str] = []  # accepted, and not there afterwards; each entry once
         self.breaks_before: str | None = None
         self.offers_commitment = offers_commitment
+        self.studies = [StudyRecord(CASE.study_uid, "PHANTOM-1")]
         self.on_commit: Callable[[frozenset[str]], Commitment] | None = None
 
     @contextmanager
     def connected(self, to_store: Sequence[Path] = ()) -> Iterator[None]:
         yield
+
+    def find_study(self, study_uid: str) -> list[StudyRecord]:
+        assert study_uid == CASE.study_uid
+        return self.studies
 
     def store(self, files: Sequence[Path], note: Callable[[StoreReceipt], None]) -> list[StoreReceipt]:
         receipts, refused = [], None
@@ -281,3 +289,79 @@ def test_stored_and_committed_in_one_call_is_the_same():
 
     assert (outcome, notes.taken) == (DeliveryOutcome(sent=4), UIDS)
     assert notes.answers[-1][0].committed == UIDS
+
+
+@pytest.mark.parametrize(
+    "studies",
+    [
+        [],
+        [StudyRecord(CASE.study_uid, "PHANTOM-2")],
+        [StudyRecord(CASE.study_uid, "")],
+        [StudyRecord(CASE.study_uid, "phantom-1")],
+        [StudyRecord(CASE.study_uid, "PHANTOM-1", issuer_of_patient_id="B")],
+        [StudyRecord(CASE.study_uid, "PHANTOM-1"), StudyRecord(CASE.study_uid, "PHANTOM-2")],
+    ],
+    ids=["not listed", "merged", "empty", "case", "issuer", "two patients"],
+)
+def test_nothing_is_sent_where_the_pacs_lists_the_study_under_another_patient(studies):
+    archive = Archive()
+    archive.studies = studies
+
+    with pytest.raises(CaseRejected) as stopped:
+        deliver(archive, Notes())
+
+    assert stopped.value.code == "identity_mismatch"
+    assert archive.sent == []
+    assert "PHANTOM" not in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    "study",
+    [
+        StudyRecord(CASE.study_uid, " PHANTOM-1 "),
+        StudyRecord(CASE.study_uid, "PHANTOM-1", issuer_of_patient_id="A "),
+    ],
+    ids=["blanks", "the same issuer"],
+)
+def test_the_same_patient_written_otherwise_is_delivered(study):
+    archive = Archive()
+    archive.studies = [study]
+
+    assert deliver(archive, Notes()).sent == 4
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("PatientID", "PHANTOM-2"), ("PatientID", ""), ("StudyInstanceUID", "1.2"), ("SeriesInstanceUID", "1.2")],
+)
+def test_an_object_of_another_patient_study_or_series_is_not_sent(tmp_path, keyword, value):
+    for one in OBJECTS:
+        ds = ct_dataset(0, np.zeros((2, 2)), study=CASE.study_uid)
+        ds.SeriesInstanceUID = one.series_uid
+        if one is OBJECTS[-1]:
+            setattr(ds, keyword, value)
+        ds.save_as(tmp_path / one.file, enforce_file_format=True)
+    archive = Archive()
+
+    with pytest.raises(CaseRejected, match=keyword):
+        store_objects(archive, Notes(), Parcel(CASE, OBJECTS, tmp_path))
+
+    assert archive.sent == []
+
+
+def test_what_is_sent_once_more_is_asked_for_once_more():
+    """Merged between C-STORE and commitment: what the PACS lost is not sent under the number of before."""
+    archive, notes = Archive(), Notes()
+    archive.loses = [OBJECTS[1].sop_instance_uid]
+    commit = archive.commit
+
+    def merged(objects: Sequence[tuple[str, str]], timeout_s: float) -> Commitment:
+        archive.studies = [StudyRecord(CASE.study_uid, "PHANTOM-2")]
+        return commit(objects, timeout_s)
+
+    archive.commit = merged
+
+    with pytest.raises(CaseRejected, match="PatientID"):
+        deliver(archive, notes)
+
+    assert len(archive.sent) == 4

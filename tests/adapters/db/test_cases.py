@@ -19,6 +19,7 @@ from gtr_batch.domain.case import PATH, Case, CaseState, Failure, Selected, Step
 from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
 from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
 from gtr_batch.domain.identifiers import case_id
+from gtr_batch.domain.identity import PatientIdentity
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging, Flag, KeySliceSource, SliceStaging, StageProbabilities, TStage
@@ -714,3 +715,73 @@ def test_what_the_pacs_took_and_has_not_committed_is_found_whatever_its_night(bo
     book.refuse(refused.case_id, Step.DELIVER, REFUSAL)
 
     assert [c.case_id for c in book.uncommitted(date(2026, 3, 9))] == [taken.case_id]
+
+
+MISMATCH = Refusal(RefusalCode.IDENTITY_MISMATCH, "the PACS lists the study under another PatientID")
+NEW = PatientIdentity("P99", "hospital")
+
+
+def rekey(book, case: Case) -> Case:
+    with book.cases.step(case.case_id, Step.INTAKE) as record:
+        record.rekey(NEW, {"by": "Ada", "why": "a merge"})
+    return book.get(case.case_id)
+
+
+@pytest.mark.parametrize("reached", [CaseState.FOUND, CaseState.REPORTED])
+def test_a_case_that_was_refused_for_another_patients_images_begins_anew_when_it_is_rekeyed(book, reached):
+    case = a_case(issuer_of_patient_id="before")
+    book.record([case])
+    book.advance(case.case_id, reached)
+    book.refuse(case.case_id, Step.DELIVER, MISMATCH)
+
+    after = rekey(book, case)
+
+    assert after.patient == NEW
+    assert (after.state, after.reached, after.refusal) == (CaseState.FOUND, CaseState.FOUND, None)
+    last = book.events(case.case_id)[-1]
+    assert (last["state"], last["detail"]) == (CaseState.FOUND, {"rekeyed": True, "by": "Ada", "why": "a merge"})
+
+
+@pytest.mark.parametrize("reached", [CaseState.STORED, CaseState.COMMITTED])
+def test_a_rekeyed_case_that_the_pacs_has_keeps_its_state(book, reached):
+    case = a_case()
+    book.record([case])
+    book.advance(case.case_id, reached)
+
+    after = rekey(book, case)
+
+    assert (after.patient, after.state, after.reached) == (NEW, reached, reached)
+    assert book.events(case.case_id)[-1]["state"] is reached
+
+
+def test_a_rekeyed_case_that_was_refused_for_its_images_stays_refused(book):
+    case = a_case()
+    book.record([case])
+    book.refuse(case.case_id, Step.VALIDATE, REFUSAL)
+
+    after = rekey(book, case)
+
+    assert (after.patient, after.state, after.refusal) == (NEW, CaseState.REFUSED, REFUSAL)
+
+
+def test_a_case_may_be_rekeyed_and_refused_in_one_transaction(book):
+    case = a_case()
+    book.record([case])
+    book.refuse(case.case_id, Step.RETRIEVE, MISMATCH)
+
+    with book.cases.step(case.case_id, Step.INTAKE) as record:
+        record.rekey(NEW, {"by": "Ada", "why": "a merge"})
+        record.refuse(Refusal(RefusalCode.PRIOR_CHEMOTHERAPY, "Chemotherapy before the CT."))
+
+    after = book.get(case.case_id)
+    assert (after.patient, after.state) == (NEW, CaseState.REFUSED)
+    assert after.refusal.code is RefusalCode.PRIOR_CHEMOTHERAPY
+    assert states(book, case) == ["found", "refused", "found", "refused"]
+
+
+def test_the_issuer_of_the_patient_id_is_kept_with_the_case(book):
+    case = a_case(issuer_of_patient_id="hospital")
+
+    book.record([case])
+
+    assert book.get(case.case_id).patient == PatientIdentity("P1", "hospital")

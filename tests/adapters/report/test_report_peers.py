@@ -85,6 +85,7 @@ def test_orthanc_takes_and_commits_a_case_and_a_second_run_sends_nothing(need_pr
 
     with orthanc(need_program("Orthanc", "orthanc"), tmp_path / "orthanc", port, our_port=ours):
         pacs, notes = Pacs(config), Forgetful()
+        pacs.store(series)
         first = deliver(pacs, series, objects, tmp_path / "report", notes)
         second = deliver(pacs, series, objects, tmp_path / "report", notes)
         back = fetched(pacs, series, objects, tmp_path / "back")
@@ -102,6 +103,7 @@ def test_qrscp_offers_no_commitment_so_the_case_is_read_back_and_says_so(tmp_pat
 
     with qrscp(tmp_path / "qrscp", port):
         pacs, notes = Pacs(PacsConfig(port=port)), Forgetful()
+        pacs.store(series)
         first = deliver(pacs, series, objects, tmp_path / "report", notes)
         second = deliver(pacs, series, objects, tmp_path / "report", notes)
 

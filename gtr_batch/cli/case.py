@@ -1,0 +1,53 @@
+"""`gtr case`: what a person decides about one case."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gtr_batch.cli.model_options import By, Json, Why
+from gtr_batch.cli.shell import out, print_json, speaks_plainly
+
+app = typer.Typer(help="One case: what a person decides about it.", no_args_is_help=True)
+CaseId = Annotated[str, typer.Option("--case", help="The case id, as `gtr status --json` prints it.")]
+
+
+@app.callback()
+def cases() -> None:
+    """One case: what a person decides about it."""
+
+
+@app.command("rekey")
+@speaks_plainly
+def rekey(
+    case: CaseId,
+    by: By,
+    why: Why,
+    patient_id: Annotated[
+        str,
+        typer.Option(
+            help="PatientID that the study has in the PACS now; asked for where it is not given.",
+            prompt="PatientID",
+            hide_input=True,
+        ),
+    ],
+    issuer: Annotated[str, typer.Option(help="Issuer of the PatientID, where the PACS keeps one.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Give a case another PatientID after a merge of patients in the PACS; its report is made anew and delivered."""
+    from gtr_batch.domain.case import CaseState
+    from gtr_batch.domain.identity import PatientIdentity
+    from gtr_batch.governance.rekey import rekey as run
+    from gtr_batch.wiring import open_site
+
+    with open_site() as site:
+        after = run(site, case, PatientIdentity(patient_id, issuer), by=by, why=why)
+    if as_json:
+        print_json({"case_id": after.case_id, "night": str(after.night), "state": str(after.state)})
+        return
+    out.print(f"{after.case_id[:8]} has another PatientID and is {after.state}", highlight=False)
+    if after.state is CaseState.FOUND:
+        out.print(f"then run its night again: gtr night --night {after.night}", highlight=False)
+    elif after.refusal is not None:
+        out.print(f"{after.refusal.code}: {after.refusal.sentence}", highlight=False, markup=False)

@@ -1,0 +1,38 @@
+"""Read whose an instance is from its header, without its pixels; PatientIDs stay in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pydicom
+from pydicom import Dataset
+from pydicom.config import disable_value_validation
+from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
+
+from gtr_batch.domain.identity import InstanceIdentity, PatientIdentity, normalised
+
+_KEYWORDS = (
+    "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
+)  # fmt: skip
+_TAGS = [Tag(keyword) for keyword in _KEYWORDS]
+# A broken file breaks pydicom in many ways; each is the same to us: it does not say whose it is.
+_UNREADABLE = (
+    InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError,
+    NotImplementedError,
+)  # fmt: skip
+
+
+def read_identity(path: Path) -> InstanceIdentity | None:
+    """What a file says of itself; None where it cannot be read that far."""
+    try:
+        return identity_of(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS))
+    except _UNREADABLE:
+        return None
+
+
+def identity_of(ds: Dataset) -> InstanceIdentity:
+    """What a data set says of itself; an element that is absent is empty."""
+    with disable_value_validation():  # its warnings would show the values
+        patient_id, issuer, study, series, instance, sop_class = (normalised(ds.get(name)) for name in _KEYWORDS)
+    return InstanceIdentity(PatientIdentity(patient_id, issuer), study, series, instance, sop_class)
