@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from pathlib import Path
@@ -123,6 +123,9 @@ class Cases(Protocol):
     def uncommitted(self, before: date) -> list[Case]:
         """Cases of nights before `before` that the PACS has taken and not committed, in a stable order."""
 
+    def unfinished(self, before: date) -> list[Case]:
+        """Cases of nights before `before` that are neither committed nor refused, in a stable order."""
+
     def select(self, case_ids: Sequence[str]) -> list[Case]:
         """These cases, in the order of `case_ids`."""
 
@@ -198,8 +201,14 @@ class FileStore(Protocol):
     def free_bytes(self) -> int:
         """Free space."""
 
-    def discard_pixels(self, before: date) -> int:
-        """Delete the retrieved and preprocessed pixels of nights before `before`; returns bytes freed."""
+    def discard_pixels(self, before: date, spare: Collection[str] = ()) -> int:
+        """Delete the probed, retrieved and preprocessed pixels of nights before `before`; returns bytes freed.
+
+        Those of the cases `spare` stay.
+        """
+
+    def discard_case(self, night: date, case_id: str) -> int:
+        """Delete the same of one case; returns bytes freed."""
 
 
 class ModelStore(Protocol):

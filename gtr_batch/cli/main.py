@@ -10,6 +10,7 @@ import typer
 from gtr_batch import __version__, logs
 from gtr_batch.cli import (
     audit,
+    case,
     demo,
     doctor,
     ehr,
@@ -43,6 +44,7 @@ app.add_typer(ehr.app, name="ehr")
 app.add_typer(model.app, name="model")
 app.add_typer(training.app, name="train")
 app.add_typer(settings.app, name="settings")
+app.add_typer(case.app, name="case")
 app.add_typer(audit.app, name="audit")
 app.add_typer(demo.app, name="demo")
 

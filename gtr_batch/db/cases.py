@@ -67,6 +67,10 @@ class PostgresCases:
         """Cases of nights before `before` that the PACS has taken and not committed."""
         return self._all("uncommitted", before=before)
 
+    def unfinished(self, before: date) -> list[Case]:
+        """Cases of nights before `before` that are neither committed nor refused."""
+        return self._all("unfinished", before=before)
+
     def select(self, case_ids: Sequence[str]) -> list[Case]:
         """These cases, in the order of `case_ids`; KeyError where one is not there."""
         ids = [rows.key(c) for c in case_ids]

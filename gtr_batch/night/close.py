@@ -108,7 +108,7 @@ def _shadow(site: Site, night: date) -> dict[str, Any]:
 
 
 def housekeeping(site: Site, today: date) -> dict[str, Any]:
-    """Delete pixels past their retention; name dead letters and what waits for its commitment; look at the free space.
+    """Delete pixels past their retention, but not those of unfinished cases; name what waits; look at the free space.
 
     Returns
     -------
@@ -122,7 +122,8 @@ def housekeeping(site: Site, today: date) -> dict[str, Any]:
         Less space is free than `files.min_free_gb`.
     """
     files = site.config.files
-    freed = site.files.discard_pixels(today - timedelta(days=files.retention_days))
+    past = today - timedelta(days=files.retention_days)
+    freed = site.files.discard_pixels(past, {case.case_id for case in site.cases.unfinished(past)})
     free = site.files.free_bytes()
     nights = [today - timedelta(days=back) for back in range(1, files.retention_days + 1)]
     found = {

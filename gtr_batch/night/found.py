@@ -15,8 +15,9 @@ from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.identifiers import Uid, case_id
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.series import SeriesEvidence, SeriesRecord, StudyRecord
-from gtr_batch.errors import CaseRejected, TransientError
+from gtr_batch.errors import CaseRejected, RetrieveIncomplete, TransientError
 from gtr_batch.logs import get_logger
+from gtr_batch.night.runner import is_ours
 from gtr_batch.night.site import Site, night_window
 from gtr_batch.writing import write_json
 
@@ -129,8 +130,10 @@ def _probe(site: Site, night: date, study: StudyRecord, series: SeriesRecord, fo
     folder = site.files.folder(night, probe_id, Step.INTAKE)
     try:
         paths = site.archive.retrieve(study.study_uid, series.series_uid, chosen, folder)
-    except CaseRejected:  # an invalid UID: the series has no usable evidence, select says so
-        return SeriesEvidence(series)
+    except CaseRejected as err:
+        if is_ours(err):  # no verdict on the series: the study is looked at again
+            raise RetrieveIncomplete(f"probes of series {series.series_uid}: {err}; tried again later") from err
+        return SeriesEvidence(series)  # an invalid UID: the series has no usable evidence, select says so
     probe = step.read_probe(paths, instances=len(ordered))
     return SeriesEvidence(series, probe.headers, probe.contrast, probe.coverage_mm)
 

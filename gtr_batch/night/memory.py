@@ -97,6 +97,7 @@ class MemoryCases:
 
     def _write(self, record: StepRecord) -> None:
         case = self._cases[record.case_id]
+        record.note_what_was(case)
         carried = self._carried.get(case.case_id)
         if record.staged is not None:
             carried = record.staged.staging.model_version
@@ -160,6 +161,10 @@ class MemoryCases:
             for c in self._cases.values()
             if c.night < before and c.reached is CaseState.STORED and c.state is not CaseState.REFUSED
         )
+
+    def unfinished(self, before: date) -> list[Case]:
+        """Cases of nights before `before` that are neither committed nor refused."""
+        return self._sorted(c for c in self._cases.values() if c.night < before and c.state not in transitions.ENDS)
 
     @staticmethod
     def _sorted(cases: Iterator[Case]) -> list[Case]:

@@ -104,6 +104,7 @@ class SeriesRequest:
 
     def finish(self, peer: str, service: str) -> list[Path]:
         """The files, or the error that says what is missing."""
+        self.arrivals.keep()
         missing = self.arrivals.missing
         if not missing:
             return self.paths

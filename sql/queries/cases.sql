@@ -69,6 +69,12 @@ select * from staging_case
 where night < %(before)s and reached = 'stored' and state <> 'refused'
 order by night, study_uid collate "C", series_uid collate "C", case_id;
 
+-- name: unfinished(before)
+-- Cases that are neither committed nor refused.
+select * from staging_case
+where night < %(before)s and state not in ('committed', 'refused')
+order by night, study_uid collate "C", series_uid collate "C", case_id;
+
 -- name: select(case_ids)
 -- These cases, in the order asked for.
 select c.* from unnest(%(case_ids)s::uuid[]) with ordinality as asked (case_id, position)
@@ -80,9 +86,10 @@ order by asked.position;
 update staging_case set expected_sop_uids = %(sop_uids)s, changed_at = clock_timestamp()
 where case_id = %(case_id)s and expected_sop_uids is distinct from %(sop_uids)s;
 
--- name: move(case_id, state, reached, refusal_step, refusal_code, refusal_sentence, refusal_numbers, failure_step, failure_error, failure_retryable)
+-- name: move(case_id, night, state, reached, refusal_step, refusal_code, refusal_sentence, refusal_numbers, failure_step, failure_error, failure_retryable)
 -- A case's new state; the row is locked.
 update staging_case set
+    night = %(night)s,
     state = %(state)s,
     reached = %(reached)s,
     refusal_step = %(refusal_step)s,
