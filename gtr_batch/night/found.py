@@ -38,12 +38,12 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     """Choose the night's cases; returns shards of the case ids that still have work to do.
 
     A study whose series the PACS could not tell us of is noted among the night's errors and the others go on; where
-    that happened to every study, the fault is the PACS's and the task is retried.
+    that happened to every study that the PACS was asked about, the fault is the PACS's and the task is retried.
 
     Raises
     ------
     TransientError
-        No study could be looked at.
+        No study that had to be looked at could be.
     """
     log = get_logger(Step.INTAKE)
     wanted = set(studies)
@@ -51,10 +51,11 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     ambiguous = step.judge_study(records)
     report: dict[str, Any] = {"studies": len(records), "unknown_patients": 0, "already_staged": 0, "errors": {}}
     last: TransientError | None = None
+    asked: list[str] = []  # studies that the PACS was asked about
     with site.archive.connected():
         for done, study in enumerate(records, 1):
             try:
-                outcome = _one_study(site, night, study, ambiguous.get(study.study_uid))
+                outcome = _one_study(site, night, study, ambiguous.get(study.study_uid), asked)
                 if outcome:
                     report[outcome] += 1
             except TransientError as err:
@@ -62,7 +63,7 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
                 report["errors"][study.study_uid] = f"{type(err).__name__}: {err}"
                 log.error("study.failed", study_uid=study.study_uid, error=str(err))
             site.progress(Step.INTAKE, done, len(records))
-    if last is not None and len(report["errors"]) == len(records):
+    if last is not None and set(asked) <= set(report["errors"]):
         raise last
     write_json(site.files.night_folder(night, Step.INTAKE) / "intake.json", report)
     cases = site.cases.of_night(night)
@@ -73,8 +74,11 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     return [ids[i : i + size] for i in range(0, len(ids), size)]
 
 
-def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal | None) -> str:
-    """Decide on one study; returns the counter it belongs to where it becomes no case of tonight."""
+def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal | None, asked: list[str]) -> str:
+    """Decide on one study; returns the counter it belongs to where it becomes no case of tonight.
+
+    It is added to `asked` before the PACS is asked about it.
+    """
     try:
         Uid(study.study_uid)
     except CaseRejected as err:
@@ -94,6 +98,7 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
     chosen = [c for c in site.cases.of_night(night) if c.series_uid and c.study_uid == study.study_uid]
     if any(site.cases.selection(c.case_id) or c.reached is not CaseState.FOUND for c in chosen):
         return ""  # chosen in an earlier run of this night: its case goes on, and no second one is made beside it
+    asked.append(study.study_uid)
     selection, expected = _select(site, night, study)
     if selection.series_uid is None:
         refusal = Refusal(RefusalCode.NO_PORTAL_VENOUS_SERIES, selection.sentence(), selection.numbers())
