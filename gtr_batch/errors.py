@@ -11,6 +11,7 @@ Three questions, three branches: may it work later, is it only this case, or is 
     │   ├── AssociationLost         aborted, timed out or cut in the middle
     │   ├── PacsBusy                status 0xA7xx, out of resources
     │   ├── RetrieveIncomplete      instances promised by C-FIND did not arrive this time
+    │   ├── StillArriving           a study or series whose instances have not stood still yet: looked at again
     │   ├── FilesDamaged            retrieved instances are gone, empty or cut in our file store: fetched again
     │   ├── CommitmentPending
     │   ├── DatabaseBusy
@@ -67,6 +68,10 @@ class PacsBusy(TransientError):
 
 class RetrieveIncomplete(TransientError):
     """Instances that C-FIND promised did not arrive."""
+
+
+class StillArriving(TransientError):
+    """A study or series whose instances have not stood still long enough; looked at again by a later run."""
 
 
 class FilesDamaged(TransientError):

@@ -24,6 +24,7 @@ from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.domain.shadow import ShadowAnswer
 from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.domain.step_record import StepRecord
+from gtr_batch.domain.study_look import StudyLook
 
 Progress = Callable[[int, int], None]  # done, total
 
@@ -120,6 +121,9 @@ class Cases(Protocol):
     def of_accessions(self, accession_numbers: Sequence[str]) -> list[Case]:
         """All cases of these accession numbers, in a stable order."""
 
+    def of_study(self, study_uid: str) -> list[Case]:
+        """All cases of a study, of whatever night, in a stable order."""
+
     def uncommitted(self, before: date) -> list[Case]:
         """Cases of nights before `before` that the PACS has taken and not committed, in a stable order."""
 
@@ -152,6 +156,16 @@ class Cases(Protocol):
 
     def events(self, case_id: str) -> list[Mapping[str, Any]]:
         """A case's events, oldest first: ``at``, ``step``, ``state``, ``detail``."""
+
+
+class StudyLooks(Protocol):
+    """How many instances of a study the PACS listed when we looked."""
+
+    def note(self, study_uid: str, counts: Mapping[str, int], at: datetime) -> StudyLook:
+        """Note what a look saw, by Series Instance UID; returns it with the time since which looks saw the same."""
+
+    def of(self, study_uids: Sequence[str]) -> Mapping[str, StudyLook]:
+        """The last look at each of these studies; those that nobody looked at are left out."""
 
 
 class Deliveries(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.night_case import NightCase
 from gtr_batch.errors import GtrError, NightFailed
 from gtr_batch.logs import get_logger
@@ -31,8 +31,8 @@ def close_night(site: Site, night: date) -> dict[str, Any]:
     dict
         ``night``, ``cases``, ``states`` (counts), ``stages`` (counts), ``refusals`` (counts by code), ``failed``
         (case id -> error), ``delivery`` (case ids ``held`` back by the audit and the sentences that say ``why``;
-        empty where none was), ``intake`` (counts and errors by study UID), ``shadow`` (each challenger's agreement with
-        the champion). No PHI.
+        empty where none was), ``intake`` (counts; errors, and what is ``waiting`` as it still arrives, by study),
+        ``shadow`` (each challenger's agreement with the champion). No PHI.
 
     Raises
     ------
@@ -59,16 +59,13 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
     """The night's summary as JSON-able counts, without PHI."""
     done = (CaseState.COMMITTED, CaseState.REFUSED)
     failed, held = {}, _held(site, cases)
+    intake = _intake(site, night)
     for case in cases:
         if case.failure is not None and case.state is CaseState.FAILED:
             failed[case.case_id] = f"{case.failure.step}: {case.failure.error}"
-        elif case.state not in done and case.case_id not in held:
+        elif case.state not in done and case.case_id not in held and case.study_uid not in intake.get("waiting", {}):
             failed[case.case_id] = f"did not finish: stopped after {case.state}"
     stagings = [site.cases.staging(c.case_id) for c in cases if c.state is CaseState.COMMITTED]
-    try:
-        intake = json.loads((site.files.night_folder(night, Step.INTAKE) / "intake.json").read_text())
-    except FileNotFoundError:
-        intake = {"errors": {"intake": "did not finish"}}
     return {
         "night": str(night),
         "model_version": site.nights.model_of(night) or site.model_version,
@@ -81,6 +78,15 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
         "intake": intake,
         "shadow": _shadow(site, night),
     }
+
+
+def _intake(site: Site, night: date) -> dict[str, Any]:
+    """What intake noted: counts, errors and what waits, by study."""
+    try:
+        found: dict[str, Any] = json.loads((site.files.night_folder(night, Step.INTAKE) / "intake.json").read_text())
+    except FileNotFoundError:
+        return {"errors": {"intake": "did not finish"}}
+    return found
 
 
 def _held(site: Site, cases: list[Case]) -> dict[str, str]:
@@ -175,7 +181,9 @@ def night_cases(site: Site, night: date) -> list[NightCase]:
 
 
 def _shown(site: Site, case: Case) -> NightCase:
-    staging, score = site.cases.staging(case.case_id), site.cases.score(case.case_id)
+    begun = case.state is not CaseState.REFUSED and PATH.index(case.reached) < PATH.index(CaseState.STAGED)
+    staging = None if begun else site.cases.staging(case.case_id)  # one that begins anew shows no result of before
+    score = None if begun else site.cases.score(case.case_id)
     reason = ""
     if case.refusal is not None:
         reason = f"{case.refusal.code}: {case.refusal.sentence}"

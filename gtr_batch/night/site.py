@@ -26,6 +26,7 @@ from gtr_batch.ports import (
     Nights,
     SettingsBook,
     ShadowBook,
+    StudyLooks,
 )
 
 StepProgress = Callable[[Step, int, int], None]  # step, done, total
@@ -51,6 +52,7 @@ class Site:
     settings_history: SettingsBook
     shadows: ShadowBook
     hold: DeliveryHold
+    looks: StudyLooks
     progress: StepProgress = field(default=_no_progress)
     _loaded: dict[str, Any] = field(factory=dict, init=False)
 
@@ -120,3 +122,9 @@ def night_window(config: Config, night: date) -> tuple[datetime, datetime]:
     """Start and end of a night's window in the PACS's wall clock time, naive as DICOM's StudyDate and StudyTime are."""
     start = datetime.combine(night, config.intake.window_start)
     return start, start + timedelta(hours=config.intake.window_hours)
+
+
+def looked_back_window(config: Config, night: date) -> tuple[datetime, datetime]:
+    """The night's window with the days before it that are looked back on (`night.look_back_days`)."""
+    start, end = night_window(config, night)
+    return start - timedelta(days=config.night.look_back_days), end

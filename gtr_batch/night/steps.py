@@ -23,7 +23,7 @@ from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging, Flag
 from gtr_batch.domain.step_record import Detail, StepRecord
-from gtr_batch.errors import CaseRejected, FilesDamaged, GtrError
+from gtr_batch.errors import CaseRejected, FilesDamaged, GtrError, StillArriving
 from gtr_batch.logs import get_logger
 from gtr_batch.night.runner import Shard
 from gtr_batch.ports import FileStore
@@ -54,6 +54,11 @@ def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:
     promised = site.archive.find_instances(case.study_uid, case.series_uid)
     expected = sorted({i.sop_instance_uid for i in promised} | set(case.expected_sop_uids))
     record.expects(expected)
+    if site.settings.night.settle_minutes > 0 and 0 < len(case.expected_sop_uids) < len(expected):
+        raise StillArriving(
+            f"series {case.series_uid} grew from {len(case.expected_sop_uids)} to {len(expected)} instances since "
+            "intake looked at it; tried again later"
+        )
     paths = _fetch(site, attrs.evolve(case, expected_sop_uids=tuple(expected)))
     for series in site.archive.find_series(case.study_uid):
         if series.modality in REFERENCE_MODALITIES:

@@ -63,6 +63,11 @@ select * from staging_case where case_id = %(case_id)s for update;
 select * from staging_case where night = %(night)s
 order by study_at nulls last, study_uid collate "C", series_uid collate "C", case_id;
 
+-- name: of_study(study_uid)
+-- All cases of a study.
+select * from staging_case where study_uid = %(study_uid)s
+order by night, study_uid collate "C", series_uid collate "C", case_id;
+
 -- name: uncommitted(before)
 -- Cases that the PACS has taken and not committed.
 select * from staging_case

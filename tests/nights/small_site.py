@@ -12,7 +12,7 @@ from gtr_batch.config import Config, IntakeConfig, NightConfig
 from gtr_batch.domain.clinical import PatientFacts
 from gtr_batch.files import LocalFileStore
 from gtr_batch.night.absent import NoHold, NoSettingsHistory, NoShadows
-from gtr_batch.night.memory import MemoryCases, MemoryDeliveries, MemoryNights
+from gtr_batch.night.memory import MemoryCases, MemoryDeliveries, MemoryNights, MemoryStudyLooks
 from gtr_batch.night.site import Site
 from tests.archive_of_files import ArchiveOfFiles
 from tests.phantoms import ct_dataset
@@ -74,6 +74,7 @@ def small_site(tmp_path: Path, **night: object) -> Site:
         settings_history=NoSettingsHistory(),
         shadows=NoShadows(),
         hold=NoHold(),
+        looks=MemoryStudyLooks(),
     )
     site.__dict__["model_version"] = MODEL
     return site

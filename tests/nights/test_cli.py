@@ -41,6 +41,7 @@ def settings(config):
         "FILES__MIN_FREE_GB": 0.001,
         "STAGE__ARTEFACT": config.stage.artefact,
         "INTAKE__PROBES": 2,
+        "NIGHT__SETTLE_MINUTES": 0,
     }
 
 

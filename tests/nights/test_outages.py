@@ -16,7 +16,7 @@ from tests.nights.small_site import ELIGIBLE, slices, small_site
 @pytest.fixture
 def site(tmp_path):
     """Two eligible patients, and one whom the EHR does not know."""
-    site = small_site(tmp_path)
+    site = small_site(tmp_path, settle_minutes=0)
     for name in ("one", "two", "stranger"):
         site.archive.arrive(*slices(name, range(22)))
     site.clinical.update({"PHANTOM-one": ELIGIBLE, "PHANTOM-two": ELIGIBLE})
