@@ -27,6 +27,7 @@ from gtr_batch.errors import CaseRejected, FilesDamaged, GtrError, StillArriving
 from gtr_batch.logs import get_logger
 from gtr_batch.night.runner import Shard
 from gtr_batch.ports import FileStore
+from gtr_batch.writing import full_disk_is_transient
 
 if TYPE_CHECKING:
     from gtr_batch.deliver import Parcel
@@ -96,7 +97,8 @@ def _judging_our_copy(site: Site, case: Case) -> Iterator[None]:
 
 def _references(site: Site, case: Case, modality: str) -> Path:
     folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE) / modality
-    folder.mkdir(mode=0o700, exist_ok=True)
+    with full_disk_is_transient(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
@@ -18,7 +17,7 @@ from gtr_batch.domain.identifiers import Uid
 from gtr_batch.errors import CaseRejected, GtrError, PermanentError, StorageFull
 from gtr_batch.pacs.watch import cut_socket
 from gtr_batch.ports import Progress
-from gtr_batch.writing import sync_folder
+from gtr_batch.writing import full_disk_is_transient, sync_folder
 
 _PART = ".part"
 SUCCESS, OUT_OF_RESOURCES, INVALID_INSTANCE = 0x0000, 0xA700, 0x0117
@@ -46,7 +45,8 @@ class Arrivals:
     def __init__(
         self, expected: Collection[Uid], folder: Path, max_instances: int, progress: Progress | None = None
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with full_disk_is_transient(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.expected = frozenset(expected)
         self.folder = folder
         self.error: GtrError | None = None
@@ -74,9 +74,10 @@ class Arrivals:
             The disk says only now that it cannot.
         """
         try:
-            sync_folder(self.folder)
+            with full_disk_is_transient(self.folder):
+                sync_folder(self.folder)
         except OSError as err:
-            raise _disk_error(err, None) from err
+            raise _disk_error(err, "instances") from err
 
     def path(self, uid: Uid) -> Path:
         """Where an instance lies once it is intact."""
@@ -113,9 +114,10 @@ class Arrivals:
             self.unwanted += uid not in self.expected
             return SUCCESS
         try:
-            self._write(uid, event)
-        except OSError as err:
-            self._fail(_disk_error(err, uid))
+            with full_disk_is_transient(self.path(uid)):
+                self._write(uid, event)
+        except (OSError, StorageFull) as err:
+            self._fail(_disk_error(err, f"instance {uid}"))
             cut_socket(event.assoc)
             return OUT_OF_RESOURCES
         with self._change:
@@ -154,8 +156,7 @@ class Arrivals:
                     part.unlink()
 
 
-def _disk_error(err: OSError, uid: Uid | None) -> GtrError:
-    what = "instances" if uid is None else f"instance {uid}"
-    if err.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull(f"writing {what}: {err.strerror}; free space in the file store, tried again later")
+def _disk_error(err: OSError | StorageFull, what: str) -> GtrError:
+    if isinstance(err, StorageFull):
+        return err
     return PermanentError(f"writing {what}: {err.strerror or err}; check the file store; not retried")
