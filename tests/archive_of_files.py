@@ -19,6 +19,7 @@ class ArchiveOfFiles:
     def __init__(self) -> None:
         self.held: list[Dataset] = []
         self.promised: dict[str, int] = {}
+        self.fetched = 0
         self.silent_for: set[str] = set()  # Study Instance UIDs; "*" for everything
 
     def arrive(self, *instances: Dataset) -> None:
@@ -52,6 +53,7 @@ class ArchiveOfFiles:
 
     def retrieve(self, study_uid: str, series_uid: str, expected: Sequence[str], folder: Path) -> list[Path]:
         self._answer(study_uid)
+        self.fetched += len(expected)
         for ds in self._of(series_uid):
             if ds.SOPInstanceUID in expected:
                 ds.save_as(folder / f"{ds.SOPInstanceUID}.dcm", enforce_file_format=True)

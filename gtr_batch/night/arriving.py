@@ -14,11 +14,12 @@ from functools import cached_property
 from attrs import define
 
 from gtr_batch.domain.case import PATH, Case, CaseState, Step
+from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord
 from gtr_batch.domain.transitions import Reopening
 from gtr_batch.errors import GtrError, StillArriving
 from gtr_batch.logs import get_logger
-from gtr_batch.night.site import Site
+from gtr_batch.night.site import REFERENCE_MODALITIES, Site
 from gtr_batch.ports import ImageArchive
 
 
@@ -120,11 +121,37 @@ def grown(listing: Listing, known: Sequence[Case]) -> list[Case]:
     return [case for case in known if has_grown(case)]
 
 
+def newly_marked(site: Site, listing: Listing, known: Sequence[Case], ehr_sop_uid: str | None) -> list[Case]:
+    """Cases that were refused for want of a key slice, and of which one is marked now, in the EHR or in the PACS."""
+
+    def is_marked(case: Case) -> bool:
+        if case.refusal is None or case.refusal.code is not RefusalCode.NO_KEY_SLICE:
+            return False
+        fetched = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
+        there = sum(1 for modality in REFERENCE_MODALITIES for _ in (fetched / modality).glob("*.dcm"))
+        listed = sum(listing.count(s.series_uid) for s in listing.series if s.modality in REFERENCE_MODALITIES)
+        return ehr_sop_uid in case.expected_sop_uids or listed > there
+
+    return [case for case in known if is_marked(case)]
+
+
+def judged_as_it_is(site: Site, case: Case) -> bool:
+    """Whether a study that was refused has been looked at as it is now before it was."""
+    seen = site.looks.of([case.study_uid]).get(case.study_uid)
+    return case.refusal is not None and seen is not None and seen.since <= site.cases.events(case.case_id)[-1]["at"]
+
+
 def take_anew(site: Site, night: date, listing: Listing, cases: Sequence[Case]) -> None:
-    """Begin cases whose series has grown anew, in this night; their new reports name those before as predecessors."""
+    """Begin cases anew, in this night, whose series has grown or has a key slice now.
+
+    Their new reports name those before as predecessors.
+    """
     for case in cases:
         now = [one.sop_instance_uid for one in listing.instances(case.series_uid)]
-        why = f"the series has grown from {len(case.expected_sop_uids)} to {len(now)} instances"
+        before = len(case.expected_sop_uids)
+        why = (
+            f"the series has grown from {before} to {len(now)} instances" if len(now) > before else "a slice is marked"
+        )
         _begin_anew(site, case, Reopening(why=why, night=night), now)
 
 

@@ -107,12 +107,14 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
         if not (earlier and known):  # judged in its own night already
             _refuse(site, _study_case(night, study), refusal)
         return ""
-    if _facts(site, night, study) is None and not site.settings.intake.refuse_without_ehr:
+    facts = _facts(site, night, study)
+    if facts is None and not site.settings.intake.refuse_without_ehr:
         return "" if earlier else "unknown_patients"
     asked.append(study.study_uid)
     listing = arriving.Listing.of(site.archive, study.study_uid)
     chosen = [case for case in known if case.series_uid]
-    if more := arriving.grown(listing, chosen):
+    marked = arriving.newly_marked(site, listing, chosen, facts.key_slice_sop_uid if facts else None)
+    if more := arriving.grown(listing, chosen) or marked:
         arriving.look(site, listing)
         arriving.take_anew(site, night, listing, more)
         return ""
@@ -122,6 +124,8 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
         staged = site.cases.staged_before(elsewhere, site.model_of(night))
         return "already_staged" if staged and not earlier else ""
     arriving.look(site, listing)
+    if earlier and any(arriving.judged_as_it_is(site, case) for case in known):
+        return ""
     selection, expected = _select(site, night, study, listing)
     if selection.series_uid is None:
         refusal = Refusal(RefusalCode.NO_PORTAL_VENOUS_SERIES, selection.sentence(), selection.numbers())

@@ -29,6 +29,8 @@ from gtr_batch.ports import (
     StudyLooks,
 )
 
+REFERENCE_MODALITIES = ("KO", "SEG", "RTSTRUCT")  # what may name a key slice
+
 StepProgress = Callable[[Step, int, int], None]  # step, done, total
 
 

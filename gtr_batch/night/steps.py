@@ -31,11 +31,10 @@ from gtr_batch.writing import full_disk_is_transient
 
 if TYPE_CHECKING:
     from gtr_batch.deliver import Parcel
-from gtr_batch.night.site import Site
+from gtr_batch.night.site import REFERENCE_MODALITIES, Site
 
 HELD = "held"  # file of a case whose report was held back
 READS_PIXELS = (Step.VALIDATE, Step.PREPROCESS, Step.STAGE, Step.NOMOGRAM, Step.REPORT)
-REFERENCE_MODALITIES = ("KO", "SEG", "RTSTRUCT")  # what may name a key slice
 
 
 def retrieve(site: Site, night: date, shard: Sequence[str]) -> list[str]:

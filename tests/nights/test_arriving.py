@@ -143,6 +143,37 @@ def test_a_series_that_has_grown_since_it_was_judged_is_judged_anew(site, ended)
     assert site.cases.of_night(NIGHT) == []
 
 
+@pytest.mark.parametrize("marked_in", ["the EHR", "the PACS"])
+def test_a_case_without_a_key_slice_is_judged_anew_when_one_is_marked(site, marked_in):
+    [case_id] = found(site)
+    steps.retrieve(site, NIGHT, [case_id])
+    with site.cases.step(case_id, Step.PREPROCESS) as record:
+        record.refuse(Refusal("no_key_slice", "nothing points to a slice of this series"))
+    assert found(site, TOMORROW) == []
+    instance = site.archive.held[7]
+    if marked_in == "the EHR":
+        site.clinical["PHANTOM-one"] = attrs.evolve(ELIGIBLE, key_slice_sop_uid=str(instance.SOPInstanceUID))
+    else:
+        [key_object] = slices("one", range(99, 100), Modality="KO", SeriesInstanceUID="1.2.3")
+        site.archive.arrive(key_object)
+
+    assert found(site, TOMORROW) == [case_id]
+    assert site.cases.events(case_id)[-1]["detail"]["reopened"] == "a slice is marked"
+
+
+def test_a_study_that_was_refused_as_it_is_is_not_probed_again_while_it_is_looked_back_on(site):
+    for ds in site.archive.held:
+        ds.SeriesDescription, ds.ProtocolName, ds.ContrastBolusAgent = "Abdomen arterial", "", ""
+    assert found(site) == []
+    [case] = site.cases.of_night(NIGHT)
+    assert case.refusal.code == "no_portal_venous_series"
+    fetched = site.archive.fetched
+
+    assert found(site, TOMORROW) == []
+
+    assert site.archive.fetched == fetched > 0
+
+
 def test_a_series_that_is_still_growing_is_judged_anew_only_when_it_stands_still(site):
     [case_id] = found(site)
     end(site, case_id)
