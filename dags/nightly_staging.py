@@ -11,6 +11,9 @@ the others.
 others. **The colour of the run** is decided by `close_night` alone: red when cases failed beyond the night's
 tolerance (`night.failure_tolerance`), or when `query_pacs` or `intake` failed. Its log names the first ten cases.
 
+**`wait_for_arrivals`** lets `night.settle_minutes` pass after the query: a study whose images are still coming is not
+taken tonight, and a series that has grown since it was staged is staged anew (`intake.waiting` in the night's summary).
+
 **`shadow`** lets models in shadow stage the same slices beside the champion. Nothing waits for it but the night's
 summary, which shows how far they agree; its faults do not turn the night red.
 
@@ -60,6 +63,15 @@ def query_pacs() -> list[str]:
 
     with task_site() as site:
         return steps.query_pacs(site, tonight())
+
+
+@task.sensor(poke_interval=30, mode="reschedule", timeout=timedelta(hours=4).total_seconds())
+def wait_for_arrivals(studies: list[str]) -> bool:
+    """Wait until the night's studies may have stood still for `night.settle_minutes`; holds no slot meanwhile."""
+    from gtr_batch import night as steps
+
+    with task_site() as site:
+        return steps.settles_at(site, studies) is None
 
 
 @task(pool="pacs", execution_timeout=timedelta(hours=1), show_return_value_in_logs=False)
@@ -187,7 +199,9 @@ def work_through(shard: list[str]) -> None:
     tags=["gtr"],
 )
 def nightly_staging() -> None:
-    found = intake(query_pacs())
+    studies = query_pacs()
+    found = intake(studies)
+    chain(wait_for_arrivals(studies), found)
     worked_through = work_through.expand(shard=found)
     chain(worked_through, close_night(found))
 

@@ -11,12 +11,15 @@ Three questions, three branches: may it work later, is it only this case, or is 
     │   ├── AssociationLost         aborted, timed out or cut in the middle
     │   ├── PacsBusy                status 0xA7xx, out of resources
     │   ├── RetrieveIncomplete      instances promised by C-FIND did not arrive this time
+    │   ├── StillArriving           a study or series whose instances have not stood still yet: looked at again
+    │   ├── FilesDamaged            retrieved instances are gone, empty or cut in our file store: fetched again
     │   ├── CommitmentPending
     │   ├── DatabaseBusy
     │   ├── StorageFull
     │   ├── GpuOutOfMemory
     │   └── CasesToRetry            raised at the end of a shard task that has such cases
-    ├── CaseRejected            only this case: recorded with its code, the night goes on
+    ├── CaseRejected            only this case: recorded with its code, the night goes on (a refusal where the code
+    │                           lies in the patient or the images, else a failure that is asked again)
     └── PermanentError          a person must mend something: fail now
         ├── ConfigError
         ├── ModelArtefactError
@@ -67,6 +70,14 @@ class RetrieveIncomplete(TransientError):
     """Instances that C-FIND promised did not arrive."""
 
 
+class StillArriving(TransientError):
+    """A study or series whose instances have not stood still long enough; looked at again by a later run."""
+
+
+class FilesDamaged(TransientError):
+    """Retrieved instances are gone, empty or cut in our file store; the next run fetches them again."""
+
+
 class CommitmentPending(TransientError):
     """The PACS took the objects but has not committed them yet."""
 
@@ -88,7 +99,10 @@ class CasesToRetry(TransientError):
 
 
 class CaseRejected(GtrError):
-    """This case cannot be staged, and trying again will not change that.
+    """This case cannot be staged.
+
+    A refusal where the code lies in the patient or the images (`gtr_batch.domain.refusal.Subject`); what lies with us
+    is recorded as a failure, and asked again.
 
     Parameters
     ----------

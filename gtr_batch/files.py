@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from pathlib import Path
 from typing import IO, Any
@@ -77,21 +77,23 @@ class LocalFileStore:
             folder = folder.parent
         return shutil.disk_usage(folder).free
 
-    def discard_pixels(self, before: date) -> int:
-        """Delete the retrieved and preprocessed pixels of nights before `before`; returns bytes freed.
+    def discard_pixels(self, before: date, spare: Collection[str] = ()) -> int:
+        """Delete the probed, retrieved and preprocessed pixels of nights before `before`; returns bytes freed.
 
-        With them go intake's probes, the key objects and segmentations, and the slices that a replay prepared. JSON,
-        features, heat maps and reports stay. Links are removed, never followed.
+        With them go intake's probes, the key objects and segmentations, and the slices that a replay prepared. Those of
+        the cases `spare` stay. JSON, features, heat maps and reports stay. Links are removed, never followed.
         """
         freed = 0
         for night in [*_nights(self.root), *_nights(self.root / REPLAYS)]:
             if night.name < before.isoformat():
                 for case in sorted(night.iterdir()):
-                    if case.is_dir() and not case.is_symlink():
-                        freed += _discard(case / Step.INTAKE, {".dcm", ".part", ".tmp"})
-                        freed += _discard(case / Step.RETRIEVE, {".dcm", ".part", ".tmp"})
-                        freed += _discard(case / Step.PREPROCESS, {".npz", ".npy", ".tmp"})
+                    if case.is_dir() and not case.is_symlink() and case.name not in spare:
+                        freed += _discard_case(case)
         return freed
+
+    def discard_case(self, night: date, case_id: str) -> int:
+        """Delete the same of one case; returns bytes freed."""
+        return _discard_case(self.root / _night(night) / _case(case_id))
 
     def _path(self, night: date, case_id: str, step: Step, name: str) -> Path:
         return self.root / _night(night) / _case(case_id) / str(Step(step)) / name
@@ -138,6 +140,14 @@ def _is_night(folder: Path) -> bool:
         )
     except ValueError:
         return False
+
+
+def _discard_case(case: Path) -> int:
+    return (
+        _discard(case / Step.INTAKE, {".dcm", ".part", ".tmp"})
+        + _discard(case / Step.RETRIEVE, {".dcm", ".part", ".tmp"})
+        + _discard(case / Step.PREPROCESS, {".npz", ".npy", ".tmp"})
+    )
 
 
 def _discard(folder: Path, suffixes: set[str]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.domain.shadow import ShadowAnswer
 from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.domain.step_record import StepRecord
+from gtr_batch.domain.study_look import StudyLook
 
 Progress = Callable[[int, int], None]  # done, total
 
@@ -140,8 +141,14 @@ class Cases(Protocol):
     def of_accessions(self, accession_numbers: Sequence[str]) -> list[Case]:
         """All cases of these accession numbers, in a stable order."""
 
+    def of_study(self, study_uid: str) -> list[Case]:
+        """All cases of a study, of whatever night, in a stable order."""
+
     def uncommitted(self, before: date) -> list[Case]:
         """Cases of nights before `before` that the PACS has taken and not committed, in a stable order."""
+
+    def unfinished(self, before: date) -> list[Case]:
+        """Cases of nights before `before` that are neither committed nor refused, in a stable order."""
 
     def select(self, case_ids: Sequence[str]) -> list[Case]:
         """These cases, in the order of `case_ids`."""
@@ -169,6 +176,16 @@ class Cases(Protocol):
 
     def events(self, case_id: str) -> list[Mapping[str, Any]]:
         """A case's events, oldest first: ``at``, ``step``, ``state``, ``detail``."""
+
+
+class StudyLooks(Protocol):
+    """How many instances of a study the PACS listed when we looked."""
+
+    def note(self, study_uid: str, counts: Mapping[str, int], at: datetime) -> StudyLook:
+        """Note what a look saw, by Series Instance UID; returns it with the time since which looks saw the same."""
+
+    def of(self, study_uids: Sequence[str]) -> Mapping[str, StudyLook]:
+        """The last look at each of these studies; those that nobody looked at are left out."""
 
 
 class Deliveries(Protocol):
@@ -218,8 +235,14 @@ class FileStore(Protocol):
     def free_bytes(self) -> int:
         """Free space."""
 
-    def discard_pixels(self, before: date) -> int:
-        """Delete the fetched and prepared pixels of nights and replays before `before`; returns bytes freed."""
+    def discard_pixels(self, before: date, spare: Collection[str] = ()) -> int:
+        """Delete the fetched and prepared pixels of nights and replays before `before`; returns bytes freed.
+
+        Those of the cases `spare` stay.
+        """
+
+    def discard_case(self, night: date, case_id: str) -> int:
+        """Delete the same of one case; returns bytes freed."""
 
 
 class ModelStore(Protocol):

@@ -105,6 +105,7 @@ def _adapters(config: Config | None, environ: Mapping[str, str] | None = None) -
 def _night_site(adapters: _Adapters, progress: StepProgress | None, alert: Alert | None) -> Site:
     from gtr_batch.audit.alarms import StopAlarms
     from gtr_batch.db import PostgresClinicalSource, PostgresDeliveries, PostgresNights
+    from gtr_batch.db.looks import PostgresStudyLooks
     from gtr_batch.db.shadow import PostgresShadows
 
     site = Site(
@@ -120,6 +121,7 @@ def _night_site(adapters: _Adapters, progress: StepProgress | None, alert: Alert
         settings_history=adapters.settings_history,
         shadows=PostgresShadows(adapters.database),
         hold=StopAlarms(adapters.audit_book),
+        looks=PostgresStudyLooks(adapters.database),
     )
     if progress is not None:
         site.progress = progress

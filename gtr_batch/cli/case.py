@@ -1,4 +1,4 @@
-"""`gtr case`: what a person decides about one case."""
+"""`gtr case`: what a person decides about one case, with name and reason."""
 
 from __future__ import annotations
 
@@ -51,3 +51,27 @@ def rekey(
         out.print(f"then run its night again: gtr night --night {after.night}", highlight=False)
     elif after.refusal is not None:
         out.print(f"{after.refusal.code}: {after.refusal.sentence}", highlight=False, markup=False)
+
+
+@app.command("reopen")
+@speaks_plainly
+def reopen(
+    case: CaseId,
+    by: By,
+    why: Why,
+    as_json: Json = False,
+) -> None:
+    """Take back a refusal: the case is retrieved and judged anew by the next run."""
+    from gtr_batch.governance.reopening import reopen as taken_back
+    from gtr_batch.wiring import open_site
+
+    with open_site() as site:
+        opened = taken_back(site, case, by=by, why=why)
+    if as_json:
+        print_json({"case_id": opened.case_id, "night": str(opened.night), "state": str(opened.state)})
+    else:
+        out.print(
+            f"case {opened.case_id} is reopened; run its night again (`gtr night --night {opened.night}`), or leave it "
+            "to the next night",
+            highlight=False,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,7 @@ from gtr_batch.cli import (
     training,
 )
 from gtr_batch.cli.shell import err, out, parse_night, print_json, speaks_plainly, step_bars
-from gtr_batch.cli.table import show_night, show_shadow
+from gtr_batch.cli.table import show_night, show_shadow, show_waiting
 
 if TYPE_CHECKING:
     from gtr_batch.domain.night_case import NightCase
@@ -45,6 +46,7 @@ app.add_typer(case.app, name="case")
 app.add_typer(model.app, name="model")
 app.add_typer(training.app, name="train")
 app.add_typer(settings.app, name="settings")
+app.add_typer(case.app, name="case")
 app.add_typer(audit.app, name="audit")
 app.add_typer(demo.app, name="demo")
 
@@ -84,7 +86,9 @@ def night(
     when = parse_night(night)
     assert when is not None  # the option is required
     with step_bars() as progress, open_site(progress=progress) as site:
-        shards = steps.intake(site, when, steps.query_pacs(site, when))
+        studies = steps.query_pacs(site, when)
+        wait_for_arrivals(site, studies)
+        shards = steps.intake(site, when, studies)
         for step in steps.SHARD_STEPS:
             for shard in shards:
                 try:
@@ -101,7 +105,20 @@ def night(
         print_json({**summary, "cases": [case.to_json() for case in cases]})
     else:
         show_night(out, when, cases)
+        show_waiting(out, summary)
         show_shadow(out, summary)
+
+
+def wait_for_arrivals(site: Site, studies: list[str]) -> None:
+    """Wait until studies that were looked at a moment ago may have stood still for `night.settle_minutes`."""
+    from gtr_batch.night import settles_at
+
+    until = settles_at(site, studies)
+    if until is not None:
+        err.print(f"waiting until {until:%H:%M} UTC: studies may still be arriving (night.settle_minutes)")
+    while until is not None:
+        time.sleep(min(30.0, max(0.0, (until - site.clock.now()).total_seconds())))
+        until = settles_at(site, studies)
 
 
 @app.command("status")
@@ -126,6 +143,7 @@ def status(night: Night = None, as_json: Json = False) -> None:
         )
     else:
         show_night(out, when, cases)
+        show_waiting(out, summary)
         show_shadow(out, summary)
         for version in withdrawn:
             out.print(f"[bold red]Model {version[:12]} was withdrawn: its results must not be used.[/]")

@@ -55,6 +55,12 @@ def show_night(console: Console, night: date, cases: Sequence[NightCase]) -> Non
         console.print("[yellow]Demo model, not for patients.[/] AI results, not verified.")
 
 
+def show_waiting(console: Console, summary: Mapping[str, Any] | None) -> None:
+    """Studies that were not taken because they are still arriving, each with what was seen."""
+    for study_uid, why in (summary or {}).get("intake", {}).get("waiting", {}).items():
+        console.print(f"[cyan]still arriving[/] study {study_uid}: {escape(why)}", highlight=False)
+
+
 def show_shadow(console: Console, summary: Mapping[str, Any] | None) -> None:
     """How far each model in shadow agreed with the champion that night."""
     for version, found in (summary or {}).get("shadow", {}).items():

@@ -63,9 +63,17 @@ class PostgresCases:
         """All cases of these accession numbers, by night, then by study and series."""
         return self._all("of_accessions", accession_numbers=list(accession_numbers))
 
+    def of_study(self, study_uid: str) -> list[Case]:
+        """All cases of a study, of whatever night."""
+        return self._all("of_study", study_uid=study_uid)
+
     def uncommitted(self, before: date) -> list[Case]:
         """Cases of nights before `before` that the PACS has taken and not committed."""
         return self._all("uncommitted", before=before)
+
+    def unfinished(self, before: date) -> list[Case]:
+        """Cases of nights before `before` that are neither committed nor refused."""
+        return self._all("unfinished", before=before)
 
     def select(self, case_ids: Sequence[str]) -> list[Case]:
         """These cases, in the order of `case_ids`; KeyError where one is not there."""

@@ -96,6 +96,7 @@ def move_of(case: Case, step: Step) -> dict[str, Any]:
     refusal, failure = case.refusal, case.failure
     return {
         "case_id": case.case_id,
+        "night": case.night,
         "state": str(case.state),
         "reached": str(case.reached),
         "refusal_step": str(step) if refusal else None,

@@ -75,9 +75,12 @@ def _move(tx: Transaction, case: Case, record: StepRecord) -> None:
         note(tx, case.case_id, record.step, case.reached, record.replaced)
     if record.move is None:
         return
+    record.note_what_was(case)
     after = transitions.after(case, record.move)
     if after is not None:
         step, detail = moved(record)
+        if after.night != case.night:
+            tx.run(_cases()["note_night"], night=after.night)
         tx.run(_cases()["move"], **rows.move_of(after, step))
         note(tx, case.case_id, step, after.state, detail)
 

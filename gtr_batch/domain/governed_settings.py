@@ -31,7 +31,6 @@ GOVERNED: tuple[str, ...] = (
     "validate.gap_tolerance",
     # delivery
     "night.failure_tolerance",
-    "night.retrieve_attempts",
     "report.refusal_sr",
     "report.parametric_map",
     "report.secondary_capture",

@@ -1,4 +1,9 @@
-"""Why a case was not staged: a closed list of codes, each kept, shown and written back."""
+"""Why a case was not staged: a closed list of codes, each kept, shown and written back.
+
+Only what lies in the patient or the images is a refusal. What lies with us (the transfer, the disk, the settings, the
+model) has a code too, since a step may find it in the place of a verdict; the night then records a failure, which is
+asked again.
+"""
 
 from __future__ import annotations
 
@@ -60,15 +65,23 @@ class ReasonKind(StrEnum):
     OTHER = "other"  # the patient, the study or the service; no word about the images
 
 
+class Subject(StrEnum):
+    """In what a reason lies, which decides whether it is a verdict."""
+
+    PATIENT = "patient"  # what the EHR or the PACS says of the patient: a refusal
+    IMAGES = "images"  # the study as it was taken: a refusal
+    SERVICE = "service"  # the transfer, the settings, the model: no verdict, so a failure that is asked again
+
+
 @frozen
 class Reason:
-    """What one refusal code is called, and whether waiting can mend it.
+    """What one refusal code is called, in what it lies, and whether waiting can mend it.
 
     `coded_value` and `meaning` (at most 64 characters) stand in the refusal's report under our coding scheme; `words`
     stand in tables and figures. `waiting_can_mend`: later EHR extracts, images that are still on their way, or a key
     slice that a reader marks later may change the answer, so the study is worth another look; a refusal of the
-    patient's or the scan's own stays. `written_back`: whether a report of the refusal may go to the PACS; not where it
-    is not clear whose study it would be filed under.
+    patient's or the scan's own stays until a person reopens it (`gtr case reopen`). `written_back`: whether a report of
+    the refusal may go to the PACS; not where it is not clear whose study it would be filed under.
     """
 
     coded_value: str
@@ -76,12 +89,18 @@ class Reason:
     words: str
     kind: ReasonKind
     waiting_can_mend: bool
+    about: Subject = Subject.IMAGES
     written_back: bool = True
 
 
 REASONS: Mapping[RefusalCode, Reason] = {
     RefusalCode.NOT_IN_EHR: Reason(
-        "not_in_ehr", "Patient not in the EHR extract", "patient not in the EHR", ReasonKind.OTHER, True
+        "not_in_ehr",
+        "Patient not in the EHR extract",
+        "patient not in the EHR",
+        ReasonKind.OTHER,
+        True,
+        Subject.PATIENT,
     ),
     RefusalCode.NO_GASTRIC_ADENOCARCINOMA: Reason(
         "no_gastric_ca",
@@ -89,30 +108,58 @@ REASONS: Mapping[RefusalCode, Reason] = {
         "no biopsy-proven gastric adenocarcinoma",
         ReasonKind.OTHER,
         True,
+        Subject.PATIENT,
     ),
     RefusalCode.PRIOR_CHEMOTHERAPY: Reason(
-        "prior_chemo", "Chemotherapy before the study", "chemotherapy before the CT", ReasonKind.OTHER, False
+        "prior_chemo",
+        "Chemotherapy before the study",
+        "chemotherapy before the CT",
+        ReasonKind.OTHER,
+        False,
+        Subject.PATIENT,
     ),
     RefusalCode.PRIOR_RADIOTHERAPY: Reason(
-        "prior_radio", "Radiotherapy before the study", "radiotherapy before the CT", ReasonKind.OTHER, False
+        "prior_radio",
+        "Radiotherapy before the study",
+        "radiotherapy before the CT",
+        ReasonKind.OTHER,
+        False,
+        Subject.PATIENT,
     ),
     RefusalCode.DISTANT_METASTASIS: Reason(
-        "metastasis", "Distant metastasis", "distant metastasis", ReasonKind.OTHER, False
+        "metastasis", "Distant metastasis", "distant metastasis", ReasonKind.OTHER, False, Subject.PATIENT
     ),
     RefusalCode.AMBIGUOUS_PATIENT: Reason(
-        "ambiguous", "Two patients under one number", "two patients under one number", ReasonKind.OTHER, True, False
+        "ambiguous",
+        "Two patients under one number",
+        "two patients under one number",
+        ReasonKind.OTHER,
+        True,
+        Subject.PATIENT,
+        False,
     ),
     RefusalCode.NO_PORTAL_VENOUS_SERIES: Reason(
         "no_portal_venous", "No portal venous series", "no portal venous series", ReasonKind.QUALITY, True
     ),
     RefusalCode.IDENTITY_MISMATCH: Reason(
-        "identity", "Images not of the case's patient", "images of another patient", ReasonKind.OTHER, False, False
+        "identity",
+        "Images not of the case's patient",
+        "images of another patient",
+        ReasonKind.OTHER,
+        False,
+        Subject.PATIENT,
+        False,
     ),
     RefusalCode.SERIES_INCOMPLETE: Reason(
-        "incomplete", "Series incomplete", "series incomplete", ReasonKind.INCOMPLETE, True
+        "incomplete", "Series incomplete", "series incomplete", ReasonKind.INCOMPLETE, True, Subject.SERVICE
     ),
     RefusalCode.SERIES_TOO_LARGE: Reason(
-        "too_large", "Series larger than the settings allow", "series too large", ReasonKind.OTHER, False
+        "too_large",
+        "Series larger than the settings allow",
+        "series too large",
+        ReasonKind.OTHER,
+        True,
+        Subject.SERVICE,
     ),
     RefusalCode.INVALID_UID: Reason(
         "invalid_uid",
@@ -167,7 +214,12 @@ REASONS: Mapping[RefusalCode, Reason] = {
     ),
     RefusalCode.NO_KEY_SLICE: Reason("no_key_slice", "No key slice found", "no key slice", ReasonKind.QUALITY, True),
     RefusalCode.NON_FINITE_OUTPUT: Reason(
-        "non_finite", "The model gave no usable number", "model gave no finite output", ReasonKind.OTHER, False
+        "non_finite",
+        "The model gave no usable number",
+        "model gave no finite output",
+        ReasonKind.OTHER,
+        True,
+        Subject.SERVICE,
     ),
 }
 

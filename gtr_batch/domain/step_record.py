@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from attrs import define, field, frozen
 
-from gtr_batch.domain.case import CaseState, Failure, Step
+from gtr_batch.domain.case import Case, CaseState, Failure, Step
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.delivery import ReportObject
 from gtr_batch.domain.identity import PatientIdentity
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging, Flag
+from gtr_batch.domain.transitions import STEP_OF, Move, Reopening
 
 Detail = Mapping[str, Any]  # of an event: JSON-able, no PHI
 
@@ -67,7 +68,7 @@ class StepRecord:
     objects: list[ReportObject] = field(factory=list)
     flags: list[Flag] = field(factory=list)
     objects_of: str | None = None
-    move: CaseState | Refusal | Failure | None = None
+    move: Move | None = None
     detail: dict[str, Any] = field(factory=dict)
     replaced: dict[str, Any] | None = None
     rekeyed: PatientIdentity | None = None
@@ -113,18 +114,27 @@ class StepRecord:
         self.rekeyed, self.rekeyed_by = patient, dict(detail)
 
     def refuse(self, refusal: Refusal) -> None:
-        """Refuse the case; once refused it stays so, with the first reason."""
+        """Refuse the case; refused it stays so, with the first reason, until it is reopened."""
         self.move = refusal
 
     def fail(self, failure: Failure) -> None:
         """Note a failure; `reached` stays as it is."""
         self.move = failure
 
+    def reopen(self, reopening: Reopening) -> None:
+        """Begin the case anew."""
+        self.move = reopening
+
+    def note_what_was(self, case: Case) -> None:
+        """Add to a reopening's event what it took back."""
+        if isinstance(self.move, Reopening):
+            self.detail = {"was": str(case.state), "night": str(self.move.night or case.night), **self.detail}
+            if case.refusal is not None:
+                self.detail |= {"code": str(case.refusal.code), "sentence": case.refusal.sentence}
+
 
 def moved(record: StepRecord) -> tuple[Step, dict[str, Any]]:
     """The step and the detail of the event that a record's move leaves."""
-    from gtr_batch.domain import transitions
-
     if isinstance(record.move, Refusal):
         refusal = record.move
         return record.step, {
@@ -134,5 +144,8 @@ def moved(record: StepRecord) -> tuple[Step, dict[str, Any]]:
         }
     if isinstance(record.move, Failure):
         return record.move.step, {"error": record.move.error, "retryable": record.move.retryable}
+    if isinstance(record.move, Reopening):
+        who = {"by": record.move.by} if record.move.by else {}
+        return record.step, {"reopened": record.move.why, **who, **record.detail}
     assert record.move is not None  # asked where there is a move
-    return transitions.STEP_OF.get(record.move, Step.INTAKE), record.detail
+    return STEP_OF.get(record.move, Step.INTAKE), record.detail

@@ -1,12 +1,16 @@
-"""How a case may move: forward along the path, aside into refused or failed, never backward.
+"""How a case may move: forward along the path, aside into refused or failed, and back to its beginning.
 
 Each function returns the case as it is afterwards, or None where nothing changes. `committed` and `refused` are the two
-ends: nothing leaves them, but a case that a person gives another PatientID (`rekeyed`).
+ends: nothing leaves them but a `Reopening`, which begins the case anew and says why, and a case that a person gives
+another PatientID (`rekeyed`).
 """
 
 from __future__ import annotations
 
+from datetime import date
+
 import attrs
+from attrs import frozen
 
 from gtr_batch.domain.case import PATH, Case, CaseState, Failure, Step
 from gtr_batch.domain.identity import PatientIdentity
@@ -25,6 +29,18 @@ STEP_OF: dict[CaseState, Step] = {
     CaseState.COMMITTED: Step.DELIVER,
 }
 ENDS = (CaseState.COMMITTED, CaseState.REFUSED)
+
+
+@frozen
+class Reopening:
+    """A case that begins anew: wherever it is, it is `found` again, in `night` where that is given.
+
+    `by` names the person who wanted it; empty where intake found by itself that there is something new to judge.
+    """
+
+    why: str
+    by: str = ""
+    night: date | None = None
 
 
 def advanced(case: Case, to: CaseState) -> Case | None:
@@ -77,8 +93,19 @@ def rekeyed(case: Case, patient: PatientIdentity) -> Case:
     return attrs.evolve(case, state=CaseState.FOUND, reached=CaseState.FOUND, refusal=None, failure=None)
 
 
-def after(case: Case, move: CaseState | Refusal | Failure) -> Case | None:
-    """The case after any of the three moves; None where nothing changes."""
+def reopened(case: Case, reopening: Reopening) -> Case:
+    """The case at its beginning, refusal and failure forgotten; results and reports stay until new ones come."""
+    night = reopening.night or case.night
+    return attrs.evolve(case, state=CaseState.FOUND, reached=CaseState.FOUND, night=night, refusal=None, failure=None)
+
+
+Move = CaseState | Refusal | Failure | Reopening
+
+
+def after(case: Case, move: Move) -> Case | None:
+    """The case after any of the moves; None where nothing changes."""
+    if isinstance(move, Reopening):
+        return reopened(case, move)
     if isinstance(move, Refusal):
         return refused(case, move)
     if isinstance(move, Failure):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,10 @@ class ScratchFiles:
         """Free space."""
         return self._scratch.free_bytes()
 
-    def discard_pixels(self, before: date) -> int:
+    def discard_pixels(self, before: date, spare: Collection[str] = ()) -> int:
         """Nothing: housekeeping clears the nights."""
+        return 0
+
+    def discard_case(self, night: date, case_id: str) -> int:
+        """Nothing: a replay reopens no case."""
         return 0

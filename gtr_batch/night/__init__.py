@@ -5,6 +5,7 @@ Postgres. Every step takes the cases of its shard that are in the state it needs
 run stopped.
 """
 
+from gtr_batch.night.arriving import settles_at
 from gtr_batch.night.close import ask_again, close_night, housekeeping
 from gtr_batch.night.found import intake, query_pacs
 from gtr_batch.night.shadow import shadow
@@ -28,6 +29,7 @@ __all__ = [
     "query_pacs",
     "report",
     "retrieve",
+    "settles_at",
     "shadow",
     "stage",
     "validate",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.night_case import NightCase
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.errors import GtrError, NightFailed
@@ -33,8 +33,8 @@ def close_night(site: Site, night: date) -> dict[str, Any]:
         ``identity_mismatch`` (case ids whose images, reports or study are not their patient's; a person must look),
         ``night``, ``cases``, ``states`` (counts), ``stages`` (counts), ``refusals`` (counts by code), ``failed``
         (case id -> error), ``delivery`` (case ids ``held`` back by the audit and the sentences that say ``why``;
-        empty where none was), ``intake`` (counts and errors by study UID), ``shadow`` (each challenger's agreement with
-        the champion). No PHI.
+        empty where none was), ``intake`` (counts; errors, and what is ``waiting`` as it still arrives, by study),
+        ``shadow`` (each challenger's agreement with the champion). No PHI.
 
     Raises
     ------
@@ -64,16 +64,13 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
     """The night's summary as JSON-able counts, without PHI."""
     done = (CaseState.COMMITTED, CaseState.REFUSED)
     failed, held = {}, _held(site, cases)
+    intake = _intake(site, night)
     for case in cases:
         if case.failure is not None and case.state is CaseState.FAILED:
             failed[case.case_id] = f"{case.failure.step}: {case.failure.error}"
-        elif case.state not in done and case.case_id not in held:
+        elif case.state not in done and case.case_id not in held and case.study_uid not in intake.get("waiting", {}):
             failed[case.case_id] = f"did not finish: stopped after {case.state}"
     stagings = [site.cases.staging(c.case_id) for c in cases if c.state is CaseState.COMMITTED]
-    try:
-        intake = json.loads((site.files.night_folder(night, Step.INTAKE) / "intake.json").read_text())
-    except FileNotFoundError:
-        intake = {"errors": {"intake": "did not finish"}}
     return {
         "identity_mismatch": [c.case_id for c in cases if _is_mismatched(c)],
         "night": str(night),
@@ -91,6 +88,15 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
 
 def _is_mismatched(case: Case) -> bool:
     return case.refusal is not None and case.refusal.code is RefusalCode.IDENTITY_MISMATCH
+
+
+def _intake(site: Site, night: date) -> dict[str, Any]:
+    """What intake noted: counts, errors and what waits, by study."""
+    try:
+        found: dict[str, Any] = json.loads((site.files.night_folder(night, Step.INTAKE) / "intake.json").read_text())
+    except FileNotFoundError:
+        return {"errors": {"intake": "did not finish"}}
+    return found
 
 
 def _held(site: Site, cases: list[Case]) -> dict[str, str]:
@@ -118,7 +124,7 @@ def _shadow(site: Site, night: date) -> dict[str, Any]:
 
 
 def housekeeping(site: Site, today: date) -> dict[str, Any]:
-    """Delete pixels past their retention; name dead letters and what waits for its commitment; look at the free space.
+    """Delete pixels past their retention, but not those of unfinished cases; name what waits; look at the free space.
 
     Returns
     -------
@@ -132,7 +138,8 @@ def housekeeping(site: Site, today: date) -> dict[str, Any]:
         Less space is free than `files.min_free_gb`.
     """
     files = site.config.files
-    freed = site.files.discard_pixels(today - timedelta(days=files.retention_days))
+    past = today - timedelta(days=files.retention_days)
+    freed = site.files.discard_pixels(past, {case.case_id for case in site.cases.unfinished(past)})
     free = site.files.free_bytes()
     nights = [today - timedelta(days=back) for back in range(1, files.retention_days + 1)]
     found = {
@@ -185,7 +192,9 @@ def night_cases(site: Site, night: date) -> list[NightCase]:
 
 
 def _shown(site: Site, case: Case) -> NightCase:
-    staging, score = site.cases.staging(case.case_id), site.cases.score(case.case_id)
+    begun = case.state is not CaseState.REFUSED and PATH.index(case.reached) < PATH.index(CaseState.STAGED)
+    staging = None if begun else site.cases.staging(case.case_id)  # one that begins anew shows no result of before
+    score = None if begun else site.cases.score(case.case_id)
     reason = ""
     if case.refusal is not None:
         reason = f"{case.refusal.code}: {case.refusal.sentence}"

@@ -11,9 +11,7 @@ from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.errors import CaseRejected, GtrError
 from gtr_batch.identity import read_identity
 from gtr_batch.logs import get_logger
-from gtr_batch.night.site import Site
-
-REFERENCE_MODALITIES = ("KO", "SEG", "RTSTRUCT")  # what may name a key slice
+from gtr_batch.night.site import REFERENCE_MODALITIES, Site
 
 
 @frozen

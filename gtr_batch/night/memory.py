@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, Stor
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.domain.step_record import Detail, Scored, StepRecord, moved
+from gtr_batch.domain.study_look import StudyLook, next_look
 
 _TAKEN = (0xB000, 0xBFFF)  # warnings of C-STORE: stored all the same (PS3.4, B.2.3)
 
@@ -97,6 +98,7 @@ class MemoryCases:
 
     def _write(self, record: StepRecord) -> None:
         case = self._cases[record.case_id]
+        record.note_what_was(case)
         if record.rekeyed is not None:
             case = transitions.rekeyed(case, record.rekeyed)
         carried = self._carried.get(case.case_id)
@@ -157,6 +159,10 @@ class MemoryCases:
         """All cases of these accession numbers, by night, then by study and series."""
         return self._sorted(c for c in self._cases.values() if c.accession_number in set(accession_numbers) - {""})
 
+    def of_study(self, study_uid: str) -> list[Case]:
+        """All cases of a study, of whatever night."""
+        return self._sorted(c for c in self._cases.values() if c.study_uid == study_uid)
+
     def uncommitted(self, before: date) -> list[Case]:
         """Cases of nights before `before` that the PACS has taken and not committed."""
         return self._sorted(
@@ -165,8 +171,12 @@ class MemoryCases:
             if c.night < before and c.reached is CaseState.STORED and c.state is not CaseState.REFUSED
         )
 
+    def unfinished(self, before: date) -> list[Case]:
+        """Cases of nights before `before` that are neither committed nor refused."""
+        return self._sorted(c for c in self._cases.values() if c.night < before and c.state not in transitions.ENDS)
+
     @staticmethod
-    def _sorted(cases: Iterator[Case]) -> list[Case]:
+    def _sorted(cases: Iterable[Case]) -> list[Case]:
         return sorted(cases, key=lambda c: (c.night, c.study_uid, c.series_uid, c.case_id))
 
     def select(self, case_ids: Sequence[str]) -> list[Case]:
@@ -216,6 +226,22 @@ class MemoryCases:
     def objects(self, case_id: str) -> list[ReportObject]:
         """The newest objects of a case, one a kind, in the order of `ObjectKind`."""
         return [self._objects[case_id][kind] for kind in ObjectKind if kind in self._objects.get(case_id, {})]
+
+
+class MemoryStudyLooks:
+    """Port `StudyLooks` in memory."""
+
+    def __init__(self) -> None:
+        self._looks: dict[str, StudyLook] = {}
+
+    def note(self, study_uid: str, counts: Mapping[str, int], at: datetime) -> StudyLook:
+        """Note what a look saw; returns it with the time since which every look saw the same."""
+        self._looks[study_uid] = next_look(self._looks.get(study_uid), counts, at)
+        return self._looks[study_uid]
+
+    def of(self, study_uids: Sequence[str]) -> Mapping[str, StudyLook]:
+        """The last look at each of these studies."""
+        return {uid: self._looks[uid] for uid in study_uids if uid in self._looks}
 
 
 class MemoryDeliveries:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gtr_batch.domain.case import Case, CaseState, Failure, Step
-from gtr_batch.domain.refusal import Refusal
+from gtr_batch.domain.refusal import REASONS, Refusal, RefusalCode, Subject
 from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import (
     CaseRejected,
@@ -33,6 +33,11 @@ OURS = (DatabaseBusy, ConfigError, ModelArtefactError)
 def ready(site: Site, shard: Sequence[str], step: Step) -> list[Case]:
     """The cases of a shard that `step` has to do."""
     return [case for case in site.cases.select(shard) if case.ready_for(step)]
+
+
+def is_ours(err: CaseRejected) -> bool:
+    """Whether the reason lies with us, and so says nothing of the patient."""
+    return REASONS[RefusalCode(err.code)].about is Subject.SERVICE
 
 
 class Shard:
@@ -65,6 +70,9 @@ class Shard:
         except OURS:
             raise
         except CaseRejected as err:
+            if is_ours(err):  # no verdict on the patient
+                self._fail(tried, str(err), True)
+                return
             with self._after(tried) as record:
                 record.refuse(Refusal.of(err))
             tell_operations(self.site, case.case_id, self.step, err)
@@ -78,6 +86,16 @@ class Shard:
         finally:
             self._done += 1
             self.site.progress(self.step, self._done, len(self.cases))
+
+    def again(self, case: Case, work: Callable[[Case], object]) -> None:
+        """Do once more for a case what this step did before; its state stays, unless that fails."""
+        tried = StepRecord(case.case_id, self.step)
+        try:
+            work(case)
+        except OURS:
+            raise
+        except GtrError as err:
+            self._fail(tried, f"{type(err).__name__}: {err}", isinstance(err, TransientError))
 
     def beside(self, case: Case, work: Callable[[], object]) -> None:
         """Do `work` for a case that has ended (a refusal's report): its state stays, its faults stop nobody."""

@@ -26,7 +26,10 @@ from gtr_batch.ports import (
     Nights,
     SettingsBook,
     ShadowBook,
+    StudyLooks,
 )
+
+REFERENCE_MODALITIES = ("KO", "SEG", "RTSTRUCT")  # what may name a key slice
 
 StepProgress = Callable[[Step, int, int], None]  # step, done, total
 Alert = Callable[[str, str], None]  # subject, text; no PHI
@@ -56,6 +59,7 @@ class Site:
     settings_history: SettingsBook
     shadows: ShadowBook
     hold: DeliveryHold
+    looks: StudyLooks
     progress: StepProgress = field(default=_no_progress)
     alert: Alert = field(default=_no_alert)
     _loaded: dict[str, Any] = field(factory=dict, init=False)
@@ -126,3 +130,9 @@ def night_window(config: Config, night: date) -> tuple[datetime, datetime]:
     """Start and end of a night's window in the PACS's wall clock time, naive as DICOM's StudyDate and StudyTime are."""
     start = datetime.combine(night, config.intake.window_start)
     return start, start + timedelta(hours=config.intake.window_hours)
+
+
+def looked_back_window(config: Config, night: date) -> tuple[datetime, datetime]:
+    """The night's window with the days before it that are looked back on (`night.look_back_days`)."""
+    start, end = night_window(config, night)
+    return start - timedelta(days=config.night.look_back_days), end

@@ -3,56 +3,66 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import attrs
+import numpy as np
 from attrs import frozen
 
+from gtr_batch.dicom_file import damaged
 from gtr_batch.domain.case import Case, CaseState, Selected, Step
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.delivery import ReportObject
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.score import NomogramScore
-from gtr_batch.domain.series import SeriesRecord
+from gtr_batch.domain.series import InstanceRecord, SeriesRecord
 from gtr_batch.domain.staging import CaseStaging, Flag
 from gtr_batch.domain.step_record import Detail, StepRecord
-from gtr_batch.errors import CaseRejected, GtrError, RetrieveIncomplete
+from gtr_batch.errors import CaseRejected, FilesDamaged, GtrError, StillArriving
 from gtr_batch.identity import read_identity
 from gtr_batch.logs import get_logger
-from gtr_batch.night.identity import REFERENCE_MODALITIES, is_mismatch, references
+from gtr_batch.night.identity import is_mismatch, references
 from gtr_batch.night.runner import Shard
 from gtr_batch.ports import FileStore
+from gtr_batch.writing import full_disk_is_transient
 
 if TYPE_CHECKING:
     from gtr_batch.deliver import Parcel
-from gtr_batch.night.site import Site
+from gtr_batch.night.site import REFERENCE_MODALITIES, Site
 
 HELD = "held"  # file of a case whose report was held back
+READS_PIXELS = (Step.VALIDATE, Step.PREPROCESS, Step.STAGE, Step.NOMOGRAM, Step.REPORT)
 
 
 def retrieve(site: Site, night: date, shard: Sequence[str]) -> list[str]:
-    """Fetch each case's series, and the study's key objects and segmentations."""
+    """Fetch each case's series, and the study's key objects and segmentations.
+
+    A case that an earlier run left in the middle of the path gets back what our file store has lost of it since.
+    """
     with site.archive.connected():
-        return Shard(site, Step.RETRIEVE, shard).each(CaseState.RETRIEVED, partial(_retrieve, site))
+        work = Shard(site, Step.RETRIEVE, shard)
+        for case in site.cases.select(shard):
+            if any(case.ready_for(step) for step in READS_PIXELS):
+                work.again(case, partial(_fetch, site))
+        return work.each(CaseState.RETRIEVED, partial(_retrieve, site))
 
 
 def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:
     promised = site.archive.find_instances(case.study_uid, case.series_uid)
     expected = sorted({i.sop_instance_uid for i in promised} | set(case.expected_sop_uids))
     record.expects(expected)
-    folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
-    try:
-        identity = case.identity(case.series_uid, promised)
-        paths = site.archive.retrieve(case.study_uid, case.series_uid, expected, folder, identity=identity)
-    except RetrieveIncomplete as err:
-        before = [e for e in site.cases.events(case.case_id) if e["state"] == CaseState.FAILED]
-        tries = 1 + sum(e["detail"].get("error", "").startswith(RetrieveIncomplete.__name__) for e in before)
-        if tries < site.settings.night.retrieve_attempts:
-            raise
-        raise CaseRejected("series_incomplete", f"{err} (after {tries} attempts)", {"attempts": tries}) from err
+    if site.settings.night.settle_minutes > 0 and 0 < len(case.expected_sop_uids) < len(expected):
+        raise StillArriving(
+            f"series {case.series_uid} grew from {len(case.expected_sop_uids)} to {len(expected)} instances since "
+            "intake looked at it; tried again later"
+        )
+    paths = _fetch(site, attrs.evolve(case, expected_sop_uids=tuple(expected)), promised)
     left_out = 0
     for series in site.archive.find_series(case.study_uid):
         if series.modality in REFERENCE_MODALITIES:
@@ -63,8 +73,7 @@ def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:
 
 def _retrieve_reference(site: Site, case: Case, series: SeriesRecord) -> bool:
     """Fetch what may name a key slice; one of another patient is done without, and said so: False."""
-    folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE) / series.modality
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = _references(site, case, series.modality)
     try:
         listed = site.archive.find_instances(case.study_uid, series.series_uid)
         wanted = [i.sop_instance_uid for i in listed]
@@ -78,6 +87,41 @@ def _retrieve_reference(site: Site, case: Case, series: SeriesRecord) -> bool:
         )
         return False
     return True
+
+
+def _fetch(site: Site, case: Case, promised: Sequence[InstanceRecord] = ()) -> list[Path]:
+    """The case's instances; what lies in its folder intact is not fetched again."""
+    folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
+    identity = case.identity(case.series_uid, promised)
+    return site.archive.retrieve(case.study_uid, case.series_uid, case.expected_sop_uids, folder, identity=identity)
+
+
+@contextmanager
+def _judging_our_copy(site: Site, case: Case) -> Iterator[None]:
+    """While our own copy of a series is not intact, nothing that is found in it is a verdict on the images.
+
+    Raises
+    ------
+    FilesDamaged
+        In the place of whatever the block raised, where instances are gone, empty or cut in the file store.
+    """
+    try:
+        yield
+    except Exception as err:
+        lost = damaged(site.files.folder(case.night, case.case_id, Step.RETRIEVE), case.expected_sop_uids)
+        if not lost:
+            raise
+        raise FilesDamaged(
+            f"{len(lost)} of {len(case.expected_sop_uids)} retrieved instances are gone, empty or cut in our store "
+            f"({lost[0]}{', …' if len(lost) > 1 else ''}); fetched again by the next run of the night"
+        ) from err
+
+
+def _references(site: Site, case: Case, modality: str) -> Path:
+    folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE) / modality
+    with full_disk_is_transient(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
@@ -103,7 +147,8 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
         site.files.write_json(case.night, case.case_id, Step.VALIDATE, "facts", dict(verdict.facts))
         record.measured(verdict.facts)
         if verdict.refusal is not None:
-            raise CaseRejected(verdict.refusal.code, verdict.refusal.sentence, verdict.refusal.numbers)
+            with _judging_our_copy(site, case):
+                raise CaseRejected(verdict.refusal.code, verdict.refusal.sentence, verdict.refusal.numbers)
         left_out = references(site, case).left_out
         if left_out:
             work.log.error("case.reference_left_out", case_id=case.case_id, instances=left_out)
@@ -118,6 +163,11 @@ def preprocess(site: Site, night: date, shard: Sequence[str]) -> list[str]:
 
 
 def _preprocess(site: Site, case: Case) -> Detail:
+    with _judging_our_copy(site, case):
+        return _prepare(site, case)
+
+
+def _prepare(site: Site, case: Case) -> Detail:
     from gtr_batch.preprocess import find_key_slice, prepare_all_for_locator, prepare_volume, read_series
     from gtr_batch.preprocess.outline import lesion_on_grid
     from gtr_batch.stage import slice_scores
@@ -161,12 +211,10 @@ def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     for case in work.cases:
         at = (case.night, case.case_id, Step.PREPROCESS)
         try:
-            if site.files.read_json(*at, "contract") != contract_json(artefact.manifest.contract):
-                _preprocess(site, case)  # the night was begun anew with another model, which wants its own slices
+            inputs[case.case_id] = _slices(site, case, artefact.manifest.contract)
         except GtrError as err:
             broken[case.case_id] = err
             continue
-        inputs[case.case_id] = site.files.read_arrays(*at, "prepared")["slices"]
         geometries[case.case_id] = PreparedGeometry.from_json(site.files.read_json(*at, "geometry"))
     staged = stage_shard(
         artefact,
@@ -193,6 +241,18 @@ def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
         return {"t_stage": str(staging.t_stage), "p": round(staging.probabilities[staging.t_stage], 3)}
 
     return work.each(CaseState.STAGED, keep)
+
+
+def _slices(site: Site, case: Case, contract: Any) -> np.ndarray:
+    """The prepared slices; prepared anew where a model wants its own, or where the store has them no more."""
+    at = (case.night, case.case_id, Step.PREPROCESS)
+    if site.files.read_json(*at, "contract") != contract_json(contract):
+        _preprocess(site, case)  # the night was begun anew with another model
+    try:
+        return site.files.read_arrays(*at, "prepared")["slices"]
+    except (FileNotFoundError, EOFError, BadZipFile):
+        _preprocess(site, case)
+        return site.files.read_arrays(*at, "prepared")["slices"]
 
 
 def _flags_of_selection(site: Site, case: Case) -> list[Flag]:
@@ -231,11 +291,11 @@ def report(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Write SR, parametric map, secondary capture and key objects; a refusal SR where the site wants one."""
     work = Shard(site, Step.REPORT, shard)
     for case in _refused(site, shard):
-        if not site.cases.objects(case.case_id):
-            work.beside(case, partial(_refusal_report, site, case))
+        work.beside(case, partial(_refusal_report, site, case))
 
     def write(case: Case, record: StepRecord) -> Detail:
-        objects = report_one(site, case, Answer(_staging(site, case), site.cases.score(case.case_id)), site.files)
+        with _judging_our_copy(site, case):
+            objects = report_one(site, case, Answer(_staging(site, case), site.cases.score(case.case_id)), site.files)
         record.writes(objects)
         return {"objects": len(objects)}
 
@@ -305,6 +365,7 @@ def _refusal_report(site: Site, case: Case) -> None:
     sources = sorted(site.files.folder(case.night, case.case_id, Step.RETRIEVE).glob("*.dcm"))
     if case.refusal is None or not sources:
         return
+    before = site.cases.objects(case.case_id)
     objects = write_refusal(
         site.files.folder(case.night, case.case_id, Step.REPORT),
         case=case,
@@ -313,9 +374,11 @@ def _refusal_report(site: Site, case: Case) -> None:
         manifest=site.artefact_of(case.night).manifest,
         config=site.settings.report,
         model_version=site.model_of(case.night),
+        previous=before,  # a case that was staged, or refused for another reason, before it was reopened
     )
-    with site.cases.step(case.case_id, Step.REPORT) as record:
-        record.writes(objects)
+    if any(one not in before for one in objects):
+        with site.cases.step(case.case_id, Step.REPORT) as record:
+            record.writes(objects)
 
 
 def deliver(site: Site, night: date, shard: Sequence[str]) -> list[str]:

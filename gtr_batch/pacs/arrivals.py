@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
@@ -10,18 +9,17 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from pydicom import dcmread
-from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
 from pynetdicom import evt
 from pynetdicom.dsutils import encode_file_meta
 
+from gtr_batch.dicom_file import is_intact
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.identity import SeriesIdentity, mismatch
 from gtr_batch.errors import CaseRejected, GtrError, PermanentError, StorageFull
 from gtr_batch.identity import read_identity
 from gtr_batch.pacs.watch import cut_socket
 from gtr_batch.ports import Progress
+from gtr_batch.writing import full_disk_is_transient, sync_folder
 
 _PART = ".part"
 SUCCESS, OUT_OF_RESOURCES, INVALID_INSTANCE = 0x0000, 0xA700, 0x0117
@@ -57,7 +55,8 @@ class Arrivals:
         progress: Progress | None = None,
         identity: SeriesIdentity | None = None,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with full_disk_is_transient(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.expected = frozenset(expected)
         self.folder = folder
         self.error: GtrError | None = None
@@ -76,6 +75,20 @@ class Arrivals:
         """Expected instances that have not arrived, in a stable order."""
         with self._change:
             return sorted(self._missing)
+
+    def keep(self) -> None:
+        """Make the names of what arrived outlast a power cut; the content is on the disk already.
+
+        Raises
+        ------
+        StorageFull, PermanentError
+            The disk says only now that it cannot.
+        """
+        try:
+            with full_disk_is_transient(self.folder):
+                sync_folder(self.folder)
+        except OSError as err:
+            raise _disk_error(err, "instances") from err
 
     def path(self, uid: Uid) -> Path:
         """Where an instance lies once it is intact."""
@@ -112,9 +125,10 @@ class Arrivals:
             self.unwanted += uid not in self.expected
             return SUCCESS
         try:
-            differs = self._write(uid, event)
-        except OSError as err:
-            self._fail(_disk_error(err, uid))
+            with full_disk_is_transient(self.path(uid)):
+                differs = self._write(uid, event)
+        except (OSError, StorageFull) as err:
+            self._fail(_disk_error(err, f"instance {uid}"))
             cut_socket(event.assoc)
             return OUT_OF_RESOURCES
         if differs:
@@ -156,6 +170,8 @@ class Arrivals:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(b"\0" * 128 + b"DICM" + encode_file_meta(event.file_meta))
                 file.write(event.request.DataSet.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())  # a name must not outlive a power cut that its content does not
             differs = self._differences(uid, part, str(event.request.AffectedSOPClassUID or ""))
             if differs:
                 part.unlink()
@@ -183,20 +199,6 @@ class Arrivals:
                     part.unlink()
 
 
-def is_intact(path: Path, uid: Uid) -> bool:
-    """Whether a file is a DICOM file of this instance that can be read to its end; values are not decoded."""
-    try:
-        ds = dcmread(path)
-        if ds.file_meta.get("MediaStorageSOPInstanceUID") != uid or not len(ds):
-            return False
-        last = ds.get_item(max(ds.keys()))
-    except (OSError, EOFError, InvalidDicomError, ValueError, AttributeError, KeyError, NotImplementedError):
-        return False
-    # The reader takes what is left of a file for the last value; an undefined length it has followed to its end.
-    short = isinstance(last, RawDataElement) and last.length != 0xFFFFFFFF and len(last.value or b"") != last.length
-    return not short
-
-
 def _sentence(uid: Uid, differs: Collection[str]) -> str:
     return (
         f"instance {uid} arrived with another {' and '.join(differs)} than was asked for: the images in the PACS are "
@@ -204,7 +206,7 @@ def _sentence(uid: Uid, differs: Collection[str]) -> str:
     )
 
 
-def _disk_error(err: OSError, uid: Uid) -> GtrError:
-    if err.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull(f"writing instance {uid}: {err.strerror}; free space in the file store, tried again later")
-    return PermanentError(f"writing instance {uid}: {err.strerror or err}; check the file store; not retried")
+def _disk_error(err: OSError | StorageFull, what: str) -> GtrError:
+    if isinstance(err, StorageFull):
+        return err
+    return PermanentError(f"writing {what}: {err.strerror or err}; check the file store; not retried")

@@ -135,8 +135,7 @@ class Caller:
             watch.start()
             try:
                 assoc = self._request(contexts, scp_roles, [*watch.handlers, *handlers], watch)
-                watch.idle_s = self.config.dimse_timeout_s if idle_s is None else idle_s
-                watch.touch()
+                watch.start(self.config.dimse_timeout_s if idle_s is None else idle_s)
                 yield from self._use(OpenAssociation(assoc, watch, self))
             finally:
                 watch.stop()

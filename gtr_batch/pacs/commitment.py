@@ -126,11 +126,14 @@ def commit(caller: Caller, listeners: Listeners, objects: Sequence[tuple[str, st
         return Commitment(offered=config.commitment != "off")
     transaction = str(generate_uid())  # new for each request: a late report of an earlier one is never taken for this
     report = Report(transaction)
-    deadline = time.monotonic() + timeout_s
     with ExitStack() as stack:
         if config.commitment_port:
-            listener = stack.enter_context(listeners.on(config.commitment_port, config.calling_ae_title))
+            # Another delivery on this host may hold the port as long as it waits for its own report: nothing is asked
+            # before we can hear the answer, and the other one gets its turn between two of our cases.
+            wait_s = timeout_s + config.acse_timeout_s
+            listener = stack.enter_context(listeners.on(config.commitment_port, config.calling_ae_title, wait_s))
             stack.enter_context(listener.awaiting(transaction, report.take))
+        deadline = time.monotonic() + timeout_s
         contexts = [
             build_context(Verification),
             build_context(PUSH),

@@ -245,8 +245,7 @@ def find(line: OpenAssociation, query: Dataset, tried: str, answer_cap: int = 0)
     -------
     answers : list of Dataset
     capped : bool
-        The PACS stopped early: status 0xA7xx, any other failure, warning or cancel after answers, or exactly
-        `answer_cap` answers.
+        The PACS stopped early: any failure, warning or cancel after answers, or exactly `answer_cap` answers.
 
     Raises
     ------
@@ -267,7 +266,7 @@ def find(line: OpenAssociation, query: Dataset, tried: str, answer_cap: int = 0)
         line.spent = status != 0x0000
         if status == 0x0000:
             return answers, 0 < answer_cap <= len(answers)
-        if status & 0xFF00 == 0xA700 or answers:
+        if answers:
             return answers, True
         raise refusal(tried, line.peer, status)
     raise line.lost(tried)

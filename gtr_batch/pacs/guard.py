@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -103,6 +103,7 @@ class Connection:
         self.raw = raw
         self.associated = False
         self.ended = False
+        self.moved: Callable[[], None] = _nobody  # told of all bytes that come
         self._limits = limits
         self._opened = self._last = time.monotonic()
         self._received = self._message = 0
@@ -125,6 +126,7 @@ class Connection:
                 break
             got += part
             self._last = time.monotonic()
+            self.moved()
             self._received += len(part)
             self._message += len(part)
             if self._limits.max_bytes and self._received > self._limits.max_bytes:
@@ -159,6 +161,10 @@ class Connection:
             self.raw.shutdown(socket.SHUT_RDWR)
 
 
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
 class _Handler(RequestHandler):
     """Lets pynetdicom read through the connection's counter."""
 
@@ -168,6 +174,7 @@ class _Handler(RequestHandler):
         assoc = super()._create_association()
         connection = self.server.connection_of(self.request)
         assoc.dul.socket.recv = connection.recv  # type: ignore[union-attr, method-assign, assignment]
+        assoc.dul.socket.connection = connection  # type: ignore[union-attr]
         assoc.bind(evt.EVT_REQUESTED, _on_requested, [connection, self.server])
         assoc.bind(evt.EVT_ESTABLISHED, _on_established, [connection])
         assoc.bind(evt.EVT_DIMSE_RECV, _on_message, [connection])

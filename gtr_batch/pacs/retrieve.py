@@ -109,6 +109,7 @@ class SeriesRequest:
 
     def finish(self, peer: str, service: str) -> list[Path]:
         """The files, or the error that says what is missing."""
+        self.arrivals.keep()
         missing = self.arrivals.missing
         if self.arrivals.unwanted:
             log.warning("pacs.retrieve.unwanted", series_uid=self.series_uid, instances=self.arrivals.unwanted)

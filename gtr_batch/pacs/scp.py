@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
@@ -20,7 +21,7 @@ from gtr_batch.pacs.arrivals import OUT_OF_RESOURCES, SUCCESS, Arrivals
 from gtr_batch.pacs.contexts import STORAGE_CLASSES, accepted_syntaxes
 from gtr_batch.pacs.guard import GuardedServer
 from gtr_batch.pacs.tls import server_context
-from gtr_batch.pacs.watch import cut_socket, hasten
+from gtr_batch.pacs.watch import count_bytes, cut_socket, hasten
 
 log = get_logger("pacs")
 
@@ -50,8 +51,8 @@ class Listener:
         """The port it listens on."""
         return int(self._running.server_address[1])
 
-    def start(self) -> None:
-        """Bind and serve. A port held by another worker is waited for, `pacs.acse_timeout_s` at most."""
+    def start(self, wait_s: float) -> None:
+        """Bind and serve. A port held by another worker is waited for, `wait_s` at most."""
         config = self._config
         ae = AE(ae_title=str(self.ae_title))
         ae.require_called_aet = True
@@ -69,10 +70,10 @@ class Listener:
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_N_EVENT_REPORT, self.on_event_report),
             (evt.EVT_REJECTED, self._on_rejected),
-            (evt.EVT_CONN_OPEN, hasten),
+            (evt.EVT_CONN_OPEN, self._on_open),
             (evt.EVT_DATA_RECV, hasten),
         ]
-        deadline = time.monotonic() + config.acse_timeout_s
+        deadline = time.monotonic() + wait_s
         while True:
             try:
                 self._server = GuardedServer(ae, (config.move_host, self._port), handlers, config, self._tls)
@@ -137,6 +138,18 @@ class Listener:
             verdict(event)
         return SUCCESS, None
 
+    def _on_open(self, event: evt.Event) -> None:
+        hasten(event)
+        count_bytes(event, lambda: self._on_bytes(event.assoc))
+
+    def _on_bytes(self, assoc: Association) -> None:
+        """Bytes from the PACS: whoever waits for instances knows that it is alive."""
+        if assoc.is_established:
+            with self._lock:
+                waiting = list(self._retrieves)
+            for _, touch in waiting:
+                touch()
+
     def _on_store(self, event: evt.Event) -> int:
         uid = str(event.request.AffectedSOPInstanceUID or "")
         with self._lock:
@@ -172,11 +185,16 @@ class Listeners:
     def __init__(self, config: PacsConfig) -> None:
         self._config = config
         self._open: dict[int, tuple[Listener, int]] = {}
-        self._lock = threading.Lock()
+        self._locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)  # one a port: waiting takes long
 
     @contextmanager
-    def on(self, port: int, ae_title: str) -> Iterator[Listener]:
+    def on(self, port: int, ae_title: str, wait_s: float | None = None) -> Iterator[Listener]:
         """A running listener on `port` (0: any free one).
+
+        Parameters
+        ----------
+        wait_s : float, optional
+            Longest wait for a port that another process holds; default ``pacs.acse_timeout_s``.
 
         Raises
         ------
@@ -185,7 +203,7 @@ class Listeners:
         TransientError
             The port is taken.
         """
-        with self._lock:
+        with self._locks[port]:
             listener, users = self._open.get(port) or (Listener(self._config, port, ae_title), 0)
             if listener.ae_title != AETitle(ae_title):
                 raise ConfigError(
@@ -193,12 +211,12 @@ class Listeners:
                     "pacs.move_port and pacs.commitment_port different ports, or one AE title"
                 )
             if users == 0:
-                listener.start()
+                listener.start(self._config.acse_timeout_s if wait_s is None else wait_s)
             self._open[port] = (listener, users + 1)
         try:
             yield listener
         finally:
-            with self._lock:
+            with self._locks[port]:
                 listener, users = self._open.pop(port)
                 if users > 1:
                     self._open[port] = (listener, users - 1)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import termios
 import threading
 import time
+from array import array
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,12 +18,14 @@ from pynetdicom.association import Association
 from gtr_batch.errors import AssociationLost, GtrError, PermanentError
 from gtr_batch.pacs.checkpoint import hold_firmly
 
+_PIECE = 16384  # bytes that are read or written at once
 P_DATA = b"\x04"  # type of the PDU that carries messages (PS3.8, 9.3.5)
 
 
 class Watch:
     """Watches one association: cuts it after a silence, a total time or a number of bytes.
 
+    Silence is judged by bytes, in either direction, and not by whole PDUs: a large PDU on a slow line takes its time.
     pynetdicom has no time limit for the rest of a PDU that began; a stalled peer would hang the night. Cutting the
     socket wakes all its threads. Where several calls share the association, each is watched from its own beginning.
 
@@ -42,6 +48,7 @@ class Watch:
         self._total_s, self._max_bytes = total_s, max_bytes
         self._began = self._last = time.monotonic()
         self._assoc: Association | None = None
+        self._unsent = 0
         self._done = threading.Event()
 
     @property
@@ -74,9 +81,19 @@ class Watch:
 
     def _on_open(self, event: evt.Event) -> None:
         self._assoc, self.opened = event.assoc, True
+        count_bytes(event, self._on_bytes)
         hold_firmly(event)
         self.touch()
         hasten(event)
+
+    def _on_bytes(self) -> None:
+        self.touch()
+        self._unsent = unsent_bytes(self._assoc)
+
+    def _still_sending(self) -> bool:
+        """Whether the system has sent more of what it took from us since it was last asked."""
+        before, self._unsent = self._unsent, unsent_bytes(self._assoc)
+        return self._unsent < before
 
     def _on_data(self, event: evt.Event) -> None:
         self.touch()
@@ -90,6 +107,9 @@ class Watch:
         while not done.is_set():
             now = time.monotonic()
             left = min(self._last + self.idle_s, self._began + self._total_s) - now
+            if left <= 0 and now - self._began < self._total_s and self._still_sending():
+                self.touch()
+                continue
             if left <= 0:
                 silent = now - self._last >= self.idle_s
                 reason = f"silent for {self.idle_s:g} s" if silent else f"not done after {self._total_s:g} s"
@@ -97,6 +117,58 @@ class Watch:
                 return
             if done.wait(left):
                 return
+
+
+def count_bytes(event: evt.Event, moved: Callable[[], None]) -> None:
+    """Handler of ``evt.EVT_CONN_OPEN``: `moved` is called for all bytes that come or go on this connection.
+
+    pynetdicom tells of whole PDUs only. Its own timer of idle associations is wound up by bytes too.
+    """
+    assoc = event.assoc
+    transport = assoc.dul.socket
+
+    def noted() -> None:
+        assoc.dul._idle_timer.restart()
+        moved()
+
+    guarded = getattr(transport, "connection", None)
+    if guarded is not None:  # our own port: the guard reads, and tells
+        guarded.moved = noted
+
+    def recv(count: int) -> bytearray:
+        if guarded is not None:
+            return bytearray(guarded.recv(count))
+        received = bytearray()
+        while len(received) < count:
+            piece = transport.socket.recv(min(_PIECE, count - len(received)))
+            if not piece:  # closed by the peer
+                break
+            received += piece
+            noted()
+        return received
+
+    def send(data: bytes) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[transport.socket.send(rest[:_PIECE]) :]
+                noted()
+            evt.trigger(assoc, evt.EVT_DATA_SENT, {"data": data})
+        except Exception:  # noqa: BLE001 - as pynetdicom has it: whatever it was, the connection is closed
+            transport.event_queue.put("Evt17")
+
+    transport.recv, transport.send = recv, send
+
+
+def unsent_bytes(assoc: Association | None) -> int:
+    """How many bytes the system has taken from us and the peer has not received yet; 0 where it cannot be told."""
+    raw = getattr(getattr(getattr(assoc, "dul", None), "socket", None), "socket", None)
+    if raw is None:
+        return 0
+    answer = array("i", [0])
+    with suppress(OSError, ValueError):  # closed meanwhile, or a system that does not tell
+        fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, answer)
+    return answer[0]
 
 
 def hasten(event: evt.Event) -> None:

@@ -119,6 +119,8 @@ def _read(path: Path) -> pydicom.Dataset | None:
     """The instance in a file, None where it is not DICOM and does not claim to be."""
     try:
         return pydicom.dcmread(path, specific_tags=_TAGS)
+    except MemoryError:  # ours, not the file's
+        raise
     except Exception as err:  # a damaged file may raise anything in pydicom's parser, and each is the same refusal
         if path.suffix.lower() != ".dcm" and not _has_preamble(path):
             return None
@@ -188,6 +190,8 @@ def _pixels(ds: pydicom.Dataset) -> np.ndarray:
             pixels: np.ndarray = ds.pixel_array
             return pixels
         data = np.frombuffer(ds.PixelData, "<u2", rows * columns).reshape(rows, columns)
+    except MemoryError:  # ours, not the image's
+        raise
     except Exception as err:  # decoders of compressed syntaxes raise anything on damaged data; each is the same refusal
         raise _unreadable(ds, f"cannot be decoded ({type(err).__name__})") from err
     if ds.PixelRepresentation == 0:

@@ -24,7 +24,7 @@ from gtr_batch.errors import CaseRejected
 from gtr_batch.identity import identity_of
 from gtr_batch.logs import get_logger
 from gtr_batch.report.context import Context
-from gtr_batch.report.identity import write_object
+from gtr_batch.report.identity import all_or_none, write_object
 from gtr_batch.report.key_objects import build_selection
 from gtr_batch.report.measurement_report import Answer, build_report
 from gtr_batch.report.parametric_map import build_map
@@ -81,6 +81,8 @@ def write_case(
         ``identity_mismatch``: a source instance is not of the case's patient, study and series.
     ValueError
         The arrays do not fit the geometry: our own mistake, not the case's.
+    StorageFull
+        No space or quota left. Whatever is raised while they are written, none of the new objects is left.
     """
     shape = (len(ROLES), geometry.source_rows, geometry.source_columns)
     if heat.shape != shape:
@@ -100,22 +102,23 @@ def write_case(
         written=written,
     )
     key = sources[ROLES.index("key")]
-    objects: list[ReportObject] = []
     selected: list[Dataset] = [key]
-    if config.parametric_map:
-        heat_map, _ = write_object(folder, build_map(context, heat), ObjectKind.PARAMETRIC_MAP, previous)
-        objects.append(heat_map)
-    if config.secondary_capture:
-        capture = build_capture(context, overlay, key)
-        picture, capture = write_object(folder, capture, ObjectKind.SECONDARY_CAPTURE, previous)
-        objects.append(picture)
-        selected.append(capture)
-    if config.key_objects:
-        selection, _ = write_object(folder, build_selection(context, selected), ObjectKind.KEY_OBJECTS, previous)
-        objects.append(selection)
-    document = build_report(context, Answer(staging, score, covariates))
-    report, _ = write_object(folder, document, ObjectKind.STRUCTURED_REPORT, previous)
-    return [*objects, report]
+    with all_or_none(folder) as objects:
+        if config.parametric_map:
+            heat_map, _ = write_object(folder, build_map(context, heat), ObjectKind.PARAMETRIC_MAP, previous)
+            objects.append(heat_map)
+        if config.secondary_capture:
+            capture = build_capture(context, overlay, key)
+            picture, capture = write_object(folder, capture, ObjectKind.SECONDARY_CAPTURE, previous)
+            objects.append(picture)
+            selected.append(capture)
+        if config.key_objects:
+            selection, _ = write_object(folder, build_selection(context, selected), ObjectKind.KEY_OBJECTS, previous)
+            objects.append(selection)
+        document = build_report(context, Answer(staging, score, covariates))
+        report, _ = write_object(folder, document, ObjectKind.STRUCTURED_REPORT, previous)
+        objects.append(report)
+    return objects
 
 
 @quiet()

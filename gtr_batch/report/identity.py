@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, time
 from io import BytesIO
 from pathlib import Path
@@ -25,7 +25,7 @@ from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.identifiers import Uid, derived_uid
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.report.codes import NOT_VERIFIED
-from gtr_batch.writing import write_bytes
+from gtr_batch.writing import full_disk_is_transient, write_bytes
 
 NO_UID = "2.25.1"  # stands in for the SOP Instance UID while the content digest is taken
 
@@ -127,9 +127,27 @@ def write_object(
     uid = derived_uid("instance", *parts)
     _name(ds, uid)
     written = ReportObject(kind, str(ds.SOPClassUID), uid, str(ds.SeriesInstanceUID), f"{kind}-{uid}.dcm", digest)
-    folder.mkdir(parents=True, exist_ok=True)
+    with full_disk_is_transient(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_bytes(folder / written.file, _encoded(ds))
     return written, ds
+
+
+@contextlib.contextmanager
+def all_or_none(folder: Path) -> Iterator[list[ReportObject]]:
+    """A list for the objects of one answer; where the block raises, those in it that were not there before are removed.
+
+    A heat map without the report that says what it shows must not lie about.
+    """
+    before = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    objects: list[ReportObject] = []
+    try:
+        yield objects
+    except BaseException:
+        for one in objects:
+            if one.file not in before:
+                (folder / one.file).unlink(missing_ok=True)
+        raise
 
 
 def _name(ds: Dataset, uid: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import jinja2
 
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.validate.expectations import SUITES, Check, SuiteRun
-from gtr_batch.writing import write_text
+from gtr_batch.writing import PRIVATE, full_disk_is_transient, write_text
 
 _TITLES = {"headers": "headers", "pixels": "pixels and geometry"}
 _WORDS = {"True": "yes", "False": "no", "": "none"}
@@ -50,7 +51,8 @@ def write_docs(
         ``index.html``.
     """
     pages = folder / "shards"
-    pages.mkdir(parents=True, exist_ok=True)
+    with full_disk_is_transient(pages):
+        pages.mkdir(parents=True, exist_ok=True, mode=0o700)
     style = _TEMPLATES.get_template("style.css").render()
     suites = {name: [_row(c, run) for c in checks if SUITES[c.frame] == name] for name in SUITES.values()}
     for name, rows in suites.items():
@@ -74,7 +76,7 @@ def write_docs(
             for case_id, r in sorted(refusals.items())
         },
     }
-    with (folder / ".lock").open("w") as lock:
+    with full_disk_is_transient(folder / ".lock"), os.fdopen(_private(folder / ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         write_text(pages / f"{shard}.json", json.dumps(result, indent=1))
         shards = [json.loads(path.read_text()) for path in sorted(pages.glob("shard-*.json"))]
@@ -82,6 +84,10 @@ def write_docs(
             folder / "index.html", _TEMPLATES.get_template("index.html.jinja").render(shards=shards, style=style)
         )
     return folder / "index.html"
+
+
+def _private(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT, PRIVATE)
 
 
 def _row(check: Check, run: SuiteRun) -> dict[str, Any]:

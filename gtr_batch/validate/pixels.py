@@ -90,6 +90,8 @@ def _decode(ds: pydicom.Dataset) -> np.ndarray | None:
         return None
     try:
         return np.asarray(ds.pixel_array)
+    except MemoryError:  # ours, not the image's
+        raise
     except Exception:  # noqa: BLE001 - every decoder raises its own errors; all mean the same: undecodable
         return None
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 #: A run at 23:30 and a run at 00:30 belong to the same evening: the night is the local date twelve hours before the
-#: run. Twelve hours, not a day: a day back across a change to summer time can land on the wrong date.
+#: run, on the clock of the wall. The logical date is twelve hours of real time before it: where the clocks changed in
+#: between, its own local date may be a day off.
 NOON_TO_NOON = timedelta(hours=12)
 
 
@@ -43,8 +44,8 @@ def until_ready(config: Config) -> timedelta:
 def night_of(context: Context, config: Config) -> date:
     """The night that a run is for: the evening on which it began.
 
-    In this order: the parameter ``night`` of a run started by hand; the run's partition; the local date of its logical
-    date; and, for a run started by hand without any of them, the evening of the time that it was asked for.
+    In this order: the parameter ``night`` of a run started by hand; the run's partition; the evening of the run that
+    its logical date stands for; and, for a run started by hand without any of them, of the time that it was asked for.
 
     Raises
     ------
@@ -58,10 +59,9 @@ def night_of(context: Context, config: Config) -> date:
             return date.fromisoformat(str(given)[:10])
         except ValueError as err:
             raise InputRefused(f"night {given!r} is not a date; write it as 2026-03-01") from err
-    zone = ZoneInfo(config.night.timezone)
-    if run.logical_date is not None:
-        return run.logical_date.astimezone(zone).date()
-    return (run.run_after - NOON_TO_NOON).astimezone(zone).date()
+    due = run.run_after if run.logical_date is None else run.logical_date + NOON_TO_NOON
+    on_the_wall = due.astimezone(ZoneInfo(config.night.timezone)).replace(tzinfo=None)
+    return (on_the_wall - NOON_TO_NOON).date()
 
 
 def day_of(context: Context, config: Config) -> date:

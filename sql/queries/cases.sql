@@ -63,10 +63,21 @@ select * from staging_case where case_id = %(case_id)s for update;
 select * from staging_case where night = %(night)s
 order by study_at nulls last, study_uid collate "C", series_uid collate "C", case_id;
 
+-- name: of_study(study_uid)
+-- All cases of a study.
+select * from staging_case where study_uid = %(study_uid)s
+order by night, study_uid collate "C", series_uid collate "C", case_id;
+
 -- name: uncommitted(before)
 -- Cases that the PACS has taken and not committed.
 select * from staging_case
 where night < %(before)s and reached = 'stored' and state <> 'refused'
+order by night, study_uid collate "C", series_uid collate "C", case_id;
+
+-- name: unfinished(before)
+-- Cases that are neither committed nor refused.
+select * from staging_case
+where night < %(before)s and state not in ('committed', 'refused')
 order by night, study_uid collate "C", series_uid collate "C", case_id;
 
 -- name: select(case_ids)
@@ -80,9 +91,10 @@ order by asked.position;
 update staging_case set expected_sop_uids = %(sop_uids)s, changed_at = clock_timestamp()
 where case_id = %(case_id)s and expected_sop_uids is distinct from %(sop_uids)s;
 
--- name: move(case_id, state, reached, refusal_step, refusal_code, refusal_sentence, refusal_numbers, failure_step, failure_error, failure_retryable)
+-- name: move(case_id, night, state, reached, refusal_step, refusal_code, refusal_sentence, refusal_numbers, failure_step, failure_error, failure_retryable)
 -- A case's new state; the row is locked.
 update staging_case set
+    night = %(night)s,
     state = %(state)s,
     reached = %(reached)s,
     refusal_step = %(refusal_step)s,

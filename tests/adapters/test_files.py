@@ -259,6 +259,18 @@ def test_slices_that_a_replay_prepared_go_too(store):
     assert files_of(replays, NIGHT) == {"stage/features.npz"}
 
 
+def test_retention_spares_the_cases_that_it_is_told_to_and_takes_the_probes_of_intake(store):
+    fill(store, NIGHT)
+    probe = store.folder(NIGHT, "5f0c1a52-6b1c-4f53-9df4-1d7b0c1f7a10", Step.INTAKE) / "1.2.9.dcm"
+    probe.write_bytes(bytes(100))
+
+    assert store.discard_pixels(date(2026, 3, 9), {CASE}) == 100
+    assert files_of(store, NIGHT) >= PIXELS
+    assert not probe.exists()
+    assert store.discard_case(NIGHT, CASE) > 0
+    assert files_of(store, NIGHT) == KEPT
+
+
 def test_retention_touches_nothing_that_is_not_a_night(store):
     fill(store, NIGHT)
     other = store.root / "models" / CASE / "retrieve"

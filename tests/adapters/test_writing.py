@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import gtr_batch
 from gtr_batch.errors import StorageFull
 from gtr_batch.writing import (
     READABLE,
@@ -190,3 +192,13 @@ def test_a_new_folder_replaces_the_one_before_only_when_it_is_filled(tmp_path):
     assert [p.name for p in goal.iterdir()] == ["c"]
     assert mode_of(goal) == 0o755
     assert [p.name for p in tmp_path.iterdir()] == ["artefact"]
+
+
+def test_nobody_writes_files_but_the_one_writer():
+    """Of the service itself; the synthetic hospital writes its own folders. Arrivals are 0600, synced and renamed."""
+    package = Path(gtr_batch.__file__).parent
+    sources = [p for p in package.rglob("*.py") if "simulation" not in p.parts and p.name != "writing.py"]
+    past_it = re.compile(r"\.write_(text|bytes)\(|\bopen\(\s*[\"'][wax]|json\.dump\(|\.save_as\((?!buffer)")
+
+    assert sources
+    assert [p.name for p in sources if past_it.search(p.read_text())] == []

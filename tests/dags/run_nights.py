@@ -30,7 +30,7 @@ from gtr_batch.domain.step_record import StepRecord
 from gtr_batch.errors import CaseRejected, ConfigError, ExtractRefused, PacsBusy, PacsUnreachable
 from gtr_batch.files import LocalFileStore
 from gtr_batch.night.absent import NoHold, NoSettingsHistory, NoShadows
-from gtr_batch.night.memory import MemoryCases, MemoryDeliveries, MemoryNights
+from gtr_batch.night.memory import MemoryCases, MemoryDeliveries, MemoryNights, MemoryStudyLooks
 from gtr_batch.night.runner import Shard
 from gtr_batch.night.site import Site
 from gtr_batch.wiring import SystemClock
@@ -116,6 +116,7 @@ def open_site(calls: list[list]) -> Site:
         settings_history=NoSettingsHistory(),
         shadows=NoShadows(),
         hold=NoHold(),
+        looks=MemoryStudyLooks(),
     )
     site.__dict__["model_version"] = MODEL  # of the champion, which is not asked for
     site.__dict__["calls"] = calls

@@ -28,7 +28,8 @@ def test_the_tasks_are_the_steps_in_the_order_of_the_path(dag):
 
     assert upstream == {
         "query_pacs": [],
-        "intake": ["query_pacs"],
+        "wait_for_arrivals": ["query_pacs"],
+        "intake": ["query_pacs", "wait_for_arrivals"],
         "retrieve": ["intake"],
         "validate": ["intake", "retrieve"],
         "preprocess": ["intake", "validate"],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from types import SimpleNamespace
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_a_night_that_is_no_date_is_refused_by_name(nonsense):
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Tokyo", "Pacific/Auckland"])
-@pytest.mark.parametrize("schedule", ["30 23 * * *", "30 0 * * *", "0 3 * * *"])
+@pytest.mark.parametrize("schedule", ["30 23 * * *", "30 0 * * *", "0 3 * * *", "15 11 * * *", "30 12 * * *"])
 def test_a_years_scheduled_runs_are_a_years_nights_each_once(zone, schedule):
     from airflow.serialization.encoders import coerce_to_core_timetable
     from airflow.timetables.base import TimeRestriction
@@ -76,6 +77,49 @@ def test_a_years_scheduled_runs_are_a_years_nights_each_once(zone, schedule):
         found.append(nights.night_of(_context(logical=run.logical_date), config))
 
     assert [later - earlier for earlier, later in pairwise(found)] == [timedelta(days=1)] * 364
+
+
+BERLIN = "Europe/Berlin"
+CHANGES = [date(2026, 3, 29), date(2026, 10, 25)]  # of the clocks of Berlin: 02:00 to 03:00, and 03:00 to 02:00
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=["to summer", "to winter"])
+def test_at_whatever_minute_a_night_is_scheduled_a_change_of_the_clocks_neither_skips_nor_doubles_one(change):
+    """Every minute of the day, a week around: the logical date is twelve hours of real time before the run."""
+    zone, config = ZoneInfo(BERLIN), _config(timezone=BERLIN)
+    days = [change + timedelta(days=k) for k in range(-3, 4)]
+    wrong = []
+    for minute in range(24 * 60):
+        at = time(minute // 60, minute % 60)
+        runs = [datetime.combine(day, at, zone).astimezone(UTC) for day in days]
+        scheduled = [nights.night_of(_context(logical=run - nights.NOON_TO_NOON), config) for run in runs]
+        by_hand = [nights.night_of(_context(run_after=run), config) for run in runs]
+        # An hour that the clocks pass over is an hour later on them; noon parts one night from the next.
+        expected = [day - timedelta(days=at < time(12)) for day in days]
+        if not scheduled == by_hand == expected:
+            wrong.append((str(at), [str(night) for night in scheduled]))
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("hour", range(24))
+def test_airflows_own_runs_around_both_changes_of_the_clocks_are_each_night_once(hour):
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+    from pendulum import datetime as pendulum_datetime
+
+    for change in CHANGES:
+        for minute in (0, 30, 59):
+            config = _config(timezone=BERLIN, schedule=f"{minute} {hour} * * *")
+            timetable = coerce_to_core_timetable(nights.night_timetable(config))
+            restriction = TimeRestriction(pendulum_datetime(2026, change.month, change.day - 3), None, True)
+            found, last = [], None
+            for _ in range(7):
+                run = timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction)
+                last = run.data_interval
+                found.append(nights.night_of(_context(logical=run.logical_date), config))
+
+            assert [later - earlier for earlier, later in pairwise(found)] == [timedelta(days=1)] * 6
 
 
 @pytest.mark.parametrize(("schedule", "hours"), [("30 0 * * *", 18), ("30 23 * * *", 19), ("0 3 * * *", 15.5)])

@@ -126,7 +126,7 @@ def config(tmp_path: Path, dsn: str, artefact: Path, pacs: EmbeddedQrscp) -> Con
         stage=StageConfig(artefact=artefact, device="cpu"),
         report=ReportConfig(refusal_sr=True),
         training=TrainingConfig(folder=tmp_path / "training", models=tmp_path / "models"),
-        night=NightConfig(shard_size=2),
+        night=NightConfig(shard_size=2, settle_minutes=0),
     )
 
 

@@ -41,6 +41,7 @@ def settings(config):
         "FILES__MIN_FREE_GB": 0.001,
         "STAGE__ARTEFACT": config.stage.artefact,
         "INTAKE__PROBES": 2,
+        "NIGHT__SETTLE_MINUTES": 0,
     }
 
 
@@ -142,6 +143,27 @@ def test_a_night_from_the_shell_and_its_status(gtr, settings, admit, enter_in_eh
     assert {c["state"] for c in cases} == {"committed", "refused"}
     assert "slice_gap: Slices are" in shown.stdout
     assert "PHANTOM" not in ran.stdout + told.stdout + shown.stdout
+
+
+@pytest.mark.slow
+def test_a_refusal_is_reopened_by_name_from_the_shell(gtr, settings, admit, enter_in_ehr, fill):
+    admit("gap", skip=(9,))
+    enter_in_ehr("gap")
+    fill()
+    ran = gtr("night", "--night", str(NIGHT), "--json", **settings)
+    [case] = json.loads(ran.stdout)["cases"]
+    who = ["--by", "Dr Ada", "--why", "slice 10 has been sent again"]
+
+    nameless = gtr("case", "reopen", case["case_id"], "--by", " ", "--why", "so", **settings)
+    unknown = gtr("case", "reopen", "11111111-1111-4111-8111-111111111111", *who, **settings)
+    reopened = gtr("case", "reopen", case["case_id"], *who, "--json", **settings)
+    again = gtr("case", "reopen", case["case_id"], *who, **settings)
+
+    assert case["state"] == "refused"
+    assert (nameless.exit_code, unknown.exit_code, reopened.exit_code, again.exit_code) == (2, 2, 0, 2)
+    assert "by is empty" in nameless.stderr
+    assert json.loads(reopened.stdout) == {"case_id": case["case_id"], "night": str(NIGHT), "state": "found"}
+    assert "nothing to reopen" in again.stderr
 
 
 def test_model_show_checks_the_weights(gtr, settings, tmp_path, artefact):

@@ -136,6 +136,8 @@ device = "auto"
 
 [night]
 shard_size = 4
+settle_minutes = 0
+look_back_days = 0
 retry_delay_s = 5
 {more}""",
         )

@@ -20,6 +20,7 @@ from gtr_batch.files import LocalFileStore
 from gtr_batch.night import steps
 from gtr_batch.night.absent import NoSettingsHistory, NoShadows
 from gtr_batch.night.close import close_night, night_cases
+from gtr_batch.night.memory import MemoryStudyLooks
 from gtr_batch.night.site import Site
 from gtr_batch.night.steps import deliver
 from tests.adapters.audit.conftest import MODEL, SUCCESSOR, FakeClock, simple_makers
@@ -129,6 +130,7 @@ def night_site(audit_site, database, tmp_path, monkeypatch) -> Site:
         settings_history=NoSettingsHistory(),
         shadows=NoShadows(),
         hold=StopAlarms(audit_site.book),
+        looks=MemoryStudyLooks(),
     )
     site.sent = sent
     return site

@@ -23,6 +23,7 @@ from gtr_batch.domain.identity import PatientIdentity
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging, Flag, KeySliceSource, SliceStaging, StageProbabilities, TStage
+from gtr_batch.domain.transitions import Reopening
 from gtr_batch.errors import DatabaseBusy
 from tests.case_moves import Moves
 
@@ -785,3 +786,53 @@ def test_the_issuer_of_the_patient_id_is_kept_with_the_case(book):
     book.record([case])
 
     assert book.get(case.case_id).patient == PatientIdentity("P1", "hospital")
+
+
+# Reopening
+
+
+def reopen(book, case: Case, **reopening) -> None:
+    with book.step(case.case_id, Step.INTAKE) as record:
+        record.reopen(Reopening(**reopening))
+
+
+@pytest.mark.parametrize("end", ["refused", "committed", "failed"])
+def test_a_case_that_is_reopened_begins_anew_wherever_it_was(book, end):
+    case = a_case()
+    book.record([case])
+    for state in (CaseState.RETRIEVED, CaseState.STAGED):
+        book.advance(case.case_id, state)
+    if end == "committed":
+        book.advance(case.case_id, CaseState.COMMITTED)
+    elif end == "refused":
+        book.refuse(case.case_id, Step.REPORT, REFUSAL)
+    else:
+        book.fail(case.case_id, FAILURE)
+
+    reopen(book, case, why="the series has grown")
+
+    assert book.get(case.case_id) == case
+    last = book.events(case.case_id)[-1]
+    assert (last["state"], last["step"]) == (CaseState.FOUND, Step.INTAKE)
+    assert last["detail"]["was"] == end
+    assert last["detail"]["reopened"] == "the series has grown"
+
+
+def test_a_case_that_is_reopened_in_another_night_belongs_to_it(book):
+    case, later = a_case(), date(2026, 3, 3)
+    book.record([case])
+
+    reopen(book, case, why="asked again", night=later)
+
+    assert book.of_night(NIGHT) == []
+    assert [c.case_id for c in book.of_night(later)] == [case.case_id]
+
+
+def test_unfinished_is_what_is_neither_committed_nor_refused(book):
+    found, failed, committed, refused, tonight = (a_case(n) for n in range(1, 6))
+    book.record([found, failed, committed, refused, attrs.evolve(tonight, night=date(2026, 3, 9))])
+    book.fail(failed.case_id, FAILURE)
+    book.advance(committed.case_id, CaseState.COMMITTED)
+    book.refuse(refused.case_id, Step.VALIDATE, REFUSAL)
+
+    assert {c.case_id for c in book.unfinished(date(2026, 3, 9))} == {found.case_id, failed.case_id}

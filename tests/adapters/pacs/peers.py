@@ -6,12 +6,13 @@ Real: `qrscp` (pynetdicom), `orthanc`, `storescp` (DCMTK). Hostile: `HostilePacs
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -261,3 +262,43 @@ def _within(ds: Dataset, query: Dataset, keyword: str) -> bool:
 def datasets(folder: Path) -> list[Dataset]:
     """All DICOM files of a folder, read."""
     return [dcmread(path) for path in sorted(folder.glob("*.dcm"))]
+
+
+class SlowLine:
+    """A line to a PACS on which bytes come steadily and slowly, `piece` of them every `pause_s`, both ways."""
+
+    def __init__(self, port: int, *, piece: int = 1536, pause_s: float = 0.04) -> None:
+        self._to, self._piece, self._pause_s = port, piece, pause_s
+        self._end = threading.Event()
+        self._server = socket.socket()
+        # Small buffers, or the system takes a whole object at once and the line is not slow for us.
+        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._server.bind(("127.0.0.1", 0))
+        self._server.listen()
+        self.port = int(self._server.getsockname()[1])
+
+    @contextmanager
+    def running(self) -> Iterator[SlowLine]:
+        """Carry bytes while the block runs."""
+        threading.Thread(target=self._accept, daemon=True).start()
+        try:
+            yield self
+        finally:
+            self._end.set()
+            self._server.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                ours, _ = self._server.accept()
+                theirs = socket.create_connection(("127.0.0.1", self._to))
+                for source, sink in ((ours, theirs), (theirs, ours)):
+                    threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while (piece := source.recv(self._piece)) and not self._end.wait(self._pause_s):
+                sink.sendall(piece)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

@@ -10,6 +10,7 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from gtr_batch.errors import CommitmentPending, DeliveryRefused, PacsBusy
+from gtr_batch.pacs.scp import Listeners
 from tests.adapters.pacs.peers import HostilePacs, a_free_port, orthanc, qrscp
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -206,3 +207,44 @@ def test_qrscp_offers_no_commitment_and_is_read_back(pacs_at, series_folder, tmp
 
     assert answer.offered is False
     assert listed == {ds.SOPInstanceUID}
+
+
+def test_a_delivery_waits_for_the_port_that_another_worker_of_the_host_holds(pacs_at):
+    """The other one waits for its own report, which may take longer than any association."""
+    peer, port, held, done = HostilePacs(), a_free_port(), threading.Event(), threading.Event()
+    other_association(peer, port, [])
+
+    def hold(config):
+        with Listeners(config).on(port, config.calling_ae_title):
+            held.set()
+            done.wait(20)
+
+    with peer.running():
+        pacs = pacs_at(peer, commitment_port=port, acse_timeout_s=0.3)
+        worker = threading.Thread(target=hold, args=(pacs.config,), daemon=True)
+        worker.start()
+        held.wait(20)
+        threading.Timer(1.5, done.set).start()
+        answer = pacs.commit(OBJECTS, 20)
+        worker.join(20)
+
+    assert answer.committed == {uid for _, uid in OBJECTS}
+
+
+def test_two_deliveries_on_one_host_do_not_take_the_port_or_the_reports_from_one_another(pacs_at):
+    peer, port, replies, answers = HostilePacs(), a_free_port(), [], []
+    other_association(peer, port, replies)
+
+    def deliver():
+        pacs = pacs_at(peer, commitment_port=port, acse_timeout_s=1.0)  # a worker: listeners of its own
+        answers.extend(pacs.commit(OBJECTS, 20).committed for _ in range(3))
+
+    with peer.running():
+        workers = [threading.Thread(target=deliver) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(60)
+
+    assert answers == [{uid for _, uid in OBJECTS}] * 6
+    assert replies == [0x0000] * 6

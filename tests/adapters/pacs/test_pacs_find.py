@@ -206,13 +206,30 @@ def test_a_capped_list_of_instances_is_an_error(pacs_at, series):
         pacs_at(peer).find_instances(series[0].StudyInstanceUID, series[0].SeriesInstanceUID)
 
 
-@pytest.mark.parametrize(("status", "error"), [(0xA900, PermanentError), (0x0122, PermanentError), (0xC000, PacsBusy)])
+@pytest.mark.parametrize(
+    ("status", "error"), [(0xA900, PermanentError), (0x0122, PermanentError), (0xC000, PacsBusy), (0xA700, PacsBusy)]
+)
 def test_a_refused_question_is_an_error_and_not_an_empty_night(pacs_at, status, error):
     peer = HostilePacs([study(1)])
     peer.on_find = lambda event: iter([(status, None)])
 
     with peer.running(), pytest.raises(error, match=f"0x{status:04X}"):
         pacs_at(peer).find_studies(*DAY)
+
+
+def test_a_pacs_that_is_busy_for_one_question_is_asked_that_question_again_later(pacs_at, series):
+    """0xA700 without an answer says that it has no resources now, not that its list is too long."""
+    peer = HostilePacs(series)
+    peer.on_find = lambda event: iter([(0xA700, None)])
+
+    with peer.running():
+        pacs = pacs_at(peer)
+        with pytest.raises(PacsBusy, match="0xA700"):
+            pacs.find_series(series[0].StudyInstanceUID)
+        with pytest.raises(PacsBusy, match="0xA700"):
+            pacs.find_instances(series[0].StudyInstanceUID, series[0].SeriesInstanceUID)
+
+    assert len(peer.requests) == 2
 
 
 def test_an_abort_among_the_answers_is_a_lost_association(pacs_at):

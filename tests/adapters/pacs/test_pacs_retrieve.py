@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 from pydicom import dcmread
@@ -356,6 +357,24 @@ def test_a_full_disk_is_storage_full_and_leaves_no_half_files(pacs_at, series, t
         pacs_at(peer).retrieve(*wanted(series), tmp_path)
 
     assert len(names(tmp_path)) == 3
+
+
+def test_what_arrived_is_on_the_disk_before_it_has_its_name(pacs_at, series, tmp_path, monkeypatch):
+    """A power cut must leave no name without its content, and no finished retrieve without its names."""
+    synced, real = [], os.fsync
+
+    def note(handle):
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with HostilePacs(series).running() as peer:
+        pacs_at(peer).retrieve(*wanted(series), tmp_path)
+
+    *files, folder = synced
+    assert len(files) == len(series)
+    assert {path.suffix for path in files} == {".part"}
+    assert folder == tmp_path
 
 
 @pytest.mark.parametrize("keep", [0, 100, 131, 200, 600, -8300, -8192, -4000, -1])

@@ -1,0 +1,29 @@
+"""Whether a DICOM file on our disk is intact: there, not empty, not cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
+from pydicom.errors import InvalidDicomError
+
+
+def is_intact(path: Path, uid: str) -> bool:
+    """Whether a file is a DICOM file of this instance that can be read to its end; values are not decoded."""
+    try:
+        ds = dcmread(path)
+        if ds.file_meta.get("MediaStorageSOPInstanceUID") != uid or not len(ds):
+            return False
+        last = ds.get_item(max(ds.keys()))
+    except (OSError, EOFError, InvalidDicomError, ValueError, AttributeError, KeyError, NotImplementedError):
+        return False
+    # The reader takes what is left of a file for the last value; an undefined length it has followed to its end.
+    short = isinstance(last, RawDataElement) and last.length != 0xFFFFFFFF and len(last.value or b"") != last.length
+    return not short
+
+
+def damaged(folder: Path, uids: Iterable[str]) -> list[str]:
+    """Which of these instances are not intact in `folder` as ``<SOP Instance UID>.dcm``."""
+    return [uid for uid in uids if not is_intact(folder / f"{uid}.dcm", uid)]

@@ -1,0 +1,80 @@
+"""A site without PACS, database and model: for what intake decides, with a clock that a test sets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset
+
+from gtr_batch.config import Config, IntakeConfig, NightConfig
+from gtr_batch.domain.clinical import PatientFacts
+from gtr_batch.files import LocalFileStore
+from gtr_batch.night.absent import NoHold, NoSettingsHistory, NoShadows
+from gtr_batch.night.memory import MemoryCases, MemoryDeliveries, MemoryNights, MemoryStudyLooks
+from gtr_batch.night.site import Site
+from tests.archive_of_files import ArchiveOfFiles
+from tests.phantoms import ct_dataset
+
+MODEL = "3f" * 32
+ELIGIBLE = PatientFacts("PHANTOM", gastric_adenocarcinoma=True, distant_metastasis=False)
+
+
+class SetClock:
+    """Port `Clock` that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def minutes_later(self, minutes: float) -> None:
+        self.at += timedelta(minutes=minutes)
+
+
+def slices(name: str, numbers: range, **elements: str) -> list[Dataset]:
+    """CT instances of the one series of a study, without anything to see; `elements` by DICOM keyword."""
+    found = [ct_dataset(k, np.zeros((16, 16)), name=name, thickness_mm=5.0) for k in numbers]
+    for ds in found:
+        ds.PatientID, ds.AccessionNumber = f"PHANTOM-{name}", f"ACC-{name}"
+        for keyword, value in elements.items():
+            setattr(ds, keyword, value)
+    return found
+
+
+class Patients(dict):
+    """`ClinicalSource` over facts by PatientID, said to hold on every date."""
+
+    def facts(self, patient_id, study_uid, on):
+        return self.get(patient_id)
+
+
+class Models:
+    """`ModelStore` of one model that nobody loads."""
+
+    def find(self, version: str) -> Path | None:
+        return Path("model")
+
+
+def small_site(tmp_path: Path, **night: object) -> Site:
+    """The site; `night` are settings of the section."""
+    config = Config(intake=IntakeConfig(probes=2), night=NightConfig(**night))
+    site = Site(
+        config=config,
+        archive=ArchiveOfFiles(),
+        nights=MemoryNights(),
+        cases=MemoryCases(),
+        deliveries=MemoryDeliveries(),
+        clinical=Patients(),
+        files=LocalFileStore(tmp_path / "store"),
+        model_store=Models(),
+        clock=SetClock(),
+        settings_history=NoSettingsHistory(),
+        shadows=NoShadows(),
+        hold=NoHold(),
+        looks=MemoryStudyLooks(),
+    )
+    site.__dict__["model_version"] = MODEL
+    return site
