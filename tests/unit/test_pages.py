@@ -17,7 +17,7 @@ PAGES += sorted((REPOSITORY / "dags").glob("*.py"))
 SETTINGS = {a.name: {f.name for f in attrs.fields(typing.get_type_hints(Config)[a.name])} for a in attrs.fields(Config)}
 SECTION = "|".join(SETTINGS)
 # Names that stand in a page to say that they are gone.
-GONE = {"database.reader_dsn"}
+GONE = {"database.reader_dsn", "night.retrieve_attempts"}
 
 
 def spans(page: Path) -> list[str]:
