@@ -15,6 +15,7 @@ from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.staging import STAGES, Flag, KeySliceSource
+from gtr_batch.errors import CaseRejected
 from gtr_batch.report import codes, write_case, write_refusal
 from tests.builders import (
     MODEL_VERSION,
@@ -414,3 +415,43 @@ def _write(folder: Path, series: list[Path], **changes: object) -> list[ReportOb
     written = write_case(folder, **arguments)
     assert [w.kind for w in written] == [ObjectKind.STRUCTURED_REPORT]
     return written
+
+
+@pytest.mark.parametrize("keyword", ["patient_id", "study_uid", "series_uid", "issuer_of_patient_id"])
+def test_nothing_is_written_from_images_of_another_patient_study_or_series(tmp_path, keyword):
+    def issued(index: int, ds: pydicom.Dataset) -> None:
+        ds.IssuerOfPatientID = "A"
+
+    series = a_series(tmp_path / "series", size=SIZE, change=issued)
+    other = a_case(series, **{keyword: "1.2.3"})
+
+    with pytest.raises(CaseRejected) as refused:
+        report(tmp_path / "report", series, case=other)
+    with pytest.raises(CaseRejected) as refused_too:
+        write_refusal(
+            tmp_path / "report",
+            case=other,
+            refusal=Refusal(RefusalCode.SLICE_GAP, "A gap."),
+            source_file=series[0],
+            manifest=a_manifest(),
+            config=ONLY_SR,
+        )
+
+    assert refused.value.code == refused_too.value.code == "identity_mismatch"
+    assert "PHANTOM" not in f"{refused.value} {refused_too.value}"
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize("code", [RefusalCode.IDENTITY_MISMATCH, RefusalCode.AMBIGUOUS_PATIENT])
+def test_a_refusal_that_nobody_knows_whose_it_is_gets_no_report(series, tmp_path, code):
+    written = write_refusal(
+        tmp_path / "report",
+        case=a_case(series),
+        refusal=Refusal(code, "Whose study is this?"),
+        source_file=series[0],
+        manifest=a_manifest(),
+        config=ONLY_SR,
+    )
+
+    assert written == []
+    assert not (tmp_path / "report").exists()

@@ -14,6 +14,8 @@ from pydicom import Dataset
 
 from gtr_batch.config import ValidateConfig
 from gtr_batch.domain.contrast import Phase
+from gtr_batch.domain.identifiers import derived_uid
+from gtr_batch.domain.identity import PatientIdentity, SeriesIdentity
 from gtr_batch.validate import CaseFiles, Verdict, validate_shard
 from tests.phantoms import abdomen_hu, write_series
 
@@ -113,6 +115,23 @@ SPOILT: dict[str, tuple[str, Change]] = {
 }
 
 
+OWN = SeriesIdentity(
+    derived_uid("phantom-study", "a"), derived_uid("phantom-series", "a"), PatientIdentity("PHANTOM-1", "A")
+)
+# What the case says, and what is done to the files.
+IDENTITIES: dict[str, tuple[SeriesIdentity, Change]] = {
+    "of this case": (OWN, lambda index, ds: None),
+    "blanks around the number": (OWN, _set(PatientID=" PHANTOM-1 ", IssuerOfPatientID="A")),
+    "PatientID of all": (OWN, _set(PatientID="SOMEBODY-ELSE")),
+    "PatientID of one": (OWN, _set(only=3, PatientID="SOMEBODY-ELSE")),
+    "PatientID of none": (OWN, _set(PatientID="")),
+    "IssuerOfPatientID": (OWN, _set(IssuerOfPatientID="B")),
+    "StudyInstanceUID": (OWN, _set(StudyInstanceUID="1.2.3")),
+    "SeriesInstanceUID": (OWN, _set(SeriesInstanceUID="1.2.3")),
+    "PatientID beside another fault": (OWN, _set(PatientID="SOMEBODY-ELSE", Modality="MR")),
+}
+
+
 @pytest.fixture(scope="module")
 def shard(abdomen: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdict]:
     """All spoilt series, some series that need another spoiling, and a whole one: one Great Expectations run."""
@@ -142,6 +161,9 @@ def shard(abdomen: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict
     cases.append(CaseFiles("a small matrix", root / "a small matrix"))
     (root / "nothing").mkdir()
     cases.append(CaseFiles("nothing", root / "nothing", uids))
+    for name, (known, change) in IDENTITIES.items():
+        write_series(root / name, abdomen, change=change, name="a")
+        cases.append(CaseFiles(name, root / name, identity=known))
     return validate_shard(cases, SMALL)
 
 
@@ -164,6 +186,21 @@ def test_passes_a_whole_portal_venous_series(shard: dict[str, Verdict]) -> None:
     assert verdict.facts["spacing_mm"] == 3.0
     assert verdict.facts["air_hu"] == pytest.approx(-1000, abs=10)
     assert verdict.facts["kernel_kind"] == "soft"
+
+
+@pytest.mark.parametrize("name", list(IDENTITIES)[2:])
+def test_refuses_what_is_not_the_cases_before_anything_else(shard: dict[str, Verdict], name: str) -> None:
+    refusal = shard[name].refusal
+
+    assert refusal is not None
+    assert refusal.code == "identity_mismatch"
+    assert name.split(maxsplit=1)[0] in refusal.sentence
+    assert "SOMEBODY" not in f"{refusal!r}"
+
+
+@pytest.mark.parametrize("name", list(IDENTITIES)[:2])
+def test_passes_what_is_the_cases(shard: dict[str, Verdict], name: str) -> None:
+    assert shard[name].ok, shard[name].refusal
 
 
 @pytest.mark.parametrize(("name", "code"), [(name, code) for name, (code, _) in SPOILT.items()])
