@@ -159,6 +159,11 @@ class NightConfig:
     retries: int = 2  # per task, for errors that may work later
     retry_delay_s: float = 300.0
 
+    def __attrs_post_init__(self) -> None:
+        for name, value in (("settle_minutes", self.settle_minutes), ("look_back_days", self.look_back_days)):
+            if not 0 <= value <= 24 * 60:
+                raise ConfigError(f"night.{name} is {value:g}; from 0 to {24 * 60}")
+
 
 @frozen
 class TrainingConfig:

@@ -71,7 +71,7 @@ def reopen(
         print_json({"case_id": opened.case_id, "night": str(opened.night), "state": str(opened.state)})
     else:
         out.print(
-            f"case {opened.case_id} is reopened; run its night again (`gtr night --night {opened.night}`), or leave it "
-            "to the next night",
+            f"case {opened.case_id} is reopened: run its night again (`gtr night --night {opened.night}`); a "
+            "night that still looks back on it takes it too",
             highlight=False,
         )

@@ -11,7 +11,7 @@ from gtr_batch.night.site import Site
 
 
 def reopen(site: Site, case_id: str, *, by: str, why: str) -> Case:
-    """Take back the refusal of a case; the next run of its night, or the next night, begins it anew.
+    """Take back the refusal of a case; the next run of its night, or a night that looks back on it, begins it anew.
 
     Our copy of its images is deleted, so that what was mended in the PACS is fetched. An event that cannot be changed
     holds the name, the reason and the refusal that was taken back.

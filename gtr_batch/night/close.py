@@ -129,8 +129,9 @@ def housekeeping(site: Site, today: date) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``freed_bytes``, ``free_gb``, ``uncommitted`` (case ids that the PACS took before today and has not committed:
-        for `ask_again`), ``dead_letters`` (case ids that the PACS refused for good).
+        ``freed_bytes``, ``spared`` (case ids past their retention that are not finished), ``free_gb``, ``uncommitted``
+        (case ids that the PACS took before today and has not committed: for `ask_again`), ``dead_letters`` (case ids
+        that the PACS refused for good).
 
     Raises
     ------
@@ -139,11 +140,13 @@ def housekeeping(site: Site, today: date) -> dict[str, Any]:
     """
     files = site.config.files
     past = today - timedelta(days=files.retention_days)
-    freed = site.files.discard_pixels(past, {case.case_id for case in site.cases.unfinished(past)})
+    spared = [case.case_id for case in site.cases.unfinished(past)]
+    freed = site.files.discard_pixels(past, spared)
     free = site.files.free_bytes()
     nights = [today - timedelta(days=back) for back in range(1, files.retention_days + 1)]
     found = {
         "freed_bytes": freed,
+        "spared": spared,
         "free_gb": round(free / GB, 1),
         "uncommitted": [c.case_id for c in site.cases.uncommitted(today) if c.ready_for(Step.DELIVER)],
         "dead_letters": [c.case_id for night in nights for c in site.cases.of_night(night) if _is_dead_letter(c)],

@@ -41,8 +41,9 @@ def test_retention_spares_the_pixels_of_a_case_that_is_not_finished(site, stoppe
     shard = stopped(1)
     case = site.cases.get(shard[0])
 
-    steps.housekeeping(site, NIGHT + timedelta(days=site.config.files.retention_days + 1))
+    told = steps.housekeeping(site, NIGHT + timedelta(days=site.config.files.retention_days + 1))
 
+    assert told["spared"] == shard
     assert len(instances_of(site, case)) == len(case.expected_sop_uids)
     assert run(site)["states"] == {"committed": 1}
     steps.housekeeping(site, NIGHT + timedelta(days=site.config.files.retention_days + 1))

@@ -40,6 +40,13 @@ def test_the_settings_that_the_page_shows_are_settings(tmp_path):
     assert load(path, {}).pacs.called_ae_title == "PACS"
 
 
+@pytest.mark.parametrize("setting", ["settle_minutes", "look_back_days"])
+@pytest.mark.parametrize("value", ["-1", "100000"])
+def test_a_night_neither_waits_nor_looks_back_for_ever(setting, value):
+    with pytest.raises(ConfigError, match=f"night.{setting} is {value}; from 0 to 1440"):
+        load(environ={f"GTR_NIGHT__{setting.upper()}": value})
+
+
 def test_the_environment_wins_over_the_file(tmp_path):
     path = tmp_path / "gtr.toml"
     path.write_text('[pacs]\nport = 104\ncalled_ae_title = "FILE"\n[night]\nready_by = "07:15"\n')

@@ -220,11 +220,11 @@ def test_a_delivery_waits_for_the_port_that_another_worker_of_the_host_holds(pac
             done.wait(20)
 
     with peer.running():
-        pacs = pacs_at(peer, commitment_port=port, acse_timeout_s=0.3)
+        pacs = pacs_at(peer, commitment_port=port)
         worker = threading.Thread(target=hold, args=(pacs.config,), daemon=True)
         worker.start()
         held.wait(20)
-        threading.Timer(1.5, done.set).start()
+        threading.Timer(pacs.config.acse_timeout_s + 1, done.set).start()
         answer = pacs.commit(OBJECTS, 20)
         worker.join(20)
 
@@ -236,7 +236,7 @@ def test_two_deliveries_on_one_host_do_not_take_the_port_or_the_reports_from_one
     other_association(peer, port, replies)
 
     def deliver():
-        pacs = pacs_at(peer, commitment_port=port, acse_timeout_s=1.0)  # a worker: listeners of its own
+        pacs = pacs_at(peer, commitment_port=port)  # a worker: listeners of its own
         answers.extend(pacs.commit(OBJECTS, 20).committed for _ in range(3))
 
     with peer.running():
