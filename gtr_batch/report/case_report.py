@@ -29,7 +29,7 @@ from gtr_batch.report.parametric_map import build_map
 from gtr_batch.report.quiet import quiet
 from gtr_batch.report.refusal_report import build_refusal
 from gtr_batch.report.secondary_capture import build_capture
-from gtr_batch.report.sources import read_source
+from gtr_batch.report.sources import read_sources
 
 log = get_logger("report")
 
@@ -83,7 +83,7 @@ def write_case(
         raise ValueError(f"heat map has shape {heat.shape}, the geometry says {shape}")
     if overlay.ndim != 3 or overlay.shape[2] != 3 or overlay.dtype != np.uint8:
         raise ValueError(f"overlay has shape {overlay.shape} and dtype {overlay.dtype}, not (rows, columns, 3) uint8")
-    sources = [read_source(path) for path in source_files]
+    sources = read_sources(source_files, case.case_id)
     found = tuple(str(ds.SOPInstanceUID) for ds in sources)
     if found != tuple(geometry.sop_instance_uids):
         raise ValueError(f"source files hold {found}, the geometry says {geometry.sop_instance_uids}")
@@ -144,7 +144,7 @@ def write_refusal(
     if not config.refusal_sr:
         return []
     try:
-        sources = [read_source(source_file)]
+        sources = read_sources([source_file], case.case_id)
     except (CaseRejected, InvalidDicomError) as err:
         log.warning("report.no_refusal", case_id=case.case_id, error=type(err).__name__)
         return []
