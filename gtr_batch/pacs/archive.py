@@ -53,7 +53,12 @@ class Pacs:
         client_tls: ssl.SSLContext | None = None,
         server_tls: ssl.SSLContext | None = None,
     ) -> None:
-        for title in (config.called_ae_title, config.calling_ae_title, config.move_ae_title):
+        for title in (
+            config.called_ae_title,
+            config.calling_ae_title,
+            config.move_ae_title,
+            *config.accepted_ae_titles,
+        ):
             AETitle(title)
         self.config = config
         self._caller = Caller(config, client_tls)

@@ -29,6 +29,8 @@ _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - refused here
 class Listener:
     """One listening port. Only the PACS may call, and only by our AE title; everybody else is rejected.
 
+    The PACS calls by ``pacs.called_ae_title`` or by one of ``pacs.accepted_ae_titles``.
+
     Instances go to the retrieves that wait for them, commitment reports to the request of their Transaction UID.
     """
 
@@ -52,7 +54,7 @@ class Listener:
         config = self._config
         ae = AE(ae_title=str(self.ae_title))
         ae.require_called_aet = True
-        ae.require_calling_aet = [config.called_ae_title]
+        ae.require_calling_aet = [config.called_ae_title, *config.accepted_ae_titles]
         ae.maximum_pdu_size = config.max_pdu
         ae.maximum_associations = 4 * max(1, config.associations)
         ae.acse_timeout = config.acse_timeout_s
@@ -146,6 +148,7 @@ class Listener:
             calling_ae_title=event.assoc.requestor.ae_title,
             called_ae_title=event.assoc.requestor.primitive.called_ae_title,
             address=event.assoc.requestor.address,
+            advice="if this is the PACS by another of its names, add the name to pacs.accepted_ae_titles",
         )
 
 
