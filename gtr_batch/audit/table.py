@@ -66,8 +66,9 @@ def read_metric_table(
     Raises
     ------
     InputRefused
-        The file cannot be read, a row has more or fewer fields than the header, a column is missing or comes twice, a label is none of these, a row tells no patient,
-        or probabilities are not numbers, not finite, negative or do not sum to 1 within 0.001; says which rows.
+        The file cannot be read, a row has more or fewer fields than the header, a column is missing or comes twice, a
+        label is none of these, a row tells no patient, or probabilities are not numbers, not finite, negative or do not
+        sum to 1 within 0.001; says which rows.
     """
     import pandas as pd
 
