@@ -12,6 +12,7 @@ from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.sr.coding import Code
 
+from gtr_batch.domain.stack import ORIENTATION_TOLERANCE, distinct
 from gtr_batch.errors import CaseRejected
 from gtr_batch.logs import get_logger
 from gtr_batch.report.codes import COMPUTED_TOMOGRAPHY, CT_OF_ABDOMEN
@@ -39,7 +40,18 @@ def read_sources(paths: Sequence[Path], case_id: str) -> list[Dataset]:
     remarks = dict.fromkeys(remark for _, of_one in found for remark in of_one)
     if remarks:
         log.warning("report.source_values", case_id=case_id, remarks=list(remarks))
-    return [ds for ds, _ in found]
+    sources = [ds for ds, _ in found]
+    _share_orientation(sources)
+    return sources
+
+
+def _share_orientation(sources: Sequence[Dataset]) -> None:
+    """Give slices that are parallel within the tolerance one orientation: highdicom asks for the same digits."""
+    first = sources[0].get("ImageOrientationPatient")
+    for ds in sources[1:]:
+        own = ds.get("ImageOrientationPatient")
+        if first and own and distinct([tuple(map(float, first)), tuple(map(float, own))], ORIENTATION_TOLERANCE) == 1:
+            ds.ImageOrientationPatient = list(first)
 
 
 def _read(path: Path) -> tuple[Dataset, tuple[str, ...]]:

@@ -255,3 +255,14 @@ def test_the_lengths_that_we_cut_to_are_those_of_the_standard():
         "SH": 16, "LO": 64, "ST": 1024, "LT": 10240, "CS": 16, "DS": 16,
     }  # fmt: skip
     assert "ISO_IR 192" in python_encoding
+
+
+def test_slices_that_are_parallel_within_the_tolerance_have_a_heat_map(series, tmp_path):
+    """Scanners print the orientation of each slice anew; highdicom asks for the same digits in all."""
+
+    def turned(index: int, ds: Dataset) -> None:
+        ds.ImageOrientationPatient = [1, 2e-6 * index, 0, 0, 1, 0]
+
+    source = a_series(tmp_path / "series", size=SIZE, change=turned)
+
+    assert set(written(tmp_path / "report", series, source)) == {*map(str, ObjectKind), "refusal"}
