@@ -12,7 +12,8 @@ others. **The colour of the run** is decided by `close_night` alone: red when ca
 tolerance (`night.failure_tolerance`), or when `query_pacs` or `intake` failed. Its log names the first ten cases.
 
 **`wait_for_arrivals`** lets `night.settle_minutes` pass after the query: a study whose images are still coming is not
-taken tonight, and a series that has grown since it was staged is staged anew (`waiting` of `intake` in the night's summary).
+taken tonight, and a series that has grown since it was staged is staged anew (`waiting` of `intake` in the night's
+summary).
 
 **`shadow`** lets models in shadow stage the same slices beside the champion. Nothing waits for it but the night's
 summary, which shows how far they agree; its faults do not turn the night red.

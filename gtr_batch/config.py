@@ -32,6 +32,9 @@ class PacsConfig:
     port: int = 11112
     called_ae_title: str = "PACS"
     calling_ae_title: str = "GTRBATCH"
+    accepted_ae_titles: tuple[str, ...] = field(
+        default=(), converter=tuple
+    )  # further AE titles by which this PACS calls us (C-STORE of a C-MOVE, N-EVENT-REPORT)
     retrieve_mode: str = "get"  # "get" (C-GET) | "move" (C-MOVE to our own Storage SCP)
     move_host: str = "127.0.0.1"  # interface our Storage SCP binds to
     move_port: int = 0  # 0: any free port (only where the PACS can be told); a PACS normally needs a fixed one

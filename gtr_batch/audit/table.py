@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from attrs import field, frozen
 
+from gtr_batch.csv_rows import check_rows
 from gtr_batch.domain.stage_coding import NAMED, ONE_BASED, POSITIONS, ZERO_BASED, StageCoding, code_in, coding_of
 from gtr_batch.errors import InputRefused
 
@@ -65,8 +66,9 @@ def read_metric_table(
     Raises
     ------
     InputRefused
-        The file cannot be read, a column is missing or comes twice, a label is none of these, a row tells no patient,
-        or probabilities are not numbers, not finite, negative or do not sum to 1 within 0.001; says which rows.
+        The file cannot be read, a row has more or fewer fields than the header, a column is missing or comes twice, a
+        label is none of these, a row tells no patient, or probabilities are not numbers, not finite, negative or do not
+        sum to 1 within 0.001; says which rows.
     """
     import pandas as pd
 
@@ -74,6 +76,7 @@ def read_metric_table(
     asked = next((r for r in READINGS if r == labels), None)
     if labels is not None and asked is None:
         raise InputRefused(f"labels {labels!r} is not known; one of: {', '.join(READINGS)}")
+    check_rows(path)
     try:
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
         columns = _columns(header, probabilities)

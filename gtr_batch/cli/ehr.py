@@ -35,3 +35,5 @@ def load(
     for file in found["files"]:
         counts = ", ".join(f"{file[what]} {what}" for what in ("inserted", "updated", "unchanged"))
         out.print(f"{file['file']:<16} {file['rows']} rows: {counts}", highlight=False)
+        for value in file["set_aside"]:
+            out.print(f"  loaded as unknown: {value}", highlight=False)

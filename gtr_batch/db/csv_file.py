@@ -10,21 +10,29 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from gtr_batch.db.extracts import EXTRACTS, Extract
+from gtr_batch.db.extracts import EXTRACTS, Column, Extract, Kind
 from gtr_batch.errors import ExtractRefused
 
 MAX_BYTES = 64 * 1024**2
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_INVISIBLE = "\u200b\u2060\ufeff"  # zero width: no blanks to Python, and never a part of a value
+_BOUND = re.compile(r"(?:[<>]=?|[≤≥])\s*[0-9]")
+_LONG_NUMBER = re.compile(r"[0-9]{1,9}\.[0-9]{10,30}")  # more digits than any laboratory measures: a float as printed
 
 
 @frozen
 class ExtractFile:
-    """One extract, read; the rows as CSV without header, ready for COPY."""
+    """One extract, read; the rows as CSV without header, ready for COPY.
+
+    Values are without the blanks round them, numbers without the noise of a binary float (3.3000000000000003 is 3.3).
+    `set_aside` names the values that are bounds (``<0.5``): loaded as unknown, the rest of their rows as it is.
+    """
 
     extract: Extract
     sha256: str
     rows: int
     body: str = field(repr=False)
+    set_aside: tuple[str, ...] = ()
 
 
 def find(folder: Path) -> list[tuple[Extract, Path]]:
@@ -74,15 +82,16 @@ def read(extract: Extract, path: Path) -> ExtractFile:
         refusal = f"{extract.file}: a NUL character; nothing was loaded" if "\x00" in text else ""
     if refusal:  # outside of the except block: the codec's error holds the file
         raise ExtractRefused(refusal)
-    body, rows = _body(extract, text)
-    return ExtractFile(extract, hashlib.sha256(data).hexdigest(), rows, body)
+    body, rows, set_aside = _body(extract, text)
+    return ExtractFile(extract, hashlib.sha256(data).hexdigest(), rows, body, set_aside)
 
 
-def _body(extract: Extract, text: str) -> tuple[str, int]:
+def _body(extract: Extract, text: str) -> tuple[str, int, tuple[str, ...]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     row = broken = 0
+    set_aside: list[str] = []
     try:
         for fields in reader:
             row += 1
@@ -94,7 +103,11 @@ def _body(extract: Extract, text: str) -> tuple[str, int]:
                 broken = row
                 break
             else:
-                writer.writerow(fields)
+                values = [_trimmed(value, column) for value, column in zip(fields, extract.columns, strict=True)]
+                bounds = _bounds(extract, values)
+                set_aside += [f"{extract.file}, row {row}, column {name}: a bound, not a number" for name in bounds]
+                pairs = zip(values, extract.header, strict=True)
+                writer.writerow(["" if name in bounds else value for value, name in pairs])
     except csv.Error:
         broken = row + 1
     if broken:
@@ -103,7 +116,21 @@ def _body(extract: Extract, text: str) -> tuple[str, int]:
         )
     if row == 0:
         _check_header(extract, [])
-    return out.getvalue(), row - 1
+    return out.getvalue(), row - 1, tuple(set_aside)
+
+
+def _bounds(extract: Extract, values: list[str]) -> list[str]:
+    """The columns of numbers whose value is a bound."""
+    pairs = zip(values, extract.columns, strict=True)
+    return [column.name for value, column in pairs if column.kind is Kind.NUMBER and _BOUND.match(value)]
+
+
+def _trimmed(value: str, column: Column) -> str:
+    """A value without what stands round it and means nothing: blanks of any kind, a float's last digits."""
+    value = value.strip().strip(_INVISIBLE).strip()
+    if column.kind is Kind.NUMBER and _LONG_NUMBER.fullmatch(value):
+        return f"{float(value):.9f}".rstrip("0").rstrip(".")
+    return value
 
 
 def _check_header(extract: Extract, found: list[str]) -> None:

@@ -31,7 +31,7 @@ _CHECKS = {
 
 @frozen
 class FileReport:
-    """What became of one extract's rows."""
+    """What became of one extract's rows; `set_aside` names the values that are bounds and were loaded as unknown."""
 
     file: str
     rows: int
@@ -39,6 +39,7 @@ class FileReport:
     updated: int
     unchanged: int
     sha256: str
+    set_aside: tuple[str, ...] = ()
 
 
 @frozen
@@ -48,7 +49,7 @@ class LoadReport:
     files: tuple[FileReport, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON-able dict: ``files``, each with rows read, inserted, updated, unchanged."""
+        """Plain JSON-able dict: ``files``, each with rows read, inserted, updated, unchanged, set aside."""
         return {"files": [attrs.asdict(f) for f in self.files]}
 
 
@@ -107,6 +108,8 @@ def load_extracts(
     log = get_logger("ehr_refresh")
     for one in report.files:
         log.info("ehr.loaded", file=one.file, rows=one.rows, inserted=one.inserted, updated=one.updated)
+        if one.set_aside:
+            log.warning("ehr.set_aside", file=one.file, values=len(one.set_aside), shown=list(one.set_aside[:_SHOWN]))
     return report
 
 
@@ -151,4 +154,6 @@ def _refuse(problems: Sequence[Problem]) -> None:
 def _upsert(tx: Transaction, file: ExtractFile) -> FileReport:
     counted = tx.one(ehr_sql.upsert(file.extract, tx)) or {}
     inserted, updated = counted["inserted"], counted["updated"]
-    return FileReport(file.extract.file, file.rows, inserted, updated, file.rows - inserted - updated, file.sha256)
+    return FileReport(
+        file.extract.file, file.rows, inserted, updated, file.rows - inserted - updated, file.sha256, file.set_aside
+    )

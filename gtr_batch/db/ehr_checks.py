@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _IDENTIFIER = r"\A[^\x00-\x1f\x7f\\]{1,64}\Z"
+# What a spreadsheet makes of a long number (digits are lost), and blanks within that no one sees: neither ever matches.
+_LOST = r"\A(?![+-]?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]+\Z)[^\u00a0\u1680\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff]*\Z"
 _UID = r"\A(?=.{1,64}\Z)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+\Z"
 _NUMBER = r"\A[0-9]{1,9}(?:\.[0-9]{1,9})?\Z"
 _DATE = r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z"
@@ -171,6 +173,9 @@ def _checks(column: Column, today: date) -> list[_Check]:
         return [*checks, in_set]
     pattern = _PATTERNS[column.kind]
     checks.append(_Check(name, expected, lambda gxe: gxe.ExpectColumnValuesToMatchRegex(column=name, regex=pattern)))
+    if column.kind is Kind.IDENTIFIER:
+        whole = "an identifier without no-break spaces, and not in scientific notation (1.23457E+11: digits are lost)"
+        checks.append(_Check(name, whole, lambda gxe: gxe.ExpectColumnValuesToMatchRegex(column=name, regex=_LOST)))
     if column.kind is Kind.DATE:
         checks.append(
             _Check(

@@ -12,6 +12,7 @@ from attrs import field, frozen
 from pydicom.errors import InvalidDicomError
 
 from gtr_batch.domain.contrast import phase_from_pixels
+from gtr_batch.domain.stack import PADDING_HU, padding_range
 from gtr_batch.logs import get_logger
 
 # What selection reads, by DICOM keyword. Nothing that identifies a person, institution or operator.
@@ -163,6 +164,10 @@ def _supine_hu(ds: pydicom.Dataset, headers: dict[str, Any]) -> np.ndarray | Non
     if stored.ndim != 2:
         return None
     image = stored.astype(np.float32) * float(headers.get("RescaleSlope", 1)) + float(headers["RescaleIntercept"])
+    signed = ds.get("PixelRepresentation") == 1
+    padding = padding_range(ds.get("PixelPaddingValue"), ds.get("PixelPaddingRangeLimit"), signed)
+    if padding is not None:
+        image[(stored >= padding[0]) & (stored <= padding[1])] = PADDING_HU
     image = image[:: 1 if orientation[4] > 0 else -1, :: 1 if orientation[0] > 0 else -1]
     return np.asarray(image)
 

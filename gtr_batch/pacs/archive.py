@@ -46,7 +46,12 @@ class Pacs:
     """
 
     def __init__(self, config: PacsConfig) -> None:
-        for title in (config.called_ae_title, config.calling_ae_title, config.move_ae_title):
+        for title in (
+            config.called_ae_title,
+            config.calling_ae_title,
+            config.move_ae_title,
+            *config.accepted_ae_titles,
+        ):
             AETitle(title)
         self.config = config
         self._caller = Caller(config)

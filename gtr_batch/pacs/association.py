@@ -210,7 +210,7 @@ def refusal(tried: str, peer: str, status: int) -> GtrError:
     if status == 0xA801:
         return ConfigError(
             f"{said} (move destination unknown or not reached); register pacs.move_ae_title with our host and "
-            "pacs.move_port there; it must call us as pacs.called_ae_title"
+            "pacs.move_port there; it must call us as pacs.called_ae_title or one of pacs.accepted_ae_titles"
         )
     if status in (0x0122, 0x0124, 0x0211) or status & 0xFF00 == 0xA900:
         return PermanentError(f"{said} (not supported, not allowed, or identifier not understood); not retried")

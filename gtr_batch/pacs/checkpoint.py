@@ -6,6 +6,7 @@ import threading
 from typing import Protocol
 
 from pynetdicom import evt
+from pynetdicom.association import Association
 
 
 class Thread(Protocol):
@@ -64,6 +65,25 @@ class Checkpoint:
             return passed
 
 
+class FirmAssociation(Association):
+    """An association whose reactor is held by its `Checkpoint` alone.
+
+    Beside its checkpoint pynetdicom has a flag ``_is_paused`` for which each request and the release wait without any
+    limit. It serves an N-EVENT-REPORT in a thread of its own, at whose end it takes the flag away, also while the
+    reactor is held: a commitment report that came before the N-ACTION response, or at once after it, left the release
+    waiting for ever. `Checkpoint.clear` has waited already, so here the flag is always up.
+    """
+
+    @property
+    def _is_paused(self) -> bool:
+        return True
+
+    @_is_paused.setter
+    def _is_paused(self, paused: bool) -> None:
+        """What pynetdicom says of it changes nothing."""
+
+
 def hold_firmly(event: evt.Event) -> None:
     """Handler of ``evt.EVT_CONN_OPEN`` of an association that we request: gives it a checkpoint that holds."""
     event.assoc._reactor_checkpoint = Checkpoint(event.assoc)
+    event.assoc.__class__ = FirmAssociation

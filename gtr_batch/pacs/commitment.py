@@ -31,7 +31,13 @@ log = get_logger("pacs")
 
 HOLD_S = 5.0  # how long the association stays open for its report where a listener waits too
 UNMENTIONED = 0x0110  # processing failure: the report names an instance neither as committed nor as failed
+NOT_ABLE = (0x0110, 0x0124)  # processing failure, not authorised: it knows commitment, but not for us or not now
 NOT_OFFERED = (0x0118, 0x0122, 0x0123, 0x0211)  # no such class, not supported, no such action, unrecognised operation
+
+_NOT_ABLE_ADVICE = (
+    "read back by C-FIND instead; allow storage commitment for our AE title in the PACS, "
+    "or set pacs.commitment to 'off'"
+)
 
 
 class Report:
@@ -112,7 +118,8 @@ def commit(caller: Caller, listeners: Listeners, objects: Sequence[tuple[str, st
     Returns
     -------
     Commitment
-        ``offered`` False where the PACS has no storage commitment for us, or `pacs.commitment` is "off".
+        ``offered`` False where the PACS has no storage commitment for us, cannot or may not do it (status 0x0110,
+        0x0124), or `pacs.commitment` is "off".
 
     Raises
     ------
@@ -155,7 +162,7 @@ def commit(caller: Caller, listeners: Listeners, objects: Sequence[tuple[str, st
 
 
 def _request(line: OpenAssociation, transaction: str, objects: Sequence[tuple[str, str]]) -> bool:
-    """Send the N-ACTION; False where the PACS says that it does not do this."""
+    """Send the N-ACTION; False where the PACS says that it does not do this, or not for us."""
     ds = Dataset()
     ds.TransactionUID = transaction
     ds.ReferencedSOPSequence = []
@@ -167,6 +174,9 @@ def _request(line: OpenAssociation, transaction: str, objects: Sequence[tuple[st
     answer, _ = line.assoc.send_n_action(ds, 1, PUSH, PUSH_INSTANCE)
     status = line.status(answer, tried)
     if status in NOT_OFFERED:
+        return False
+    if status in NOT_ABLE:
+        log.warning("pacs.commitment.not_able", peer=line.peer, status=f"0x{status:04X}", advice=_NOT_ABLE_ADVICE)
         return False
     if status == 0x0213 or status & 0xFF00 == 0xA700:
         raise PacsBusy(f"{tried} to {line.peer}: status 0x{status:04X} (out of resources); asked again later")
@@ -189,5 +199,8 @@ def _verdict(information: Dataset, transaction: str, asked: Sequence[str]) -> Co
 
 def _advice(port: int) -> str:
     if port:
-        return f"; does the PACS know our host and port {port} for our AE title?"
+        return (
+            f"; does the PACS know our host and port {port} for our AE title, and does it call by pacs.called_ae_title "
+            "or one of pacs.accepted_ae_titles?"
+        )
     return " on this association; a PACS that reports on another one needs pacs.commitment_port"

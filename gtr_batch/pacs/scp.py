@@ -32,6 +32,8 @@ _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - refused here
 class Listener:
     """One listening port. Only the PACS may call, from its addresses and by our AE title; others are rejected.
 
+    The PACS calls by ``pacs.called_ae_title`` or by one of ``pacs.accepted_ae_titles``.
+
     Instances go to the retrieves that wait for them, commitment reports to the request of their Transaction UID.
     """
 
@@ -56,7 +58,7 @@ class Listener:
         config = self._config
         ae = AE(ae_title=str(self.ae_title))
         ae.require_called_aet = True
-        ae.require_calling_aet = [config.called_ae_title]
+        ae.require_calling_aet = [config.called_ae_title, *config.accepted_ae_titles]
         ae.maximum_pdu_size = config.max_pdu
         ae.maximum_associations = 1_000_000  # the guard limits them; pynetdicom counts connections without one too
         ae.acse_timeout = config.acse_timeout_s
@@ -176,6 +178,7 @@ class Listener:
             calling_ae_title=event.assoc.requestor.ae_title,
             called_ae_title=event.assoc.requestor.primitive.called_ae_title,
             address=event.assoc.requestor.address,
+            advice="if this is the PACS by another of its names, add the name to pacs.accepted_ae_titles",
         )
 
 

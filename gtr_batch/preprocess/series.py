@@ -8,14 +8,23 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from gtr_batch.domain.identifiers import Uid
+from gtr_batch.domain.reconstruction import image_type_problem
 from gtr_batch.domain.refusal import RefusalCode
+from gtr_batch.domain.stack import (
+    LENGTH_TOLERANCE_MM,
+    ORIENTATION_TOLERANCE,
+    POSITION_TOLERANCE_MM,
+    padding_range,
+    set_aside,
+)
 from gtr_batch.errors import CaseRejected
 from gtr_batch.preprocess.volume import Volume
 
 _TAGS: list[Any] = [
+    *("SOPClassUID", "ImageType"),
     *("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "NumberOfFrames"),
     *("Rows", "Columns", "PixelSpacing", "SliceThickness", "ImagePositionPatient", "ImageOrientationPatient"),
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit"),
@@ -58,6 +67,8 @@ def read_series(folder: Path, sop_uids: Sequence[str] | None = None) -> Volume:
                 f"{len(absent)} of {len(wanted)} instances are missing, the first of them {min(absent)}.",
                 {"expected": len(wanted), "absent": len(absent)},
             )
+    others = set_aside([_is_slice(ds) for ds in read]) if wanted is None else frozenset()
+    read = [ds for place, ds in enumerate(read) if place not in others]
     if not read:
         raise CaseRejected(RefusalCode.SERIES_INCOMPLETE, "The series holds no CT image with pixels.", {"instances": 0})
     _same(read, "SeriesInstanceUID")
@@ -68,10 +79,10 @@ def read_series(folder: Path, sop_uids: Sequence[str] | None = None) -> Volume:
     spacing = _numbers(read[0], "PixelSpacing", 2)
     for ds in read[1:]:
         for keyword, first, tolerance in (
-            ("ImageOrientationPatient", orientation, 1e-3),
-            ("PixelSpacing", spacing, 1e-3),
+            ("ImageOrientationPatient", orientation, ORIENTATION_TOLERANCE),
+            ("PixelSpacing", spacing, LENGTH_TOLERANCE_MM),
         ):
-            if not np.allclose(_numbers(ds, keyword, len(first)), first, atol=tolerance):
+            if np.abs(_numbers(ds, keyword, len(first)) - first).max() > tolerance:
                 raise CaseRejected(RefusalCode.INCONSISTENT_HEADERS, f"The series holds more than one {keyword}.")
     normal = np.cross(orientation[:3], orientation[3:])
     if abs(np.linalg.norm(normal) - 1) > 1e-2 or not spacing.min() > 0:
@@ -84,11 +95,11 @@ def read_series(folder: Path, sop_uids: Sequence[str] | None = None) -> Volume:
     along = corners @ (normal / np.linalg.norm(normal))
     order = np.argsort(along, kind="stable")
     positions = along[order]
-    if len(positions) > 1 and np.diff(positions).min() < 1e-3:
+    if len(positions) > 1 and np.diff(positions).min() <= POSITION_TOLERANCE_MM:
         raise CaseRejected(
             RefusalCode.DUPLICATE_SLICES,
             "Two slices lie at the same position.",
-            {"duplicates": int((np.diff(positions) < 1e-3).sum())},
+            {"duplicates": int((np.diff(positions) <= POSITION_TOLERANCE_MM).sum())},
         )
     read = [read[i] for i in order]
     thickness = read[0].get("SliceThickness")
@@ -154,17 +165,14 @@ def _same(read: list[pydicom.Dataset], keyword: str) -> None:
 
 
 def _padding(ds: pydicom.Dataset) -> tuple[int, int] | None:
-    value = ds.get("PixelPaddingValue")
-    if value is None:
-        return None
-    ends = sorted(_as_stored(ds, v) for v in (value, ds.get("PixelPaddingRangeLimit", value)))
-    return ends[0], ends[1]
+    return padding_range(ds.get("PixelPaddingValue"), ds.get("PixelPaddingRangeLimit"), ds.PixelRepresentation == 1)
 
 
-def _as_stored(ds: pydicom.Dataset, value: Any) -> int:
-    # some scanners write the padding of signed pixels with VR US: 63536 for -2000
-    number = int(value)
-    return number - 65536 if ds.PixelRepresentation == 1 and number > 32767 else number
+def _is_slice(ds: pydicom.Dataset) -> bool:
+    """Whether an instance says that it is a primary axial CT image, or does not say what it is."""
+    said = ds.get("ImageType")
+    kinds = [] if said is None else [said] if isinstance(said, str) else [str(part) for part in said]
+    return ds.get("SOPClassUID") in (None, CTImageStorage) and not image_type_problem(kinds)
 
 
 def _stack(read: list[pydicom.Dataset]) -> np.ndarray:

@@ -31,7 +31,7 @@ from gtr_batch.report.parametric_map import build_map
 from gtr_batch.report.quiet import quiet
 from gtr_batch.report.refusal_report import build_refusal
 from gtr_batch.report.secondary_capture import build_capture
-from gtr_batch.report.sources import read_source
+from gtr_batch.report.sources import read_sources
 
 log = get_logger("report")
 
@@ -89,7 +89,7 @@ def write_case(
         raise ValueError(f"heat map has shape {heat.shape}, the geometry says {shape}")
     if overlay.ndim != 3 or overlay.shape[2] != 3 or overlay.dtype != np.uint8:
         raise ValueError(f"overlay has shape {overlay.shape} and dtype {overlay.dtype}, not (rows, columns, 3) uint8")
-    sources = [_source(path, case) for path in source_files]
+    sources = [_of_case(ds, case) for ds in read_sources(source_files, case.case_id)]
     found = tuple(str(ds.SOPInstanceUID) for ds in sources)
     if found != tuple(geometry.sop_instance_uids):
         raise ValueError(f"source files hold {found}, the geometry says {geometry.sop_instance_uids}")
@@ -157,7 +157,7 @@ def write_refusal(
     if not (config.refusal_sr and refusal.written_back):
         return []
     try:
-        sources = [_source(source_file, case)]
+        sources = [_of_case(ds, case) for ds in read_sources([source_file], case.case_id)]
     except (CaseRejected, InvalidDicomError) as err:
         if isinstance(err, CaseRejected) and err.code == RefusalCode.IDENTITY_MISMATCH:
             raise
@@ -176,9 +176,8 @@ def write_refusal(
     return [report]
 
 
-def _source(path: Path, case: Case) -> Dataset:
+def _of_case(source: Dataset, case: Case) -> Dataset:
     """A source instance that the objects inherit patient and study from: of the case, or no report."""
-    source = read_source(path)
     differs = case.identity(case.series_uid).differences(identity_of(source))
     if differs:
         raise mismatch(

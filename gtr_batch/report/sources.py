@@ -9,68 +9,76 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom import Dataset
+from pydicom.errors import InvalidDicomError
 from pydicom.sr.coding import Code
-from pydicom.uid import UID
-from pydicom.valuerep import DA, TM
 
-from gtr_batch.domain.identifiers import Uid
+from gtr_batch.domain.stack import ORIENTATION_TOLERANCE, distinct
 from gtr_batch.errors import CaseRejected
+from gtr_batch.logs import get_logger
 from gtr_batch.report.codes import COMPUTED_TOMOGRAPHY, CT_OF_ABDOMEN
+from gtr_batch.report.inherited import UTF_8, code_value, frame_of_reference, inherit
 
-# Type 2 elements of the Patient and General Study Modules: ours must carry them, although a source may lack them.
-_TYPE_2 = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-)
+log = get_logger("report")
+
+_RETIRED = ("Hardcopy", "XRayAngiographicBiPlane", "DICOS", "EddyCurrent")  # highdicom knows no IOD of them
 _DIRECTIONS = (("L", "R"), ("P", "A"), ("H", "F"))  # towards +x, -x; +y, -y; +z, -z (PS3.3, C.7.6.1.1.1)
 
 
-def read_source(path: Path) -> Dataset:
-    """Header of a source instance, without pixels, fit to be inherited from.
+def read_sources(paths: Sequence[Path], case_id: str) -> list[Dataset]:
+    """What objects may inherit from source instances: see `gtr_batch.report.inherited`.
 
-    Type 2 elements that the source lacks are empty, as are dates and a sex that no DICOM object may carry.
+    What could not be copied as it is stands in the log, once for all of them, by attribute and without any value.
 
     Raises
     ------
     CaseRejected
         ``invalid_uid``, or ``wrong_modality`` for a SOP class that is no standard image.
     InvalidDicomError
-        Not a DICOM file.
+        Not a DICOM file, or one whose header cannot be read.
     """
-    ds = pydicom.dcmread(path, stop_before_pixels=True)
-    if not UID(str(ds.get("SOPClassUID", ""))).keyword.endswith("ImageStorage"):
-        raise CaseRejected("wrong_modality", f"SOP class {str(ds.get('SOPClassUID', ''))[:64]!r} is no image")
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
-        Uid(str(ds.get(keyword, "")))
-    for keyword in _TYPE_2:
-        if keyword not in ds or ds.get(keyword) is None:
-            setattr(ds, keyword, "")
-    for keyword, kind in (("PatientBirthDate", DA), ("StudyDate", DA), ("StudyTime", TM)):
-        try:
-            kind(ds.get(keyword))
-        except ValueError:
-            setattr(ds, keyword, "")
-    if ds.PatientSex not in ("M", "F", "O"):
-        ds.PatientSex = ""
-    return ds
+    found = [_read(path) for path in paths]
+    remarks = dict.fromkeys(remark for _, of_one in found for remark in of_one)
+    if remarks:
+        log.warning("report.source_values", case_id=case_id, remarks=list(remarks))
+    sources = [ds for ds, _ in found]
+    _share_orientation(sources)
+    return sources
+
+
+def _share_orientation(sources: Sequence[Dataset]) -> None:
+    """Give slices that are parallel within the tolerance one orientation: highdicom asks for the same digits."""
+    first = sources[0].get("ImageOrientationPatient")
+    for ds in sources[1:]:
+        own = ds.get("ImageOrientationPatient")
+        if first and own and distinct([tuple(map(float, first)), tuple(map(float, own))], ORIENTATION_TOLERANCE) == 1:
+            ds.ImageOrientationPatient = list(first)
+
+
+def _read(path: Path) -> tuple[Dataset, tuple[str, ...]]:
+    try:
+        source = pydicom.dcmread(path, stop_before_pixels=True)
+    except OSError:
+        raise
+    except Exception as err:  # a malformed header breaks pydicom in many ways, nesting too deep for Python among them
+        raise InvalidDicomError(f"header cannot be read: {type(err).__name__}") from err
+    ds, remarks = inherit(source)
+    kind = ds.SOPClassUID.keyword
+    if not kind.endswith("ImageStorage") or kind.startswith(_RETIRED):
+        raise CaseRejected("wrong_modality", f"SOP class {str(ds.SOPClassUID)[:64]!r} is no image")
+    ds.FrameOfReferenceUID = frame_of_reference(ds)
+    ds.Modality, ds.SamplesPerPixel = _modality(kind), 1  # highdicom asks for both; neither is copied
+    return ds, remarks
+
+
+def _modality(sop_class: str) -> str:
+    return "CT" if sop_class.startswith(("CTImage", "EnhancedCT", "LegacyConvertedEnhancedCT")) else "OT"
 
 
 def performed_procedures(source: Dataset) -> list[Code]:
     """The imaging procedure: what the source's *Procedure Code Sequence* says, else CT of what was examined."""
     found = []
     for item in source.get("ProcedureCodeSequence") or []:
-        code, scheme, meaning = (
-            str(item.get(k, "") or "") for k in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
-        )
-        if code and scheme and meaning:
-            found.append(Code(code, scheme, meaning))
+        found.append(Code(code_value(item), item.CodingSchemeDesignator, item.CodeMeaning))
     if found:
         return found
     words = f"{source.get('BodyPartExamined', '')} {source.get('StudyDescription', '')}".upper()
@@ -89,4 +97,4 @@ def patient_orientation(source: Dataset) -> tuple[str, str]:
 
 def character_set(source: Dataset, own_text: Sequence[str]) -> Any:
     """The source's *Specific Character Set*, or UTF-8 where our own text needs more than ASCII."""
-    return source.get("SpecificCharacterSet") if all(t.isascii() for t in own_text) else "ISO_IR 192"
+    return source.get("SpecificCharacterSet") if all(t.isascii() for t in own_text) else UTF_8

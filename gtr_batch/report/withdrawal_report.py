@@ -20,6 +20,7 @@ from gtr_batch.report import codes
 from gtr_batch.report.codes import concept
 from gtr_batch.report.context import Context
 from gtr_batch.report.identity import write_object
+from gtr_batch.report.inherited import inherit
 from gtr_batch.report.measurement_report import document, evaluation, tracking
 from gtr_batch.report.quiet import quiet
 
@@ -67,8 +68,9 @@ def write_withdrawal(
         raise PermanentError(f"case {case.case_id}: {report_file.name} cannot be read: {type(err).__name__}") from err
     if str(old.get("SOPInstanceUID", "")) != superseded.sop_instance_uid:
         raise PermanentError(f"case {case.case_id}: {report_file.name} is not the report {superseded.sop_instance_uid}")
+    source, _ = inherit(old)
     context = Context.of(
-        case, manifest=manifest, model_version=model_version, sources=[old], config=config, written=withdrawn_at
+        case, manifest=manifest, model_version=model_version, sources=[source], config=config, written=withdrawn_at
     )
     notice, _ = write_object(
         folder, build_withdrawal(context, superseded), ObjectKind.STRUCTURED_REPORT, previous=[superseded]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from attrs import asdict, evolve, field, frozen
 
+from gtr_batch.csv_rows import check_rows
 from gtr_batch.domain.cohort import CohortManifest
 from gtr_batch.errors import InputRefused
 
@@ -182,10 +183,11 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises
     ------
     InputRefused
-        It cannot be read; says why.
+        It cannot be read, or has a row of more or fewer fields than the header; says why.
     """
     import pandas as pd
 
+    check_rows(Path(path))
     try:
         return pd.read_csv(path, low_memory=False)
     except (OSError, ValueError) as err:  # pandas' parser and decoding errors are ValueErrors

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from attrs import define, field
+from attrs import define, field, frozen
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
@@ -17,6 +17,7 @@ from gtr_batch.config import ValidateConfig
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.reconstruction import image_type_problem, kernel_kind
+from gtr_batch.domain.stack import POSITION_TOLERANCE_MM, set_aside
 from gtr_batch.errors import CaseRejected
 from gtr_batch.identity import identity_of
 
@@ -29,15 +30,19 @@ _KEYWORDS = (
     "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "BitsAllocated",
     "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept",
     "RescaleType", "LossyImageCompression", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData",
-    "SmallestImagePixelValue", "LargestImagePixelValue",
+    "PixelPaddingRangeLimit", "SmallestImagePixelValue", "LargestImagePixelValue",
 )  # fmt: skip
+_CT = "CT Image Storage"
 _TAGS = [Tag(k) for k in _KEYWORDS]
 _UNSAFE = re.compile(r"[^A-Za-z0-9 ._+/^-]")
 
 
 @define
 class Series:
-    """What was read of one case: rows for the header suite, placed slices, and the identities only as counts."""
+    """What was read of one case: rows for the header suite, placed slices, and the identities only as counts.
+
+    `set_aside` counts the instances that are no slices and were left out of `rows` and of the geometry.
+    """
 
     rows: list[dict[str, Any]] = field(factory=list)
     placed: list[tuple[float, float, float]] = field(factory=list)  # along the normal, and off it in two directions
@@ -49,6 +54,16 @@ class Series:
     orientations: set[tuple[float, ...]] = field(factory=set)
     foreign: int = 0  # instances that are not of the case's patient, study and series
     differs: set[str] = field(factory=set)  # DICOM keywords in which they are not
+    set_aside: int = 0
+
+
+@frozen
+class Place:
+    """Where one instance lies: its frame of reference, and orientation and position where it has both."""
+
+    frame: str
+    orientation: tuple[float, ...] = ()
+    at: tuple[float, float, float] | None = None
 
 
 def read_series(
@@ -66,30 +81,50 @@ def read_series(
     limits : ValidateConfig
         Names this site's further soft-tissue kernels.
     look : callable
-        Called with each readable dataset and its row; returns the pixel columns of the row.
+        Called with each readable slice and its row; returns the pixel columns of the row.
     identity : SeriesIdentity, optional
         What every instance must say of itself; None: not compared.
 
     Returns
     -------
     Series
-        `rows` in file order. A file that is no DICOM image has the column ``readable`` False and no other.
+        `rows` in file order. A file that is no DICOM image has the column ``readable`` False and no other. A localizer
+        or a dose page among the slices is no row: see `gtr_batch.domain.stack.set_aside`.
     """
     found = Series()
+    places: list[Place | None] = []
     for path in sorted(folder.glob("*.dcm")):
         try:
             ds = pydicom.dcmread(path, specific_tags=_TAGS)
             _compare(found, ds, identity)
-            if "PixelData" not in ds:  # cut off before its pixels, or never an image: its other headers mean nothing
+            if "PixelData" not in ds and _class_name(ds) in ("", _CT):  # cut off before its pixels
                 found.rows.append({"readable": False})
+                places.append(None)
                 continue
             row = _row(ds, limits)
-            found.rows.append(row | {"readable": True} | look(ds, row))
+            row |= {"readable": True} | (look(ds, row) if _is_slice(row) else {})
+            place = _place(ds)
             _note(found, ds)
+            found.rows.append(row)
+            places.append(place)
         # A broken file breaks pydicom in many ways; each is the same to us: the file cannot be read.
         except (InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError):
             found.rows.append({"readable": False})
+            places.append(None)
+    others = set_aside([not row["readable"] or _is_slice(row) for row in found.rows])
+    found.set_aside = len(others)
+    found.rows = [row for index, row in enumerate(found.rows) if index not in others]
+    for place in (p for index, p in enumerate(places) if index not in others and p is not None):
+        found.frames.add(place.frame)
+        if place.at is not None:
+            found.orientations.add(place.orientation)
+            found.placed.append(place.at)
     return found
+
+
+def _is_slice(row: dict[str, Any]) -> bool:
+    """Whether an instance says that it is a primary axial CT image, not a localizer or a page beside the slices."""
+    return row["sop_class"] == _CT and not row["image_type_problem"]
 
 
 def _row(ds: pydicom.Dataset, limits: ValidateConfig) -> dict[str, Any]:
@@ -144,14 +179,16 @@ def _note(found: Series, ds: pydicom.Dataset) -> None:
     found.patients.add((patient.patient_id, patient.issuer))
     found.studies.add(str(ds.get("StudyInstanceUID") or ""))
     found.series.add(str(ds.get("SeriesInstanceUID") or ""))
-    found.frames.add(str(ds.get("FrameOfReferenceUID") or ""))
+
+
+def _place(ds: pydicom.Dataset) -> Place:
+    frame = str(ds.get("FrameOfReferenceUID") or "")
     orientation, position = numbers(ds, "ImageOrientationPatient", 6), numbers(ds, "ImagePositionPatient", 3)
     if orientation is None or position is None:
-        return
-    found.orientations.add(tuple(round(v, 3) + 0.0 for v in orientation))
+        return Place(frame)
     row, column = np.asarray(orientation[:3]), np.asarray(orientation[3:])
-    place = [float(np.dot(axis, position)) for axis in (np.cross(row, column), row, column)]
-    found.placed.append((place[0], place[1], place[2]))
+    along, across, down = (float(np.dot(axis, position)) for axis in (np.cross(row, column), row, column))
+    return Place(frame, tuple(orientation), (along, across, down))
 
 
 def geometry(series: Series) -> dict[str, Any]:
@@ -180,7 +217,7 @@ def geometry(series: Series) -> dict[str, Any]:
         return facts
     placed = np.asarray(sorted(series.placed))
     steps = np.diff(placed[:, 0])
-    distinct = steps > 0.01
+    distinct = steps > POSITION_TOLERANCE_MM
     facts["duplicate_positions"] = int((~distinct).sum())
     if not distinct.any():
         return facts

@@ -10,6 +10,7 @@ from attrs import define, field
 from scipy import ndimage
 
 from gtr_batch.domain.contrast import Phase, PhaseEvidence, phase_from_pixels
+from gtr_batch.domain.stack import PADDING_HU, padding_range
 from gtr_batch.validate.headers import number, numbers
 
 _AIR_BINS = np.arange(-1100, -495, 10)
@@ -44,6 +45,10 @@ class PixelLook:
         if not row["rescale_known"] or constant:
             return {"decodable": True, "constant": constant}
         hu = stored.astype(np.float32) * (number(ds, "RescaleSlope") or 1.0) + (number(ds, "RescaleIntercept") or 0.0)
+        signed = ds.get("PixelRepresentation") == 1
+        padding = padding_range(ds.get("PixelPaddingValue"), ds.get("PixelPaddingRangeLimit"), signed)
+        if padding is not None:  # on either side of the scale: the largest value is no text where it is padding
+            hu[(stored >= padding[0]) & (stored <= padding[1])] = PADDING_HU
         self._count(hu, row, numbers(ds, "ImagePositionPatient", 3))
         return {"decodable": True, "constant": False}
 

@@ -15,6 +15,7 @@ from gtr_batch.domain.contrast import Phase, PhaseEvidence
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.series_fact import FactSource, from_source
+from gtr_batch.domain.stack import LENGTH_TOLERANCE_MM, ORIENTATION_TOLERANCE, distinct, patients_among
 from gtr_batch.logs import get_logger
 from gtr_batch.validate.docs import write_docs
 from gtr_batch.validate.expectations import Check, SuiteRun, checks, run_suites
@@ -106,9 +107,9 @@ def validate_shard(
         write_docs(docs_folder, _shard_name(cases), all_checks, run, refusals)
     log = get_logger("validate")
     for case_id, verdict in verdicts.items():
-        log.info(
-            "case.judged", case_id=case_id, ok=verdict.ok, code=str(verdict.refusal.code) if verdict.refusal else ""
-        )
+        code = str(verdict.refusal.code) if verdict.refusal else ""
+        aside = case_rows[case_id]["set_aside"]
+        log.info("case.judged", case_id=case_id, ok=verdict.ok, code=code, set_aside=aside)
     return verdicts
 
 
@@ -135,18 +136,19 @@ def _case_row(case: CaseFiles, series: Series, look: PixelLook, evidence: PhaseE
     )
     return {
         "files": len(series.rows),
+        "set_aside": series.set_aside,
         "expected": len(promised) or len(series.rows),
         "missing": len(promised - there) if promised else 0,
         "unexpected": len(there - promised) if promised else 0,
         "foreign": series.foreign,
         "differs": " and ".join(sorted(series.differs)),
-        "patients": max(1, len(series.patients)),
+        "patients": max(1, patients_among(series.patients)),
         "studies": max(1, len(series.studies)),
         "series": max(1, len(series.series)),
         "frames": max(1, len(series.frames)),
-        "orientations": max(1, len(series.orientations)),
-        "thicknesses": max(1, len({r["thickness_mm"] for r in readable})),
-        "pixel_spacings": max(1, len({r["pixel_spacing_mm"] for r in readable})),
+        "orientations": max(1, distinct(series.orientations, ORIENTATION_TOLERANCE)),
+        "thicknesses": max(1, distinct([(r["thickness_mm"],) for r in readable], LENGTH_TOLERANCE_MM)),
+        "pixel_spacings": max(1, distinct([(r["pixel_spacing_mm"],) for r in readable], LENGTH_TOLERANCE_MM)),
         **geometry(series),
         **look.facts(),
         "phase": str(evidence.phase).replace("_", " "),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -19,6 +20,7 @@ from gtr_batch.errors import ExtractRefused
 from tests.adapters.db.extracts import EXTRACTS, write
 
 TODAY = date(2026, 6, 1)
+CASES = Path(__file__).parents[2] / "cases/ehr"
 EMPTY = {e.name: 0 for e in KINDS}
 PATIENT, BIOPSY, TUMOUR = KINDS[:3]
 
@@ -124,6 +126,68 @@ def test_takes_what_spreadsheets_write(database, tmp_path, change, landed):
     assert landed() == {**EMPTY, **dict.fromkeys(extracts, 2)}
 
 
+def load_case(database, name: str, today: date = TODAY):
+    return load_extracts(database, CASES / name, today=today)
+
+
+def test_a_patient_whose_key_is_padded_is_found_as_the_pacs_names_it(database, dsn):
+    load_case(database, "padded")
+
+    with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute("select patient_id from ehr_patient union all select patient_id from ehr_biopsy")
+        assert cursor.fetchall() == [("P1",), ("P1",)]
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\t", "\u3000", "\u200b", " \u00a0 "])
+def test_blanks_of_any_kind_round_a_value_are_no_part_of_it(database, tmp_path, landed, blank):
+    rows = [f"{blank}P1{blank},{blank}female,1960-05-17{blank}", "P2,male,1955-11-02"]
+
+    load_extracts(database, write(tmp_path / "ehr", "tumour", **spoil("patient", *rows)), today=TODAY)
+
+    assert landed() == {**EMPTY, "patient": 2, "tumour": 2}
+
+
+def test_a_number_with_the_noise_of_a_float_is_loaded_as_what_was_measured(database, dsn):
+    load_case(database, "float17")
+
+    with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute("select size_cm from ehr_tumour")
+        assert cursor.fetchall() == [(3.3,)]
+
+
+@pytest.mark.parametrize("size", ["0.30000000000000004", "3.3000000000000003", "40.00000000000000"])
+def test_no_number_within_its_limits_is_refused_for_its_digits(database, tmp_path, landed, size):
+    load_extracts(
+        database, write(tmp_path / "ehr", "patient", **spoil("tumour", f"P1,2026-02-01,{size},")), today=TODAY
+    )
+
+    assert landed()["tumour"] == 1
+
+
+def test_a_bound_is_set_aside_and_named_and_the_rest_is_loaded(database, dsn, tmp_path):
+    report = load_case(database, "lt")
+
+    [marker] = [f for f in report.files if f.file == "marker.csv"]
+    assert marker.set_aside == ("marker.csv, row 2, column cea_ng_ml: a bound, not a number",)
+    assert (marker.rows, marker.inserted) == (1, 1)
+
+    rows = spoil("marker", "P1,2026-02-11,4.3,≥ 41,,>=1,,6.8")
+    report = load_extracts(database, write(tmp_path / "ehr", "patient", **rows), today=TODAY)
+
+    [marker] = [f for f in report.files if f.file == "marker.csv"]
+    assert [v.split("column ")[1].split(":")[0] for v in marker.set_aside] == ["ca19_9_u_ml", "ca125_u_ml"]
+    with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute("select cea_ng_ml, ca19_9_u_ml, ca125_u_ml, pd_l1_percent from ehr_marker order by sampled_on")
+        assert cursor.fetchall() == [(None, None, None, None), (4.3, None, None, 6.8)]
+
+
+def test_a_key_in_scientific_notation_is_refused_by_row(database, landed):
+    with pytest.raises(ExtractRefused, match=r"patient\.csv, row 2, column patient_id: .*scientific"):
+        load_case(database, "excel_sci")
+
+    assert landed() == EMPTY
+
+
 BAD_ROWS = {
     "unknown Lauren": (
         spoil("biopsy", "P1,2026-02-01,stomach,yes,signetring,poor"),
@@ -166,6 +230,14 @@ BAD_ROWS = {
         "read.csv, row 3, column study_uid",
     ),
     "a patient nobody knows": (spoil("tumour", "P9,2026-02-01,5,lower"), "tumour.csv, row 2, column patient_id"),
+    "an accession number in scientific notation": (
+        spoil("key_slice", "P1,,1.23457E+11,1.2.3.4.5"),
+        "key_slice.csv, row 2, column accession_number",
+    ),
+    "a no-break space within a key": (
+        spoil("patient", "P1,female,1960-05-17", "P\u00a02,male,1955-11-02"),
+        "patient.csv, row 3, column patient_id",
+    ),
     "no patient": (spoil("tumour", ",2026-02-01,5,lower"), "tumour.csv, row 2, column patient_id"),
     "an invalid UID": (spoil("read", "P1,../../etc,2026-03-02,T3,"), "read.csv, row 2, column study_uid"),
     "a treatment that ends before it starts": (

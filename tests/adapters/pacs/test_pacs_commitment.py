@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
+from io import BytesIO
 
 import pytest
+import structlog
 from pydicom import Dataset, dcmread
+from pydicom.uid import UID
 from pynetdicom import AE, build_role, evt
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
+from pynetdicom.dsutils import encode
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from gtr_batch.errors import CommitmentPending, DeliveryRefused, PacsBusy
@@ -56,17 +63,22 @@ def same_association(peer: HostilePacs, replies: list[int], **bend) -> None:
     peer.on_action = on_action
 
 
-def other_association(peer: HostilePacs, port: int, replies: list[int], role: bool = True, **bend) -> None:
-    """Let a peer report on an association of its own."""
+def other_association(
+    peer: HostilePacs, port: int, replies: list[object], role: bool = True, ae_title: str = "", **bend
+) -> None:
+    """Let a peer report on an association of its own, by another AE title of its own where one is given."""
 
     def on_action(event: evt.Event):
         ds = report(event.action_information, **bend)
 
         def send():
-            ae = AE(peer.ae_title)
+            ae = AE(ae_title or peer.ae_title)
             ae.add_requested_context(StorageCommitmentPushModel)
             roles = [build_role(StorageCommitmentPushModel, scp_role=True)] if role else []
             assoc = ae.associate("127.0.0.1", port, ae_title="GTRBATCH", ext_neg=roles)
+            if assoc.is_rejected:
+                replies.append("rejected")
+                return
             status, _ = assoc.send_n_event_report(ds, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance)
             replies.append(status.get("Status"))
             assoc.release()
@@ -88,6 +100,53 @@ def test_a_report_on_the_same_association_commits(pacs_at):
     assert answer.offered
     assert (answer.committed, answer.failed) == (frozenset({"1.2.3.1", "1.2.3.2"}), ())
     assert replies == [0x0000]
+
+
+def send_only(event: evt.Event, ds: Dataset) -> None:
+    """Send a report without waiting for its reply, which pynetdicom's own call would do."""
+    context = event.context
+    request = N_EVENT_REPORT()
+    request.MessageID, request.EventTypeID = 7, 1
+    request.AffectedSOPClassUID = StorageCommitmentPushModel
+    request.AffectedSOPInstanceUID = StorageCommitmentPushModelInstance
+    syntax = UID(context.transfer_syntax)
+    request.EventInformation = BytesIO(encode(ds, syntax.is_implicit_VR, syntax.is_little_endian) or b"")
+    event.assoc.dimse.send_msg(request, context.context_id)
+
+
+def before_the_answer(event: evt.Event) -> tuple[int, None]:
+    """A peer that reports before it answers the request."""
+    send_only(event, report(event.action_information))
+    return 0x0000, None
+
+
+def at_once_after_the_answer(event: evt.Event) -> tuple[int, None]:
+    """A peer that reports as soon as its answer has left."""
+    waiting = [report(event.action_information)]
+
+    def on_sent(sent: evt.Event) -> None:
+        if isinstance(sent.pdu, P_DATA_TF) and waiting:
+            send_only(event, waiting.pop())
+
+    event.assoc.bind(evt.EVT_PDU_SENT, on_sent)
+    return 0x0000, None
+
+
+@pytest.mark.parametrize("on_action", [before_the_answer, at_once_after_the_answer])
+def test_a_report_that_comes_with_the_answer_never_hangs(pacs_at, on_action):
+    peer, answers = HostilePacs(), []
+    peer.on_action = on_action
+
+    def commit_often() -> None:
+        for _ in range(20):
+            answers.append(pacs_at(peer).commit(OBJECTS, 10))
+
+    with peer.running():
+        caller = threading.Thread(target=commit_often, daemon=True)
+        caller.start()
+        caller.join(120)
+
+    assert [a.committed for a in answers] == [frozenset({"1.2.3.1", "1.2.3.2"})] * 20
 
 
 @pytest.mark.parametrize("role", [True, False])
@@ -166,7 +225,33 @@ def test_a_pacs_that_does_not_know_the_action_offers_none(pacs_at, status):
         assert pacs_at(peer).commit(OBJECTS, 5).offered is False
 
 
-@pytest.mark.parametrize(("status", "error"), [(0x0213, PacsBusy), (0x0110, DeliveryRefused)])
+@pytest.mark.parametrize("status", [0x0110, 0x0124])
+def test_a_pacs_that_cannot_commit_for_us_offers_none_and_the_log_says_what_to_do(pacs_at, status):
+    peer = HostilePacs()
+    peer.on_action = lambda event: (status, None)
+    with peer.running(), structlog.testing.capture_logs() as log:
+        answer = pacs_at(peer).commit(OBJECTS, 5)
+
+    assert answer.offered is False
+    [entry] = [e for e in log if e["event"] == "pacs.commitment.not_able"]
+    assert entry["status"] == f"0x{status:04X}"
+    assert "pacs.commitment" in entry["advice"]
+
+
+@pytest.mark.parametrize(("accepted", "committed"), [((), False), (("PACS_REPORTS",), True)])
+def test_a_report_under_another_ae_title_is_taken_where_the_setting_names_it(pacs_at, accepted, committed):
+    peer, port, replies = HostilePacs(), a_free_port(), []
+    other_association(peer, port, replies, ae_title="PACS_REPORTS")
+    with peer.running(), nullcontext() if committed else pytest.raises(CommitmentPending, match="accepted_ae_titles"):
+        answer = pacs_at(peer, commitment_port=port, accepted_ae_titles=accepted).commit(
+            OBJECTS, 10 if committed else 1
+        )
+        assert answer.committed == frozenset({"1.2.3.1", "1.2.3.2"})
+
+    assert replies == ([0x0000] if committed else ["rejected"])
+
+
+@pytest.mark.parametrize(("status", "error"), [(0x0213, PacsBusy), (0x0115, DeliveryRefused)])
 def test_a_refused_request_is_an_error(pacs_at, status, error):
     peer = HostilePacs()
     peer.on_action = lambda event: (status, None)

@@ -26,6 +26,8 @@ from tests.builders import (
     a_staging,
     an_overlay,
 )
+from tests.spoilt_sources import SIZE as SMALL
+from tests.spoilt_sources import a_spoilt_series, written
 
 SIZE = 32
 A_TIE = [(0.7, 0.1, 0.1, 0.1), (0.1, 0.7, 0.1, 0.1), (0.1, 0.1, 0.7, 0.1)]
@@ -105,6 +107,16 @@ def test_dciodvfy_finds_no_error_in_any_object(objects, dciodvfy):
         # The scheme is declared; dciodvfy knows registered designators only. Study ID is the source's to give.
         expected = ("Unrecognized defined term <99GTR>", "needed to build DICOMDIR - Study ID")
         assert [w for w in warnings if not any(e in w for e in expected)] == [], name
+
+
+@pytest.mark.parametrize("spoil", ["long", "two", "control", "undecodable", "number"])
+def test_dciodvfy_finds_no_error_where_every_attribute_of_the_source_is_invalid(spoil, dciodvfy, tmp_path):
+    series = a_series(tmp_path / "valid", size=SMALL)
+
+    written(tmp_path / "report", series, a_spoilt_series(tmp_path / "series", spoil))
+
+    for path in (tmp_path / "report").iterdir():
+        assert [line for line in dciodvfy(path).splitlines() if line.startswith("Error")] == [], path.name
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from gtr_batch.audit.table import read_metric_table
 from gtr_batch.cli.main import app
 from gtr_batch.errors import InputRefused
 
+CASES = Path(__file__).parents[2] / "cases/metrics"
 KEYS = {
     "n", "accuracy", "accuracy_ci", "auc", "sensitivity", "specificity", "ppv", "npv", "confusion", "quadratic_kappa",
     "rps", "brier", "log_loss", "ece", "hosmer_lemeshow", "calibration", "net_benefit", "over_treatment",
@@ -243,3 +246,32 @@ def test_one_column_twice_in_the_header_is_refused(tmp_path):
 
     with pytest.raises(InputRefused, match="column label comes twice"):
         read_metric_table(tmp_path / "table.csv", label="label")
+
+
+@pytest.mark.parametrize(("name", "row"), [("ward_comma", 5), ("extra_field", 42)])
+def test_a_row_with_a_field_too_many_is_refused_with_its_number(name, row):
+    """The values would move into other columns, and probabilities that still sum to 1 would pass."""
+    answer = run(CASES / f"{name}.csv")
+
+    assert answer.exit_code != 0
+    with pytest.raises(InputRefused, match=rf"row {row}: 8"):
+        read_metric_table(CASES / f"{name}.csv", label="label")
+
+
+def test_without_the_comma_the_table_is_read_as_it_is(tmp_path):
+    text = (CASES / "ward_comma.csv").read_text()
+    path = tmp_path / "mended.csv"
+    path.write_text(re.sub(r"^Case, ", "Case ", text, flags=re.MULTILINE))
+
+    found = json.loads(run(path, "--json", "--draws", "20").stdout)
+
+    assert found["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("text", ["label,p1,p2,p3,p4\nT1,1,0,0\n", 'label,p1,p2,p3,p4\n"T1,1,0,0,0\n', ""])
+def test_rows_cut_short_broken_quotes_and_an_empty_file_are_refused(text, tmp_path):
+    path = tmp_path / "broken.csv"
+    path.write_text(text)
+
+    with pytest.raises(InputRefused):
+        read_metric_table(path, label="label")

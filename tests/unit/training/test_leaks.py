@@ -168,3 +168,11 @@ def test_finds_the_leak_of_the_published_tables(shared_data):
     assert (found.rows_affected, found.splits["test"]) == (233, 239)
     assert found.discordant_patients > 0
     assert found.straddling_duplicate_groups > 0
+
+
+def test_a_row_with_a_field_too_many_is_refused_with_its_number(tmp_path):
+    path = tmp_path / "split.csv"
+    path.write_text("patient,label,split\nA,T1,train\nB, Jr,T2,test\n")
+
+    with pytest.raises(InputRefused, match="row 3: 4"):
+        read_table(path)
