@@ -62,6 +62,7 @@ class DatabaseConfig:
     """PostgreSQL >= 15. One DSN a role (libpq URL or keywords); see sql/README.md for the roles."""
 
     dsn: str = field(default="", repr=False)  # role app: rows
+    governor_dsn: str = field(default="", repr=False)  # role governor: decisions; empty: dsn, which then must hold it
     owner_dsn: str = field(default="", repr=False)  # role owner: `gtr migrate` only
     reader_dsn: str = field(default="", repr=False)  # role reader: views only
     connect_timeout_s: int = 10

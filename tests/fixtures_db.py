@@ -54,10 +54,15 @@ def dsn(postgres_uri: str, migrated_template: str) -> Iterator[str]:
 
 @pytest.fixture
 def database(dsn: str) -> Iterator[Database]:
-    """A fresh, migrated, empty database with the rights of gtr_app and no more."""
-    made = Database(DatabaseConfig(dsn=as_role(dsn, "gtr_app")))
+    """A fresh, migrated, empty database with the rights of gtr_app, and of gtr_governor for decisions; no more."""
+    made = Database(logins(dsn))
     yield made
     made.close()
+
+
+def logins(dsn: str) -> DatabaseConfig:
+    """Settings with a login for the rows and one for the decisions, as a site has them."""
+    return DatabaseConfig(dsn=as_role(dsn, "gtr_app"), governor_dsn=as_role(dsn, "gtr_governor"))
 
 
 def as_role(dsn: str, role: str) -> str:

@@ -6,8 +6,10 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, TextIO
 
+import attrs
 import psycopg2
 import psycopg2.extensions
 import psycopg2.extras
@@ -18,6 +20,7 @@ from gtr_batch.db import queries
 from gtr_batch.db.faults import translate
 from gtr_batch.db.queries import Query
 from gtr_batch.errors import ConfigError, DatabaseBusy, GtrError
+from gtr_batch.operating_system import operating_system_user
 
 # A network that swallows packets must not hold a night: seconds until a dead peer is noticed.
 _KEEPALIVE = {
@@ -91,12 +94,18 @@ class Database:
     Parameters
     ----------
     config : DatabaseConfig
-        `dsn` is the one that is used.
+        `dsn` is the one that is used, `governor_dsn` that of `governor`.
     """
 
     def __init__(self, config: DatabaseConfig) -> None:
         self._config = config
         self._local = threading.local()
+
+    @cached_property
+    def governor(self) -> Database:
+        """The same database as the login that may decide; this one where the settings name no other."""
+        dsn = self._config.governor_dsn
+        return Database(attrs.evolve(self._config, dsn=dsn, governor_dsn="")) if dsn else self
 
     @contextmanager
     def transaction(self, doing: str = "database") -> Iterator[Transaction]:
@@ -133,7 +142,10 @@ class Database:
             self._local.busy = False
 
     def close(self) -> None:
-        """Close this thread's connection, where there is one."""
+        """Close this thread's connection, where there is one, and that of the governor."""
+        governor = vars(self).get("governor")  # made when first asked for
+        if governor is not None and governor is not self:
+            governor.close()
         connection, pid = getattr(self._local, "connection", None), getattr(self._local, "pid", None)
         self._local.connection = None
         # A connection made before a fork belongs to the parent; closing it here would end the parent's session.
@@ -180,7 +192,10 @@ def connect(config: DatabaseConfig, dsn: str, doing: str) -> psycopg2.extensions
         connection = psycopg2.connect(**settings)
         with connection, connection.cursor() as cursor:
             sql = queries.load("session")["settings"].sql
-            cursor.execute(sql, {"statement_timeout_ms": str(config.statement_timeout_s * 1000)})
+            cursor.execute(
+                sql,
+                {"statement_timeout_ms": str(config.statement_timeout_s * 1000), "os_user": operating_system_user()},
+            )
     except psycopg2.Error as err:
         refused = translate(err, f"{doing}: connecting to PostgreSQL")
     if refused is not None:

@@ -20,6 +20,7 @@ def gtr(dsn, tmp_path, models, artefacts, monkeypatch):
     monkeypatch.delenv("GTR_CONFIG", raising=False)
     for name, value in {
         "DATABASE__DSN": as_role(dsn, "gtr_app"),
+        "DATABASE__GOVERNOR_DSN": as_role(dsn, "gtr_governor"),
         "TRAINING__MODELS": models,
         "TRAINING__FOLDER": tmp_path / "training",
         "FILES__ROOT": tmp_path / "store",

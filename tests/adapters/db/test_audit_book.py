@@ -10,7 +10,6 @@ import numpy as np
 import psycopg2
 import pytest
 
-from gtr_batch.config import DatabaseConfig
 from gtr_batch.db import Database
 from gtr_batch.db.audit import PostgresAuditBook, PostgresAuditSource
 from gtr_batch.db.registry import PostgresRegistry
@@ -25,7 +24,7 @@ from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import DatabaseRefused, InputRefused
 from tests.adapters.db.test_cases import NIGHT, REFUSAL, P, a_case, a_score, a_staging
 from tests.case_moves import Moves
-from tests.fixtures_db import as_role
+from tests.fixtures_db import as_role, logins
 
 VERSION = "a" * 64
 RUN = AuditRecord(
@@ -64,7 +63,7 @@ def audits(database):
 @pytest.fixture
 def second_session(dsn):
     """The same book through a connection of its own."""
-    other = Database(DatabaseConfig(dsn=as_role(dsn, "gtr_app")))
+    other = Database(logins(dsn))
     yield PostgresAuditBook(other)
     other.close()
 
