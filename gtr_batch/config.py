@@ -201,7 +201,8 @@ class GovernanceConfig:
     assumed_discordance: float = 0.1  # share of pairs that differ, for the sample size that is stated
     subgroup_patients: int = 20  # smaller subgroups are listed, not judged
     shadow_nights: int = 0  # nights in shadow that the gate demands; 0: none
-    shadow_cases: int = 0  # cases in shadow that the gate demands
+    shadow_cases: int = 0  # cases in shadow that the gate demands; 0: none
+    approvers: tuple[str, ...] = field(default=(), converter=tuple)  # ids of the users of Airflow who may approve
 
 
 @frozen

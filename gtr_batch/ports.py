@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from gtr_batch.domain.approval import Answer, AskedQuestion, Question
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import Alarm, AuditKind, AuditRecord, RaisedAlarm
 from gtr_batch.domain.case import Case, Selected, Step
@@ -376,6 +377,22 @@ class RestageBook(Protocol):
 
     def approvals(self, digest: str) -> Sequence[ReplayApproval]:
         """Everybody who did, oldest first."""
+
+
+class ApprovalBook(Protocol):
+    """Questions to persons, and their answers."""
+
+    def ask(self, question: Question) -> None:
+        """Keep a question; the newest in a place is the one that counts there."""
+
+    def newest(self, asked_in: str) -> AskedQuestion | None:
+        """What was asked last in this place; None where nobody was."""
+
+    def answer(self, request_id: int, answer: Answer) -> None:
+        """Keep what a person said; the first answer to a question stays."""
+
+    def answered(self, request_id: int) -> Answer | None:
+        """What a person said to a question; None where nobody has answered."""
 
 
 class AuditSource(Protocol):

@@ -148,6 +148,7 @@ def open_governance(
     config: Config | None = None, *, environ: Mapping[str, str] | None = None, progress: StepProgress | None = None
 ) -> Iterator[GovernanceSite]:
     """Build what those who decide about models are given, and close it after; raises as `open_site`."""
+    from gtr_batch.db.approvals import PostgresApprovals
     from gtr_batch.db.restages import PostgresRestages
     from gtr_batch.files import LocalFileStore
 
@@ -156,6 +157,7 @@ def open_governance(
             night=_night_site(adapters, progress),
             registry=adapters.registry,
             restages=PostgresRestages(adapters.database),
+            approvals=PostgresApprovals(adapters.database),
             scratch=LocalFileStore(adapters.config.files.root / "restage"),
         )
 

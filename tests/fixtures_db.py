@@ -17,7 +17,7 @@ from gtr_batch.config import DatabaseConfig
 from gtr_batch.db import Database, migrate
 from gtr_batch.simulation.servers.services import embedded_postgres
 
-__all__ = ["database", "dsn", "empty_dsn", "migrated_template", "postgres_uri"]
+__all__ = ["database", "dsn", "empty_dsn", "migrated_template", "module_dsn", "postgres_uri"]
 
 _COUNT = itertools.count()
 
@@ -48,6 +48,14 @@ def empty_dsn(postgres_uri: str) -> Iterator[str]:
 def dsn(postgres_uri: str, migrated_template: str) -> Iterator[str]:
     """Superuser's DSN of a fresh, migrated, empty database."""
     name = f"gtr_test_{next(_COUNT)}"
+    yield _create(postgres_uri, name, migrated_template)
+    _drop(postgres_uri, name)
+
+
+@pytest.fixture(scope="module")
+def module_dsn(postgres_uri: str, migrated_template: str) -> Iterator[str]:
+    """As `dsn`, for all tests of a module together."""
+    name = f"gtr_module_{next(_COUNT)}"
     yield _create(postgres_uri, name, migrated_template)
     _drop(postgres_uri, name)
 

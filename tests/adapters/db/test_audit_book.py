@@ -100,7 +100,11 @@ def bring(book, case, to: CaseState = CaseState.COMMITTED, version: str = VERSIO
 
 def delivered(dsn: str, at: str) -> None:
     """As if everything that was stored or committed had been so at this time."""
-    run_sql(dsn, f"update case_event set at = '{at}' where state in ('stored', 'committed')")
+    run_sql(  # as a superuser, who alone can get round the triggers
+        dsn,
+        "set session_replication_role = replica",
+        f"update case_event set at = '{at}' where state in ('stored', 'committed')",
+    )
 
 
 # What the audit sees
