@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import Any, TextIO
 
@@ -19,6 +19,7 @@ from gtr_batch.config import DatabaseConfig
 from gtr_batch.db import queries
 from gtr_batch.db.faults import translate
 from gtr_batch.db.queries import Query
+from gtr_batch.db.session import check_encrypted, keep_out_of_the_log
 from gtr_batch.errors import ConfigError, DatabaseBusy, GtrError
 from gtr_batch.operating_system import operating_system_user
 
@@ -162,13 +163,18 @@ class Database:
         return self._local.connection
 
 
-def connect(config: DatabaseConfig, dsn: str, doing: str) -> psycopg2.extensions.connection:
-    """A new connection with this service's time-outs, in UTC.
+def connect(
+    config: DatabaseConfig, dsn: str, doing: str, *, of_patients: bool = True
+) -> psycopg2.extensions.connection:
+    """A new connection with this service's time-outs, in UTC, encrypted where it leaves this machine.
+
+    `of_patients`: its statements may hold PatientIDs, so the server must not log them.
 
     Raises
     ------
     ConfigError
-        The DSN is empty or malformed (it is never shown, it may hold a password), or the login is refused.
+        The DSN is empty or malformed (it is never shown, it may hold a password), or the login is refused; the DSN
+        leads to another machine without ``sslmode=verify-full``; the server would log statements.
     DatabaseBusy
         The server does not answer, or not now.
     """
@@ -180,26 +186,31 @@ def connect(config: DatabaseConfig, dsn: str, doing: str) -> psycopg2.extensions
         given = None
     if given is None:
         raise ConfigError(f"{doing}: the database's DSN is neither a postgresql:// URI nor libpq keywords (not shown)")
+    check_encrypted(given, doing)
     settings: dict[str, Any] = {
         "connect_timeout": str(config.connect_timeout_s),
         "application_name": "gtr_batch",
         "client_encoding": "UTF8",
+        "gssencmode": "disable",  # libpq prefers it to TLS, and then asks for no certificate
         **_KEEPALIVE,
         **given,
     }
     refused: GtrError | None = None
-    try:
-        connection = psycopg2.connect(**settings)
-        with connection, connection.cursor() as cursor:
-            sql = queries.load("session")["settings"].sql
-            cursor.execute(
-                sql,
-                {"statement_timeout_ms": str(config.statement_timeout_s * 1000), "os_user": operating_system_user()},
-            )
-    except psycopg2.Error as err:
-        refused = translate(err, f"{doing}: connecting to PostgreSQL")
-    if refused is not None:
-        raise refused
+    with ExitStack() as until_ready:
+        try:
+            connection = psycopg2.connect(**settings)
+            until_ready.callback(connection.close)
+            with connection, connection.cursor() as cursor:
+                sql = queries.load("session")["settings"].sql
+                timeout = str(config.statement_timeout_s * 1000)
+                cursor.execute(sql, {"statement_timeout_ms": timeout, "os_user": operating_system_user()})
+            if of_patients:
+                keep_out_of_the_log(connection, doing)
+        except psycopg2.Error as err:
+            refused = translate(err, f"{doing}: connecting to PostgreSQL")
+        if refused is not None:
+            raise refused
+        until_ready.pop_all()
     return connection
 
 
