@@ -13,6 +13,7 @@ Three questions, three branches: may it work later, is it only this case, or is 
     │   ├── RetrieveIncomplete      instances promised by C-FIND did not arrive this time
     │   ├── CommitmentPending
     │   ├── DatabaseBusy
+    │   ├── ReceiverUnreachable     the audit repository did not take what was sent
     │   ├── StorageFull
     │   ├── GpuOutOfMemory
     │   └── CasesToRetry            raised at the end of a shard task that has such cases
@@ -49,6 +50,10 @@ class TransientError(GtrError):
 
 class PacsUnreachable(TransientError):
     """No TCP connection, or no answer, from the PACS."""
+
+
+class ReceiverUnreachable(TransientError):
+    """The audit repository does not answer, or went away before it had read everything."""
 
 
 class AssociationRefused(TransientError):

@@ -10,6 +10,7 @@ import typer
 from gtr_batch import __version__, logs
 from gtr_batch.cli import (
     audit,
+    audit_trail,
     demo,
     doctor,
     ehr,
@@ -44,6 +45,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(training.app, name="train")
 app.add_typer(settings.app, name="settings")
 app.add_typer(audit.app, name="audit")
+app.add_typer(audit_trail.app, name="audit-trail")
 app.add_typer(demo.app, name="demo")
 
 Night = Annotated[str | None, typer.Option(help="The evening the night began, YYYY-MM-DD.")]
@@ -106,6 +108,7 @@ def night(
 @speaks_plainly
 def status(night: Night = None, as_json: Json = False) -> None:
     """Show what became of a night's cases: staged, refused, failed and why. Default: the latest night."""
+    from gtr_batch.access import looked
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
@@ -114,6 +117,7 @@ def status(night: Night = None, as_json: Json = False) -> None:
         if when is None:
             err.print("no night has run yet")
             raise typer.Exit(1)
+        looked(site.trail, "night", str(when))
         cases = _cases(site, when)
         summary = site.nights.summary(when)
         versions = dict.fromkeys(case.model_version for case in cases if case.model_version)

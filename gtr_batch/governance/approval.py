@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from gtr_batch.access import refusals_noted
 from gtr_batch.domain.approval import Answer, AskedQuestion, Decision, Question
 from gtr_batch.domain.gate import Verdict
 from gtr_batch.domain.model_json import from_json
@@ -57,7 +58,9 @@ def answer(gov: GovernanceSite, asked_in: str, given: Answer) -> None:
         Nobody was asked; the person is not one of `governance.approvers`; or they started the run themselves.
     """
     asked = _asked(gov, asked_in)
-    _may_answer(asked, given, gov.night.config.governance.approvers)
+    question = str(asked.request_id)
+    with refusals_noted(gov.night.trail, "approval.approve", "question", question, by=given.by_whom):
+        _may_answer(asked, given, gov.night.config.governance.approvers)
     gov.approvals.answer(asked.request_id, given)
 
 
@@ -69,10 +72,11 @@ def approved(gov: GovernanceSite, decision: Decision, asked_in: str) -> tuple[As
     GovernanceRefused
         Nobody was asked, nobody has answered, or the answer was no, whatever the workflow says of its task.
     """
-    asked = _asked(gov, asked_in)
-    given = gov.approvals.answered(asked.request_id)
-    if asked.decision is not decision or given is None or not given.approved:
-        raise GovernanceRefused(f"{asked_in}: no named person has approved; nothing is changed")
+    with refusals_noted(gov.night.trail, f"{decision}.approved", "run", asked_in, by="gtr-batch"):
+        asked = _asked(gov, asked_in)
+        given = gov.approvals.answered(asked.request_id)
+        if asked.decision is not decision or given is None or not given.approved:
+            raise GovernanceRefused(f"{asked_in}: no named person has approved; nothing is changed")
     return asked, given
 
 

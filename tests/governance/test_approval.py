@@ -10,6 +10,7 @@ import psycopg2
 import pytest
 
 from gtr_batch.config import Config, GovernanceConfig
+from gtr_batch.db.access import PostgresAccessTrail
 from gtr_batch.db.approvals import PostgresApprovals
 from gtr_batch.db.restages import PostgresRestages
 from gtr_batch.domain.approval import Answer, Decision
@@ -29,7 +30,9 @@ YES = Answer(True, "eve", "Eve", "better on T4", datetime(2026, 4, 2, 9, tzinfo=
 @pytest.fixture
 def gov(registry, database) -> GovernanceSite:
     """Whoever decides; Eve and Bob may approve."""
-    night = SimpleNamespace(config=Config(governance=GovernanceConfig(approvers=("eve", "bob"))))
+    night = SimpleNamespace(
+        config=Config(governance=GovernanceConfig(approvers=("eve", "bob"))), trail=PostgresAccessTrail(database)
+    )
     return GovernanceSite(night, registry, PostgresRestages(database), PostgresApprovals(database), scratch=None)
 
 
@@ -97,6 +100,9 @@ def test_only_an_approver_approves_whatever_name_they_give(gov, judged, user, na
 
     with pytest.raises(GovernanceRefused, match=r"not one of governance\.approvers"):
         approval.answer(gov, PLACE, attrs.evolve(YES, user_id=user, by_whom=name))
+
+    newest = gov.night.trail.newest(1)[0]
+    assert (newest.action, newest.actor, newest.outcome) == ("approval.approve", name, "failure")
 
 
 @pytest.mark.parametrize("started", ["eve", "Eve", "EVE"])
