@@ -6,7 +6,6 @@ PatientIDs in a file that nobody meant to hold any, for as long as its logs are 
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
 
@@ -16,6 +15,7 @@ import psycopg2.extensions
 
 from gtr_batch.db import queries
 from gtr_batch.errors import ConfigError
+from gtr_batch.loopback import is_loopback
 
 WANTED = "verify-full"
 
@@ -76,12 +76,7 @@ def _leaves_this_machine(given: Mapping[str, str]) -> bool:
 
 
 def _is_local(host: str) -> bool:
-    if not host or host[0] in "/@" or host == "localhost":  # a socket of this machine, or its loopback interface
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return not host or host[0] in "/@" or is_loopback(host)  # a socket of this machine, or its loopback interface
 
 
 def _queries() -> dict[str, queries.Query]:
