@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import get_current_context
+from airflow.sdk.api.datamodels._generated import DagRunType
 
 from gtr_airflow.connections import task_governance
 from gtr_batch.errors import GovernanceRefused
@@ -102,12 +103,21 @@ def asked_in(context: Context, task_id: str) -> str:
 
 
 def _triggered_by(context: Context) -> str:
-    """Who started this run; empty for a schedule or an alarm."""
+    """Who started this run; empty for a schedule or an alarm of an audit.
+
+    Raises
+    ------
+    GovernanceRefused
+        Airflow does not know, so nobody could be kept from approving a run of their own. An event of an asset that a
+        user wrote over the API is such a start.
+    """
     run = context["dag_run"]
-    name = run.triggering_user_name or ""
-    if str(run.run_type) == "manual" and not name:
+    if run.triggering_user_name:
+        return run.triggering_user_name
+    by_hand = any((event.extra or {}).get("from_rest_api") for event in run.consumed_asset_events)
+    if by_hand or run.run_type not in (DagRunType.SCHEDULED, DagRunType.ASSET_TRIGGERED):
         raise GovernanceRefused("Airflow does not say who started this run; start it as one of its users")
-    return name
+    return ""
 
 
 def _answer(event: Response) -> Answer:
