@@ -6,6 +6,7 @@
 delivery failed and is not tried again by itself. It is red where less than `files.min_free_gb` is free. `ask_again`
 asks the PACS again to commit what it took but has not committed; it is skipped where there is nothing to ask. Results
 stay.
+Where an audit repository is named (`audit_trail.syslog`), `housekeeping` sends it the audit trail.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import timedelta
 from airflow.sdk import dag, get_current_context, task
 
 from gtr_airflow.callbacks import NotifyOperations
-from gtr_airflow.connections import task_site
+from gtr_airflow.connections import settings, task_site
 from gtr_airflow.nights import day_of, timetable
 from gtr_airflow.retry import default_args
 from gtr_batch.config import load
@@ -47,6 +48,20 @@ def ask_again(case_ids: list[str]) -> list[str]:
         return list(steps.ask_again(site, case_ids)["committed"])
 
 
+@task(execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())
+def send_audit_trail() -> None:
+    """Send what the hospital's audit repository has not got; what it does not take waits."""
+    from gtr_batch import wiring
+
+    wiring.send_audit_trail(settings())
+
+
+@task.short_circuit
+def repository_named() -> bool:
+    """Whether the site has an audit repository (`audit_trail.syslog`)."""
+    return bool(CONFIG.audit_trail.syslog)
+
+
 @dag(
     dag_id="housekeeping",
     schedule=timetable(CONFIG.night.housekeeping_schedule, CONFIG),
@@ -59,6 +74,7 @@ def ask_again(case_ids: list[str]) -> list[str]:
 def clean_up() -> None:
     uncommitted = housekeeping()
     anything_uncommitted(uncommitted) >> ask_again(uncommitted)
+    repository_named() >> send_audit_trail()
 
 
 clean_up()

@@ -3,8 +3,9 @@
     replay -> approve (a person) -> send
 
 Started by hand with nights or accession numbers and a model version. The replay runs the steps of the night on files
-of its own and changes no result; its comparison waits 7 days for a person (*Required Actions*). After **Reject**
-nothing is sent. After **Approve**, `send` replays once more, checks that the answers are still those that were
+of its own and changes no result; its comparison waits 7 days for a person of
+`governance.approvers`, another than the one who started the run (*Required Actions*). After **Reject** nothing is sent.
+After **Approve**, `send` replays once more, checks that the answers are still those that were
 approved, makes them the results of their cases and delivers them; the approver's name and reason are kept. Only a
 model that is or was champion may send; any other may be compared.
 """
@@ -13,10 +14,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, dag, get_current_context, task
 
-from gtr_airflow.approvals import approved_by
+from gtr_airflow.approvals import PersonApproves, approved
 from gtr_airflow.callbacks import NotifyOperations
 from gtr_airflow.connections import task_governance
 from gtr_airflow.retry import default_args
@@ -25,9 +25,9 @@ from gtr_batch.config import load
 CONFIG = load()
 
 
-@task(pool="gpu", execution_timeout=timedelta(hours=6), on_failure_callback=NotifyOperations(), multiple_outputs=True)
-def replay() -> dict[str, str]:
-    """Replay with the model and compare; returns the comparison's digest and its words."""
+@task(pool="gpu", execution_timeout=timedelta(hours=6), on_failure_callback=NotifyOperations())
+def replay() -> str:
+    """Replay with the model and compare; returns the comparison's digest."""
     from datetime import date
 
     from gtr_batch.governance import restage
@@ -41,19 +41,19 @@ def replay() -> dict[str, str]:
             nights=[date.fromisoformat(night) for night in params["nights"] or []],
             accession_numbers=params["accession_numbers"] or [],
         )
-        words = restage.in_words(found, gov.restages.approvals(found.digest))
-    return {"digest": found.digest, "words": words}
+    return found.digest
 
 
 @task(pool="pacs", execution_timeout=timedelta(hours=6), on_failure_callback=NotifyOperations())
-def send(digest: str) -> None:
+def send() -> None:
     """Make the approved answers the results, and deliver them."""
+    from gtr_batch.domain.approval import Decision
     from gtr_batch.errors import NightFailed
     from gtr_batch.governance import restage
 
-    by, why = approved_by("approve")
     with task_governance() as gov:
-        found = restage.deliver(gov, digest, by=by, why=why)
+        asked, answer = approved(gov, Decision.RESTAGE)
+        found = restage.deliver(gov, asked.subject, by=answer.by_whom, why=answer.why)
     print(f"{len(found.delivered)} cases delivered")  # noqa: T201 - a count, for the task's log
     if found.failed:
         raise NightFailed(f"{len(found.failed)} cases were not delivered: {found.failed}; clear this task to try again")
@@ -73,16 +73,17 @@ def send(digest: str) -> None:
     tags=["gtr"],
 )
 def restage() -> None:
-    found = replay()
-    approve = ApprovalOperator(
+    approve = PersonApproves(
         task_id="approve",
+        decision="restage",
+        about="{{ ti.xcom_pull(task_ids='replay') }}",
+        approvers=CONFIG.governance.approvers,
         subject="Send the results of this replay to the PACS?",
-        body="{{ ti.xcom_pull(task_ids='replay', key='words') }}",
         params={"why": Param("", type="string", title="Why", description="Kept with the results.")},
         execution_timeout=None,
         response_timeout=timedelta(days=7),
     )
-    found >> approve >> send(found["digest"])
+    replay() >> approve >> send()
 
 
 restage()

@@ -6,9 +6,10 @@
 Quarterly, by hand, or, where the site set `training.on_drift`, on an alarm of the audit (asset `gtr_drift`).
 
 A trained model does not stage by itself: `gate` compares the candidate with the champion on the sealed holdout, and a
-named person approves it (*Required Actions*). After **Reject**, or 30 days without an answer, it stays a candidate. A
-candidate that the gate refused makes `gate` red and also stays one. One of which the gate **cannot tell** is shown with
-that verdict; who approves it answers for it, and the history says that it was promoted without a passed gate.
+named person of `governance.approvers`, another than the one who started the run, approves it (*Required Actions*).
+After **Reject**, or 30 days without an answer, it stays a candidate. A candidate that the gate refused makes `gate` red
+and also stays one. One of which the gate **cannot tell** is shown with that verdict; who approves it answers for it,
+and the history says that it was promoted without a passed gate.
 
 **A red `freeze_cohort`** that says *cannot tell* has found too few patients of a stage; nothing was trained, and
 nothing is wrong with the service. **A red `leak_gate`** says which patients, slices or labels would be in two splits.
@@ -20,10 +21,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, chain, dag, get_current_context, task
 
-from gtr_airflow.approvals import approved_by
+from gtr_airflow.approvals import PersonApproves, approved
 from gtr_airflow.audits import or_on_drift
 from gtr_airflow.callbacks import NotifyOperations
 from gtr_airflow.connections import task_governance, task_training
@@ -93,8 +93,8 @@ def register(cohort: str, version: str) -> str:
         return steps.register_candidate(site, cohort, version, by="retraining", why=why)
 
 
-@task(pool="gpu", execution_timeout=timedelta(hours=6), on_failure_callback=NotifyOperations(), multiple_outputs=True)
-def gate(version: str) -> dict[str, str]:
+@task(pool="gpu", execution_timeout=timedelta(hours=6), on_failure_callback=NotifyOperations())
+def gate(version: str) -> str:
     """Open the sealed holdout, hold the candidate against the champion; a red task is a refused candidate."""
     from gtr_batch.errors import GovernanceRefused
     from gtr_batch.governance.evaluation import evaluate, in_words
@@ -105,7 +105,7 @@ def gate(version: str) -> dict[str, str]:
     print(in_words(found))  # noqa: T201 - for the task's log
     if found.verdict == "fail":
         raise GovernanceRefused(f"model {version[:12]}: {found.sentence} It stays a candidate")
-    return {"version": version, "champion": found.champion, "verdict": str(found.verdict), "words": in_words(found)}
+    return version
 
 
 @task(on_failure_callback=NotifyOperations(), trigger_rule="all_done")
@@ -120,24 +120,28 @@ def card(version: str | None) -> str | None:
 
 
 @task(on_failure_callback=NotifyOperations())
-def promote(version: str, champion: str, verdict: str) -> str:
-    """Make the approved version the champion: this one, in the place of the champion that was shown."""
+def promote() -> None:
+    """Make the version champion that a person approved, in the place of the champion that they were shown."""
+    from gtr_batch.domain.approval import Decision
     from gtr_batch.domain.lifecycle import Approval
     from gtr_batch.governance.promotion import promote as run
 
-    by, why = approved_by("approve")
     with task_governance() as gov:
-        run(gov.registry, version, Approval(version, champion, by, why), without_gate=verdict != "pass")
-    return version
+        asked, answer = approved(gov, Decision.PROMOTE)
+        yes = Approval(asked.subject, asked.champion, answer.by_whom, answer.why)
+        run(gov.registry, asked.subject, yes, without_gate=asked.verdict != "pass")
 
 
 @task(on_failure_callback=NotifyOperations())
-def rewrite_cards(version: str, champion: str) -> None:
+def rewrite_cards() -> None:
     """The cards of the new champion and of the one before it, as things are now."""
+    from gtr_batch.domain.approval import Decision
     from gtr_batch.governance.card import rewrite_cards as run
 
     with task_governance() as gov:
-        run(gov.registry, gov.night.config.training.models, [version, champion], by=approved_by("approve")[0])
+        asked, answer = approved(gov, Decision.PROMOTE)
+        versions = [version for version in (asked.subject, asked.champion) if version]
+        run(gov.registry, gov.night.config.training.models, versions, by=answer.by_whom)
 
 
 @dag(
@@ -162,18 +166,19 @@ def retraining() -> None:
     candidate = register(gated, fit(trained))
     judged = gate(candidate)
     carded = card(candidate)
-    approve = ApprovalOperator(
+    approve = PersonApproves(
         task_id="approve",
+        decision="promote",
+        about="{{ ti.xcom_pull(task_ids='gate') }}",
+        approvers=CONFIG.governance.approvers,
         subject="Shall this candidate stage from tonight on?",
-        body="{{ ti.xcom_pull(task_ids='gate', key='words') }}\n\nModel card: `{{ ti.xcom_pull(task_ids='card') }}`",
+        body="Model card: `{{ ti.xcom_pull(task_ids='card') }}`",
         params={"why": Param("", type="string", title="Why", description="Kept in the model's history.")},
         execution_timeout=None,
         response_timeout=timedelta(days=30),
     )
     chain(judged, carded, approve)
-    promoted = promote(judged["version"], judged["champion"], judged["verdict"])
-    chain(judged, approve, promoted)
-    rewrite_cards(promoted, judged["champion"])
+    chain(judged, approve, promote(), rewrite_cards())  # the card is written also of a candidate that was refused
 
 
 retraining()

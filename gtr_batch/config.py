@@ -74,6 +74,7 @@ class DatabaseConfig:
     """PostgreSQL >= 15. One DSN (libpq URL or keywords) a role that the service logs in as; see sql/README.md."""
 
     dsn: str = field(default="", repr=False)  # role app: rows
+    governor_dsn: str = field(default="", repr=False)  # role governor: decisions; empty: dsn, which then must hold it
     owner_dsn: str = field(default="", repr=False)  # role owner: `gtr migrate` only
     connect_timeout_s: int = 10
     statement_timeout_s: int = 60
@@ -217,7 +218,8 @@ class GovernanceConfig:
     assumed_discordance: float = 0.1  # share of pairs that differ, for the sample size that is stated
     subgroup_patients: int = 20  # smaller subgroups are listed, not judged
     shadow_nights: int = 0  # nights in shadow that the gate demands; 0: none
-    shadow_cases: int = 0  # cases in shadow that the gate demands
+    shadow_cases: int = 0  # cases in shadow that the gate demands; 0: none
+    approvers: tuple[str, ...] = field(default=(), converter=tuple)  # ids of the users of Airflow who may approve
 
 
 @frozen
@@ -275,6 +277,29 @@ class AuditConfig:
 
 
 @frozen
+class AuditTrailConfig:
+    """Where the audit trail goes: an audit repository that takes syslog over TLS (RFC 5425)."""
+
+    syslog: str = ""  # host:port; empty: the trail stays in the database
+    ca_file: Path | None = field(default=None, converter=attrs.converters.optional(Path))  # none: the system's
+    certificate: Path | None = field(default=None, converter=attrs.converters.optional(Path))  # ours, where it asks
+    key: Path | None = field(default=None, converter=attrs.converters.optional(Path))
+    source: str = ""  # Audit Source ID; empty: gtr-batch@ and this machine's name
+    timeout_s: float = 30.0  # of a connection, and of each answer
+
+    def __attrs_post_init__(self) -> None:
+        host, colon, port = self.syslog.rpartition(":")
+        if self.syslog and not (host and colon and port.isdigit() and 0 < int(port) < 65536):
+            raise ConfigError(f"audit_trail.syslog is {self.syslog!r}; host:port, as audit.hospital.example:6514")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the receiver."""
+        host, _, port = self.syslog.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+@frozen
 class Config:
     """All settings."""
 
@@ -290,6 +315,7 @@ class Config:
     training: TrainingConfig = field(factory=TrainingConfig)
     governance: GovernanceConfig = field(factory=GovernanceConfig)
     audit: AuditConfig = field(factory=AuditConfig)
+    audit_trail: AuditTrailConfig = field(factory=AuditTrailConfig)
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:

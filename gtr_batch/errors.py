@@ -15,6 +15,7 @@ Three questions, three branches: may it work later, is it only this case, or is 
     │   ├── FilesDamaged            retrieved instances are gone, empty or cut in our file store: fetched again
     │   ├── CommitmentPending
     │   ├── DatabaseBusy
+    │   ├── ReceiverUnreachable     the audit repository did not take what was sent
     │   ├── StorageFull
     │   ├── GpuOutOfMemory
     │   └── CasesToRetry            raised at the end of a shard task that has such cases
@@ -52,6 +53,10 @@ class TransientError(GtrError):
 
 class PacsUnreachable(TransientError):
     """No TCP connection, or no answer, from the PACS."""
+
+
+class ReceiverUnreachable(TransientError):
+    """The audit repository does not answer, or went away before it had read everything."""
 
 
 class AssociationRefused(TransientError):

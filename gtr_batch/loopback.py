@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 HOST = "127.0.0.1"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to this host stays on this machine; a name other than ``localhost`` does not count."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def free_port() -> int:

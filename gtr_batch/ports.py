@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from gtr_batch.domain.access import AccessEvent, WaitingEvent
+from gtr_batch.domain.approval import Answer, AskedQuestion, Question
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import Alarm, AuditKind, AuditRecord, RaisedAlarm
 from gtr_batch.domain.case import Case, Selected, Step
@@ -422,6 +424,46 @@ class RestageBook(Protocol):
 
     def approvals(self, digest: str) -> Sequence[ReplayApproval]:
         """Everybody who did, oldest first."""
+
+
+class AccessTrail(Protocol):
+    """Who looked at, approved, sent or changed what."""
+
+    def note(self, action: str, object_kind: str, object_id: str, *, by: str, outcome: str) -> None:
+        """Note that somebody looked at something, or was refused something; `object_id` names no patient."""
+
+    def newest(self, most: int) -> Sequence[AccessEvent]:
+        """What was noted last, newest first."""
+
+    def send(self, receiver: str, deliver: Callable[[Sequence[WaitingEvent]], None], most: int) -> int:
+        """Give `deliver` what this receiver has not got, oldest first; returns how many that were."""
+
+
+class AccessReceiver(Protocol):
+    """The hospital's audit repository."""
+
+    @property
+    def name(self) -> str:
+        """What it has got is remembered by this."""
+
+    def deliver(self, events: Sequence[WaitingEvent]) -> None:
+        """Send all of these, and wait until it has read them; raises `ReceiverUnreachable`."""
+
+
+class ApprovalBook(Protocol):
+    """Questions to persons, and their answers."""
+
+    def ask(self, question: Question) -> None:
+        """Keep a question; the newest in a place is the one that counts there."""
+
+    def newest(self, asked_in: str) -> AskedQuestion | None:
+        """What was asked last in this place; None where nobody was."""
+
+    def answer(self, request_id: int, answer: Answer) -> None:
+        """Keep what a person said; the first answer to a question stays."""
+
+    def answered(self, request_id: int) -> Answer | None:
+        """What a person said to a question; None where nobody has answered."""
 
 
 class AuditSource(Protocol):

@@ -20,6 +20,7 @@ from gtr_batch.training.site import TrainingProgress, TrainingSite
 
 if TYPE_CHECKING:
     from gtr_batch.db import Database, PostgresCases
+    from gtr_batch.db.access import PostgresAccessTrail
     from gtr_batch.db.audit import PostgresAuditBook
     from gtr_batch.db.registry import PostgresRegistry
     from gtr_batch.db.settings import PostgresSettings
@@ -48,6 +49,12 @@ class _Adapters:
         from gtr_batch.db import Database
 
         return Database(self.config.database)
+
+    @cached_property
+    def trail(self) -> PostgresAccessTrail:
+        from gtr_batch.db.access import PostgresAccessTrail
+
+        return PostgresAccessTrail(self.database)
 
     @cached_property
     def archive(self) -> Pacs:
@@ -122,6 +129,7 @@ def _night_site(adapters: _Adapters, progress: StepProgress | None, alert: Alert
         shadows=PostgresShadows(adapters.database),
         hold=StopAlarms(adapters.audit_book),
         looks=PostgresStudyLooks(adapters.database),
+        trail=adapters.trail,
     )
     if progress is not None:
         site.progress = progress
@@ -160,6 +168,7 @@ def open_governance(
     alert: Alert | None = None,
 ) -> Iterator[GovernanceSite]:
     """Build what those who decide about models are given, and close it after; arguments and errors as `open_site`."""
+    from gtr_batch.db.approvals import PostgresApprovals
     from gtr_batch.db.restages import PostgresRestages
     from gtr_batch.files import REPLAYS, LocalFileStore
 
@@ -168,6 +177,7 @@ def open_governance(
             night=_night_site(adapters, progress, alert),
             registry=adapters.registry,
             restages=PostgresRestages(adapters.database),
+            approvals=PostgresApprovals(adapters.database),
             scratch=LocalFileStore(adapters.config.files.root / REPLAYS),
         )
 
@@ -211,10 +221,31 @@ def open_audit(
             registry=adapters.registry,
             clock=SystemClock(),
             settings_history=adapters.settings_history,
+            trail=adapters.trail,
         )
         if progress is not None:
             site.progress = progress
         yield site
+
+
+def send_audit_trail(config: Config | None = None) -> int:
+    """Send what the hospital's audit repository has not got; returns how many events that were.
+
+    Raises
+    ------
+    ConfigError
+        No repository is named (`audit_trail.syslog`).
+    ReceiverUnreachable
+        It did not take them; they wait.
+    """
+    from gtr_batch.access import send_waiting
+    from gtr_batch.errors import ConfigError
+    from gtr_batch.syslog import SyslogReceiver
+
+    with _adapters(config) as adapters:
+        if not adapters.config.audit_trail.syslog:
+            raise ConfigError("audit_trail.syslog is empty: name the audit repository as host:port")
+        return send_waiting(adapters.trail, SyslogReceiver(adapters.config.audit_trail))
 
 
 def refresh_ehr(config: Config | None = None, folder: Path | None = None, progress: Progress | None = None) -> dict:

@@ -17,7 +17,7 @@ from gtr_batch.config import DatabaseConfig
 from gtr_batch.db import Database, migrate
 from gtr_batch.simulation.servers.services import embedded_postgres
 
-__all__ = ["database", "dsn", "empty_dsn", "migrated_template", "postgres_uri"]
+__all__ = ["database", "dsn", "empty_dsn", "migrated_template", "module_dsn", "postgres_uri"]
 
 _COUNT = itertools.count()
 
@@ -52,12 +52,25 @@ def dsn(postgres_uri: str, migrated_template: str) -> Iterator[str]:
     _drop(postgres_uri, name)
 
 
+@pytest.fixture(scope="module")
+def module_dsn(postgres_uri: str, migrated_template: str) -> Iterator[str]:
+    """As `dsn`, for all tests of a module together."""
+    name = f"gtr_module_{next(_COUNT)}"
+    yield _create(postgres_uri, name, migrated_template)
+    _drop(postgres_uri, name)
+
+
 @pytest.fixture
 def database(dsn: str) -> Iterator[Database]:
-    """A fresh, migrated, empty database with the rights of gtr_app and no more."""
-    made = Database(DatabaseConfig(dsn=as_role(dsn, "gtr_app")))
+    """A fresh, migrated, empty database with the rights of gtr_app, and of gtr_governor for decisions; no more."""
+    made = Database(logins(dsn))
     yield made
     made.close()
+
+
+def logins(dsn: str) -> DatabaseConfig:
+    """Settings with a login for the rows and one for the decisions, as a site has them."""
+    return DatabaseConfig(dsn=as_role(dsn, "gtr_app"), governor_dsn=as_role(dsn, "gtr_governor"))
 
 
 def as_role(dsn: str, role: str) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from attrs import define, field
 
+from gtr_batch.access import NoTrail
 from gtr_batch.config import Config
 from gtr_batch.domain.governed_settings import with_governed
-from gtr_batch.ports import AuditBook, AuditSource, Clock, ModelRegistry, SettingsBook
+from gtr_batch.ports import AccessTrail, AuditBook, AuditSource, Clock, ModelRegistry, SettingsBook
 
 AuditProgress = Callable[[str], None]  # what is being done now
 
@@ -30,6 +31,7 @@ class AuditSite:
     clock: Clock
     settings_history: SettingsBook
     progress: AuditProgress = field(default=_no_progress)
+    trail: AccessTrail = field(factory=NoTrail)
 
     @property
     def folder(self) -> Path:

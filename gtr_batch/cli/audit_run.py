@@ -197,11 +197,13 @@ def acknowledge(
     as_json: Json = False,
 ) -> None:
     """Close an alarm in your name. A pause of delivery that it caused ends; run those nights again."""
+    from gtr_batch.access import refusals_noted
     from gtr_batch.audit.alarms import acknowledge as close
 
     begin: date | None = parse_night(watch_from)
     with _site() as site:
-        close(site.book, alarm, by=by, note=note, watch_from=begin)
+        with refusals_noted(site.trail, "alarm.acknowledge", "alarm", str(alarm), by=by):
+            close(site.book, alarm, by=by, note=note, watch_from=begin)
         left = len(site.book.alarms(only_open=True))
     if as_json:
         print_json({"alarm_id": alarm, "by": by, "note": note, "watch_from": begin, "open": left})

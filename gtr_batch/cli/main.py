@@ -11,6 +11,7 @@ import typer
 from gtr_batch import __version__, logs
 from gtr_batch.cli import (
     audit,
+    audit_trail,
     case,
     demo,
     doctor,
@@ -48,6 +49,7 @@ app.add_typer(training.app, name="train")
 app.add_typer(settings.app, name="settings")
 app.add_typer(case.app, name="case")
 app.add_typer(audit.app, name="audit")
+app.add_typer(audit_trail.app, name="audit-trail")
 app.add_typer(demo.app, name="demo")
 
 Night = Annotated[str | None, typer.Option(help="The evening the night began, YYYY-MM-DD.")]
@@ -125,6 +127,7 @@ def wait_for_arrivals(site: Site, studies: list[str]) -> None:
 @speaks_plainly
 def status(night: Night = None, as_json: Json = False) -> None:
     """Show what became of a night's cases: staged, refused, failed and why. Default: the latest night."""
+    from gtr_batch.access import looked
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
@@ -133,6 +136,7 @@ def status(night: Night = None, as_json: Json = False) -> None:
         if when is None:
             err.print("no night has run yet")
             raise typer.Exit(1)
+        looked(site.trail, "night", str(when))
         cases = _cases(site, when)
         summary = site.nights.summary(when)
         versions = dict.fromkeys(case.model_version for case in cases if case.model_version)

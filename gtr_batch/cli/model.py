@@ -189,13 +189,15 @@ def adopt(by: By, why: Why) -> None:
 @speaks_plainly
 def shadow(version: Version, by: By, why: Why) -> None:
     """Let a model stage every night beside the champion; its answers are kept apart and never sent."""
+    from gtr_batch.access import refusals_noted
     from gtr_batch.governance.promotion import to_shadow
     from gtr_batch.governance.registry import find
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
         chosen = find(gov.registry, version)
-        to_shadow(gov.registry, chosen, by=by, why=why)
+        with refusals_noted(gov.night.trail, "model.shadow", "model", chosen, by=by):
+            to_shadow(gov.registry, chosen, by=by, why=why)
         cards_of(gov, chosen, by=by)
     out.print(f"{chosen[:12]} stages in shadow from the next night on", highlight=False)
 
@@ -204,13 +206,15 @@ def shadow(version: Version, by: By, why: Why) -> None:
 @speaks_plainly
 def retire(version: Version, by: By, why: Why) -> None:
     """Take a candidate or a model in shadow out of use; it can come back."""
+    from gtr_batch.access import refusals_noted
     from gtr_batch.governance.promotion import retire as run
     from gtr_batch.governance.registry import find
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
         chosen = find(gov.registry, version)
-        run(gov.registry, chosen, by=by, why=why)
+        with refusals_noted(gov.night.trail, "model.retire", "model", chosen, by=by):
+            run(gov.registry, chosen, by=by, why=why)
         cards_of(gov, chosen, by=by)
     out.print(f"{chosen[:12]} is retired", highlight=False)
 
@@ -227,6 +231,7 @@ def promote(
     ] = False,
 ) -> None:
     """Make a model the champion and retire the one before it."""
+    from gtr_batch.access import refusals_noted
     from gtr_batch.domain.lifecycle import Approval
     from gtr_batch.governance.promotion import promote as run
     from gtr_batch.governance.registry import find
@@ -234,7 +239,8 @@ def promote(
 
     with open_governance() as gov:
         chosen, shown = find(gov.registry, version), shown_champion(gov, replaces)
-        run(gov.registry, chosen, Approval(chosen, shown, by, why), without_gate=without_gate)
+        with refusals_noted(gov.night.trail, "model.promote", "model", chosen, by=by):
+            run(gov.registry, chosen, Approval(chosen, shown, by, why), without_gate=without_gate)
         cards_of(gov, shown, chosen, by=by)
     out.print(f"{chosen[:12]} is the champion; nights that have begun keep the model they began with", highlight=False)
 
@@ -243,12 +249,14 @@ def promote(
 @speaks_plainly
 def rollback(by: By, why: Why, replaces: Shown) -> None:
     """Bring back the champion before the present one."""
+    from gtr_batch.access import refusals_noted
     from gtr_batch.governance.promotion import rollback as run
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
         shown = shown_champion(gov, replaces)
-        version = run(gov.registry, by=by, why=why, shown=shown)
+        with refusals_noted(gov.night.trail, "model.rollback", "model", shown or "none", by=by):
+            version = run(gov.registry, by=by, why=why, shown=shown)
         cards_of(gov, shown, version, by=by)
     out.print(f"{version[:12]} is the champion again", highlight=False)
 

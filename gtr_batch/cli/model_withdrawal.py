@@ -26,6 +26,7 @@ def withdraw(
     ] = False,
 ) -> None:
     """Withdraw a model for good, and list every report of it that the PACS holds."""
+    from gtr_batch.access import refusals_noted
     from gtr_batch.governance.registry import find
     from gtr_batch.governance.withdrawal import affected
     from gtr_batch.governance.withdrawal import withdraw as run
@@ -34,15 +35,16 @@ def withdraw(
     with open_governance() as gov:
         chosen = find(gov.registry, version)
         after = find(gov.registry, successor) if successor else None
-        run(
-            gov.registry,
-            chosen,
-            by=by,
-            why=why,
-            shown=shown_champion(gov, replaces),
-            successor=after,
-            no_successor=no_successor,
-        )
+        with refusals_noted(gov.night.trail, "model.withdraw", "model", chosen, by=by):
+            run(
+                gov.registry,
+                chosen,
+                by=by,
+                why=why,
+                shown=shown_champion(gov, replaces),
+                successor=after,
+                no_successor=no_successor,
+            )
         cards_of(gov, chosen, after, by=by)
         rows = affected(gov.registry, chosen)
     due = sum(row.due for row in rows)
@@ -56,13 +58,16 @@ def withdraw(
 @speaks_plainly
 def reports(version: Version, as_json: Json = False) -> None:
     """List every structured report that a model produced, and what became of it."""
+    from gtr_batch.access import looked
     from gtr_batch.domain.model_json import to_json
     from gtr_batch.governance.registry import find
     from gtr_batch.governance.withdrawal import affected
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
-        rows = affected(gov.registry, find(gov.registry, version))
+        chosen = find(gov.registry, version)
+        looked(gov.night.trail, "model", chosen)
+        rows = affected(gov.registry, chosen)
     if as_json:
         print_json([{**to_json(row), "due": row.due} for row in rows])
         return
@@ -82,6 +87,7 @@ def notices(
     as_json: Json = False,
 ) -> None:
     """Supersede the reports of a withdrawn model in the PACS, once you have seen the list."""
+    from gtr_batch.access import refusals_noted
     from gtr_batch.domain.model_json import to_json
     from gtr_batch.errors import GovernanceRefused
     from gtr_batch.governance.registry import answered_for, find
@@ -98,13 +104,14 @@ def notices(
                 f"sent. Look again: gtr model reports {chosen[:12]}"
             )
         bar = progress.add_task("notices", total=len(due))
-        found = send_notices(
-            gov.night,
-            gov.registry,
-            chosen,
-            due,
-            progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+        with refusals_noted(gov.night.trail, "model.notices", "model", chosen, by=by):
+            found = send_notices(
+                gov.night,
+                gov.registry,
+                chosen,
+                due,
+                progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            )
         gov.registry.attach(chosen, "approval", {"notices": to_json(found), "approved": due}, by=by)
     if as_json:
         print_json(to_json(found))

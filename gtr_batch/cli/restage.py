@@ -33,6 +33,7 @@ def restage(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
     """Replay nights or accession numbers with a model and compare; nothing goes to the PACS without an approval."""
+    from gtr_batch.access import refusals_noted
     from gtr_batch.domain.model_json import to_json
     from gtr_batch.errors import InputRefused
     from gtr_batch.governance import restage as replay
@@ -43,7 +44,9 @@ def restage(
         raise InputRefused("either --compare (with --model and --night or --accession) or --deliver DIGEST")
     with step_bars() as progress, open_governance(progress=progress) as gov:
         if deliver:
-            _show_delivered(replay.deliver(gov, deliver, by=by, why=why), as_json=as_json)
+            with refusals_noted(gov.night.trail, "restage.approve", "comparison", deliver, by=by):
+                done = replay.deliver(gov, deliver, by=by, why=why)
+            _show_delivered(done, as_json=as_json)
             return
         if not model or not (night or accession):
             raise InputRefused("--compare wants --model, and --night or --accession")

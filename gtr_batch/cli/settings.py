@@ -20,6 +20,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show every governed setting, its value and where it comes from; or those of one result."""
+    from gtr_batch.access import looked
     from gtr_batch.domain.governed_settings import governed
     from gtr_batch.errors import InputRefused
     from gtr_batch.wiring import open_site
@@ -27,6 +28,7 @@ def show(
     with open_site() as site:
         assert site.settings_history is not None  # the real site has them
         if case is not None:
+            looked(site.trail, "case", case)
             made = site.settings_history.made_under(case)
             if made is None:
                 raise InputRefused(f"case {case}: no result, or one that is older than the history of settings")
@@ -76,6 +78,7 @@ def change(
     why: Annotated[str, typer.Option(help="Why; kept permanently.")],
 ) -> None:
     """Change a governed setting from the next night on; the settings file stays as it is."""
+    from gtr_batch.access import refusals_noted
     from gtr_batch.domain.governed_settings import checked_value
     from gtr_batch.governance.registry import answered_for
     from gtr_batch.wiring import open_site
@@ -84,5 +87,6 @@ def change(
     new = None if value == "file" else checked_value(name, value)
     with open_site() as site:
         assert site.settings_history is not None  # the real site has them
-        site.settings_history.set(name, new, by=by, why=why)
+        with refusals_noted(site.trail, "setting.change", "setting", name, by=by):
+            site.settings_history.set(name, new, by=by, why=why)
     out.print(f"{name} is {'as the file says' if new is None else new} from now on", highlight=False)

@@ -127,7 +127,7 @@ class PostgresAuditBook:
             There is no such alarm, somebody has acknowledged it already, or `watch_from` is not after the night
             since which its monitor watches; nothing is changed.
         """
-        with self._database.transaction(f"acknowledging alarm {alarm_id}") as tx:
+        with self._database.governor.transaction(f"acknowledging alarm {alarm_id}") as tx:
             alarm = tx.one(_queries()["alarm"], alarm_id=alarm_id)
             if alarm is None:
                 raise InputRefused(f"there is no alarm {alarm_id}; `gtr audit alarms` lists them")

@@ -13,19 +13,19 @@ from gtr_batch.domain.staging import KeySliceSource
 
 
 class PostgresCohorts:
-    """Ports `CohortSource` and `CohortBook`."""
+    """Ports `CohortSource` and `CohortBook`, as the governor: the role of the nights must not learn who is sealed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def candidates(self) -> list[Candidate]:
         """Every operated patient, once for each staged series, or once without; persons as keyed digests."""
-        with self._database.transaction("cohort candidates") as tx:
+        with self._database.governor.transaction("cohort candidates") as tx:
             return [_candidate(row) for row in tx.all(_queries()["candidates"])]
 
     def freeze(self, manifest: CohortManifest, holdout: Sequence[Member]) -> None:
         """Keep a cohort and seal its holdout, in one transaction; the same cohort again changes nothing."""
-        with self._database.transaction(f"freezing cohort {manifest.digest[:12]}") as tx:
+        with self._database.governor.transaction(f"freezing cohort {manifest.digest[:12]}") as tx:
             tx.run(
                 _queries()["freeze"],
                 digest=manifest.digest,
@@ -43,7 +43,7 @@ class PostgresCohorts:
 
     def cohort(self, digest: str) -> CohortManifest:
         """A frozen cohort; KeyError where there is none."""
-        with self._database.transaction("cohort") as tx:
+        with self._database.governor.transaction("cohort") as tx:
             row = tx.one(_queries()["cohort"], digest=digest)
         if row is None:
             raise KeyError(digest)
@@ -51,12 +51,12 @@ class PostgresCohorts:
 
     def sealed_subjects(self) -> frozenset[str]:
         """Who was ever in a holdout."""
-        with self._database.transaction("sealed subjects") as tx:
+        with self._database.governor.transaction("sealed subjects") as tx:
             return frozenset(row["subject"] for row in tx.all(_queries()["sealed_subjects"]))
 
     def trained_subjects(self) -> frozenset[str]:
         """Who was ever in a train or validation split."""
-        with self._database.transaction("trained subjects") as tx:
+        with self._database.governor.transaction("trained subjects") as tx:
             return frozenset(row["subject"] for row in tx.all(_queries()["trained_subjects"]))
 
     def open_holdout(self, digest: str, model_version: str, by: str, why: str) -> list[Member]:
@@ -68,7 +68,7 @@ class PostgresCohorts:
             The model is not registered, there is no such cohort, or nobody and no reason is named.
         """
         doing = f"opening the holdout of cohort {digest[:12]} for model {model_version[:12]}"
-        with self._database.transaction(doing) as tx:
+        with self._database.governor.transaction(doing) as tx:
             found = tx.all(_queries()["open_holdout"], digest=digest, version=model_version, by_whom=by, why=why)
         return [member_from_json(row["member"]) for row in found]
 

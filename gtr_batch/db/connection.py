@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import Any, TextIO
 
+import attrs
 import psycopg2
 import psycopg2.extensions
 import psycopg2.extras
@@ -17,7 +19,9 @@ from gtr_batch.config import DatabaseConfig
 from gtr_batch.db import queries
 from gtr_batch.db.faults import translate
 from gtr_batch.db.queries import Query
+from gtr_batch.db.session import check_encrypted, keep_out_of_the_log
 from gtr_batch.errors import ConfigError, DatabaseBusy, GtrError
+from gtr_batch.operating_system import operating_system_user
 
 # A network that swallows packets must not hold a night: seconds until a dead peer is noticed.
 _KEEPALIVE = {
@@ -91,12 +95,18 @@ class Database:
     Parameters
     ----------
     config : DatabaseConfig
-        `dsn` is the one that is used.
+        `dsn` is the one that is used, `governor_dsn` that of `governor`.
     """
 
     def __init__(self, config: DatabaseConfig) -> None:
         self._config = config
         self._local = threading.local()
+
+    @cached_property
+    def governor(self) -> Database:
+        """The same database as the login that may decide; this one where the settings name no other."""
+        dsn = self._config.governor_dsn
+        return Database(attrs.evolve(self._config, dsn=dsn, governor_dsn="")) if dsn else self
 
     @contextmanager
     def transaction(self, doing: str = "database") -> Iterator[Transaction]:
@@ -133,7 +143,10 @@ class Database:
             self._local.busy = False
 
     def close(self) -> None:
-        """Close this thread's connection, where there is one."""
+        """Close this thread's connection, where there is one, and that of the governor."""
+        governor = vars(self).get("governor")  # made when first asked for
+        if governor is not None and governor is not self:
+            governor.close()
         connection, pid = getattr(self._local, "connection", None), getattr(self._local, "pid", None)
         self._local.connection = None
         # A connection made before a fork belongs to the parent; closing it here would end the parent's session.
@@ -150,13 +163,18 @@ class Database:
         return self._local.connection
 
 
-def connect(config: DatabaseConfig, dsn: str, doing: str) -> psycopg2.extensions.connection:
-    """A new connection with this service's time-outs, in UTC.
+def connect(
+    config: DatabaseConfig, dsn: str, doing: str, *, of_patients: bool = True
+) -> psycopg2.extensions.connection:
+    """A new connection with this service's time-outs, in UTC, encrypted where it leaves this machine.
+
+    `of_patients`: its statements may hold PatientIDs, so the server must not log them.
 
     Raises
     ------
     ConfigError
-        The DSN is empty or malformed (it is never shown, it may hold a password), or the login is refused.
+        The DSN is empty or malformed (it is never shown, it may hold a password), or the login is refused; the DSN
+        leads to another machine without ``sslmode=verify-full``; the server would log statements.
     DatabaseBusy
         The server does not answer, or not now.
     """
@@ -168,23 +186,31 @@ def connect(config: DatabaseConfig, dsn: str, doing: str) -> psycopg2.extensions
         given = None
     if given is None:
         raise ConfigError(f"{doing}: the database's DSN is neither a postgresql:// URI nor libpq keywords (not shown)")
+    check_encrypted(given, doing)
     settings: dict[str, Any] = {
         "connect_timeout": str(config.connect_timeout_s),
         "application_name": "gtr_batch",
         "client_encoding": "UTF8",
+        "gssencmode": "disable",  # libpq prefers it to TLS, and then asks for no certificate
         **_KEEPALIVE,
         **given,
     }
     refused: GtrError | None = None
-    try:
-        connection = psycopg2.connect(**settings)
-        with connection, connection.cursor() as cursor:
-            sql = queries.load("session")["settings"].sql
-            cursor.execute(sql, {"statement_timeout_ms": str(config.statement_timeout_s * 1000)})
-    except psycopg2.Error as err:
-        refused = translate(err, f"{doing}: connecting to PostgreSQL")
-    if refused is not None:
-        raise refused
+    with ExitStack() as until_ready:
+        try:
+            connection = psycopg2.connect(**settings)
+            until_ready.callback(connection.close)
+            with connection, connection.cursor() as cursor:
+                sql = queries.load("session")["settings"].sql
+                timeout = str(config.statement_timeout_s * 1000)
+                cursor.execute(sql, {"statement_timeout_ms": timeout, "os_user": operating_system_user()})
+            if of_patients:
+                keep_out_of_the_log(connection, doing)
+        except psycopg2.Error as err:
+            refused = translate(err, f"{doing}: connecting to PostgreSQL")
+        if refused is not None:
+            raise refused
+        until_ready.pop_all()
     return connection
 
 

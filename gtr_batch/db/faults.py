@@ -68,7 +68,8 @@ def translate(err: psycopg2.Error, doing: str) -> GtrError:
         )
     if code == "42501":
         return DatabaseRefused(
-            f"{doing}: this login may not do that, {code} ({kind}); grant it gtr_app, see sql/README.md"
+            f"{doing}: this login may not do that, {code} ({kind}): rows need a login of gtr_app (database.dsn), "
+            "decisions, settings and holdouts one of gtr_governor (database.governor_dsn); see sql/README.md, Roles"
         )
     if code in _NO_TABLE:
         return DatabaseRefused(

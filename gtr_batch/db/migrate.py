@@ -109,7 +109,7 @@ def migrate(dsn: str, progress: Progress | None = None) -> list[str]:
         The server does not answer, or not now.
     """
     known, done = migrations(), []
-    connection = connect(DatabaseConfig(statement_timeout_s=_TIMEOUT_S), dsn, "migrate")
+    connection = connect(DatabaseConfig(statement_timeout_s=_TIMEOUT_S), dsn, "migrate", of_patients=False)
     try:
         with connection:
             Transaction(connection, "migrate").run(_book()["lock"])
@@ -142,7 +142,7 @@ def pending(dsn: str) -> list[str]:
     """
     applied: Sequence[dict] = []
     known = migrations()
-    connection = connect(DatabaseConfig(), dsn, "pending migrations")
+    connection = connect(DatabaseConfig(), dsn, "pending migrations", of_patients=False)
     try:
         transaction = Transaction(connection, "pending migrations")
         if (transaction.one(_book()["book_exists"]) or {})["found"]:

@@ -12,9 +12,12 @@ from gtr_batch.domain.cohort import HoldoutOpening
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.errors import GovernanceRefused
 
+#: Documents that decide nothing, which the role of the nights may write.
+_DESCRIBES = ("training_report", "model_card")
+
 
 class PostgresRegistry:
-    """Port `ModelRegistry`."""
+    """Port `ModelRegistry`; what decides is written as the governor."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -54,7 +57,7 @@ class PostgresRegistry:
         GovernanceRefused
             Somebody was faster: the champion, or a version's state, is not what it was; nothing is changed.
         """
-        with self._database.transaction("changing the registry") as tx:
+        with self._database.governor.transaction("changing the registry") as tx:
             tx.one(_queries()["lock"])
             now = (tx.one(_queries()["champion"]) or {}).get("version")
             if now != champion:
@@ -73,7 +76,8 @@ class PostgresRegistry:
 
     def attach(self, version: str, kind: str, content: Mapping[str, Any], *, by: str) -> None:
         """Keep a document about a version (``training_report``, ``gate``, ``model_card``, ``approval``)."""
-        with self._database.transaction(f"{kind} of model {version[:12]}") as tx:
+        database = self._database if kind in _DESCRIBES else self._database.governor
+        with database.transaction(f"{kind} of model {version[:12]}") as tx:
             _attach(tx, version, kind, content, by)
 
     def document(self, version: str, kind: str) -> Mapping[str, Any] | None:
@@ -124,12 +128,12 @@ class PostgresRegistry:
 
     def openings(self, cohort_digest: str) -> Sequence[HoldoutOpening]:
         """Each time the sealed holdout of a cohort was opened, for whatever model, oldest first."""
-        with self._database.transaction("holdout openings") as tx:
+        with self._database.governor.transaction("holdout openings") as tx:
             return [HoldoutOpening(**row) for row in tx.all(_queries()["openings"], digest=cohort_digest)]
 
     def save_notice(self, withdrawn_uid: str, version: str, notice_uid: str) -> None:
         """Note which withdrawal notice supersedes a report; the same again changes nothing."""
-        with self._database.transaction("withdrawal notice") as tx:
+        with self._database.governor.transaction("withdrawal notice") as tx:
             tx.run(_queries()["save_notice"], withdrawn_uid=withdrawn_uid, version=version, notice_uid=notice_uid)
 
 

@@ -38,7 +38,7 @@ class PostgresRestages:
 
     def approve(self, digest: str, *, by: str, why: str) -> None:
         """Note who lets these results go to the PACS."""
-        with self._database.transaction(f"approval of replay {digest[:12]}") as tx:
+        with self._database.governor.transaction(f"approval of replay {digest[:12]}") as tx:
             tx.run(_queries()["approve"], digest=digest, by_whom=rows.text(by), why=rows.text(why))
 
     def approvals(self, digest: str) -> Sequence[ReplayApproval]:

@@ -23,7 +23,7 @@ class PostgresSettings:
 
     def set(self, name: str, value: SettingValue | None, *, by: str, why: str) -> None:
         """Change a setting; None gives it back to the file."""
-        with self._database.transaction(f"setting {name}") as tx:
+        with self._database.governor.transaction(f"setting {name}") as tx:
             kept = None if value is None else rows.as_json(value)
             tx.run(_queries()["set"], name=name, value=kept, by_whom=rows.text(by), why=rows.text(why))
 

@@ -36,8 +36,8 @@ GOVERNED: tuple[str, ...] = (
     "report.secondary_capture",
     "report.key_objects",
     "audit.pause_delivery",
-    # the gate
-    *(f"governance.{a.name}" for a in attrs.fields(GovernanceConfig)),
+    # the gate; who may approve is nothing that an approver changes
+    *(f"governance.{a.name}" for a in attrs.fields(GovernanceConfig) if a.name != "approvers"),
     # the audit: how many false alarms, for what shift, from how many patients on
     "audit.false_alarm_budget",
     "audit.horizon_months",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import define
 
 from gtr_batch.night.site import Site
-from gtr_batch.ports import FileStore, ModelRegistry, RestageBook
+from gtr_batch.ports import ApprovalBook, FileStore, ModelRegistry, RestageBook
 
 
 @define(slots=False)
@@ -15,4 +15,5 @@ class GovernanceSite:
     night: Site
     registry: ModelRegistry
     restages: RestageBook
+    approvals: ApprovalBook
     scratch: FileStore  # what a replay writes lies here, never among the nights

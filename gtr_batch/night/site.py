@@ -10,11 +10,13 @@ from typing import Any
 
 from attrs import define, field
 
+from gtr_batch.access import NoTrail
 from gtr_batch.config import Config
 from gtr_batch.domain.case import Step
 from gtr_batch.domain.governed_settings import with_governed
 from gtr_batch.errors import GovernanceRefused
 from gtr_batch.ports import (
+    AccessTrail,
     Cases,
     ClinicalSource,
     Clock,
@@ -62,6 +64,7 @@ class Site:
     looks: StudyLooks
     progress: StepProgress = field(default=_no_progress)
     alert: Alert = field(default=_no_alert)
+    trail: AccessTrail = field(factory=NoTrail)
     _loaded: dict[str, Any] = field(factory=dict, init=False)
 
     @cached_property

@@ -6,8 +6,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+from gtr_batch.errors import ConfigError
 from gtr_batch.logs import get_logger
+from gtr_batch.loopback import is_loopback
 
 log = get_logger("training")
 EXPERIMENT = "gtr-retraining"
@@ -47,9 +50,21 @@ def tracked(uri: str, name: str, params: Mapping[str, Any]) -> Iterator[Callable
             _guarded(lambda: client.set_terminated(run_id, status))
 
 
+def _check_encrypted(uri: str) -> None:
+    """Refuse a database on another machine without a checked certificate: its password would be sent to anybody."""
+    given = urlsplit(uri)
+    mode = parse_qs(given.query).get("sslmode", [""])[-1]
+    if given.scheme.startswith("postgres") and not is_loopback(given.hostname or "") and mode != "verify-full":
+        raise ConfigError(
+            "training.tracking_uri leads to another machine: write sslmode=verify-full and sslrootcert=FILE (or "
+            "sslrootcert=system) into it, as postgresql://…?sslmode=verify-full&sslrootcert=system"
+        )
+
+
 def _begin(uri: str, name: str, params: Mapping[str, Any]) -> tuple[Any, str]:
     if not uri:
         return None, ""
+    _check_encrypted(uri)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
 

@@ -5,11 +5,13 @@ connection       type           settings that it overrides
 ===============  =============  ==================================================================
 ``gtr_pacs``     ``dicom``      ``[pacs]``: host, port, AE titles, retrieve mode, commitment, ...
 ``gtr_postgres`` ``postgres``   ``[database] dsn`` (the role app)
+``gtr_governor`` ``postgres``   ``[database] governor_dsn`` (the role governor), for tasks that carry out a decision
 ``gtr_ehr``      ``fs``         ``[ehr] folder``
 ===============  =============  ==================================================================
 
 A connection that is absent overrides nothing: the TOML file and the environment hold. `gtr_batch` never sees
-Airflow; it gets one environment, read once by `gtr_batch.config.load`.
+Airflow; it gets one environment, read once by `gtr_batch.config.load`. A task of a night or an audit never gets the
+governor's login, wherever it is written.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def pacs_settings(connection: Connection) -> dict[str, str]:
     return {f"GTR_PACS__{name.upper()}": str(value) for name, value in given.items() if value not in (None, "")}
 
 
-def database_settings(connection: Connection) -> dict[str, str]:
+def database_settings(connection: Connection, setting: str = "DSN") -> dict[str, str]:
     """A ``postgres`` connection as ``GTR_DATABASE__DSN``, with its TLS settings and nothing else of its ``extra``."""
     from psycopg2.extensions import make_dsn
 
@@ -70,7 +72,13 @@ def database_settings(connection: Connection) -> dict[str, str]:
         "dbname": connection.schema,
         **{name: connection.extra_dejson.get(name) for name in _TLS},
     }
-    return {"GTR_DATABASE__DSN": make_dsn(**{name: value for name, value in given.items() if value not in (None, "")})}
+    dsn = make_dsn(**{name: value for name, value in given.items() if value not in (None, "")})
+    return {f"GTR_DATABASE__{setting}": dsn}
+
+
+def governor_settings(connection: Connection) -> dict[str, str]:
+    """A ``postgres`` connection as ``GTR_DATABASE__GOVERNOR_DSN``; as `database_settings`."""
+    return database_settings(connection, "GOVERNOR_DSN")
 
 
 def ehr_settings(connection: Connection) -> dict[str, str]:
@@ -97,6 +105,7 @@ def overrides() -> dict[str, str]:
     for conn_id, translate in (
         ("gtr_pacs", pacs_settings),
         ("gtr_postgres", database_settings),
+        ("gtr_governor", governor_settings),
         ("gtr_ehr", ehr_settings),
     ):
         if (connection := connection_or_none(conn_id)) is not None:
@@ -104,11 +113,14 @@ def overrides() -> dict[str, str]:
     return found
 
 
-def settings() -> Config:
-    """Our settings with Airflow's connections over them."""
+def settings(*, decides: bool = False) -> Config:
+    """Our settings with Airflow's connections over them; only a task that decides gets the governor's login."""
+    import attrs
+
     from gtr_batch import config
 
-    return config.load(environ={**os.environ, **overrides()})
+    found = config.load(environ={**os.environ, **overrides()})
+    return found if decides else attrs.evolve(found, database=attrs.evolve(found.database, governor_dsn=""))
 
 
 @contextmanager
@@ -127,7 +139,7 @@ def task_governance() -> Iterator[GovernanceSite]:
     from gtr_airflow.callbacks import notify
     from gtr_batch import wiring
 
-    with wiring.open_governance(settings(), alert=notify) as site:
+    with wiring.open_governance(settings(decides=True), alert=notify) as site:
         yield site
 
 
@@ -145,5 +157,5 @@ def task_training() -> Iterator[TrainingSite]:
     """The site that a retraining works in; as `task_site`."""
     from gtr_batch import wiring
 
-    with wiring.open_training(settings()) as site:
+    with wiring.open_training(settings(decides=True)) as site:
         yield site

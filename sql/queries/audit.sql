@@ -11,7 +11,7 @@ with picked as (
 select
     c.case_id::text as case_id,
     -- Without a PatientID nobody knows who it is; two such studies are not one patient.
-    subject_of(coalesce(nullif(c.patient_id, ''), 'study ' || c.study_uid)) as subject,
+    audit_subject_of(coalesce(nullif(c.patient_id, ''), 'study ' || c.study_uid)) as subject,
     c.night, c.study_on, c.is_staged,
     case when c.state = 'refused' then c.refusal_code end as refusal,
     r.model_version, r.t_stage, r.p_t1, r.p_t2, r.p_t3, r.p_t4, r.flags, r.key_slice_source,

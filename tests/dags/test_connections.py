@@ -173,3 +173,34 @@ def test_the_test_button_says_what_it_tried_where_nobody_listens(free_port):
 
     assert not passed
     assert str(free_port) in why
+
+
+def test_only_a_task_that_decides_gets_the_governors_login(monkeypatch):
+    governor = Connection(conn_id="gtr_governor", conn_type="postgres", host="127.0.0.1", login="decides")
+    monkeypatch.setenv("GTR_DATABASE__DSN", "host=127.0.0.1 user=night")
+    monkeypatch.setattr(connections, "connection_or_none", {"gtr_governor": governor}.get)
+
+    assert "decides" in connections.settings(decides=True).database.governor_dsn
+    assert connections.settings().database.governor_dsn == ""
+
+    monkeypatch.setattr(connections, "connection_or_none", lambda conn_id: None)
+    monkeypatch.setenv("GTR_DATABASE__GOVERNOR_DSN", "host=127.0.0.1 user=decides")
+
+    assert connections.settings().database.governor_dsn == ""
+
+
+def test_tasks_of_nights_and_audits_work_without_the_governors_login_and_those_of_decisions_with_it(
+    monkeypatch, no_connections
+):
+    from contextlib import nullcontext
+
+    from gtr_batch import wiring
+
+    monkeypatch.setenv("GTR_DATABASE__GOVERNOR_DSN", "host=127.0.0.1 user=decides")
+    for name in ("open_site", "open_audit", "open_governance", "open_training"):
+        monkeypatch.setattr(wiring, name, lambda config: nullcontext(bool(config.database.governor_dsn)))
+
+    with connections.task_site() as night, connections.task_audit() as audit:
+        assert (night, audit) == (False, False)
+    with connections.task_governance() as governance, connections.task_training() as training:
+        assert (governance, training) == (True, True)

@@ -57,7 +57,7 @@ def test_every_task_has_owner_retries_policy_timeout_and_doc(described, path: Pa
             assert task["owner"] == "pacs-operations"
             assert task["retries"] == 1  # GTR_NIGHT__RETRIES of these tests
             assert task["policy"] == "ExceptionRetryPolicy"
-            person = task["operator"] == "ApprovalOperator"
+            person = task["operator"] == "PersonApproves"
             assert 0 < task["timeout_s"] <= 3600 * (24 * 30 if person else HOURS.get(path.stem, 2))
             assert task["doc"] or person  # a person is shown the subject and the body
 

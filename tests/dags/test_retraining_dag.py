@@ -21,15 +21,15 @@ def test_the_order_is_from_the_cohort_to_a_person(described):
         "gate": ["register"],
         "card": ["gate", "register"],
         "approve": ["card", "gate"],
-        "promote": ["approve", "gate"],
-        "rewrite_cards": ["gate", "promote"],
+        "promote": ["approve"],
+        "rewrite_cards": ["promote"],
     }
 
 
 def test_nothing_is_promoted_without_a_person(described):
     tasks = described["retraining"]["dags"]["retraining"]["tasks"]
 
-    assert tasks["approve"]["operator"] == "ApprovalOperator"
+    assert tasks["approve"]["operator"] == "PersonApproves"
     assert tasks["approve"]["trigger_rule"] == tasks["promote"]["trigger_rule"] == "TriggerRule.ALL_SUCCESS"
 
 
@@ -39,9 +39,9 @@ def test_a_replay_goes_nowhere_without_a_person(described):
     assert {name: task["upstream"] for name, task in tasks.items()} == {
         "replay": [],
         "approve": ["replay"],
-        "send": ["approve", "replay"],
+        "send": ["approve"],
     }
-    assert tasks["approve"]["operator"] == "ApprovalOperator"
+    assert tasks["approve"]["operator"] == "PersonApproves"
 
 
 def test_the_network_waits_for_the_gpu_and_the_slices_for_the_pacs(described):

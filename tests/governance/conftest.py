@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from gtr_batch.config import DatabaseConfig
 from gtr_batch.db import Database
 from gtr_batch.db.registry import PostgresRegistry
 from gtr_batch.governance.registry import register_artefact
 from gtr_batch.stage import write_artefact
 from gtr_batch.stage.network import GTRNet
 from tests.fixtures_db import *  # noqa: F403
-from tests.fixtures_db import as_role
+from tests.fixtures_db import logins
 from tests.unit.stage.small import small_manifest
 
 
@@ -38,7 +37,7 @@ def registry(database) -> PostgresRegistry:
 @pytest.fixture
 def second_session(dsn):
     """The same database through a connection of its own."""
-    other = Database(DatabaseConfig(dsn=as_role(dsn, "gtr_app")))
+    other = Database(logins(dsn))
     yield PostgresRegistry(other)
     other.close()
 

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gtr_batch.cli.main import app
+from gtr_batch.operating_system import operating_system_user
 from tests.fixtures_db import as_role
 from tests.governance.test_registry import spoil
 
@@ -20,6 +21,7 @@ def gtr(dsn, tmp_path, models, artefacts, monkeypatch):
     monkeypatch.delenv("GTR_CONFIG", raising=False)
     for name, value in {
         "DATABASE__DSN": as_role(dsn, "gtr_app"),
+        "DATABASE__GOVERNOR_DSN": as_role(dsn, "gtr_governor"),
         "TRAINING__MODELS": models,
         "TRAINING__FOLDER": tmp_path / "training",
         "FILES__ROOT": tmp_path / "store",
@@ -129,6 +131,33 @@ def test_what_is_refused_is_refused_in_a_sentence_and_changes_nothing(gtr, champ
     ):
         assert sentence in said.replace("\n", " ")
     assert [e["action"] for e in json.loads(gtr("model", "show", new, "--json")[1])["history"]] == ["register"]
+
+
+def test_the_audit_trail_says_who_did_what_and_who_was_refused(gtr, champion):
+    old, new = champion
+    gtr("model", "promote", new, "--replaces", old, *ADA)
+    gtr("model", "promote", new, "--replaces", old, "--without-gate", *ADA)
+    gtr("model", "reports", old)
+    gtr("settings", "set", "report.refusal_sr", "yes", *ADA)
+
+    events = json.loads(gtr("audit-trail", "show", "--json")[1])[::-1]
+    code, _, said = gtr("audit-trail", "send")
+
+    done = [(e["action"], e["object_id"], e["outcome"]) for e in events]
+    here = operating_system_user()
+    assert done == [
+        ("model.register", old, "success"),
+        ("model.adopt", old, "success"),
+        ("model.register", new, "success"),
+        ("model.promote", new, "failure"),
+        ("model.promote", old, "success"),
+        ("model.promote", new, "success"),
+        ("model.look", old, "success"),
+        ("setting.change", "report.refusal_sr", "success"),
+    ]
+    assert [e["actor"] for e in events] == ["Ada"] * 6 + [here, "Ada"]
+    assert {e["os_user"] for e in events} == {here}
+    assert (code, "audit_trail.syslog is empty" in said) == (3, True)
 
 
 def test_a_model_of_a_cohort_that_was_never_frozen_here_is_not_judged(gtr, champion):

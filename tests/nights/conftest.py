@@ -15,7 +15,6 @@ from pydicom import Dataset
 
 from gtr_batch.config import (
     Config,
-    DatabaseConfig,
     FilesConfig,
     IntakeConfig,
     NightConfig,
@@ -32,7 +31,7 @@ from gtr_batch.stage.network import GTRNet
 from gtr_batch.wiring import open_governance, open_site
 from tests.adapters.pacs.peers import a_free_port
 from tests.fixtures_db import *  # noqa: F403
-from tests.fixtures_db import as_role
+from tests.fixtures_db import logins
 from tests.phantoms import abdomen_hu, write_series
 
 NIGHT = date(2026, 3, 1)  # the study date of tests/phantoms.py
@@ -120,7 +119,7 @@ def config(tmp_path: Path, dsn: str, artefact: Path, pacs: EmbeddedQrscp) -> Con
     """Settings of the small hospital."""
     return Config(
         pacs=PacsConfig(port=pacs.port, called_ae_title=pacs.ae_title, commitment_timeout_s=2, connect_timeout_s=3),
-        database=DatabaseConfig(dsn=as_role(dsn, "gtr_app")),
+        database=logins(dsn),
         files=FilesConfig(root=tmp_path / "store"),
         intake=IntakeConfig(probes=2),
         stage=StageConfig(artefact=artefact, device="cpu"),

@@ -37,6 +37,7 @@ def settings(config):
         "PACS__CONNECT_TIMEOUT_S": 2,
         "PACS__COMMITMENT_TIMEOUT_S": 2,
         "DATABASE__DSN": config.database.dsn,
+        "DATABASE__GOVERNOR_DSN": config.database.governor_dsn,
         "FILES__ROOT": config.files.root,
         "FILES__MIN_FREE_GB": 0.001,
         "STAGE__ARTEFACT": config.stage.artefact,

@@ -331,6 +331,7 @@ def gtr(config, monkeypatch):
         "PACS__CONNECT_TIMEOUT_S": 3,
         "PACS__COMMITMENT_TIMEOUT_S": 2,
         "DATABASE__DSN": config.database.dsn,
+        "DATABASE__GOVERNOR_DSN": config.database.governor_dsn,
         "FILES__ROOT": config.files.root,
         "STAGE__ARTEFACT": config.stage.artefact,
         "TRAINING__MODELS": config.training.models,

@@ -88,7 +88,8 @@ class Demo:
         server.start()
         self._database = server
         self._remember()
-        passwords = {name: secrets.token_urlsafe(18) for name in ("gtr_demo_app", "gtr_demo_reader", "airflow")}
+        names = ("gtr_demo_app", "gtr_demo_governor", "gtr_demo_reader", "airflow")
+        passwords = {name: secrets.token_urlsafe(18) for name in names}
         with _autocommit(server.uri) as cursor:
             for name in ("gtr", "airflow"):
                 cursor.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
@@ -101,12 +102,14 @@ class Demo:
         migrate(owner)
         with _autocommit(owner) as cursor:
             cursor.execute("grant gtr_app to gtr_demo_app")
+            cursor.execute("grant gtr_governor to gtr_demo_governor")
             cursor.execute("grant gtr_reader to gtr_demo_reader")
-        self._settings(server.uri_of("gtr_demo_app", passwords["gtr_demo_app"], "gtr"), owner, settings)
+        app, governor = (server.uri_of(name, passwords[name], "gtr") for name in names[:2])
+        self._settings(app, governor, owner, settings)
         airflow_uri = server.uri_of("airflow", passwords["airflow"], "airflow")
         self.stack = AirflowStack(self.folder / "airflow", REPOSITORY, airflow_uri, self.environ)
 
-    def _settings(self, app: str, owner: str, more: str) -> None:
+    def _settings(self, app: str, governor: str, owner: str, more: str) -> None:
         """The demo's settings file, as a site would write one."""
         path = self.folder / "gtr.toml"
         write_text(
@@ -121,6 +124,7 @@ commitment_timeout_s = 10
 
 [database]
 dsn = "{app}"
+governor_dsn = "{governor}"
 owner_dsn = "{owner}"
 
 [files]

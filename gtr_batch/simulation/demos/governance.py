@@ -21,6 +21,7 @@ from gtr_batch.domain.lifecycle import CANDIDATE, Approval
 from gtr_batch.errors import GovernanceRefused, PermanentError
 from gtr_batch.simulation.demos.demo import ARTEFACT, Demo
 from gtr_batch.simulation.demos.story import PERSON, Story
+from gtr_batch.simulation.servers.airflow_stack import APPROVER
 
 if TYPE_CHECKING:
     from gtr_batch.governance.site import GovernanceSite
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 SETTINGS = """
 [governance]
 t4_understaging_cap = 0.5
+approvers = ["approver"]
 """
 LAST_YEARS, WORSE = 1.5, 4.0  # how much the last layer is disturbed, in standard deviations of its weights
 LOOKS_S = 3.0  # how long a person looks: an answer within a scheduler's heartbeat is asked for once more
@@ -91,6 +93,7 @@ def run_with_approval(
                 "PATCH",
                 f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails",
                 {"chosen_options": ["Approve"], "params_input": {"why": "the demo's person has looked at the card"}},
+                APPROVER,
             )
         time.sleep(1)
     raise PermanentError(f"{dag_id} did not end within {timeout_s:.0f} s; see {demo.stack.url}")
@@ -143,7 +146,7 @@ def show_promotion(demo: Demo, story: Story) -> str:
         history = gov.registry.history(champion)
         last = history[-1] if history else None
         story.need(
-            last is not None and last.action == "promote" and last.by_whom == PERSON,
+            last is not None and last.action == "promote" and last.by_whom == APPROVER,
             f"model {champion[:12]} is the champion, approved by "
             + (f"{last.by_whom}: {last.why}" if last else "nobody"),
         )

@@ -28,6 +28,8 @@ COMPONENTS = {
     "triggerer": ("--skip-serve-logs",),
 }
 USER = "admin"
+#: The second person: who starts a run does not approve it.
+APPROVER = "approver"
 
 
 class AirflowStack:
@@ -54,10 +56,11 @@ class AirflowStack:
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.port = port or free_port()
         self.password = secrets.token_urlsafe(12)
+        self._passwords = {USER: self.password, APPROVER: secrets.token_urlsafe(12)}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._token = ""
+        self._tokens: dict[str, str] = {}
         passwords = home / "passwords.json"
-        write_json(passwords, {USER: self.password})
+        write_json(passwords, self._passwords)
         self.environ = {
             **os.environ,
             **environ,
@@ -69,7 +72,7 @@ class AirflowStack:
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,{APPROVER}:user",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self.port}/execution/",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_uri.replace("postgresql://", "postgresql+psycopg2://"),
@@ -142,23 +145,23 @@ class AirflowStack:
             time.sleep(0.5)
         raise ConfigError(f"Airflow was not ready after {timeout_s:.0f} s; its logs: {self.home / 'components'}")
 
-    def api(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Call Airflow's REST API (``/api/v2/<path>``).
+    def api(self, method: str, path: str, body: Mapping[str, Any] | None = None, user: str = USER) -> Any:
+        """Call Airflow's REST API (``/api/v2/<path>``) as one of its users.
 
         Raises
         ------
         PermanentError
             The API answered with an error; OSError where it does not answer.
         """
-        if not self._token:
-            login = {"username": USER, "password": self.password}
-            self._token = self._call("POST", f"{self.url}/auth/token", login)["access_token"]
-        return self._call(method, f"{self.url}/api/v2/{path}", body)
+        if user not in self._tokens:
+            login = {"username": user, "password": self._passwords[user]}
+            self._tokens[user] = self._call("POST", f"{self.url}/auth/token", login)["access_token"]
+        return self._call(method, f"{self.url}/api/v2/{path}", body, self._tokens[user])
 
-    def _call(self, method: str, url: str, body: Mapping[str, Any] | None) -> Any:
+    def _call(self, method: str, url: str, body: Mapping[str, Any] | None, token: str = "") -> Any:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310 - always http to loopback
         try:

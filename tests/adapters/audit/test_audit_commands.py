@@ -28,6 +28,7 @@ def run(audit_site):
 def gtr(dsn, audit_site, monkeypatch):
     """A function that runs a command with settings from the environment; gives exit code, output and what was said."""
     monkeypatch.setenv("GTR_DATABASE__DSN", as_role(dsn, "gtr_app"))
+    monkeypatch.setenv("GTR_DATABASE__GOVERNOR_DSN", as_role(dsn, "gtr_governor"))
     monkeypatch.setenv("GTR_AUDIT__FOLDER", str(audit_site.folder))
     monkeypatch.setattr(audit_run, "makers", lambda: MAKE)
 

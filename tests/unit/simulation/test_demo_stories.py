@@ -55,7 +55,8 @@ class Scheduler:
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         return self.looks.pop(0)[1] if len(self.looks) > 1 else self.looks[0][1]
 
-    def api(self, method: str, path: str, body: Mapping[str, Any]) -> None:
+    def api(self, method: str, path: str, body: Mapping[str, Any], user: str) -> None:
+        assert user == "approver"  # not who started the run
         self.sent.append((method, path, dict(body)))
 
 

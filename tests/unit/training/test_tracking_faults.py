@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from attrs import evolve
 
+from gtr_batch.errors import ConfigError
 from gtr_batch.training.loop import Settings, train
 from gtr_batch.training.tracking import tracked
 from tests.unit.training.small import Small, squares
@@ -23,3 +25,13 @@ def test_a_dead_server_ends_no_training():
         epochs = train(Small(), squares(8, 1), squares(8, 2), evolve(QUICK, epochs=1), note)
 
     assert len(epochs) == 1
+
+
+@pytest.mark.parametrize("mode", ["", "?sslmode=require", "?sslmode=verify-full&sslmode=prefer"])
+def test_a_tracking_database_elsewhere_is_reached_with_a_checked_certificate_only(mode):
+    uri = f"postgresql+psycopg2://mlflow:hunter2@db.hospital.example/mlflow{mode}"
+
+    with pytest.raises(ConfigError, match="sslmode=verify-full") as refused, tracked(uri, "run", {"seed": 0}):
+        pass
+
+    assert "hunter2" not in str(refused.value)
