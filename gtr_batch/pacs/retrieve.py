@@ -201,4 +201,4 @@ def drive(
         status = line.status(answer, tried)
         if status not in (0xFF00, 0xFF01):
             return status
-    raise line.lost(tried)
+    raise request.arrivals.error or line.lost(tried)

@@ -32,6 +32,7 @@ from pynetdicom.sop_class import (
 
 from gtr_batch.errors import GtrError
 from gtr_batch.loopback import free_port as a_free_port  # noqa: F401 - the tests of the PACS import it from here
+from gtr_batch.pacs.checkpoint import hold_firmly
 from gtr_batch.simulation.servers.services import EmbeddedQrscp, start_qrscp, wait_for_echo
 
 
@@ -245,7 +246,9 @@ class HostilePacs:
             return
         found = self.matching(event.identifier)
         tls = {"tls_args": (self.tls_out, self.move_to[0])} if self.tls_out else {}
-        yield (*self.move_to, {"contexts": [build_context(CTImageStorage)], **tls})
+        # Else pynetdicom loses an answer now and then on a loaded machine, and the peer falls silent (`Checkpoint`).
+        firmly = [(evt.EVT_CONN_OPEN, hold_firmly)]
+        yield (*self.move_to, {"contexts": [build_context(CTImageStorage)], "evt_handlers": firmly, **tls})
         yield len(found)
         for ds in found:
             yield 0xFF00, ds
