@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pydicom
 from attrs import define, field
-from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
 from gtr_batch.config import ValidateConfig
@@ -76,8 +75,9 @@ def read_series(
             row = _row(ds, limits)
             found.rows.append(row | {"readable": True} | look(ds, row))
             _note(found, ds)
-        # A broken file breaks pydicom in many ways; each is the same to us: the file cannot be read.
-        except (InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError):
+        except MemoryError:  # the machine's trouble may pass; it is no property of the file
+            raise
+        except Exception:  # noqa: BLE001 - a broken file breaks pydicom in many ways, each the same to us: unreadable
             found.rows.append({"readable": False})
     return found
 
