@@ -8,7 +8,7 @@ split: at midnight first, then into ranges of StudyTime within one date, down to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime, time, timedelta
 
@@ -119,7 +119,7 @@ class StudyQuery:
 
     def _ask(self, dates: str, times: str) -> bool:
         """Ask once and keep the answers; whether the PACS capped them."""
-        query = _identifier(
+        query = identifier(
             "STUDY", StudyDate=dates, StudyTime=times, StudyInstanceUID="", PatientID="", AccessionNumber="",
             StudyDescription="", ModalitiesInStudy="",
         )  # fmt: skip
@@ -166,12 +166,21 @@ def find_series(line: OpenAssociation, study_uid: str, answer_cap: int = 0) -> l
     CaseRejected
         Code ``invalid_uid``: an empty UID in a query would mean "all studies".
     """
-    query = _identifier(
-        "SERIES", StudyInstanceUID=Uid(study_uid), SeriesInstanceUID="", Modality="", SeriesNumber="",
-        SeriesDescription="", ProtocolName="", BodyPartExamined="", NumberOfSeriesRelatedInstances="",
+    query = series_query(Uid(study_uid))
+    return series_records(study_uid, _complete(line, query, f"C-FIND of the series of study {study_uid}", answer_cap))
+
+
+def series_query(study_uid: Uid, **keys: str) -> Dataset:
+    """Identifier that asks for the series of a study; `keys` that they must match."""
+    asked = dict.fromkeys(
+        ("SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "ProtocolName", "BodyPartExamined",
+         "NumberOfSeriesRelatedInstances"), "",
     )  # fmt: skip
-    tried = f"C-FIND of the series of study {study_uid}"
-    answers = _complete(line, query, tried, answer_cap)
+    return identifier("SERIES", StudyInstanceUID=study_uid, **{**asked, **keys})
+
+
+def series_records(study_uid: str, answers: Sequence[Dataset]) -> list[SeriesRecord]:
+    """Series as we keep them, by series number, each once."""
     records: dict[str, SeriesRecord] = {}
     for ds in answers:
         uid = text(ds, "SeriesInstanceUID")
@@ -199,17 +208,26 @@ def find_instances(line: OpenAssociation, study_uid: str, series_uid: str, answe
     CaseRejected
         Code ``invalid_uid``.
     """
-    query = _identifier(
-        "IMAGE", StudyInstanceUID=Uid(study_uid), SeriesInstanceUID=Uid(series_uid), SOPInstanceUID="",
-        SOPClassUID="", InstanceNumber="",
-    )  # fmt: skip
+    query = instance_query(Uid(study_uid), Uid(series_uid))
     answers = _complete(line, query, f"C-FIND of the instances of series {series_uid}", answer_cap)
+    return instance_records(answers)
+
+
+def instance_query(study_uid: Uid, series_uid: Uid, InstanceNumber: str = "") -> Dataset:
+    """Identifier that asks for the instances of a series, of one number where it is given."""
+    return identifier(
+        "IMAGE", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid, SOPInstanceUID="", SOPClassUID="",
+        InstanceNumber=InstanceNumber,
+    )  # fmt: skip
+
+
+def instance_records(answers: Sequence[Dataset]) -> list[InstanceRecord]:
+    """Instances as we keep them, by instance number."""
     records = {
         uid: InstanceRecord(uid, text(ds, "SOPClassUID"), integer(ds, "InstanceNumber"))
         for ds in answers
         for uid in [text(ds, "SOPInstanceUID")]
     }
-    line.listed = {(study_uid, series_uid): frozenset(records)}
     return sorted(records.values(), key=lambda r: (r.instance_number is None, r.instance_number, r.sop_instance_uid))
 
 
@@ -239,15 +257,15 @@ def find(line: OpenAssociation, query: Dataset, tried: str, answer_cap: int = 0)
     """
     line.require(FIND, "C-FIND (Study Root)", "allow it for our AE title in the PACS")
     answers: list[Dataset] = []
-    for answer, identifier in line.assoc.send_c_find(query, FIND):
+    for answer, found in line.assoc.send_c_find(query, FIND):
         status = line.status(answer, tried)
         if status in PENDING:
-            if identifier is None and query.QueryRetrieveLevel != "STUDY":
+            if found is None and query.QueryRetrieveLevel != "STUDY":
                 raise PermanentError(
                     f"{tried} at {line.peer}: answer {len(answers) + 1} cannot be decoded; not retried"
                 )
             # One study among many that nobody can read: it has no UID then, and intake says so.
-            answers.append(Dataset() if identifier is None else identifier)
+            answers.append(Dataset() if found is None else found)
             continue
         line.spent = status != 0x0000
         if status == 0x0000:
@@ -269,7 +287,8 @@ def _complete(line: OpenAssociation, query: Dataset, tried: str, answer_cap: int
     return answers
 
 
-def _identifier(level: str, **keys: str) -> Dataset:
+def identifier(level: str, **keys: str) -> Dataset:
+    """An identifier with these keys; empty ones are to be returned."""
     ds = Dataset()
     ds.QueryRetrieveLevel = level
     for keyword, value in keys.items():
@@ -279,12 +298,12 @@ def _identifier(level: str, **keys: str) -> Dataset:
 
 def series_identifier(study_uid: Uid, series_uid: Uid) -> Dataset:
     """Identifier of C-GET or C-MOVE for a whole series."""
-    return _identifier("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
+    return identifier("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
 
 
 def image_identifiers(study_uid: Uid, series_uid: Uid, sop_uids: list[Uid], batch: int) -> Iterator[Dataset]:
     """Identifiers of C-GET or C-MOVE for single instances, `batch` of them at once (list of UID matching)."""
     for begin in range(0, len(sop_uids), batch):
-        ds = _identifier("IMAGE", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
+        ds = identifier("IMAGE", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
         ds.SOPInstanceUID = list(sop_uids[begin : begin + batch])
         yield ds
