@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 from attrs import frozen
@@ -15,13 +15,23 @@ from attrs import frozen
 from gtr_batch.domain.case import Case, CaseState, Selected, Step
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.delivery import ReportObject
+from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.score import NomogramScore
+from gtr_batch.domain.series import SeriesRecord
 from gtr_batch.domain.staging import CaseStaging, Flag
 from gtr_batch.domain.step_record import Detail, StepRecord
-from gtr_batch.errors import CaseRejected, GtrError, RetrieveIncomplete
+from gtr_batch.errors import (
+    AssociationRefused,
+    CaseRejected,
+    GtrError,
+    PacsUnreachable,
+    RetrieveIncomplete,
+    StorageFull,
+    fault_of,
+)
 from gtr_batch.logs import get_logger
-from gtr_batch.night.runner import Shard
+from gtr_batch.night.runner import OURS, Shard
 from gtr_batch.ports import FileStore
 
 if TYPE_CHECKING:
@@ -29,6 +39,9 @@ if TYPE_CHECKING:
 from gtr_batch.night.site import Site
 
 HELD = "held"  # file of a case whose report was held back
+MISSING = "missing_attachments"  # in the detail of a retrieval: what of the study could not be had, and why
+
+T = TypeVar("T")
 REFERENCE_MODALITIES = ("KO", "SEG", "RTSTRUCT")  # what may name a key slice
 
 
@@ -51,11 +64,57 @@ def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:
         if tries < site.settings.night.retrieve_attempts:
             raise
         raise CaseRejected("series_incomplete", f"{err} (after {tries} attempts)", {"attempts": tries}) from err
-    for series in site.archive.find_series(case.study_uid):
+    missing = _retrieve_attachments(site, case)
+    return {
+        "instances": len(paths),
+        "megabytes": round(sum(p.stat().st_size for p in paths) / 1e6, 1),
+        MISSING: missing,
+    }
+
+
+def _retrieve_attachments(site: Site, case: Case) -> list[str]:
+    """Fetch the study's key objects and outlines; why some could not be had.
+
+    They are a help and never cost the CT: the case goes on without them and says so. Only a PACS that does not answer
+    any more, and what is wrong for every case, is raised.
+    """
+    missing: list[str] = []
+    listed = _or_noted(case, missing, "the study's series", lambda: site.archive.find_series(case.study_uid))
+    for series in listed or ():
         if series.modality in REFERENCE_MODALITIES:
-            wanted = [i.sop_instance_uid for i in site.archive.find_instances(case.study_uid, series.series_uid)]
-            site.archive.retrieve(case.study_uid, series.series_uid, wanted, _references(site, case, series.modality))
-    return {"instances": len(paths), "megabytes": round(sum(p.stat().st_size for p in paths) / 1e6, 1)}
+            _or_noted(case, missing, series.modality, partial(_retrieve_attachment, site, case, series))
+    return missing
+
+
+def _retrieve_attachment(site: Site, case: Case, series: SeriesRecord) -> None:
+    wanted = [i.sop_instance_uid for i in site.archive.find_instances(case.study_uid, series.series_uid)]
+    folder = _references(site, case, series.modality)
+    for number, uid in enumerate(wanted):
+        try:
+            Uid(uid)
+        except CaseRejected as err:  # one among others, which come all the same
+            site.archive.retrieve(case.study_uid, series.series_uid, [*filter(_is_uid, wanted)], folder)
+            raise CaseRejected(err.code, f"instance {number + 1} of {len(wanted)}: {err.sentence}") from err
+    site.archive.retrieve(case.study_uid, series.series_uid, wanted, folder)
+
+
+def _is_uid(text: str) -> bool:
+    try:
+        return bool(Uid(text))
+    except CaseRejected:
+        return False
+
+
+def _or_noted(case: Case, missing: list[str], what: str, work: Callable[[], T]) -> T | None:
+    """What `work` gives; None where it cannot be had, and then `missing` says what and why."""
+    try:
+        return work()
+    except (*OURS, StorageFull, PacsUnreachable, AssociationRefused):
+        raise
+    except Exception as err:  # noqa: BLE001 - whatever is wrong with an attachment, the CT is there
+        missing.append(f"{what}: {fault_of(err)}")
+        get_logger(Step.RETRIEVE).warning("attachment.missing", case_id=case.case_id, what=what, error=fault_of(err))
+        return None
 
 
 def _references(site: Site, case: Case, modality: str) -> Path:
@@ -177,9 +236,17 @@ def _flags_of_selection(site: Site, case: Case) -> list[Flag]:
     selection = site.cases.selection(case.case_id) or Selected()
     facts = site.files.read_json(case.night, case.case_id, Step.VALIDATE, "facts")
     flags = [Flag(flag) for flag in selection.flags]
+    if _received(site, case).get(MISSING):
+        flags.append(Flag.MISSING_ATTACHMENTS)
     if not selection.phase_confirmed and facts.get("phase") != "portal_venous":
         flags.append(Flag.PHASE_FROM_WORDS)
     return flags
+
+
+def _received(site: Site, case: Case) -> Mapping[str, Any]:
+    """What the latest retrieval of a case noted."""
+    done = [event["detail"] for event in site.cases.events(case.case_id) if event["state"] == CaseState.RETRIEVED]
+    return done[-1] if done else {}
 
 
 def nomogram(site: Site, night: date, shard: Sequence[str]) -> list[str]:

@@ -40,10 +40,10 @@ def series_by_number(ask: Ask, study_uid: Uid, before: Iterable[Dataset], tried:
             break
         answers, capped = ask(series_query(study_uid, Modality=modality))
         found.add(answers)
-        if capped:
-            numbers = _outward(found.numbers("SeriesNumber"), LAST_NUMBER)
-            found.walk(ask, (series_query(study_uid, Modality=modality, SeriesNumber=str(n)) for n in numbers))
-            found.certain = False
+        found.certain = found.certain and not capped
+    if not found.certain:  # some of one modality, or of several, are left: by number, whatever they are
+        numbers = _outward(found.numbers("SeriesNumber"), LAST_NUMBER)
+        found.walk(ask, (series_query(study_uid, SeriesNumber=str(n)) for n in numbers))
     return found.checked(tried)
 
 
@@ -109,7 +109,7 @@ class _Found:
         Capped
             They may not be all.
         """
-        if self.complete or (self.certain and self.total is None):
+        if self.complete or self.certain:
             return list(self._answers.values())
         of = "an unknown number" if self.total is None else str(self.total)
         raise Capped(

@@ -304,7 +304,7 @@ def crowded(tmp_path):
 
         return change
 
-    kinds = [(1, "CT", 2), (2, "CT", 45), (3, "CT", 4), (4, "CT", 1), (601, "CT", 1), (602, "CT", 1), (7, "PT", 2),
+    kinds = [(1, "CT", 2), (2, "CT", 45), (3, "CT", 4), (4, "CT", 1), (61, "CT", 1), (62, "CT", 1), (7, "PT", 2),
              (8, "PT", 1), (90, "SR", 1)]  # fmt: skip
     for number, modality, count in kinds:
         write_series(
