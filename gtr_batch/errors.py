@@ -14,6 +14,7 @@ Three questions, three branches: may it work later, is it only this case, or is 
     │   ├── CommitmentPending
     │   ├── DatabaseBusy
     │   ├── StorageFull
+    │   ├── InputLost               a file of an earlier step is gone or cut: the case goes back to that step
     │   ├── GpuOutOfMemory
     │   └── CasesToRetry            raised at the end of a shard task that has such cases
     ├── CaseRejected            only this case: recorded with its code, the night goes on
@@ -79,6 +80,22 @@ class DatabaseBusy(TransientError):
 
 class StorageFull(TransientError):
     """No space or quota left in the file store."""
+
+
+class InputLost(TransientError):
+    """A file that an earlier step left is gone or cut: the case goes back, and the file is made again.
+
+    Parameters
+    ----------
+    message : str
+        Which file.
+    back_to : str
+        The `gtr_batch.domain.case.CaseState` after which it is made.
+    """
+
+    def __init__(self, message: str, back_to: str) -> None:
+        super().__init__(message)
+        self.back_to = back_to
 
 
 class GpuOutOfMemory(TransientError):

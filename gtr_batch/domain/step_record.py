@@ -124,6 +124,7 @@ def moved(record: StepRecord) -> tuple[Step, dict[str, Any]]:
             "numbers": dict(refusal.numbers),
         }
     if isinstance(record.move, Failure):
-        return record.move.step, {"error": record.move.error, "retryable": record.move.retryable}
+        back = {} if record.move.back_to is None else {"back_to": str(record.move.back_to)}
+        return record.move.step, {"error": record.move.error, "retryable": record.move.retryable, **back}
     assert record.move is not None  # asked where there is a move
     return transitions.STEP_OF.get(record.move, Step.INTAKE), record.detail

@@ -67,7 +67,7 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
     stagings = [site.cases.staging(c.case_id) for c in cases if c.state is CaseState.COMMITTED]
     try:
         intake = json.loads((site.files.night_folder(night, Step.INTAKE) / "intake.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         intake = {"errors": {"intake": "did not finish"}}
     return {
         "night": str(night),

@@ -60,7 +60,12 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     """
     log = get_logger(Step.INTAKE)
     wanted = set(studies)
-    records = [r for r in _read_studies(site, night) if r.study_uid in wanted]
+    try:
+        listed = _read_studies(site, night)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # gone or cut: the PACS is asked again
+        query_pacs(site, night)
+        listed = _read_studies(site, night)
+    records = [r for r in listed if r.study_uid in wanted]
     ambiguous = step.judge_study(records)
     report: dict[str, Any] = {"studies": len(records), "unknown_patients": 0, "already_staged": 0, "errors": {}}
     last: TransientError | None = None

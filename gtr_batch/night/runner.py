@@ -15,6 +15,7 @@ from gtr_batch.errors import (
     ConfigError,
     DatabaseBusy,
     GtrError,
+    InputLost,
     ModelArtefactError,
     TransientError,
     fault_of,
@@ -66,6 +67,8 @@ class Shard:
             with self._after(tried) as record:
                 record.refuse(Refusal.of(err))
             self.log.warning("case.refused", case_id=case.case_id, code=err.code, reason=err.sentence)
+        except InputLost as err:
+            self._fail(tried, fault_of(err), True, CaseState(err.back_to))
         except GtrError as err:
             self._fail(tried, fault_of(err), isinstance(err, TransientError))
         except MemoryError as err:  # a header that claims too much, or a machine that has too little: a retry tells
@@ -95,9 +98,9 @@ class Shard:
             record.expected_sop_uids, record.facts = tried.expected_sop_uids, tried.facts
             yield record
 
-    def _fail(self, tried: StepRecord, error: str, retryable: bool) -> None:
+    def _fail(self, tried: StepRecord, error: str, retryable: bool, back_to: CaseState | None = None) -> None:
         with self._after(tried) as record:
-            record.fail(Failure(step=self.step, error=error, retryable=retryable))
+            record.fail(Failure(step=self.step, error=error, retryable=retryable, back_to=back_to))
         self.log.error("case.failed", case_id=tried.case_id, error=error, retryable=retryable)
         if retryable:
             self._retry.append((tried.case_id, error))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
+import numpy as np
 from attrs import frozen
 
 from gtr_batch.domain.case import Case, CaseState, Selected, Step
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.delivery import ReportObject
 from gtr_batch.domain.identifiers import Uid
+from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.series import SeriesRecord
@@ -24,13 +26,24 @@ from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import (
     AssociationRefused,
     CaseRejected,
-    GtrError,
+    GpuOutOfMemory,
+    InputLost,
     PacsUnreachable,
     RetrieveIncomplete,
     StorageFull,
     fault_of,
 )
 from gtr_batch.logs import get_logger
+from gtr_batch.night.inputs import (
+    BYTES,
+    check_retrieved,
+    heat_map,
+    prepared_contract,
+    prepared_geometry,
+    prepared_slices,
+    received,
+    retrieved_bytes,
+)
 from gtr_batch.night.runner import OURS, Shard
 from gtr_batch.ports import FileStore
 
@@ -52,6 +65,7 @@ def retrieve(site: Site, night: date, shard: Sequence[str]) -> list[str]:
 
 
 def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:
+    _discard_changed_attachments(site, case)
     promised = site.archive.find_instances(case.study_uid, case.series_uid)
     expected = sorted({i.sop_instance_uid for i in promised} | set(case.expected_sop_uids))
     record.expects(expected)
@@ -69,7 +83,20 @@ def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:
         "instances": len(paths),
         "megabytes": round(sum(p.stat().st_size for p in paths) / 1e6, 1),
         MISSING: missing,
+        BYTES: retrieved_bytes(site, case),
     }
+
+
+def _discard_changed_attachments(site: Site, case: Case) -> None:
+    """Attachments of a case that comes back since its files changed: documents that were cut may read as if they ended.
+
+    An image that was cut is known by the length of its pixels, and fetched again.
+    """
+    noted = received(site, case).get(BYTES)
+    if noted is not None and noted != retrieved_bytes(site, case):
+        for modality in REFERENCE_MODALITIES:
+            for path in _references(site, case, modality).glob("*.dcm"):
+                path.unlink()
 
 
 def _retrieve_attachments(site: Site, case: Case) -> list[str]:
@@ -130,13 +157,17 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     work = Shard(site, Step.VALIDATE, shard)
     if not work.cases:
         return work.finish()
+    lost = _faults(work.cases, partial(check_retrieved, site))
     files = [
         CaseFiles(c.case_id, site.files.folder(c.night, c.case_id, Step.RETRIEVE), c.expected_sop_uids)
         for c in work.cases
+        if c.case_id not in lost
     ]
     verdicts = validate_shard(files, site.settings.validate, site.files.night_folder(night, "data_docs"))
 
     def judge(case: Case, record: StepRecord) -> Detail:
+        if case.case_id in lost:
+            raise lost[case.case_id]
         verdict = verdicts[case.case_id]
         if verdict.fault is not None:
             raise verdict.fault
@@ -147,6 +178,19 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
         return {}
 
     return work.each(CaseState.VALIDATED, judge)
+
+
+def _faults(cases: Sequence[Case], work: Callable[[Case], object]) -> dict[str, Exception]:
+    """What `work` raises for single cases of a shard, to be raised again where each case is written."""
+    found: dict[str, Exception] = {}
+    for case in cases:
+        try:
+            work(case)
+        except OURS:
+            raise
+        except Exception as err:  # noqa: BLE001 - one bad case never stops the night
+            found[case.case_id] = err
+    return found
 
 
 def preprocess(site: Site, night: date, shard: Sequence[str]) -> list[str]:
@@ -161,6 +205,7 @@ def _preprocess(site: Site, case: Case) -> Detail:
 
     artefact = site.artefact_of(case.night)
     contract = artefact.manifest.contract
+    check_retrieved(site, case)
     folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     volume = read_series(folder, case.expected_sop_uids)
     facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
@@ -193,24 +238,31 @@ def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     work = Shard(site, Step.STAGE, shard)
     if not work.cases:
         return work.finish()
-    artefact, inputs, geometries, broken = site.artefact_of(night), {}, {}, {}
-    for case in work.cases:
-        at = (case.night, case.case_id, Step.PREPROCESS)
-        try:
-            if site.files.read_json(*at, "contract") != contract_json(artefact.manifest.contract):
-                _preprocess(site, case)  # the night was begun anew with another model, which wants its own slices
-        except GtrError as err:
-            broken[case.case_id] = err
-            continue
-        inputs[case.case_id] = site.files.read_arrays(*at, "prepared")["slices"]
-        geometries[case.case_id] = PreparedGeometry.from_json(site.files.read_json(*at, "geometry"))
-    staged = stage_shard(
-        artefact,
-        inputs,
-        geometries,
-        forward=GradCamForward(artefact.network),
-        batch_cases=site.config.stage.batch_cases,
-    )
+    artefact = site.artefact_of(night)
+    inputs: dict[str, np.ndarray] = {}
+    geometries: dict[str, PreparedGeometry] = {}
+
+    def read(case: Case) -> None:
+        inputs[case.case_id], geometries[case.case_id] = _prepared(site, case, artefact.manifest.contract)
+
+    def forward(case_ids: Sequence[str]) -> dict[str, Any]:
+        return stage_shard(
+            artefact,
+            {case_id: inputs[case_id] for case_id in case_ids},
+            geometries,
+            forward=GradCamForward(artefact.network),
+            batch_cases=site.config.stage.batch_cases,
+        )
+
+    broken = _faults(work.cases, read)
+    there = [case for case in work.cases if case.case_id not in broken]
+    staged: dict[str, Any] = {}
+    try:
+        staged.update(forward([case.case_id for case in there]))
+    except (*OURS, GpuOutOfMemory):
+        raise
+    except Exception:  # noqa: BLE001 - whose slices they were that the network broke on, each case alone tells
+        broken |= _faults(there, lambda case: staged.update(forward([case.case_id])))
 
     def keep(case: Case, record: StepRecord) -> Detail:
         if case.case_id in broken:
@@ -231,22 +283,34 @@ def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     return work.each(CaseState.STAGED, keep)
 
 
+def _prepared(site: Site, case: Case, contract: PreprocessingContract) -> tuple[np.ndarray, PreparedGeometry]:
+    """Slices and geometry of a case as this contract wants them.
+
+    Made here where they are gone or cut, or where the night was begun anew with another model, which wants its own.
+    """
+
+    def stored() -> tuple[np.ndarray, PreparedGeometry]:
+        return prepared_slices(site.files, case, contract.size), prepared_geometry(site.files, case)
+
+    try:
+        if prepared_contract(site.files, case) == contract_json(contract):
+            return stored()
+    except InputLost as err:
+        get_logger(Step.STAGE).warning("case.prepared_again", case_id=case.case_id, reason=str(err))
+    _preprocess(site, case)
+    return stored()
+
+
 def _flags_of_selection(site: Site, case: Case) -> list[Flag]:
-    """What a reader must know of how the series was chosen."""
+    """What a reader must know of how the series was chosen, and of what could not be had."""
     selection = site.cases.selection(case.case_id) or Selected()
-    facts = site.files.read_json(case.night, case.case_id, Step.VALIDATE, "facts")
+    facts = site.cases.facts(case.case_id) or {}
     flags = [Flag(flag) for flag in selection.flags]
-    if _received(site, case).get(MISSING):
+    if received(site, case).get(MISSING):
         flags.append(Flag.MISSING_ATTACHMENTS)
     if not selection.phase_confirmed and facts.get("phase") != "portal_venous":
         flags.append(Flag.PHASE_FROM_WORDS)
     return flags
-
-
-def _received(site: Site, case: Case) -> Mapping[str, Any]:
-    """What the latest retrieval of a case noted."""
-    done = [event["detail"] for event in site.cases.events(case.case_id) if event["state"] == CaseState.RETRIEVED]
-    return done[-1] if done else {}
 
 
 def nomogram(site: Site, night: date, shard: Sequence[str]) -> list[str]:
@@ -259,10 +323,12 @@ def _nomogram(site: Site, case: Case, record: StepRecord) -> Detail:
 
     staging = _staging(site, case)
     manifest = site.artefact_by(staging.model_version).manifest
-    features = site.files.read_arrays(case.night, case.case_id, Step.STAGE, "features")["features"]
+    features = site.cases.features(case.case_id, staging.model_version)
+    if features is None:
+        raise InputLost("the features of the key slice are gone; staged again", CaseState.PREPROCESSED)
     facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
     covariates = facts.covariates if facts else Covariates()
-    answer = score(manifest.nomogram, rad_score(manifest.rad_score, features[ROLES.index("key")]), covariates)
+    answer = score(manifest.nomogram, rad_score(manifest.rad_score, features[0]), covariates)
     record.scores(answer, covariates)
     if answer.missing:
         record.flag(Flag.MISSING_COVARIATES)
@@ -279,6 +345,7 @@ def report(site: Site, night: date, shard: Sequence[str]) -> list[str]:
             work.beside(case, partial(_refusal_report, site, case))
 
     def write(case: Case, record: StepRecord) -> Detail:
+        check_retrieved(site, case)
         objects = report_one(site, case, Answer(_staging(site, case), site.cases.score(case.case_id)), site.files)
         record.writes(objects)
         return {"objects": len(objects)}
@@ -302,8 +369,7 @@ def report_one(site: Site, case: Case, answer: Answer, prepared: FileStore) -> l
 
     staging = answer.staging
     manifest = site.artefact_by(staging.model_version).manifest
-    geometry = PreparedGeometry.from_json(prepared.read_json(case.night, case.case_id, Step.PREPROCESS, "geometry"))
-    heat = prepared.read_arrays(case.night, case.case_id, Step.EXPLAIN, "heat")["heat"]
+    geometry, heat = prepared_geometry(prepared, case), heat_map(prepared, case)
     source = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     key = ROLES.index("key")
     hu = read_series(source, [geometry.sop_instance_uids[key]]).hu()[0]
@@ -383,7 +449,7 @@ def why_held(site: Site, case: Case) -> str | None:
     """Why the latest run of `deliver` held a case's report back; None where it did not."""
     try:
         found = site.files.read_json(case.night, case.case_id, Step.DELIVER, HELD)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
     return str(found["why"]) if found["why"] else None
 
@@ -400,6 +466,8 @@ def deliver_one(site: Site, case: Case, record: StepRecord) -> Detail:
 
     site.folder_of(_staging(site, case).model_version)  # a model withdrawn meanwhile sends nothing
     parcel = _parcel(site, case, site.cases.objects(case.case_id))
+    if not _as_written(parcel):
+        raise InputLost("a written object is gone or cut; written again", CaseState.SCORED)
     sent = store_objects(site.archive, site.deliveries, parcel)
     with site.cases.step(case.case_id, Step.DELIVER) as stored:  # before the commitment, which may take hours
         stored.advance(CaseState.STORED)
@@ -412,6 +480,9 @@ def _deliver_refusal(site: Site, case: Case) -> None:
     from gtr_batch.deliver import deliver_case
 
     parcel = _parcel(site, case, site.cases.objects(case.case_id))
+    if not _as_written(parcel):
+        _refusal_report(site, case)
+        parcel = _parcel(site, case, site.cases.objects(case.case_id))
     deliver_case(site.archive, site.deliveries, parcel, site.config.pacs)
 
 
@@ -419,6 +490,13 @@ def _parcel(site: Site, case: Case, objects: Sequence[ReportObject]) -> Parcel:
     from gtr_batch.deliver import Parcel
 
     return Parcel(case, objects, site.files.folder(case.night, case.case_id, Step.REPORT))
+
+
+def _as_written(parcel: Parcel) -> bool:
+    """Whether every object's file is there as it was written: nothing cut is ever sent."""
+    from gtr_batch.report import is_as_written
+
+    return all(is_as_written(parcel.folder, one) for one in parcel.objects)
 
 
 def contract_json(contract: Any) -> Any:
