@@ -12,11 +12,11 @@ Three questions, three branches: may it work later, is it only this case, or is 
     │   ├── PacsBusy                status 0xA7xx, out of resources
     │   ├── RetrieveIncomplete      instances promised by C-FIND did not arrive this time
     │   ├── StillArriving           a study or series whose instances have not stood still yet: looked at again
-    │   ├── FilesDamaged            retrieved instances are gone, empty or cut in our file store: fetched again
     │   ├── CommitmentPending
     │   ├── DatabaseBusy
     │   ├── ReceiverUnreachable     the audit repository did not take what was sent
     │   ├── StorageFull
+    │   ├── InputLost               a file of an earlier step is gone or cut: the case goes back to that step
     │   ├── GpuOutOfMemory
     │   └── CasesToRetry            raised at the end of a shard task that has such cases
     ├── CaseRejected            only this case: recorded with its code, the night goes on (a refusal where the code
@@ -39,7 +39,9 @@ never names, PatientIDs, birth dates or whole datasets.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -79,10 +81,6 @@ class StillArriving(TransientError):
     """A study or series whose instances have not stood still long enough; looked at again by a later run."""
 
 
-class FilesDamaged(TransientError):
-    """Retrieved instances are gone, empty or cut in our file store; the next run fetches them again."""
-
-
 class CommitmentPending(TransientError):
     """The PACS took the objects but has not committed them yet."""
 
@@ -93,6 +91,22 @@ class DatabaseBusy(TransientError):
 
 class StorageFull(TransientError):
     """No space or quota left in the file store."""
+
+
+class InputLost(TransientError):
+    """A file that an earlier step left is gone or cut: the case goes back, and the file is made again.
+
+    Parameters
+    ----------
+    message : str
+        Which file.
+    back_to : str
+        The `gtr_batch.domain.case.CaseState` after which it is made.
+    """
+
+    def __init__(self, message: str, back_to: str) -> None:
+        super().__init__(message)
+        self.back_to = back_to
 
 
 class GpuOutOfMemory(TransientError):
@@ -180,3 +194,19 @@ class GovernanceRefused(PermanentError):
 
 class NightFailed(PermanentError):
     """More cases failed than the night tolerates."""
+
+
+def fault_of(err: BaseException) -> str:
+    """What went wrong, as it may stand in a log, a summary or the database.
+
+    An error of ours speaks for itself. Of any other only its class and its place are told: the text of a library's
+    error may quote what stands in a header.
+    """
+    if isinstance(err, GtrError):
+        return f"{type(err).__name__}: {err}"
+    frames = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(err.__traceback__)]
+    if not frames:
+        return f"unexpected {type(err).__name__}"
+    ours = [frame for frame in frames if "gtr_batch" in frame[0].parts]
+    places = dict.fromkeys([frames[-1], *ours[-1:]])
+    return f"unexpected {type(err).__name__} at {', under '.join(f'{path.name}:{line}' for path, line in places)}"

@@ -63,11 +63,15 @@ NEEDS: dict[Step, tuple[CaseState, ...]] = {
 
 @frozen
 class Failure:
-    """A case that stopped for a reason that is not its own."""
+    """A case that stopped for a reason that is not its own.
+
+    `back_to`: the earlier state that the case goes back to, where what a step had left is gone; not kept.
+    """
 
     step: Step = field(converter=Step)
     error: str = ""  # "PacsUnreachable: …", no PHI
     retryable: bool = False
+    back_to: CaseState | None = None
 
 
 @frozen

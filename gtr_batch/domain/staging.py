@@ -43,6 +43,7 @@ class Flag(StrEnum):
     NOMOGRAM_DISAGREES = "nomogram_disagrees"
     AUTOMATIC_KEY_SLICE = "automatic_key_slice"
     MISSING_COVARIATES = "missing_covariates"
+    MISSING_ATTACHMENTS = "missing_attachments"
     CONTRAST_TAGS_ABSENT = "contrast_tags_absent"
     PHASE_FROM_WORDS = "phase_from_words_alone"
     NO_STORAGE_COMMITMENT = "no_storage_commitment"
@@ -74,6 +75,11 @@ FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
         "auto_key_slice", "Key slice found automatically", "key slice chosen automatically"
     ),
     Flag.MISSING_COVARIATES: FlagMeaning("no_covariates", "Clinical covariates missing", "clinical covariates missing"),
+    Flag.MISSING_ATTACHMENTS: FlagMeaning(
+        "no_attachments",
+        "Key objects or outlines of the study not read",
+        "key objects or outlines of the study not read",
+    ),
     Flag.CONTRAST_TAGS_ABSENT: FlagMeaning(
         "no_contrast_tags", "Contrast phase not documented in the headers", "contrast tags absent"
     ),

@@ -143,7 +143,8 @@ def moved(record: StepRecord) -> tuple[Step, dict[str, Any]]:
             "numbers": dict(refusal.numbers),
         }
     if isinstance(record.move, Failure):
-        return record.move.step, {"error": record.move.error, "retryable": record.move.retryable}
+        back = {} if record.move.back_to is None else {"back_to": str(record.move.back_to)}
+        return record.move.step, {"error": record.move.error, "retryable": record.move.retryable, **back}
     if isinstance(record.move, Reopening):
         who = {"by": record.move.by} if record.move.by else {}
         return record.step, {"reopened": record.move.why, **who, **record.detail}

@@ -1,5 +1,7 @@
 """How a case may move: forward along the path, aside into refused or failed, and back to its beginning.
 
+It goes back along the path only by failing, to the step whose files are gone (`Failure.back_to`).
+
 Each function returns the case as it is afterwards, or None where nothing changes. `committed` and `refused` are the two
 ends: nothing leaves them but a `Reopening`, which begins the case anew and says why, and a case that a person gives
 another PatientID (`rekeyed`).
@@ -68,13 +70,17 @@ def refused(case: Case, refusal: Refusal) -> Case | None:
 
 
 def failed(case: Case, failure: Failure) -> Case | None:
-    """The case failed, what it had reached kept; None where it is refused or committed.
+    """The case failed; None where it is refused or committed.
+
+    What it had reached is kept, unless the files of a step are gone: then it has reached no more than `back_to`.
 
     A failure that repeats is news (another attempt), so it is never None for being the same.
     """
     if case.state in ENDS:
         return None
-    return attrs.evolve(case, state=CaseState.FAILED, failure=failure)
+    back = failure.back_to
+    reached = back if back is not None and PATH.index(back) < PATH.index(case.reached) else case.reached
+    return attrs.evolve(case, state=CaseState.FAILED, reached=reached, failure=attrs.evolve(failure, back_to=None))
 
 
 def rekeyed(case: Case, patient: PatientIdentity) -> Case:

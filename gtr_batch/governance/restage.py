@@ -189,6 +189,9 @@ def _replayed(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> Memor
     at = [_ready(gov.night, case) for case in cases]
     selections = {c.case_id: chosen for c in at if (chosen := gov.night.cases.selection(c.case_id)) is not None}
     replayed = MemoryCases(at, selections)
+    for case in at:  # what the night noted of its retrieval and measured of the series, the answer says too
+        known = gov.night.cases.events(case.case_id), gov.night.cases.facts(case.case_id)
+        replayed.remember(case.case_id, [e for e in known[0] if e["state"] == CaseState.RETRIEVED], known[1])
     site = attrs.evolve(
         gov.night,
         nights=MemoryNights(version),

@@ -17,7 +17,7 @@ from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord
 from gtr_batch.domain.transitions import Reopening
-from gtr_batch.errors import GtrError, StillArriving
+from gtr_batch.errors import StillArriving, fault_of
 from gtr_batch.logs import get_logger
 from gtr_batch.night.site import REFERENCE_MODALITIES, Site
 from gtr_batch.ports import ImageArchive
@@ -96,8 +96,8 @@ def first_look(site: Site, study_uids: Sequence[str]) -> None:
                 look(site, Listing.of(site.archive, study_uid))
             except StillArriving:
                 continue
-            except GtrError as err:
-                get_logger(Step.PACS).warning("study.not_looked_at", study_uid=study_uid, error=str(err))
+            except Exception as err:  # noqa: BLE001 - one study never stops the night; intake notes it
+                get_logger(Step.PACS).warning("study.not_looked_at", study_uid=study_uid, error=fault_of(err))
 
 
 def settles_at(site: Site, study_uids: Sequence[str]) -> datetime | None:

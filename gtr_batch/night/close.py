@@ -94,7 +94,7 @@ def _intake(site: Site, night: date) -> dict[str, Any]:
     """What intake noted: counts, errors and what waits, by study."""
     try:
         found: dict[str, Any] = json.loads((site.files.night_folder(night, Step.INTAKE) / "intake.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return {"errors": {"intake": "did not finish"}}
     return found
 

@@ -17,13 +17,27 @@ from gtr_batch.domain.identifiers import Uid, case_id
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.series import SeriesEvidence, SeriesRecord, StudyRecord
-from gtr_batch.errors import CaseRejected, RetrieveIncomplete, StillArriving, TransientError
+from gtr_batch.errors import (
+    AssociationRefused,
+    CaseRejected,
+    ConfigError,
+    PacsUnreachable,
+    PermanentError,
+    RetrieveIncomplete,
+    StillArriving,
+    StorageFull,
+    TransientError,
+    fault_of,
+)
 from gtr_batch.logs import get_logger
 from gtr_batch.night import arriving
 from gtr_batch.night.identity import is_mismatch, tell_operations
-from gtr_batch.night.runner import is_ours
+from gtr_batch.night.runner import OURS, is_ours
 from gtr_batch.night.site import Site, looked_back_window, night_window
 from gtr_batch.writing import write_json
+
+# Not about one study: the database, the settings, the model or the file store are wrong for all of them.
+NIGHT_WIDE = (*OURS, StorageFull)
 
 
 def query_pacs(site: Site, night: date) -> list[str]:
@@ -47,17 +61,24 @@ def query_pacs(site: Site, night: date) -> list[str]:
 def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     """Choose the night's cases; returns shards of the case ids that still have work to do.
 
-    A study whose series the PACS could not tell us of is noted among the night's errors and the others go on; where
-    that happened to every study that the PACS was asked about, the fault is the PACS's and the task is retried.
+    A study that could not be looked at, for whatever reason, is noted among the night's errors and the others go on.
+    That is no verdict on the patient: the summary names it, and the next run of the night looks at it again. Where no
+    study that the PACS was asked about could be looked at, the fault is the PACS's and the task is retried.
 
     Raises
     ------
     TransientError
-        No study that had to be looked at could be.
+        The PACS does not answer any more, no study that had to be looked at could be, or the fault is not one study's:
+        the database or the file store.
     """
     log = get_logger(Step.INTAKE)
     wanted = set(studies)
-    records = [r for r in _read_studies(site, night) if r.study_uid in wanted]
+    try:
+        listed = _read_studies(site, night)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # gone or cut: the PACS is asked again
+        query_pacs(site, night)
+        listed = _read_studies(site, night)
+    records = [r for r in listed if r.study_uid in wanted]
     ambiguous = step.judge_study(records)
     report: dict[str, Any] = {"studies": len(records), "unknown_patients": 0, "already_staged": 0, "errors": {}}
     report["waiting"] = {}
@@ -66,16 +87,20 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     with site.archive.connected():
         for done, study in enumerate(records, 1):
             try:
-                outcome = _one_study(site, night, study, ambiguous.get(study.study_uid), asked)
+                outcome = _judged(site, night, study, ambiguous.get(study.study_uid), asked)
                 if outcome:
                     report[outcome] += 1
             except StillArriving as err:
                 report["waiting"][study.study_uid] = str(err)
                 log.info("study.waits", study_uid=study.study_uid, reason=str(err))
-            except TransientError as err:
-                last = err
-                report["errors"][study.study_uid] = f"{type(err).__name__}: {err}"
-                log.error("study.failed", study_uid=study.study_uid, error=str(err))
+            except NIGHT_WIDE:
+                raise
+            except Exception as err:  # noqa: BLE001 - one study never stops the night
+                report["errors"][_name_of(study)] = fault_of(err)
+                log.error("study.failed", study_uid=_name_of(study), error=fault_of(err))
+                if isinstance(err, PacsUnreachable | AssociationRefused):
+                    _check_that_the_pacs_answers(site)
+                last = err if isinstance(err, TransientError) else last
             site.progress(Step.INTAKE, done, len(records))
     if last is not None and set(asked) <= set(report["errors"]):
         raise last
@@ -95,6 +120,39 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
         already_staged=report["already_staged"],
     )
     return [ids[i : i + size] for i in range(0, len(ids), size)]
+
+
+def _judged(site: Site, night: date, study: StudyRecord, ambiguous: Refusal | None, asked: list[str]) -> str:
+    """`_one_study`, and the study refused where that is what came of it."""
+    if not study.study_uid:
+        raise PermanentError("the PACS listed a study whose Study Instance UID cannot be read")
+    try:
+        return _one_study(site, night, study, ambiguous, asked)
+    except CaseRejected as err:  # an invalid UID, another patient's images, or a PACS that does not look at the UID
+        if is_ours(err):
+            raise
+        case = _study_case(night, study)
+        tell_operations(site, case.case_id, Step.INTAKE, err)
+        _refuse(site, case, Refusal.of(err))
+        return ""
+
+
+def _name_of(study: StudyRecord) -> str:
+    """A study as it may be named: what stands in place of a UID may be anything."""
+    try:
+        return Uid(study.study_uid)
+    except CaseRejected:
+        return "a study without a valid Study Instance UID"
+
+
+def _check_that_the_pacs_answers(site: Site) -> None:
+    """Whether it was one study's fault; raises where the PACS does not answer to C-ECHO either."""
+    try:
+        site.archive.echo()
+    except ConfigError:
+        raise
+    except PermanentError:  # it does answer, if only with a status
+        return
 
 
 def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal | None, asked: list[str]) -> str:
@@ -128,13 +186,7 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
     arriving.look(site, listing)
     if earlier and any(arriving.judged_as_it_is(site, case) for case in known):
         return ""
-    try:
-        selection, expected = _select(site, night, study, listing)
-    except CaseRejected as err:  # the PACS gave us another patient's images, or does not look at the study UID
-        case = _study_case(night, study)
-        tell_operations(site, case.case_id, Step.INTAKE, err)
-        _refuse(site, case, Refusal.of(err))
-        return ""
+    selection, expected, unread = _select(site, night, study, listing)
     if selection.series_uid is None:
         refusal = Refusal(RefusalCode.NO_PORTAL_VENOUS_SERIES, selection.sentence(), selection.numbers())
         _refuse(site, _study_case(night, study), refusal)
@@ -146,19 +198,25 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
         series_uid=selection.series_uid,
         expected_sop_uids=expected,
     )
-    site.cases.record([case], {case.case_id: _selected(selection)})
+    site.cases.record([case], {case.case_id: _selected(selection, unread)})
     return ""
 
 
 def _eligible(site: Site, night: date, studies: Sequence[StudyRecord]) -> list[str]:
     """Studies whose patients may be staged: those that the PACS will be asked about."""
     ambiguous = step.judge_study(studies)
-    return [
-        study.study_uid
-        for study in studies
-        if _refusal_without_pacs(site, night, study, ambiguous.get(study.study_uid)) is None
-        and _facts(site, night, study) is not None
-    ]
+
+    def may_be_staged(study: StudyRecord) -> bool:
+        try:
+            refusal = _refusal_without_pacs(site, night, study, ambiguous.get(study.study_uid))
+            return refusal is None and _facts(site, night, study) is not None
+        except NIGHT_WIDE:
+            raise
+        except Exception as err:  # noqa: BLE001 - one study never stops the night; intake notes it
+            get_logger(Step.PACS).warning("study.not_looked_at", study_uid=_name_of(study), error=fault_of(err))
+            return False
+
+    return [study.study_uid for study in studies if may_be_staged(study)]
 
 
 def _refusal_without_pacs(site: Site, night: date, study: StudyRecord, ambiguous: Refusal | None) -> Refusal | None:
@@ -185,15 +243,39 @@ def _is_earlier(site: Site, night: date, study: StudyRecord) -> bool:
     return study.study_at is not None and study.study_at < night_window(site.config, night)[0]
 
 
-def _select(site: Site, night: date, study: StudyRecord, listing: arriving.Listing) -> tuple[Any, tuple[str, ...]]:
-    """Probe the promising series and choose; returns the selection and the chosen series' instances."""
-    evidence, instances = [], {}
+def _select(
+    site: Site, night: date, study: StudyRecord, listing: arriving.Listing
+) -> tuple[Any, tuple[str, ...], list[str]]:
+    """Probe the promising series and choose.
+
+    Returns
+    -------
+    selection, the chosen series' instances, and why other series could not be looked at
+
+    Raises
+    ------
+    Exception
+        What kept a series from being looked at, where no other can be chosen: "no portal venous series" would be a
+        verdict on what nobody has seen. A fault that may pass is raised at once: what is second best today may not be
+        the best tomorrow. So is an identity mismatch: it is not clear whose study this is.
+    """
+    evidence, instances, unread = [], {}, []
     for series in step.candidates(listing.series):
-        found = listing.instances(series.series_uid)
-        instances[series.series_uid] = tuple(i.sop_instance_uid for i in found)
-        evidence.append(_probe(site, night, study, series, found))
+        try:
+            found = listing.instances(series.series_uid)
+            evidence.append(_probe(site, night, study, series, found))
+            instances[series.series_uid] = tuple(i.sop_instance_uid for i in found)
+        except (*NIGHT_WIDE, TransientError):
+            raise
+        except Exception as err:
+            if is_mismatch(err):
+                raise
+            get_logger(Step.INTAKE).warning("series.unread", study_uid=study.study_uid, error=fault_of(err))
+            unread.append(err)
     selection = step.select_portal_venous(evidence, site.settings.validate)
-    return selection, instances.get(selection.series_uid or "", ())
+    if selection.series_uid is None and unread:
+        raise unread[0]
+    return selection, instances.get(selection.series_uid or "", ()), [fault_of(err) for err in unread]
 
 
 def _probe(site: Site, night: date, study: StudyRecord, series: SeriesRecord, found: Sequence[Any]) -> SeriesEvidence:
@@ -234,8 +316,9 @@ def _reopen(site: Site, cases: Sequence[Case]) -> None:
                 record.fail(attrs.evolve(case.failure, retryable=True))
 
 
-def _selected(selection: step.Selection) -> Selected:
+def _selected(selection: step.Selection, unread: Sequence[str]) -> Selected:
     detail = {
+        "unread": list(unread),
         "series_uid": selection.series_uid,
         "phase": str(selection.phase),
         "reasons": [{"rule": r.rule, "evidence": r.evidence, "weight": r.weight} for r in selection.reasons],

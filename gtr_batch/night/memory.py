@@ -67,6 +67,12 @@ class MemoryCases:
         self._objects: dict[str, dict[ObjectKind, ReportObject]] = {}
         self.record(cases, selections)
 
+    def remember(self, case_id: str, events: Sequence[Mapping[str, Any]], facts: Mapping[str, Any] | None) -> None:
+        """Take over what another store knows of a case: events before this one's, and what validation measured."""
+        self._events[case_id] = [*events, *self._events[case_id]]
+        if facts is not None:
+            self._facts[case_id] = facts
+
     def record(self, cases: Sequence[Case], selections: Mapping[str, Selected] | None = None) -> list[str]:
         """Write newly found cases with how their series was selected; returns the ids that were new."""
         new = []

@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import numpy as np
 from attrs import frozen
 
-from gtr_batch.dicom_file import damaged
 from gtr_batch.domain.case import Case, CaseState, Selected, Step
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.delivery import ReportObject
+from gtr_batch.domain.identifiers import Uid
+from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord
 from gtr_batch.domain.staging import CaseStaging, Flag
 from gtr_batch.domain.step_record import Detail, StepRecord
-from gtr_batch.errors import CaseRejected, FilesDamaged, GtrError, StillArriving
+from gtr_batch.errors import (
+    AssociationRefused,
+    CaseRejected,
+    GpuOutOfMemory,
+    InputLost,
+    PacsUnreachable,
+    StillArriving,
+    StorageFull,
+    fault_of,
+)
 from gtr_batch.identity import read_identity
 from gtr_batch.logs import get_logger
 from gtr_batch.night.identity import is_mismatch, references
-from gtr_batch.night.runner import Shard
+from gtr_batch.night.inputs import (
+    BYTES,
+    check_retrieved,
+    has_changed,
+    heat_map,
+    judging_retrieved,
+    prepared_contract,
+    prepared_geometry,
+    prepared_slices,
+    received,
+    retrieved_bytes,
+)
+from gtr_batch.night.runner import OURS, Shard
 from gtr_batch.ports import FileStore
 from gtr_batch.writing import full_disk_is_transient
 
@@ -38,6 +58,9 @@ from gtr_batch.night.site import REFERENCE_MODALITIES, Site
 
 HELD = "held"  # file of a case whose report was held back
 READS_PIXELS = (Step.VALIDATE, Step.PREPROCESS, Step.STAGE, Step.NOMOGRAM, Step.REPORT)
+MISSING = "missing_attachments"  # in the detail of a retrieval: what of the study could not be had, and why
+
+T = TypeVar("T")
 
 
 def retrieve(site: Site, night: date, shard: Sequence[str]) -> list[str]:
@@ -49,11 +72,12 @@ def retrieve(site: Site, night: date, shard: Sequence[str]) -> list[str]:
         work = Shard(site, Step.RETRIEVE, shard)
         for case in site.cases.select(shard):
             if any(case.ready_for(step) for step in READS_PIXELS):
-                work.again(case, partial(_fetch, site))
+                work.again(case, partial(_restore, site))
         return work.each(CaseState.RETRIEVED, partial(_retrieve, site))
 
 
 def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:
+    _discard_changed_attachments(site, case)
     promised = site.archive.find_instances(case.study_uid, case.series_uid)
     expected = sorted({i.sop_instance_uid for i in promised} | set(case.expected_sop_uids))
     record.expects(expected)
@@ -63,30 +87,12 @@ def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:
             "intake looked at it; tried again later"
         )
     paths = _fetch(site, attrs.evolve(case, expected_sop_uids=tuple(expected)), promised)
-    left_out = 0
-    for series in site.archive.find_series(case.study_uid):
-        if series.modality in REFERENCE_MODALITIES:
-            left_out += not _retrieve_reference(site, case, series)
-    detail = {"instances": len(paths), "megabytes": round(sum(p.stat().st_size for p in paths) / 1e6, 1)}
-    return {**detail, "references_left_out": left_out} if left_out else detail
-
-
-def _retrieve_reference(site: Site, case: Case, series: SeriesRecord) -> bool:
-    """Fetch what may name a key slice; one of another patient is done without, and said so: False."""
-    folder = _references(site, case, series.modality)
-    try:
-        listed = site.archive.find_instances(case.study_uid, series.series_uid)
-        wanted = [i.sop_instance_uid for i in listed]
-        identity = case.identity(series.series_uid, listed)
-        site.archive.retrieve(case.study_uid, series.series_uid, wanted, folder, identity=identity)
-    except CaseRejected as err:
-        if not is_mismatch(err):
-            raise
-        get_logger(Step.RETRIEVE).error(
-            "case.reference_left_out", case_id=case.case_id, series_uid=series.series_uid, reason=err.sentence
-        )
-        return False
-    return True
+    return {
+        "instances": len(paths),
+        "megabytes": round(sum(p.stat().st_size for p in paths) / 1e6, 1),
+        **_retrieve_attachments(site, case),
+        BYTES: retrieved_bytes(site, case),
+    }
 
 
 def _fetch(site: Site, case: Case, promised: Sequence[InstanceRecord] = ()) -> list[Path]:
@@ -96,25 +102,79 @@ def _fetch(site: Site, case: Case, promised: Sequence[InstanceRecord] = ()) -> l
     return site.archive.retrieve(case.study_uid, case.series_uid, case.expected_sop_uids, folder, identity=identity)
 
 
-@contextmanager
-def _judging_our_copy(site: Site, case: Case) -> Iterator[None]:
-    """While our own copy of a series is not intact, nothing that is found in it is a verdict on the images.
+def _restore(site: Site, case: Case) -> None:
+    """Fetch what our file store has lost of a case since it was retrieved: instances, and attachments."""
+    _discard_changed_attachments(site, case)
+    _fetch(site, case)
+    if has_changed(site, case):
+        _retrieve_attachments(site, case)
 
-    Raises
-    ------
-    FilesDamaged
-        In the place of whatever the block raised, where instances are gone, empty or cut in the file store.
+
+def _discard_changed_attachments(site: Site, case: Case) -> None:
+    """Attachments of a case that comes back since its files changed: documents that were cut may read as if they ended.
+
+    An image that was cut is known by the length of its pixels, and fetched again.
+    """
+    if has_changed(site, case):
+        for modality in REFERENCE_MODALITIES:
+            for path in _references(site, case, modality).glob("*.dcm"):
+                path.unlink()
+
+
+def _retrieve_attachments(site: Site, case: Case) -> Detail:
+    """Fetch the study's key objects and outlines; why some could not be had, and how many were of another patient.
+
+    They are a help and never cost the CT: the case goes on without them and says so. Only a PACS that does not answer
+    any more or tells of other studies, and what is wrong for every case, is raised.
+    """
+    missing: list[str] = []
+    left_out = 0
+    listed = _or_noted(case, missing, "the study's series", lambda: site.archive.find_series(case.study_uid))
+    for series in listed or ():
+        if series.modality not in REFERENCE_MODALITIES:
+            continue
+        try:
+            _or_noted(case, missing, series.modality, partial(_retrieve_attachment, site, case, series))
+        except CaseRejected as err:  # of another patient: done without
+            left_out += 1
+            missing.append(f"{series.modality}: {fault_of(err)}")
+            get_logger(Step.RETRIEVE).error(
+                "case.reference_left_out", case_id=case.case_id, series_uid=series.series_uid, reason=err.sentence
+            )
+    return {MISSING: missing, **({"references_left_out": left_out} if left_out else {})}
+
+
+def _retrieve_attachment(site: Site, case: Case, series: SeriesRecord) -> None:
+    """Fetch what may name a key slice."""
+    folder = _references(site, case, series.modality)
+    listed = site.archive.find_instances(case.study_uid, series.series_uid)
+    identity = case.identity(series.series_uid, listed)
+    invalid, wanted = [], []
+    for number, one in enumerate(listed, 1):
+        try:
+            wanted.append(Uid(one.sop_instance_uid))
+        except CaseRejected as err:  # one among others, which come all the same
+            invalid.append(CaseRejected(err.code, f"instance {number} of {len(listed)}: {err.sentence}"))
+    site.archive.retrieve(case.study_uid, series.series_uid, wanted, folder, identity=identity)
+    if invalid:
+        raise invalid[0]
+
+
+def _or_noted(case: Case, missing: list[str], what: str, work: Callable[[], T]) -> T | None:
+    """What `work` gives; None where it cannot be had, and then `missing` says what and why.
+
+    What is of another patient or study is raised.
     """
     try:
-        yield
+        return work()
+    except (*OURS, StorageFull, PacsUnreachable, AssociationRefused):
+        raise
     except Exception as err:
-        lost = damaged(site.files.folder(case.night, case.case_id, Step.RETRIEVE), case.expected_sop_uids)
-        if not lost:
+        if is_mismatch(err):
             raise
-        raise FilesDamaged(
-            f"{len(lost)} of {len(case.expected_sop_uids)} retrieved instances are gone, empty or cut in our store "
-            f"({lost[0]}{', …' if len(lost) > 1 else ''}); fetched again by the next run of the night"
-        ) from err
+        missing.append(f"{what}: {fault_of(err)}")
+        get_logger(Step.RETRIEVE).warning("attachment.missing", case_id=case.case_id, what=what, error=fault_of(err))
+        return None
 
 
 def _references(site: Site, case: Case, modality: str) -> Path:
@@ -131,6 +191,7 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     work = Shard(site, Step.VALIDATE, shard)
     if not work.cases:
         return work.finish()
+    lost = _faults(work.cases, partial(check_retrieved, site))
     files = [
         CaseFiles(
             c.case_id,
@@ -139,15 +200,20 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
             identity=c.identity(c.series_uid),
         )
         for c in work.cases
+        if c.case_id not in lost
     ]
     verdicts = validate_shard(files, site.settings.validate, site.files.night_folder(night, "data_docs"))
 
     def judge(case: Case, record: StepRecord) -> Detail:
+        if case.case_id in lost:
+            raise lost[case.case_id]
         verdict = verdicts[case.case_id]
+        if verdict.fault is not None:
+            raise verdict.fault
         site.files.write_json(case.night, case.case_id, Step.VALIDATE, "facts", dict(verdict.facts))
         record.measured(verdict.facts)
         if verdict.refusal is not None:
-            with _judging_our_copy(site, case):
+            with judging_retrieved(site, case):
                 raise CaseRejected(verdict.refusal.code, verdict.refusal.sentence, verdict.refusal.numbers)
         left_out = references(site, case).left_out
         if left_out:
@@ -157,13 +223,26 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     return work.each(CaseState.VALIDATED, judge)
 
 
+def _faults(cases: Sequence[Case], work: Callable[[Case], object]) -> dict[str, Exception]:
+    """What `work` raises for single cases of a shard, to be raised again where each case is written."""
+    found: dict[str, Exception] = {}
+    for case in cases:
+        try:
+            work(case)
+        except OURS:
+            raise
+        except Exception as err:  # noqa: BLE001 - one bad case never stops the night
+            found[case.case_id] = err
+    return found
+
+
 def preprocess(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Key slice and neighbours as network input."""
     return Shard(site, Step.PREPROCESS, shard).each(CaseState.PREPROCESSED, lambda case, _: _preprocess(site, case))
 
 
 def _preprocess(site: Site, case: Case) -> Detail:
-    with _judging_our_copy(site, case):
+    with judging_retrieved(site, case):
         return _prepare(site, case)
 
 
@@ -207,22 +286,31 @@ def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     work = Shard(site, Step.STAGE, shard)
     if not work.cases:
         return work.finish()
-    artefact, inputs, geometries, broken = site.artefact_of(night), {}, {}, {}
-    for case in work.cases:
-        at = (case.night, case.case_id, Step.PREPROCESS)
-        try:
-            inputs[case.case_id] = _slices(site, case, artefact.manifest.contract)
-        except GtrError as err:
-            broken[case.case_id] = err
-            continue
-        geometries[case.case_id] = PreparedGeometry.from_json(site.files.read_json(*at, "geometry"))
-    staged = stage_shard(
-        artefact,
-        inputs,
-        geometries,
-        forward=GradCamForward(artefact.network),
-        batch_cases=site.config.stage.batch_cases,
-    )
+    artefact = site.artefact_of(night)
+    inputs: dict[str, np.ndarray] = {}
+    geometries: dict[str, PreparedGeometry] = {}
+
+    def read(case: Case) -> None:
+        inputs[case.case_id], geometries[case.case_id] = _prepared(site, case, artefact.manifest.contract)
+
+    def forward(case_ids: Sequence[str]) -> dict[str, Any]:
+        return stage_shard(
+            artefact,
+            {case_id: inputs[case_id] for case_id in case_ids},
+            geometries,
+            forward=GradCamForward(artefact.network),
+            batch_cases=site.config.stage.batch_cases,
+        )
+
+    broken = _faults(work.cases, read)
+    there = [case for case in work.cases if case.case_id not in broken]
+    staged: dict[str, Any] = {}
+    try:
+        staged.update(forward([case.case_id for case in there]))
+    except (*OURS, GpuOutOfMemory):
+        raise
+    except Exception:  # noqa: BLE001 - whose slices they were that the network broke on, each case alone tells
+        broken |= _faults(there, lambda case: staged.update(forward([case.case_id])))
 
     def keep(case: Case, record: StepRecord) -> Detail:
         if case.case_id in broken:
@@ -243,23 +331,31 @@ def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     return work.each(CaseState.STAGED, keep)
 
 
-def _slices(site: Site, case: Case, contract: Any) -> np.ndarray:
-    """The prepared slices; prepared anew where a model wants its own, or where the store has them no more."""
-    at = (case.night, case.case_id, Step.PREPROCESS)
-    if site.files.read_json(*at, "contract") != contract_json(contract):
-        _preprocess(site, case)  # the night was begun anew with another model
+def _prepared(site: Site, case: Case, contract: PreprocessingContract) -> tuple[np.ndarray, PreparedGeometry]:
+    """Slices and geometry of a case as this contract wants them.
+
+    Made here where they are gone or cut, or where the night was begun anew with another model, which wants its own.
+    """
+
+    def stored() -> tuple[np.ndarray, PreparedGeometry]:
+        return prepared_slices(site.files, case, contract.size), prepared_geometry(site.files, case)
+
     try:
-        return site.files.read_arrays(*at, "prepared")["slices"]
-    except (FileNotFoundError, EOFError, BadZipFile):
-        _preprocess(site, case)
-        return site.files.read_arrays(*at, "prepared")["slices"]
+        if prepared_contract(site.files, case) == contract_json(contract):
+            return stored()
+    except InputLost as err:
+        get_logger(Step.STAGE).warning("case.prepared_again", case_id=case.case_id, reason=str(err))
+    _preprocess(site, case)
+    return stored()
 
 
 def _flags_of_selection(site: Site, case: Case) -> list[Flag]:
-    """What a reader must know of how the series was chosen."""
+    """What a reader must know of how the series was chosen, and of what could not be had."""
     selection = site.cases.selection(case.case_id) or Selected()
-    facts = site.files.read_json(case.night, case.case_id, Step.VALIDATE, "facts")
+    facts = site.cases.facts(case.case_id) or {}
     flags = [Flag(flag) for flag in selection.flags]
+    if received(site, case).get(MISSING):
+        flags.append(Flag.MISSING_ATTACHMENTS)
     if not selection.phase_confirmed and facts.get("phase") != "portal_venous":
         flags.append(Flag.PHASE_FROM_WORDS)
     return flags
@@ -275,10 +371,12 @@ def _nomogram(site: Site, case: Case, record: StepRecord) -> Detail:
 
     staging = _staging(site, case)
     manifest = site.artefact_by(staging.model_version).manifest
-    features = site.files.read_arrays(case.night, case.case_id, Step.STAGE, "features")["features"]
+    features = site.cases.features(case.case_id, staging.model_version)
+    if features is None:
+        raise InputLost("the features of the key slice are gone; staged again", CaseState.PREPROCESSED)
     facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
     covariates = facts.covariates if facts else Covariates()
-    answer = score(manifest.nomogram, rad_score(manifest.rad_score, features[ROLES.index("key")]), covariates)
+    answer = score(manifest.nomogram, rad_score(manifest.rad_score, features[0]), covariates)
     record.scores(answer, covariates)
     if answer.missing:
         record.flag(Flag.MISSING_COVARIATES)
@@ -294,7 +392,7 @@ def report(site: Site, night: date, shard: Sequence[str]) -> list[str]:
         work.beside(case, partial(_refusal_report, site, case))
 
     def write(case: Case, record: StepRecord) -> Detail:
-        with _judging_our_copy(site, case):
+        with judging_retrieved(site, case):
             objects = report_one(site, case, Answer(_staging(site, case), site.cases.score(case.case_id)), site.files)
         record.writes(objects)
         return {"objects": len(objects)}
@@ -318,8 +416,7 @@ def report_one(site: Site, case: Case, answer: Answer, prepared: FileStore) -> l
 
     staging = answer.staging
     manifest = site.artefact_by(staging.model_version).manifest
-    geometry = PreparedGeometry.from_json(prepared.read_json(case.night, case.case_id, Step.PREPROCESS, "geometry"))
-    heat = prepared.read_arrays(case.night, case.case_id, Step.EXPLAIN, "heat")["heat"]
+    geometry, heat = prepared_geometry(prepared, case), heat_map(prepared, case)
     source = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     key = ROLES.index("key")
     hu = read_series(source, [geometry.sop_instance_uids[key]]).hu()[0]
@@ -366,16 +463,18 @@ def _refusal_report(site: Site, case: Case) -> None:
     if case.refusal is None or not sources:
         return
     before = site.cases.objects(case.case_id)
-    objects = write_refusal(
+    write = partial(
+        write_refusal,
         site.files.folder(case.night, case.case_id, Step.REPORT),
         case=case,
         refusal=case.refusal,
-        source_file=sources[0],
         manifest=site.artefact_of(case.night).manifest,
         config=site.settings.report,
         model_version=site.model_of(case.night),
         previous=before,  # a case that was staged, or refused for another reason, before it was reopened
     )
+    # Any instance tells whose study it is; the first that can be read, since a refused series is often broken.
+    objects: list[ReportObject] = next(filter(None, (write(source_file=source) for source in sources)), [])
     if any(one not in before for one in objects):
         with site.cases.step(case.case_id, Step.REPORT) as record:
             record.writes(objects)
@@ -412,7 +511,7 @@ def why_held(site: Site, case: Case) -> str | None:
     """Why the latest run of `deliver` held a case's report back; None where it did not."""
     try:
         found = site.files.read_json(case.night, case.case_id, Step.DELIVER, HELD)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
     return str(found["why"]) if found["why"] else None
 
@@ -429,6 +528,8 @@ def deliver_one(site: Site, case: Case, record: StepRecord) -> Detail:
 
     site.folder_of(_staging(site, case).model_version)  # a model withdrawn meanwhile sends nothing
     parcel = _parcel(site, case, site.cases.objects(case.case_id))
+    if not _as_written(parcel):
+        raise InputLost("a written object is gone or cut; written again", CaseState.SCORED)
     sent = store_objects(site.archive, site.deliveries, parcel)
     with site.cases.step(case.case_id, Step.DELIVER) as stored:  # before the commitment, which may take hours
         stored.advance(CaseState.STORED)
@@ -441,6 +542,9 @@ def _deliver_refusal(site: Site, case: Case) -> None:
     from gtr_batch.deliver import deliver_case
 
     parcel = _parcel(site, case, site.cases.objects(case.case_id))
+    if not _as_written(parcel):
+        _refusal_report(site, case)
+        parcel = _parcel(site, case, site.cases.objects(case.case_id))
     deliver_case(site.archive, site.deliveries, parcel, site.config.pacs)
 
 
@@ -448,6 +552,13 @@ def _parcel(site: Site, case: Case, objects: Sequence[ReportObject]) -> Parcel:
     from gtr_batch.deliver import Parcel
 
     return Parcel(case, objects, site.files.folder(case.night, case.case_id, Step.REPORT))
+
+
+def _as_written(parcel: Parcel) -> bool:
+    """Whether every object's file is there as it was written: nothing cut is ever sent."""
+    from gtr_batch.report import is_as_written
+
+    return all(is_as_written(parcel.folder, one) for one in parcel.objects)
 
 
 def contract_json(contract: Any) -> Any:

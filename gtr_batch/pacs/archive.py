@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from pydicom import Dataset
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
 from pynetdicom.sop_class import Verification
@@ -18,11 +19,12 @@ from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.errors import PermanentError
 from gtr_batch.pacs import commitment, find, retrieve
-from gtr_batch.pacs.association import Caller
+from gtr_batch.pacs.association import Caller, OpenAssociation
 from gtr_batch.pacs.move import move, move_need
 from gtr_batch.pacs.retrieve import SeriesRequest
 from gtr_batch.pacs.scp import Listeners
 from gtr_batch.pacs.session import Need, Sessions
+from gtr_batch.pacs.smaller_questions import instances_by_number, series_by_number
 from gtr_batch.pacs.store import foreseen, store
 from gtr_batch.ports import Progress
 
@@ -93,15 +95,39 @@ class Pacs:
         return self._sessions.run(_FIND, lambda line: find.find_study(line, study_uid))
 
     def find_series(self, study_uid: str) -> list[SeriesRecord]:
-        """All series of a study, by series number."""
-        Uid(study_uid)
-        return self._sessions.run(_FIND, lambda line: find.find_series(line, study_uid, self.config.answer_cap))
+        """All series of a study, by series number; see `gtr_batch.pacs.smaller_questions` where the PACS caps them."""
+        study, tried = Uid(study_uid), f"C-FIND of the series of study {study_uid} at {self._caller.peer}"
+
+        def ask(query: Dataset, *, part: bool = True) -> tuple[list[Dataset], bool]:
+            cap = self.config.answer_cap
+            return self._sessions.run(_FIND, lambda line: find.find_own(line, query, tried, cap, part=part))
+
+        answers, capped = ask(find.series_query(study), part=False)
+        if capped:
+            with self.connected():
+                answers = series_by_number(ask, study, answers, tried)
+        return find.series_records(study_uid, answers)
 
     def find_instances(self, study_uid: str, series_uid: str) -> list[InstanceRecord]:
-        """All instances of a series, by instance number."""
-        Uid(study_uid), Uid(series_uid)
-        cap = self.config.answer_cap
-        return self._sessions.run(_FIND, lambda line: find.find_instances(line, study_uid, series_uid, cap))
+        """All instances of a series, by instance number; capped ones as `find_series`."""
+        study, series = Uid(study_uid), Uid(series_uid)
+        tried = f"C-FIND of the instances of series {series_uid} at {self._caller.peer}"
+        asked: list[OpenAssociation] = []
+
+        def ask(query: Dataset, *, part: bool = True) -> tuple[list[Dataset], bool]:
+            def work(line: OpenAssociation) -> tuple[list[Dataset], bool]:
+                asked.append(line)
+                return find.find_own(line, query, tried, self.config.answer_cap, part=part)
+
+            return self._sessions.run(_FIND, work)
+
+        answers, capped = ask(find.instance_query(study, series), part=False)
+        if capped:
+            with self.connected():
+                answers = instances_by_number(ask, study, series, answers, tried)
+        records = find.instance_records(answers)
+        asked[-1].listed = {(study_uid, series_uid): frozenset(record.sop_instance_uid for record in records)}
+        return records
 
     def retrieve(
         self,

@@ -34,8 +34,9 @@ IMAGES = [
     uid.SecondaryCaptureImageStorage,
     uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
 ]
+LABEL_MAP_SEGMENTATION = uid.UID("1.2.840.10008.5.1.4.1.1.66.7")  # newer than pydicom's dictionary
 # Bit masks and floats: never lossy.
-DERIVED = [uid.SegmentationStorage, uid.ParametricMapStorage]
+DERIVED = [uid.SegmentationStorage, LABEL_MAP_SEGMENTATION, uid.ParametricMapStorage]
 LOSSLESS_DERIVED = [uid.DeflatedExplicitVRLittleEndian, uid.RLELossless, uid.JPEG2000Lossless]
 DOCUMENTS = [
     uid.KeyObjectSelectionDocumentStorage,

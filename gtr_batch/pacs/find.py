@@ -19,7 +19,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as F
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.identity import mismatch
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
-from gtr_batch.errors import CaseRejected, PermanentError
+from gtr_batch.errors import AssociationLost, CaseRejected, ConfigError, PacsBusy, PermanentError
 from gtr_batch.logs import get_logger
 from gtr_batch.pacs.answers import integer, study_date, study_record, study_time, text, texts
 from gtr_batch.pacs.association import Caller, OpenAssociation, refusal
@@ -120,7 +120,7 @@ class StudyQuery:
 
     def _ask(self, dates: str, times: str) -> bool:
         """Ask once and keep the answers; whether the PACS capped them."""
-        query = _identifier(
+        query = identifier(
             "STUDY", StudyDate=dates, StudyTime=times, StudyInstanceUID="", PatientID="", IssuerOfPatientID="",
             AccessionNumber="", StudyDescription="", ModalitiesInStudy="",
         )  # fmt: skip
@@ -145,8 +145,15 @@ class StudyQuery:
         if not listed:  # an optional key that this PACS does not know: look at the series
             try:
                 series = find_series(self._line(), text(ds, "StudyInstanceUID"))
-            except CaseRejected:
-                return True  # an invalid UID is refused where the study becomes a case, with its reason
+            except (CaseRejected, PacsBusy):
+                return True  # intake asks again, and refuses or notes this study alone
+            except AssociationLost:
+                self._line().spent = True
+                return True
+            except ConfigError:
+                raise
+            except PermanentError:
+                return True
             listed = tuple(sorted({record.modality for record in series if record.modality}))
             ds.ModalitiesInStudy = list(listed)
         return self._modality in listed
@@ -160,7 +167,7 @@ def find_study(line: OpenAssociation, study_uid: str) -> list[StudyRecord]:
     CaseRejected
         Code ``invalid_uid``, or ``identity_mismatch`` where every answer names another study.
     """
-    query = _identifier(
+    query = identifier(
         "STUDY", StudyInstanceUID=Uid(study_uid), PatientID="", IssuerOfPatientID="", AccessionNumber="",
         StudyDate="", StudyTime="", StudyDescription="",
     )  # fmt: skip
@@ -181,12 +188,21 @@ def find_series(line: OpenAssociation, study_uid: str, answer_cap: int = 0) -> l
         Code ``invalid_uid``: an empty UID in a query would mean "all studies". Code ``identity_mismatch``: every answer
         names another study.
     """
-    query = _identifier(
-        "SERIES", StudyInstanceUID=Uid(study_uid), SeriesInstanceUID="", Modality="", SeriesNumber="",
-        SeriesDescription="", ProtocolName="", BodyPartExamined="", NumberOfSeriesRelatedInstances="",
+    query, tried = series_query(Uid(study_uid)), f"C-FIND of the series of study {study_uid}"
+    return series_records(study_uid, _own(line, _complete(line, query, tried, answer_cap), query, tried))
+
+
+def series_query(study_uid: Uid, **keys: str) -> Dataset:
+    """Identifier that asks for the series of a study; `keys` that they must match."""
+    asked = dict.fromkeys(
+        ("SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "ProtocolName", "BodyPartExamined",
+         "NumberOfSeriesRelatedInstances"), "",
     )  # fmt: skip
-    tried = f"C-FIND of the series of study {study_uid}"
-    answers = _own(line, _complete(line, query, tried, answer_cap), query, tried)
+    return identifier("SERIES", StudyInstanceUID=study_uid, **{**asked, **keys})
+
+
+def series_records(study_uid: str, answers: Sequence[Dataset]) -> list[SeriesRecord]:
+    """Series as we keep them, by series number, each once."""
     records: dict[str, SeriesRecord] = {}
     for ds in answers:
         uid = text(ds, "SeriesInstanceUID")
@@ -214,18 +230,25 @@ def find_instances(line: OpenAssociation, study_uid: str, series_uid: str, answe
     CaseRejected
         Code ``invalid_uid``, or ``identity_mismatch`` where every answer names another study or series.
     """
-    query = _identifier(
-        "IMAGE", StudyInstanceUID=Uid(study_uid), SeriesInstanceUID=Uid(series_uid), SOPInstanceUID="",
-        SOPClassUID="", InstanceNumber="",
+    query, tried = instance_query(Uid(study_uid), Uid(series_uid)), f"C-FIND of the instances of series {series_uid}"
+    return instance_records(_own(line, _complete(line, query, tried, answer_cap), query, tried))
+
+
+def instance_query(study_uid: Uid, series_uid: Uid, InstanceNumber: str = "") -> Dataset:
+    """Identifier that asks for the instances of a series, of one number where it is given."""
+    return identifier(
+        "IMAGE", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid, SOPInstanceUID="", SOPClassUID="",
+        InstanceNumber=InstanceNumber,
     )  # fmt: skip
-    tried = f"C-FIND of the instances of series {series_uid}"
-    answers = _own(line, _complete(line, query, tried, answer_cap), query, tried)
+
+
+def instance_records(answers: Sequence[Dataset]) -> list[InstanceRecord]:
+    """Instances as we keep them, by instance number."""
     records = {
         uid: InstanceRecord(uid, text(ds, "SOPClassUID"), integer(ds, "InstanceNumber"))
         for ds in answers
         for uid in [text(ds, "SOPInstanceUID")]
     }
-    line.listed = {(study_uid, series_uid): frozenset(records)}
     return sorted(records.values(), key=lambda r: (r.instance_number is None, r.instance_number, r.sop_instance_uid))
 
 
@@ -254,14 +277,15 @@ def find(line: OpenAssociation, query: Dataset, tried: str, answer_cap: int = 0)
     """
     line.require(FIND, "C-FIND (Study Root)", "allow it for our AE title in the PACS")
     answers: list[Dataset] = []
-    for answer, identifier in line.assoc.send_c_find(query, FIND):
+    for answer, found in line.assoc.send_c_find(query, FIND):
         status = line.status(answer, tried)
         if status in PENDING:
-            if identifier is None:
+            if found is None and query.QueryRetrieveLevel != "STUDY":
                 raise PermanentError(
                     f"{tried} at {line.peer}: answer {len(answers) + 1} cannot be decoded; not retried"
                 )
-            answers.append(identifier)
+            # One study among many that nobody can read: it has no UID then, and intake says so.
+            answers.append(Dataset() if found is None else found)
             continue
         line.spent = status != 0x0000
         if status == 0x0000:
@@ -283,7 +307,23 @@ def _complete(line: OpenAssociation, query: Dataset, tried: str, answer_cap: int
     return answers
 
 
-def _own(line: OpenAssociation, answers: Sequence[Dataset], query: Dataset, tried: str) -> list[Dataset]:
+def find_own(
+    line: OpenAssociation, query: Dataset, tried: str, answer_cap: int = 0, *, part: bool = False
+) -> tuple[list[Dataset], bool]:
+    """`find`, and of its answers those to this very question.
+
+    Parameters
+    ----------
+    part : bool
+        The question is a part of one that was answered: where nothing of ours comes, nothing is said of the PACS.
+    """
+    answers, capped = find(line, query, tried, answer_cap)
+    return _own(line, answers, query, tried, part=part), capped
+
+
+def _own(
+    line: OpenAssociation, answers: Sequence[Dataset], query: Dataset, tried: str, *, part: bool = False
+) -> list[Dataset]:
     """The answers to this very question: one that names another study or series is dropped, and said so.
 
     One that leaves the UID out stays: what arrives for it is compared by its header.
@@ -301,7 +341,7 @@ def _own(line: OpenAssociation, answers: Sequence[Dataset], query: Dataset, trie
         return own
     keywords = sorted({name for names in differs for name in names})
     log.error("pacs.find.answers_of_others", tried=tried, peer=line.peer, dropped=dropped, differs=keywords)
-    if not own:
+    if not (own or part):
         raise mismatch(
             f"{tried} at {line.peer}: all {dropped} answers have another {' and '.join(keywords)} than was asked "
             f"for; none was taken. The PACS does not look at it: whatever it sends may be of another patient",
@@ -310,7 +350,8 @@ def _own(line: OpenAssociation, answers: Sequence[Dataset], query: Dataset, trie
     return own
 
 
-def _identifier(level: str, **keys: str) -> Dataset:
+def identifier(level: str, **keys: str) -> Dataset:
+    """An identifier with these keys; empty ones are to be returned."""
     ds = Dataset()
     ds.QueryRetrieveLevel = level
     for keyword, value in keys.items():
@@ -320,12 +361,12 @@ def _identifier(level: str, **keys: str) -> Dataset:
 
 def series_identifier(study_uid: Uid, series_uid: Uid) -> Dataset:
     """Identifier of C-GET or C-MOVE for a whole series."""
-    return _identifier("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
+    return identifier("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
 
 
 def image_identifiers(study_uid: Uid, series_uid: Uid, sop_uids: list[Uid], batch: int) -> Iterator[Dataset]:
     """Identifiers of C-GET or C-MOVE for single instances, `batch` of them at once (list of UID matching)."""
     for begin in range(0, len(sop_uids), batch):
-        ds = _identifier("IMAGE", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
+        ds = identifier("IMAGE", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
         ds.SOPInstanceUID = list(sop_uids[begin : begin + batch])
         yield ds

@@ -21,7 +21,7 @@ from gtr_batch.logs import get_logger
 from gtr_batch.pacs.arrivals import Arrivals
 from gtr_batch.pacs.association import OpenAssociation, refusal
 from gtr_batch.pacs.contexts import STORAGE_CLASSES, retrieve_contexts
-from gtr_batch.pacs.find import find_instances, image_identifiers, series_identifier
+from gtr_batch.pacs.find import Capped, find_instances, image_identifiers, series_identifier
 from gtr_batch.pacs.session import Need, Sessions
 from gtr_batch.ports import Progress
 
@@ -137,7 +137,10 @@ class SeriesRequest:
             return known
         if not line.accepted(FIND):
             return frozenset()
-        return frozenset(r.sop_instance_uid for r in find_instances(line, self.study_uid, self.series_uid))
+        try:
+            return frozenset(r.sop_instance_uid for r in find_instances(line, self.study_uid, self.series_uid))
+        except Capped:
+            return frozenset()
 
 
 def _refused(status: int) -> bool:

@@ -116,16 +116,12 @@ def _read(paths: Sequence[Path], notes: list[str]) -> list[pydicom.Dataset]:
 def _from_key_objects(paths: Sequence[Path], sop_uids: tuple[str, ...], notes: list[str]) -> str | None:
     found = []
     for ds in _read(paths, notes):
-        if ds.get("SOPClassUID") != KeyObjectSelectionDocumentStorage:
+        try:
+            marks = _marks(ds, notes)
+        except Exception as err:  # noqa: BLE001 - key objects from elsewhere may lack any attribute; the case goes on
+            notes.append(f"a key object selection could not be used ({type(err).__name__})")
             continue
-        title = ds.get("ConceptNameCodeSequence")
-        if title and title[0].get("CodeValue") in _NOT_KEY_TITLES:
-            notes.append(f"a key object selection titled {title[0].CodeValue} was passed over")
-        elif _observers(ds) == {_DEVICE}:
-            notes.append("a key object selection by a device was passed over")
-        else:
-            written = f"{ds.get('ContentDate') or ''}{ds.get('ContentTime') or ''}"
-            found.append((written, str(ds.get("SOPInstanceUID")), list(_referenced(ds))))
+        found += [] if marks is None else [marks]
     for _, _, references in sorted(found, reverse=True):
         inside = [uid for uid in references if uid in sop_uids]
         if inside:
@@ -134,6 +130,21 @@ def _from_key_objects(paths: Sequence[Path], sop_uids: tuple[str, ...], notes: l
             return inside[0]
         notes.append("a key object selection points to no instance of this series")
     return None
+
+
+def _marks(ds: pydicom.Dataset, notes: list[str]) -> tuple[str, str, list[str]] | None:
+    """When a key object selection was written, its UID and the images that it names; None where it marks no finding."""
+    if ds.get("SOPClassUID") != KeyObjectSelectionDocumentStorage:
+        return None
+    title = ds.get("ConceptNameCodeSequence")
+    if title and title[0].get("CodeValue") in _NOT_KEY_TITLES:
+        notes.append(f"a key object selection titled {title[0].CodeValue} was passed over")
+        return None
+    if _observers(ds) == {_DEVICE}:
+        notes.append("a key object selection by a device was passed over")
+        return None
+    written = f"{ds.get('ContentDate') or ''}{ds.get('ContentTime') or ''}"
+    return written, str(ds.get("SOPInstanceUID")), list(_referenced(ds))
 
 
 def _observers(ds: pydicom.Dataset) -> set[str]:

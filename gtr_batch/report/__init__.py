@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gtr_batch.report.case_report import write_case, write_refusal
+from gtr_batch.report.identity import is_as_written
 from gtr_batch.report.withdrawal_report import write_withdrawal
 
-__all__ = ["write_case", "write_refusal", "write_withdrawal"]
+__all__ = ["is_as_written", "write_case", "write_refusal", "write_withdrawal"]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.errors import InvalidDicomError
 
 from gtr_batch.config import ReportConfig
 from gtr_batch.domain.case import Case
@@ -20,7 +19,7 @@ from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging
-from gtr_batch.errors import CaseRejected
+from gtr_batch.errors import CaseRejected, fault_of
 from gtr_batch.identity import identity_of
 from gtr_batch.logs import get_logger
 from gtr_batch.report.context import Context
@@ -158,10 +157,10 @@ def write_refusal(
         return []
     try:
         sources = [_of_case(ds, case) for ds in read_sources([source_file], case.case_id)]
-    except (CaseRejected, InvalidDicomError) as err:
+    except Exception as err:
         if isinstance(err, CaseRejected) and err.code == RefusalCode.IDENTITY_MISMATCH:
             raise
-        log.warning("report.no_refusal", case_id=case.case_id, error=type(err).__name__)
+        log.warning("report.no_refusal", case_id=case.case_id, error=fault_of(err))
         return []
     context = Context.of(
         case,

@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 
 from attrs import frozen
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.uid import UID
 
 from gtr_batch import __version__
@@ -117,7 +117,7 @@ def write_object(
     digest = hashlib.sha256(_encoded(ds)).hexdigest()
     before = [p for p in previous if p.kind is kind]
     for old in before:
-        if old.content_digest == digest and old.series_uid == ds.SeriesInstanceUID and (folder / old.file).is_file():
+        if old.content_digest == digest and old.series_uid == ds.SeriesInstanceUID and is_as_written(folder, old):
             _name(ds, old.sop_instance_uid)
             return old, ds
     predecessors = [p for p in before if p.content_digest != digest] if kind is ObjectKind.STRUCTURED_REPORT else []
@@ -148,6 +148,19 @@ def all_or_none(folder: Path) -> Iterator[list[ReportObject]]:
             if one.file not in before:
                 (folder / one.file).unlink(missing_ok=True)
         raise
+
+
+def is_as_written(folder: Path, written: ReportObject) -> bool:
+    """Whether an object's file is there and has the content that was written, by its digest."""
+    try:
+        ds = dcmread(folder / written.file)
+        uid = str(ds.SOPInstanceUID)
+        _name(ds, NO_UID)
+        if "PredecessorDocumentsSequence" in ds:
+            del ds.PredecessorDocumentsSequence
+        return uid == written.sop_instance_uid and hashlib.sha256(_encoded(ds)).hexdigest() == written.content_digest
+    except Exception:  # noqa: BLE001 - a cut file breaks pydicom in many ways; it is written again
+        return False
 
 
 def _name(ds: Dataset, uid: str) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pydicom
 from attrs import define, field, frozen
-from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
 from gtr_batch.config import ValidateConfig
@@ -107,8 +106,9 @@ def read_series(
             _note(found, ds)
             found.rows.append(row)
             places.append(place)
-        # A broken file breaks pydicom in many ways; each is the same to us: the file cannot be read.
-        except (InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError):
+        except MemoryError:  # the machine's trouble may pass; it is no property of the file
+            raise
+        except Exception:  # noqa: BLE001 - a broken file breaks pydicom in many ways, each the same to us: unreadable
             found.rows.append({"readable": False})
             places.append(None)
     others = set_aside([not row["readable"] or _is_slice(row) for row in found.rows])

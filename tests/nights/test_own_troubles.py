@@ -66,7 +66,7 @@ def test_a_file_that_a_power_cut_left_empty_or_cut_is_fetched_again(site, stoppe
     case = site.cases.get(shard[0])
     spoil(instances_of(site, case)[7])
 
-    with pytest.raises(CasesToRetry, match="FilesDamaged"):
+    with pytest.raises(CasesToRetry, match="InputLost"):
         steps.validate(site, NIGHT, shard)
 
     assert site.cases.get(shard[0]).state is CaseState.FAILED

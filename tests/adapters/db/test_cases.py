@@ -219,6 +219,27 @@ def test_a_failed_case_keeps_what_it_reached_and_goes_on_from_there(book):
     assert (after.state, after.reached, after.failure) == (CaseState.PREPROCESSED, CaseState.PREPROCESSED, None)
 
 
+def test_a_case_whose_files_are_gone_goes_back_to_the_step_that_makes_them(book):
+    """Backward only so far, only by failing, with an event that says it; never forward, and never from an end."""
+    case = a_case()
+    book.record([case])
+    book.advance(case.case_id, CaseState.SCORED)
+
+    book.fail(case.case_id, Failure(Step.REPORT, "InputLost: heat.npz", True, CaseState.PREPROCESSED))
+    back = book.get(case.case_id)
+    event = book.events(case.case_id)[-1]
+    book.fail(case.case_id, Failure(Step.STAGE, "InputLost: heat.npz", True, CaseState.REPORTED))
+    not_forward = book.get(case.case_id)
+    book.advance(case.case_id, CaseState.COMMITTED)
+    book.fail(case.case_id, Failure(Step.DELIVER, "InputLost: x", True, CaseState.FOUND))
+
+    assert (back.state, back.reached) == (CaseState.FAILED, CaseState.PREPROCESSED)
+    assert back.ready_for(Step.STAGE) and not back.ready_for(Step.REPORT)
+    assert event["detail"]["back_to"] == "preprocessed"
+    assert not_forward.reached is CaseState.PREPROCESSED
+    assert book.get(case.case_id).state is CaseState.COMMITTED
+
+
 def test_every_failed_attempt_is_an_event(book):
     case = a_case()
     book.record([case])

@@ -139,6 +139,8 @@ class HostilePacs:
         Identifiers received by C-FIND, C-GET and C-MOVE, in order.
     opened : list of Association
         Associations accepted, in order.
+    storage : list of str
+        SOP classes that it sends and takes.
     """
 
     def __init__(self, instances: Sequence[Dataset] = (), ae_title: str = "PACS") -> None:
@@ -156,6 +158,7 @@ class HostilePacs:
         self.tls_out: ssl.SSLContext | None = None  # of those that it opens for C-MOVE
         self.calling_for_store: str | None = None
         self.syntaxes: list[str] = list(AllTransferSyntaxes)
+        self.storage: list[str] = [CTImageStorage]
         self.commitment = True
         self.require_calling: list[str] = []
         self.require_called = False
@@ -171,7 +174,8 @@ class HostilePacs:
         ae.require_called_aet = self.require_called
         ae.maximum_associations = self.maximum_associations
         ae.add_supported_context(Verification)
-        ae.add_supported_context(CTImageStorage, self.syntaxes, scu_role=True, scp_role=True)
+        for sop_class in self.storage:
+            ae.add_supported_context(sop_class, self.syntaxes, scu_role=True, scp_role=True)
         for model in (
             StudyRootQueryRetrieveInformationModelFind,
             StudyRootQueryRetrieveInformationModelGet,

@@ -307,3 +307,69 @@ def test_finds_a_night_in_orthanc_capped_or_not(pacs_at, need_program, night, tm
     assert [r.study_at.strftime("%d %H%M") for r in found] == ["01 1900", "01 2330", "02 0030", "02 1700"]
     assert found[0].modalities == ("CT",)
     assert [(s.description, s.instances) for s in series] == [("Abdomen portal venous 3.0", 1)]
+
+
+@pytest.fixture
+def crowded(tmp_path):
+    """A study of nine series whose numbers lie apart, the largest of 45 instances that are numbered from 101."""
+    one = derived_uid("study", "crowded")
+
+    def as_series(number: int, modality: str):
+        def change(index: int, ds: Dataset) -> None:
+            ds.SeriesNumber, ds.Modality, ds.InstanceNumber = str(number), modality, str(101 + index)
+            ds.PatientID = "P1"
+
+        return change
+
+    kinds = [(1, "CT", 2), (2, "CT", 45), (3, "CT", 4), (4, "CT", 1), (61, "CT", 1), (62, "CT", 1), (7, "PT", 2),
+             (8, "PT", 1), (90, "SR", 1)]  # fmt: skip
+    for number, modality, count in kinds:
+        write_series(
+            tmp_path / "crowd" / str(number), abdomen_hu(count, 64), name=f"crowd{number}", study=one,
+            change=as_series(number, modality),
+        )  # fmt: skip
+    return one, {number: count for number, _, count in kinds}, sorted((tmp_path / "crowd").rglob("*.dcm"))
+
+
+@pytest.mark.parametrize("limit", [3, 40])
+def test_finds_every_series_and_instance_in_orthanc_capped_below_the_study(
+    pacs_at, need_program, crowded, tmp_path, free_port, limit
+):
+    program = need_program("Orthanc", "orthanc")
+    study_uid, counts, files = crowded
+    with orthanc(program, tmp_path / "orthanc", free_port, LimitFindResults=limit, LimitFindInstances=limit):
+        pacs = pacs_at(free_port, called_ae_title="ORTHANC")
+        pacs.store(files)
+        with pacs.connected():
+            series = pacs.find_series(study_uid)
+            listed = {one.series_number: pacs.find_instances(study_uid, one.series_uid) for one in series}
+            largest = next(one for one in series if one.series_number == 2)
+            wanted = [one.sop_instance_uid for one in listed[2]]
+            paths = pacs.retrieve(study_uid, largest.series_uid, wanted, tmp_path / "fetched")
+
+    assert {number: len(found) for number, found in listed.items()} == counts
+    assert [one.instance_number for one in listed[2]] == list(range(101, 146))
+    assert len(paths) == 45
+
+
+@pytest.mark.parametrize(("level", "told"), [("SERIES", True), ("SERIES", False), ("IMAGE", True), ("IMAGE", False)])
+def test_a_list_that_cannot_be_shown_to_be_complete_is_an_error_whatever_the_pacs_tells(pacs_at, level, told):
+    """Five of one number where the PACS stops after three: no question is small enough."""
+    instances = []
+    for number in range(5):
+        ds = study(1)
+        ds.SOPInstanceUID = derived_uid("many", str(number))
+        if level == "SERIES":
+            ds.SeriesInstanceUID = derived_uid("many series", str(number))
+        ds.SeriesNumber = ds.InstanceNumber = "1"
+        if told:
+            ds.NumberOfStudyRelatedSeries = ds.NumberOfSeriesRelatedInstances = "5"
+        instances.append(ds)
+    peer = HostilePacs(instances)
+    capping(peer, 3, 0xA700)
+
+    with peer.running(), pytest.raises(PermanentError, match="stopped after 3 answers of"):
+        pacs = pacs_at(peer)
+        if level == "SERIES":
+            pacs.find_series(instances[0].StudyInstanceUID)
+        pacs.find_instances(instances[0].StudyInstanceUID, instances[0].SeriesInstanceUID)
