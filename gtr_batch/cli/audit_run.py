@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from gtr_batch.cli.shell import RED, err, out, parse_night, print_json, speaks_plainly
+from gtr_batch.cli.shell import RED, err, foreign, out, parse_night, print_json, speaks_plainly
 from gtr_batch.domain.audit_json import to_json
 from gtr_batch.domain.audit_run import AuditKind, RaisedAlarm
 
@@ -73,10 +73,10 @@ def _audit(kind: AuditKind, wanted: str | None, as_of: str | None, by: str, as_j
         highlight=False,
     )
     for reason in found.reasons:
-        out.print(f"  {reason}", highlight=False)
+        out.print(f"  {foreign(reason)}", highlight=False)
     for alarm in found.alarms:
-        out.print(f"[yellow]new alarm {alarm.alarm_id}[/] ({alarm.level}): {alarm.sentence}", highlight=False)
-    out.print(f"audit {found.run_id[:12]}; report in {found.folder}", highlight=False)
+        out.print(f"[yellow]new alarm {alarm.alarm_id}[/] ({alarm.level}): {foreign(alarm.sentence)}", highlight=False)
+    out.print(f"audit {found.run_id[:12]}; report in {foreign(found.folder)}", highlight=False)
 
 
 @app.command("list")
@@ -103,7 +103,7 @@ def runs(
             "-" if n is None else str(n),
             "-" if accuracy is None else f"{accuracy:.3f}",
             f"{run.made_at:%Y-%m-%d %H:%M}",
-            run.asked_by,
+            foreign(run.asked_by),
         )
     out.print(table if found else "no audit has been run yet")
 
@@ -128,10 +128,10 @@ def show(
     out.print(f"  {run.kind} {run.period}, pathology as of {run.as_of}", highlight=False)
     out.print(f"  model {run.model_version}, code {run.code_version}", highlight=False)
     out.print(f"  answer [bold {_COLOURS[run.answer]}]{run.answer}[/]", highlight=False)
-    out.print(f"  asked by {run.asked_by}, made {run.made_at:%Y-%m-%d %H:%M} UTC", highlight=False)
+    out.print(f"  asked by {foreign(run.asked_by)}, made {run.made_at:%Y-%m-%d %H:%M} UTC", highlight=False)
     for name, value in sorted(run.headline.items()):
         out.print(f"    {name:<24} {_number(value)}", highlight=False)
-    out.print(f"  report in {folder}", highlight=False)
+    out.print(f"  report in {foreign(folder)}", highlight=False)
     for name, digest in sorted(run.files.items()):
         out.print(f"    {name:<24} SHA-256 {digest}", highlight=False)
 
@@ -174,7 +174,7 @@ def alarms(
     for alarm in found:
         level = f"[{'red' if alarm.level == 'stop' else 'yellow'}]{alarm.level}[/]"
         where = (str(alarm.night), alarm.period, alarm.model_version[:12])
-        table.add_row(str(alarm.alarm_id), level, alarm.monitor, *where, alarm.sentence, _looked(alarm))
+        table.add_row(str(alarm.alarm_id), level, alarm.monitor, *where, foreign(alarm.sentence), _looked(alarm))
     out.print(table if found else f"no {'open ' if only_open else ''}alarm")
 
 
@@ -182,7 +182,7 @@ def _looked(alarm: RaisedAlarm) -> str:
     if alarm.acknowledged_at is None:
         return "[bold]open[/]"
     again = f"; watches anew from {alarm.watch_from}" if alarm.watch_from else ""
-    return f"{alarm.acknowledged_by}, {alarm.acknowledged_at:%Y-%m-%d}: {alarm.note}{again}"
+    return foreign(f"{alarm.acknowledged_by}, {alarm.acknowledged_at:%Y-%m-%d}: {alarm.note}{again}")
 
 
 @app.command("acknowledge")
@@ -208,7 +208,7 @@ def acknowledge(
     if as_json:
         print_json({"alarm_id": alarm, "by": by, "note": note, "watch_from": begin, "open": left})
         return
-    out.print(f"alarm {alarm} is acknowledged by {by}; {left} open", highlight=False)
+    out.print(f"alarm {alarm} is acknowledged by {foreign(by)}; {left} open", highlight=False)
     if begin is None:
         err.print(
             "[yellow]Its monitor goes on where it is and raises no second alarm; --watch-from lets it watch anew.[/]",

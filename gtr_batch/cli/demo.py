@@ -12,7 +12,7 @@ import typer
 
 from gtr_batch.cli import demo_audit, demo_retraining, demo_training
 from gtr_batch.cli.demo_start import end, play, show_wrong, start_hospital, step, tasks_of
-from gtr_batch.cli.shell import RED, err, out, speaks_plainly
+from gtr_batch.cli.shell import RED, err, foreign, out, speaks_plainly
 from gtr_batch.cli.table import show_night
 
 if TYPE_CHECKING:
@@ -61,12 +61,14 @@ def where(folder: Folder = HERE) -> None:
 
     folder = folder.resolve()
     if not running(folder):
-        err.print(f"no demo is up in {folder}; `make up` starts one")
+        err.print(f"no demo is up in {foreign(folder)}; `make up` starts one")
         raise typer.Exit(RED)
     started = json.loads((folder / "started.json").read_text())
     password = json.loads((folder / "airflow" / "passwords.json").read_text())["admin"]
     out.print(f"Airflow:  {started['url']}  user admin, password {password}", highlight=False)
-    out.print(f"try:      GTR_CONFIG={folder / 'gtr.toml'} gtr status | gtr doctor | gtr pacs echo", highlight=False)
+    out.print(
+        f"try:      GTR_CONFIG={foreign(folder / 'gtr.toml')} gtr status | gtr doctor | gtr pacs echo", highlight=False
+    )
     out.print("stop:     make down")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from attrs import frozen
 
-from gtr_batch.cli.shell import RED, out, print_json, speaks_plainly
+from gtr_batch.cli.shell import RED, foreign, out, print_json, speaks_plainly
 from gtr_batch.domain.identifiers import derived_uid
 from gtr_batch.errors import GtrError
 
@@ -199,8 +199,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON on standar
     else:
         colour = {"ok": "green", "warn": "yellow", "red": "bold red"}
         for f in findings:
-            out.print(f"[{colour[f.state]}]{f.state:>4}[/]  [bold]{f.check}[/]: {f.found}", highlight=False)
+            out.print(f"[{colour[f.state]}]{f.state:>4}[/]  [bold]{f.check}[/]: {foreign(f.found)}", highlight=False)
             if f.mend:
-                out.print(f"      mend: {f.mend}", highlight=False)
+                out.print(f"      mend: {foreign(f.mend)}", highlight=False)
     if red:
         raise typer.Exit(RED)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gtr_batch.cli.shell import err, out, print_json, speaks_plainly
+from gtr_batch.cli.shell import err, foreign, out, print_json, speaks_plainly
 
 app = typer.Typer()
 
@@ -46,7 +46,7 @@ def fit_nomogram(
             highlight=False,
         )
     for name, threshold in zip(("T1|T2", "T2|T3", "T3|T4"), found.fit.thresholds, strict=True):
-        out.print(f"  {name:<26} {threshold:7.3f}", highlight=False)
+        out.print(f"  {foreign(name):<26} {threshold:7.3f}", highlight=False)
     odds = found.fit.proportional_odds
     out.print(
         f"  proportional odds (Brant): p {odds['p']:.2g}"
@@ -54,4 +54,4 @@ def fit_nomogram(
         else "  proportional odds: not testable"
     )
     for sentence in (*found.warnings, *([found.refused] if found.refused else [])):
-        out.print(f"[yellow]{sentence}[/]", highlight=False)
+        out.print(f"[yellow]{foreign(sentence)}[/]", highlight=False)

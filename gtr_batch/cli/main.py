@@ -24,7 +24,7 @@ from gtr_batch.cli import (
     settings,
     training,
 )
-from gtr_batch.cli.shell import err, out, parse_night, print_json, speaks_plainly, step_bars
+from gtr_batch.cli.shell import err, foreign, out, parse_night, print_json, speaks_plainly, step_bars
 from gtr_batch.cli.table import show_night, show_shadow, show_waiting
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def night(
                 try:
                     step(site, when, shard)
                 except CasesToRetry as error:  # noted in the case book; close_night decides the colour
-                    err.print(f"[yellow]{error}[/]", highlight=False)
+                    err.print(f"[yellow]{foreign(error)}[/]", highlight=False)
         for shard in shards:
             steps.shadow(site, when, shard)
         try:
@@ -194,7 +194,9 @@ def nomogram(
     if as_json:
         print_json(score_as_json(answer))
         return
-    out.print(f"{table.name}: {answer.points['total']:.1f} points, linear predictor {answer.linear_predictor:.3f}")
+    out.print(
+        f"{foreign(table.name)}: {answer.points['total']:.1f} points, linear predictor {answer.linear_predictor:.3f}"
+    )
     for stage, p, low, high in zip(
         ("T1", "T2", "T3", "T4"), answer.probabilities.values, answer.low, answer.high, strict=True
     ):

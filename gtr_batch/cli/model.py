@@ -12,7 +12,7 @@ from rich.table import Table
 
 from gtr_batch.cli import model_error_rates, model_gate, model_import, model_withdrawal
 from gtr_batch.cli.model_options import By, Json, Shown, Version, Why, cards_of, shown_champion
-from gtr_batch.cli.shell import out, print_json, speaks_plainly
+from gtr_batch.cli.shell import foreign, out, print_json, speaks_plainly
 
 if TYPE_CHECKING:
     from gtr_batch.domain.gate import GateVerdict
@@ -47,7 +47,7 @@ def list_models(as_json: Json = False) -> None:
     for model in models:
         state = "[bold green]champion[/]" if model.state == CHAMPION else model.state
         registered = f"{model.registered_at:%Y-%m-%d %H:%M}"
-        table.add_row(model.version[:12], model.name, state, registered, model.cohort_digest[:12])
+        table.add_row(model.version[:12], foreign(model.name), state, registered, model.cohort_digest[:12])
     out.print(table)
     if staging is not None:
         out.print(
@@ -115,10 +115,10 @@ def show(
         "holdout": opened or "never opened",
         "in shadow": beside or "never",
     }.items():
-        out.print(f"[bold]{name:>14}[/]  {value}", highlight=False)
+        out.print(f"[bold]{name:>14}[/]  {foreign(value)}", highlight=False)
     for event in history:
         decision = f"{event.action} by {event.by_whom}: {event.why}"
-        out.print(f"[bold]{event.at:%Y-%m-%d %H:%M}[/]  {decision}", highlight=False)
+        out.print(f"[bold]{event.at:%Y-%m-%d %H:%M}[/]  {foreign(decision)}", highlight=False)
 
 
 @app.command("diff")
@@ -138,7 +138,7 @@ def diff(one: Version, other: Version, as_json: Json = False) -> None:
         return
     table = Table("field", a.version[:12], b.version[:12], box=None)
     for row in found:
-        table.add_row(row.field, row.one, row.other)
+        table.add_row(*map(foreign, (row.field, row.one, row.other)))
     out.print(table if found else "no difference", highlight=False)
 
 

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from gtr_batch.cli.model_options import By, Json, Version, Why
-from gtr_batch.cli.shell import bars, out, print_json, speaks_plainly
+from gtr_batch.cli.shell import bars, foreign, out, print_json, speaks_plainly
 
 app = typer.Typer()
 
@@ -46,11 +46,11 @@ def judge(
     if as_json:
         print_json(to_json(found))
     else:
-        out.print(f"[bold]{found.verdict}[/]: {found.sentence}", highlight=False)
+        out.print(f"[bold]{found.verdict}[/]: {foreign(found.sentence)}", highlight=False)
         table = Table("criterion", "answer", "", box=None)
         for one in found.criteria:
-            table.add_row(one.name.replace("_", " "), one.verdict, one.sentence)
+            table.add_row(one.name.replace("_", " "), one.verdict, foreign(one.sentence))
         out.print(table)
-        out.print(f"{found.power.sentence}\ncard: {page}", highlight=False)
+        out.print(f"{foreign(found.power.sentence)}\ncard: {foreign(page)}", highlight=False)
     if found.verdict is FAIL:
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from gtr_batch.cli.model_options import By, Json, Shown, Version, Why, cards_of, shown_champion
-from gtr_batch.cli.shell import bars, out, print_json, speaks_plainly
+from gtr_batch.cli.shell import bars, foreign, out, print_json, speaks_plainly
 
 app = typer.Typer()
 
@@ -118,6 +118,6 @@ def notices(
     else:
         out.print(f"{found.sent} reports superseded in the PACS, {len(found.failed)} failed", highlight=False)
         for uid, sentence in found.failed.items():
-            out.print(f"[red]{uid}: {sentence}[/]", highlight=False)
+            out.print(f"[red]{uid}: {foreign(sentence)}[/]", highlight=False)
     if found.failed:
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gtr_batch.cli.shell import bars, out, parse_night, print_json, speaks_plainly
+from gtr_batch.cli.shell import bars, foreign, out, parse_night, print_json, speaks_plainly
 
 app = typer.Typer(help="Talk to the PACS.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
@@ -51,7 +51,7 @@ def find(
         print_json([{"study_uid": s.study_uid, "study_at": s.study_at, "description": s.description} for s in studies])
         return
     for study in studies:
-        out.print(f"{study.study_at}  {study.study_uid}  {study.description}", highlight=False)
+        out.print(f"{study.study_at}  {foreign(study.study_uid)}  {foreign(study.description)}", highlight=False)
     out.print(f"{len(studies)} studies")
 
 
@@ -78,4 +78,4 @@ def get(
     if as_json:
         print_json({"instances": len(paths), "folder": str(folder), "seconds": took.total_seconds()})
     else:
-        out.print(f"{len(paths)} instances in {folder} ({took.total_seconds():.1f} s)")
+        out.print(f"{len(paths)} instances in {foreign(folder)} ({took.total_seconds():.1f} s)")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from gtr_batch.cli.shell import out, print_json, speaks_plainly
+from gtr_batch.cli.shell import foreign, out, print_json, speaks_plainly
 
 app = typer.Typer(help="Governed settings: eligibility, delivery, the gate, the audit; who changed them, when, why.")
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
@@ -42,10 +42,10 @@ def show(
         print_json(values)
         return
     if head:
-        out.print(head, highlight=False)
+        out.print(foreign(head), highlight=False)
     table = Table("setting", "value", "from", box=None)
     for name, value in values.items():
-        table.add_row(name, str(value), "" if head else source.get(name, "file"))
+        table.add_row(name, foreign(value), "" if head else source.get(name, "file"))
     out.print(table)
 
 
@@ -65,7 +65,7 @@ def history(as_json: Json = False) -> None:
     table = Table("when (UTC)", "setting", "value", "who", "why", box=None)
     for one in changes:
         value = "back to the file" if one.value is None else str(one.value)
-        table.add_row(f"{one.at:%Y-%m-%d %H:%M}", one.name, value, one.by_whom, one.why)
+        table.add_row(f"{one.at:%Y-%m-%d %H:%M}", one.name, *map(foreign, (value, one.by_whom, one.why)))
     out.print(table if changes else "no setting was ever changed: the file holds")
 
 
@@ -89,4 +89,4 @@ def change(
         assert site.settings_history is not None  # the real site has them
         with refusals_noted(site.trail, "setting.change", "setting", name, by=by):
             site.settings_history.set(name, new, by=by, why=why)
-    out.print(f"{name} is {'as the file says' if new is None else new} from now on", highlight=False)
+    out.print(f"{name} is {'as the file says' if new is None else foreign(new)} from now on", highlight=False)

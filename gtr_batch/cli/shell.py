@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from rich.errors import MarkupError
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -22,16 +23,34 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from gtr_batch.domain.case import Step
+from gtr_batch.domain.printable import printable
 from gtr_batch.errors import GtrError, InputRefused, NightFailed, TransientError
 
 WRONG_INPUT = 2
 RED, MUST_MEND, TRY_LATER = 1, 3, 4
 
+
+class PrintableConsole(Console):
+    """A console on which no text can steer the terminal: escape sequences and control characters are left out.
+
+    Colours are our own markup; a text whose markup is broken is printed as it stands.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A text as it is shown; also called for each cell of a table."""
+        text = printable(text)
+        try:
+            return super().render_str(text, **options)
+        except MarkupError:
+            return super().render_str(text, **{**options, "markup": False})
+
+
 # Where there is no terminal to ask, a table may be as wide as a log page.
-out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 150)
-err = Console(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else 150)
+out = PrintableConsole(soft_wrap=True, width=None if sys.stdout.isatty() else 150)
+err = PrintableConsole(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else 150)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,6 +77,11 @@ def speaks_plainly(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(MUST_MEND) from error
 
     return wrapped
+
+
+def foreign(value: object) -> str:
+    """A text that is not ours (a description, a name, a reason, a path), not to be taken for markup."""
+    return escape(printable(str(value)))
 
 
 def print_json(value: object) -> None:

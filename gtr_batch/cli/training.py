@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gtr_batch.cli.shell import bars, out, print_json, speaks_plainly
+from gtr_batch.cli.shell import bars, foreign, out, print_json, speaks_plainly
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -99,4 +99,4 @@ def _show(found: Mapping[str, object], as_json: bool) -> None:
         print_json(found)
         return
     for name, value in found.items():
-        out.print(f"[bold]{name:>18}[/]  {value}", highlight=False)
+        out.print(f"[bold]{name:>18}[/]  {foreign(value)}", highlight=False)

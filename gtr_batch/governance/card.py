@@ -18,6 +18,7 @@ from gtr_batch import __version__
 from gtr_batch.domain.gate import GateVerdict
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.domain.model_json import to_json
+from gtr_batch.domain.printable import printable_value
 from gtr_batch.governance.card_figures import calibration_figure, decision_figure, roc_figure
 from gtr_batch.governance.registry import gate_verdict, known
 from gtr_batch.nomogram.drawing import draw_nomogram
@@ -182,7 +183,10 @@ def rewrite_cards(registry: ModelRegistry, models: Path, versions: Iterable[str 
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("gtr_batch.governance"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("gtr_batch.governance"),
+        autoescape=True,
+        finalize=printable_value,
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"n3": _n3, "share": _share, "ci": _ci, "signed": _signed, "words": _words}
     return environment

@@ -71,7 +71,7 @@ class FirmAssociation(Association):
     Beside its checkpoint pynetdicom has a flag ``_is_paused`` for which each request and the release wait without any
     limit. It serves an N-EVENT-REPORT in a thread of its own, at whose end it takes the flag away, also while the
     reactor is held: a commitment report that came before the N-ACTION response, or at once after it, left the release
-    waiting for ever. `Checkpoint.clear` has waited already, so here the flag is always up.
+    waiting without end. `Checkpoint.clear` has waited already, so here the flag is always up.
     """
 
     @property

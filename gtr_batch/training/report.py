@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from gtr_batch.domain.model import NomogramModel
+from gtr_batch.domain.printable import printable_value
 from gtr_batch.nomogram.drawing import draw_nomogram
 from gtr_batch.training.cohort import REASONS
 from gtr_batch.writing import write_text
@@ -37,7 +38,10 @@ def write_report(folder: Path, body: Mapping[str, Any], nomogram: NomogramModel)
     """
     draw_nomogram(nomogram, folder / "nomogram.svg", folder / "nomogram.pdf")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("gtr_batch.training"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("gtr_batch.training"),
+        autoescape=True,
+        finalize=printable_value,
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"n3": _n3, "share": _share, "ci": _ci}
     page = environment.get_template("report.html.jinja").render(

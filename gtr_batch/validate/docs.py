@@ -16,13 +16,16 @@ from typing import Any
 
 import jinja2
 
+from gtr_batch.domain.printable import printable_value
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.validate.expectations import SUITES, Check, SuiteRun
 from gtr_batch.writing import PRIVATE, full_disk_is_transient, write_text
 
 _TITLES = {"headers": "headers", "pixels": "pixels and geometry"}
 _WORDS = {"True": "yes", "False": "no", "": "none"}
-_TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("gtr_batch.validate"), autoescape=True)
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("gtr_batch.validate"), autoescape=True, finalize=printable_value
+)
 
 
 def write_docs(

@@ -44,6 +44,7 @@ DICOM_FIELDS = (
     "commitment_timeout_s",
     "answer_cap",
     "associations",
+    "accepted_ae_titles",
     "peer_addresses",
     "tls_ca",
     "tls_cert",

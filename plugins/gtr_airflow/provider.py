@@ -43,6 +43,11 @@ _DICOM = {
         "commitment_timeout_s": _field("Commitment time-out (s)", _INTEGER, "Then the objects are read back"),
         "answer_cap": _field("C-FIND answer cap", _INTEGER, "Answers after which this PACS stops; 0: learnt"),
         "associations": _field("Associations at once", _INTEGER, "As many as the PACS grants us; see the pool pacs"),
+        "accepted_ae_titles": _field(
+            "Further AE titles of the PACS",
+            _STRING,
+            "By which it stores or reports to us, by commas; empty: the called one",
+        ),
         "peer_addresses": _field(
             "Addresses of the PACS",
             _STRING,

@@ -198,7 +198,7 @@ def test_tasks_of_nights_and_audits_work_without_the_governors_login_and_those_o
 
     monkeypatch.setenv("GTR_DATABASE__GOVERNOR_DSN", "host=127.0.0.1 user=decides")
     for name in ("open_site", "open_audit", "open_governance", "open_training"):
-        monkeypatch.setattr(wiring, name, lambda config: nullcontext(bool(config.database.governor_dsn)))
+        monkeypatch.setattr(wiring, name, lambda config, **_: nullcontext(bool(config.database.governor_dsn)))
 
     with connections.task_site() as night, connections.task_audit() as audit:
         assert (night, audit) == (False, False)

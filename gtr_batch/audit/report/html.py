@@ -9,6 +9,7 @@ import jinja2
 
 from gtr_batch.audit.report.blocks import Page, Picture
 from gtr_batch.audit.report.drawing import as_svg
+from gtr_batch.domain.printable import printable_value
 
 
 def as_html(page: Page) -> str:
@@ -16,6 +17,7 @@ def as_html(page: Page) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gtr_batch.audit.report"),
         autoescape=True,
+        finalize=printable_value,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

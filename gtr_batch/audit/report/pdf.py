@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 
 from gtr_batch.audit.report import blocks as b
 from gtr_batch.audit.report.drawing import as_png
+from gtr_batch.domain.printable import printable
 
 if TYPE_CHECKING:
     from reportlab.lib.styles import ParagraphStyle
@@ -21,6 +22,11 @@ _TONES = {"good": "#2a7d4f", "look": "#8a6d00", "stop": "#b3261e", "muted": "#5f
 _TINTS = {"good": "#e8f3ec", "look": "#fbf3d9", "stop": "#fbe9e7", "muted": "#eef0f2"}
 _RULE, _GREY = "#d9dee3", "#5f6b76"
 _SHORT = 14  # rows: a table of so many is not broken over two pages
+
+
+def _shown(text: str) -> str:
+    """A text as a paragraph takes it: no markup, no control characters."""
+    return escape(printable(text))
 
 
 def as_pdf(page: b.Page) -> bytes:
@@ -145,13 +151,13 @@ def _story(page: b.Page, width: float) -> list[Any]:
 
     styles = _styles()
     story: list[Any] = [
-        Paragraph(escape(page.kicker), styles["kicker"]),
-        Paragraph(escape(page.title), styles["title"]),
+        Paragraph(_shown(page.kicker), styles["kicker"]),
+        Paragraph(_shown(page.title), styles["title"]),
         _meta(page, width, styles),
         Spacer(0, 8),
     ]
     if page.warning:
-        story.insert(2, Paragraph(f'<font color="{_TONES["stop"]}">{escape(page.warning)}</font>', styles["table"]))
+        story.insert(2, Paragraph(f'<font color="{_TONES["stop"]}">{_shown(page.warning)}</font>', styles["table"]))
     numbers = itertools.count(1)
     held: list[Any] = []  # headings, and what is said below them, wait for what they head
     for block in page.blocks:
@@ -169,8 +175,8 @@ def _heading(block: b.Heading, styles: Styles) -> list[Any]:
     from reportlab.lib.colors import HexColor
     from reportlab.platypus import HRFlowable, Paragraph
 
-    aside = f'  <font name="Sans" size="8" color="{_GREY}">{escape(block.aside)}</font>' if block.aside else ""
-    title = Paragraph(escape(block.text) + aside, styles[block.level])
+    aside = f'  <font name="Sans" size="8" color="{_GREY}">{_shown(block.aside)}</font>' if block.aside else ""
+    title = Paragraph(_shown(block.text) + aside, styles[block.level])
     if block.level == 3:
         return [title]
     return [title, HRFlowable("100%", 0.9, color=HexColor("#222222"), spaceBefore=0, spaceAfter=5)]
@@ -194,9 +200,9 @@ def _flowables(block: b.Block, width: float, styles: Styles, numbers: Iterator[i
     from reportlab.platypus import CondPageBreak, KeepTogether, PageBreak, Paragraph
 
     if isinstance(block, b.Text):
-        return [Paragraph(escape(block.text), styles["note" if block.note else "body"])]
+        return [Paragraph(_shown(block.text), styles["note" if block.note else "body"])]
     if isinstance(block, b.Bullets):
-        return [Paragraph(escape(item), styles["bullet"], bulletText="•") for item in block.items]
+        return [Paragraph(_shown(item), styles["bullet"], bulletText="•") for item in block.items]
     if isinstance(block, b.NewPage):
         return [PageBreak()]
     if isinstance(block, b.Band):
@@ -206,13 +212,13 @@ def _flowables(block: b.Block, width: float, styles: Styles, numbers: Iterator[i
     if isinstance(block, b.Signatures):
         return [_signatures(block, width, styles)]
     if isinstance(block, b.Picture):
-        caption = Paragraph(f"<b>Figure {next(numbers)}.</b> {escape(block.caption)}", styles["caption"])
+        caption = Paragraph(f"<b>Figure {next(numbers)}.</b> {_shown(block.caption)}", styles["caption"])
         return [KeepTogether([_picture(block, width), caption, _gap(7)])]
     if isinstance(block, b.Table):
-        parts = [Paragraph(escape(block.title), styles["table"])] if block.title else []
+        parts = [Paragraph(_shown(block.title), styles["table"])] if block.title else []
         parts.append(_table(block, width, styles))
         if block.note:
-            parts.append(Paragraph(escape(block.note), styles["note"]))
+            parts.append(Paragraph(_shown(block.note), styles["note"]))
         parts.append(_gap(7))
         return [KeepTogether(parts)] if len(block.rows) <= _SHORT else [CondPageBreak(120), *parts]
     raise TypeError(f"no such block: {type(block).__name__}")
@@ -240,7 +246,7 @@ def _table(block: b.Table, width: float, styles: Styles) -> Any:
     rows: list[list[Any]] = []
     if headed:
         head = f'<font name="Sans-Bold" color="{_GREY}">%s</font>'
-        rows.append([Paragraph(head % escape(c.title), s) for c, s in zip(block.columns, named, strict=True)])
+        rows.append([Paragraph(head % _shown(c.title), s) for c, s in zip(block.columns, named, strict=True)])
     rows += [[Paragraph(_cell(c), s) for c, s in zip(row, named, strict=True)] for row in block.rows]
     head_style = [("LINEBELOW", (0, 0), (-1, 0), 0.8, HexColor("#222222")), ("VALIGN", (0, 0), (-1, 0), "BOTTOM")]
     whole = sum(c.width for c in block.columns)
@@ -263,7 +269,7 @@ def _table(block: b.Table, width: float, styles: Styles) -> Any:
 
 
 def _cell(cell: b.Cell) -> str:
-    text = escape(cell.text).replace("\n", "<br/>")
+    text = _shown(cell.text).replace("\n", "<br/>")
     bold = cell.strong or cell.tone in ("good", "look", "stop")
     text = f'<font name="Sans-Bold">{text}</font>' if bold else text
     return f'<font color="{_TONES[cell.tone]}">{text}</font>' if cell.tone else text
@@ -273,7 +279,7 @@ def _meta(page: b.Page, width: float, styles: Styles) -> Any:
     from reportlab.platypus import Paragraph, Table
 
     cells = [
-        Paragraph(f'<font size="6.8" color="{_GREY}">{escape(name)}</font><br/>{escape(value)}', styles["cell"])
+        Paragraph(f'<font size="6.8" color="{_GREY}">{_shown(name)}</font><br/>{_shown(value)}', styles["cell"])
         for name, value in page.meta
     ]
     table = Table([cells], [width * share for share in (0.27, 0.2, 0.33, 0.2)])
@@ -293,9 +299,9 @@ def _band(block: b.Band, width: float, styles: Styles) -> Any:
 
     tone = _TONES[block.tone]
     rows = [
-        [Paragraph(escape(block.question), styles["question"])],
-        [Paragraph(f'<font color="{tone}">{escape(block.word)}.</font>', styles["word"])],
-        *[[Paragraph(escape(r), styles["bullet"], bulletText="•")] for r in block.reasons],
+        [Paragraph(_shown(block.question), styles["question"])],
+        [Paragraph(f'<font color="{tone}">{_shown(block.word)}.</font>', styles["word"])],
+        *[[Paragraph(_shown(r), styles["bullet"], bulletText="•")] for r in block.reasons],
     ]
     table = Table(rows, [width])
     table.setStyle(
@@ -321,9 +327,9 @@ def _tiles(block: b.Tiles, width: float, styles: Styles) -> Any:
     gap, columns = 7.0, 3
     cells = [
         [
-            Paragraph(escape(t.value), styles["number"]),
-            Paragraph(escape(t.label), styles["body"]),
-            Paragraph(escape(t.note), styles["note"]),
+            Paragraph(_shown(t.value), styles["number"]),
+            Paragraph(_shown(t.label), styles["body"]),
+            Paragraph(_shown(t.note), styles["note"]),
         ]
         for t in block.tiles
     ]
@@ -360,7 +366,7 @@ def _signatures(block: b.Signatures, width: float, styles: Styles) -> Any:
     part = (width - gap * (len(block.roles) - 1)) / len(block.roles)
     row: list[Any] = []
     for role in block.roles:
-        row += [Paragraph(escape(f"{role}: name, date, signature"), styles["note"]), ""]
+        row += [Paragraph(_shown(f"{role}: name, date, signature"), styles["note"]), ""]
     table = Table([[""] * (len(row) - 1), row[:-1]], [part, gap] * (len(block.roles) - 1) + [part], [42, None])
     lines = [("LINEBELOW", (2 * k, 0), (2 * k, 0), 0.7, HexColor("#222222")) for k in range(len(block.roles))]
     table.setStyle([("LEFTPADDING", (0, 0), (-1, -1), 0), ("FONTNAME", (0, 0), (-1, -1), "Sans"), *lines])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from gtr_batch.domain.printable import printable_value
 from gtr_batch.writing import write_text
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def show_results(demo: Demo, cases: Sequence[NightCase]) -> list[str]:
         data_docs = site.files.night_folder(demo.night, "data_docs") / "index.html"
         store = site.config.files.root
     page = folder / "night.html"
-    template = jinja2.Environment(autoescape=True).from_string(_PAGE.read_text())
+    template = jinja2.Environment(autoescape=True, finalize=printable_value).from_string(_PAGE.read_text())
     write_text(page, template.render(night=demo.night, cases=shown_cases))
     done = sum(bool(c["objects"]) for c in shown_cases)
     return [

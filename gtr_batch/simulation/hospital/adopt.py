@@ -9,12 +9,12 @@ from zlib import crc32
 import numpy as np
 import pydicom
 from pydicom import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, CTImageStorage
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from gtr_batch.domain.identifiers import Uid, derived_uid
 from gtr_batch.domain.staging import KeySliceSource, TStage
 from gtr_batch.errors import CaseRejected, InputRefused
+from gtr_batch.pacs.answers import integer, study_time, text
 from gtr_batch.simulation.hospital.ehr import clinical_rows, draw_clinical, write_extracts
 from gtr_batch.simulation.hospital.patient import Patient
 from gtr_batch.simulation.phantom.dicom import StudyIdentity, write_key_objects
@@ -60,7 +60,12 @@ def adopt_series(
     out_folder.mkdir(parents=True, exist_ok=True)
     for place, ds in enumerate(read):
         _become(ds, identity, place)
-        ds.save_as(out_folder / f"{ds.SOPInstanceUID}.dcm", enforce_file_format=True)
+        try:
+            ds.save_as(out_folder / f"{ds.SOPInstanceUID}.dcm", enforce_file_format=True)
+        except Exception as err:  # a header that pydicom read and cannot write again: it raises as it likes
+            raise InputRefused(
+                f"instance {place + 1} of the series cannot be copied: its header is malformed ({type(err).__name__})"
+            ) from err
     if marked is not None:
         write_key_objects(out_folder, marked, identity)
     clinical = draw_clinical(np.random.default_rng(crc32(identity.study_uid.encode())), TStage.T3)
@@ -76,18 +81,29 @@ def _read(folder: Path) -> list[Dataset]:
     """The folder's CT instances, in the order of their numbers."""
     if not folder.is_dir():
         raise InputRefused(f"no folder {folder}")
-    read = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        try:
-            ds = pydicom.dcmread(path)
-        except InvalidDicomError:
-            continue
-        if ds.get("SOPClassUID") == CTImageStorage:
-            read.append(ds)
-    series = {str(ds.get("SeriesInstanceUID", "")) for ds in read}
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    read = [ds for ds in map(_instance, files) if ds is not None and text(ds, "SOPClassUID") == CTImageStorage]
+    series = {text(ds, "SeriesInstanceUID") for ds in read}
     if len(series) != 1:
-        raise InputRefused(f"{folder} holds {len(series)} CT series; one is needed")
-    return sorted(read, key=lambda ds: int(ds.get("InstanceNumber") or 0))
+        raise InputRefused(
+            f"{folder} holds {len(series)} CT series, not one: {len(read)} of its {len(files)} files are CT images"
+        )
+    return sorted(read, key=lambda ds: integer(ds, "InstanceNumber") or 0)
+
+
+def _instance(path: Path) -> Dataset | None:
+    """The data set of a file, also of one without preamble and file meta information; None where it holds none."""
+    try:
+        ds = pydicom.dcmread(path, force=True)
+        if "TransferSyntaxUID" not in ds.file_meta:
+            explicit = not ds.original_encoding[0]
+            ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if explicit else ImplicitVRLittleEndian
+        ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    except OSError:
+        raise
+    except Exception:  # noqa: BLE001 - a file that is no DICOM breaks the parser in many ways
+        return None
+    return ds
 
 
 def _marked(read: list[Dataset], key_slice: str | int | None) -> Dataset | None:
@@ -95,14 +111,13 @@ def _marked(read: list[Dataset], key_slice: str | int | None) -> Dataset | None:
         return None
     wanted = str(key_slice)
     for ds in read:
-        if wanted in (str(ds.get("SOPInstanceUID", "")), str(ds.get("InstanceNumber", ""))):
+        if wanted in (text(ds, "SOPInstanceUID"), text(ds, "InstanceNumber")):
             return ds
     raise InputRefused(f"key slice {wanted} is neither a SOP Instance UID nor an instance number of the series")
 
 
 def _identity(ds: Dataset, night: date) -> StudyIdentity:
-    time_text = str(ds.get("StudyTime", "") or "170000")[:6]
-    at = datetime.combine(night, time(int(time_text[:2]), int(time_text[2:4]), int(time_text[4:6] or 0)))
+    at = datetime.combine(night, study_time(ds) or time(17))
     study = _valid(ds.get("StudyInstanceUID"), "adopted-study", str(ds.get("SeriesInstanceUID", "")), night.isoformat())
     number = crc32(study.encode()) % 1_000_000
     sex = str(ds.get("PatientSex", "") or "O")
