@@ -7,7 +7,6 @@ from pathlib import Path
 import pydicom
 from pydicom import Dataset
 from pydicom.config import disable_value_validation
-from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
 from gtr_batch.domain.identity import InstanceIdentity, PatientIdentity, normalised
@@ -16,18 +15,13 @@ _KEYWORDS = (
     "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
 )  # fmt: skip
 _TAGS = [Tag(keyword) for keyword in _KEYWORDS]
-# A broken file breaks pydicom in many ways; each is the same to us: it does not say whose it is.
-_UNREADABLE = (
-    InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError,
-    NotImplementedError,
-)  # fmt: skip
 
 
 def read_identity(path: Path) -> InstanceIdentity | None:
     """What a file says of itself; None where it cannot be read that far."""
     try:
         return identity_of(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS))
-    except _UNREADABLE:
+    except Exception:  # noqa: BLE001 - a broken file breaks pydicom in many ways: it does not say whose it is
         return None
 
 

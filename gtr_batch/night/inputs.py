@@ -9,15 +9,17 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
-from gtr_batch.dicom_file import damaged
+from gtr_batch.dicom_file import damaged, is_intact
 from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.errors import InputLost
+from gtr_batch.identity import read_identity
 from gtr_batch.night.site import Site
 from gtr_batch.ports import FileStore
 
@@ -59,13 +61,24 @@ def check_retrieved(site: Site, case: Case) -> None:
     Raises
     ------
     InputLost
-        A file is gone, or they hold more or less than then.
+        A file is gone, or they hold more or less than then. Not where one is of another patient or study: that is
+        nobody's fault of the disk, and whoever reads it refuses it or leaves it out.
     """
     folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     gone = [uid for uid in case.expected_sop_uids if not (folder / f"{uid}.dcm").is_file()]
-    if gone or has_changed(site, case):
+    if gone or (has_changed(site, case) and not _holds_others(folder, case)):
         what = f"{len(gone)} of {len(case.expected_sop_uids)} retrieved files are" if gone else "a retrieved file is"
         raise InputLost(f"{what} gone or cut; retrieved again", str(CaseState.FOUND))
+
+
+def _holds_others(folder: Path, case: Case) -> bool:
+    """Whether an intact file says that it is of another patient or study."""
+
+    def is_of_another(path: Path) -> bool:
+        found = read_identity(path) if is_intact(path, path.stem) else None
+        return found is not None and bool(found.study_uid and case.identity().differences(found))
+
+    return any(is_of_another(path) for path in folder.rglob("*.dcm"))
 
 
 @contextmanager
