@@ -226,7 +226,7 @@ class GuardedServer(ThreadedAssociationServer):
         self._limits, self._networks, self._tls = Limits.of(config), peer_networks(config), tls
         self._most = 4 * max(1, config.associations)
         self._connections: list[Connection] = []
-        self._said: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
         self._guard = threading.Lock()
         super().__init__(
             ae, address, ae.ae_title, ae.supported_contexts, evt_handlers=list(handlers), request_handler=_Handler
@@ -318,6 +318,6 @@ class GuardedServer(ThreadedAssociationServer):
     def _say(self, event: str, **fields: str) -> None:
         """Log a warning, the same one every ten seconds at most: a flood must not fill the disk with lines."""
         now = time.monotonic()
-        if now - self._said.get(event, -_SAY_EVERY_S) >= _SAY_EVERY_S:
-            self._said[event] = now
+        if now - self._logged_at.get(event, -_SAY_EVERY_S) >= _SAY_EVERY_S:
+            self._logged_at[event] = now
             log.warning(event, **fields)
