@@ -9,8 +9,10 @@ from pathlib import Path
 
 from pydicom import Dataset
 
+from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.errors import PacsUnreachable
+from gtr_batch.ports import Progress
 
 
 class ArchiveOfFiles:
@@ -51,7 +53,20 @@ class ArchiveOfFiles:
         self._answer(study_uid)
         return [InstanceRecord(ds.SOPInstanceUID, ds.SOPClassUID, ds.InstanceNumber) for ds in self._of(series_uid)]
 
-    def retrieve(self, study_uid: str, series_uid: str, expected: Sequence[str], folder: Path) -> list[Path]:
+    def find_study(self, study_uid: str) -> list[StudyRecord]:
+        self._answer(study_uid)
+        return [study for study in self.find_studies(datetime.min, datetime.max) if study.study_uid == study_uid]
+
+    def retrieve(
+        self,
+        study_uid: str,
+        series_uid: str,
+        expected: Sequence[str],
+        folder: Path,
+        progress: Progress | None = None,
+        *,
+        identity: SeriesIdentity | None = None,
+    ) -> list[Path]:
         self._answer(study_uid)
         self.fetched += len(expected)
         for ds in self._of(series_uid):

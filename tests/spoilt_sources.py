@@ -19,6 +19,7 @@ from tests.builders import a_case, a_geometry, a_heat, a_manifest, a_series, a_s
 SIZE = 16
 TEXTS = [keyword for keyword in (*TYPE_2, *OPTIONAL) if dictionary_VR(keyword) not in ("US", "UI")]
 GEOMETRY = ("Rows", "Columns", "PixelSpacing", "SliceThickness", "ImagePositionPatient", "ImageOrientationPatient")
+IDENTITY = ("PatientID", "IssuerOfPatientID")  # what is not the case's patient's is refused before anything is copied
 SPOILS = {
     "long": b"x" * 12000,
     "two": b"one\\two",
@@ -45,7 +46,7 @@ def a_spoilt_series(folder: Path, spoil: str) -> list[Path]:
 
     def spoilt(index: int, ds: Dataset) -> None:
         for keyword in TEXTS:
-            if keyword not in GEOMETRY:
+            if keyword not in (*GEOMETRY, *IDENTITY):
                 put(ds, keyword, SPOILS[spoil])
 
     return a_series(folder, size=SIZE, change=spoilt)

@@ -56,7 +56,7 @@ def rekey(
 @app.command("reopen")
 @speaks_plainly
 def reopen(
-    case: CaseId,
+    case: Annotated[str, typer.Argument(help="The case id, as `gtr status --json` prints it.")],
     by: By,
     why: Why,
     as_json: Json = False,

@@ -33,7 +33,7 @@ def test_every_setting_is_read_by_code():
 
 def test_the_settings_that_the_page_shows_are_settings(tmp_path):
     page = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
-    [shown] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    shown = "\n".join(re.findall(r"```toml\n(.*?)```", page, re.DOTALL))
     path = tmp_path / "gtr.toml"
     path.write_text(shown, encoding="utf-8")
 

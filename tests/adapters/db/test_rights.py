@@ -36,6 +36,7 @@ VERSION, DIGEST = "a" * 64, "b" * 64
 PRESENT_STATE = (
     {
         "staging_case": "case_event",
+        "study_look": "the PACS: how it listed a study when it was last looked at",
         "model_version": "model_event",
         "schema_migration": "a file of sql/migrations is applied once",
         "schema_view": "sql/views",

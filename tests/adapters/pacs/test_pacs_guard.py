@@ -12,10 +12,11 @@ from contextlib import suppress
 
 import attrs
 import pytest
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 from gtr_batch.errors import ConfigError
+from gtr_batch.pacs.checkpoint import hold_firmly
 from gtr_batch.pacs.guard import HALF_OPEN, MAX_REQUEST, peer_networks
 from gtr_batch.pacs.scp import Listeners
 from tests.adapters.pacs.peers import a_free_port
@@ -130,10 +131,11 @@ def test_a_flood_of_instances_that_nobody_asked_for_is_cut(config, series, limit
     port = a_free_port()
     ended = attrs.evolve(config, **{limit: value})
     ae = AE("PACS")
+    ae.dimse_timeout = 5
     ae.add_requested_context(CTImageStorage)
     with Listeners(ended).on(port, "GTRBATCH") as listener, listener.receiving(_Nothing(), lambda: None):
-        assoc = ae.associate("127.0.0.1", port, ae_title="GTRBATCH")
-        until = time.monotonic() + 20
+        assoc = ae.associate("127.0.0.1", port, ae_title="GTRBATCH", evt_handlers=[(evt.EVT_CONN_OPEN, hold_firmly)])
+        until = time.monotonic() + 60
         while assoc.is_established and time.monotonic() < until:
             with suppress(RuntimeError, ValueError, OSError):  # it is cut while we send
                 assoc.send_c_store(series[0])

@@ -152,7 +152,7 @@ def test_cannot_fit_what_is_separated():
 def test_refuses_a_sign_that_is_nonsense():
     rad, covariates, stages = a_cohort()
 
-    with pytest.raises(ModelArtefactError, match=r"rad_score is -.*nonsensical"):
+    with pytest.raises(ModelArtefactError, match=r"rad_score is -.*must rise"):
         fit_nomogram("test", -rad, covariates, stages)
 
 
