@@ -76,12 +76,15 @@ def night(
 ) -> None:
     """Run a night from here, without Airflow: from PACS to PACS. Finished cases are left alone."""
     from gtr_batch import night as steps
+    from gtr_batch.config import load
     from gtr_batch.errors import CasesToRetry
+    from gtr_batch.night.task_memory import limited_memory
     from gtr_batch.wiring import open_site
 
     when = parse_night(night)
     assert when is not None  # the option is required
-    with step_bars() as progress, open_site(progress=progress) as site:
+    config = load()
+    with limited_memory(config), step_bars() as progress, open_site(config, progress=progress) as site:
         shards = steps.intake(site, when, steps.query_pacs(site, when))
         for step in steps.SHARD_STEPS:
             for shard in shards:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pydicom
 from attrs import field, frozen
-from pydicom.errors import InvalidDicomError
 
 from gtr_batch.domain.contrast import phase_from_pixels
+from gtr_batch.errors import UnreadableFile
 from gtr_batch.logs import get_logger
+from gtr_batch.reading import BROKEN, decode, read_dicom
 
 # What selection reads, by DICOM keyword. Nothing that identifies a person, institution or operator.
 KEYWORDS = (
@@ -108,10 +109,10 @@ def read_probe(paths: Sequence[Path], instances: int | None = None) -> Probe:
     read: list[tuple[dict[str, Any], np.ndarray | None]] = []
     for path in paths:
         try:
-            ds = pydicom.dcmread(path)
+            ds = read_dicom(path)
             headers = _header_values(ds)
-        except (InvalidDicomError, OSError, EOFError, ValueError, AttributeError, TypeError, KeyError) as err:
-            get_logger("intake").warning("probe.unreadable", error=type(err).__name__)
+        except (UnreadableFile, *BROKEN) as err:
+            get_logger("intake").warning("probe.unreadable", error=_why(err))
             continue
         read.append((headers, _supine_hu(ds, headers)))
     if not read:
@@ -124,6 +125,10 @@ def read_probe(paths: Sequence[Path], instances: int | None = None) -> Probe:
         evidence = phase_from_pixels(slices, (float(spacing[0]), float(spacing[1])))
         contrast = evidence.numbers() | {f"score_{phase}": score for phase, score in evidence.scores.items()}
     return Probe(headers, contrast, _coverage([h for h, _ in read], instances))
+
+
+def _why(err: Exception) -> str:
+    return err.why if isinstance(err, UnreadableFile) else type(err).__name__
 
 
 def _header_values(ds: pydicom.Dataset) -> dict[str, Any]:
@@ -156,11 +161,11 @@ def _supine_hu(ds: pydicom.Dataset, headers: dict[str, Any]) -> np.ndarray | Non
     if abs(abs(orientation[0]) - 1) > 0.05 or abs(abs(orientation[4]) - 1) > 0.05:
         return None  # not axial
     try:
-        stored = ds.pixel_array
-    except Exception as err:  # noqa: BLE001 - decoders of every kind raise what they like; a probe is only evidence
-        get_logger("intake").warning("probe.undecodable", error=type(err).__name__)
-        return None
-    if stored.ndim != 2:
+        if int(ds.get("NumberOfFrames") or 1) != 1:
+            return None
+        stored = decode(ds)
+    except (UnreadableFile, *BROKEN) as err:
+        get_logger("intake").warning("probe.undecodable", error=_why(err))
         return None
     image = stored.astype(np.float32) * float(headers.get("RescaleSlope", 1)) + float(headers["RescaleIntercept"])
     image = image[:: 1 if orientation[4] > 0 else -1, :: 1 if orientation[0] > 0 else -1]

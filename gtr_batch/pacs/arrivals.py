@@ -10,16 +10,15 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from pydicom import dcmread
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
 from pynetdicom import evt
 from pynetdicom.dsutils import encode_file_meta
 
 from gtr_batch.domain.identifiers import Uid
-from gtr_batch.errors import CaseRejected, GtrError, PermanentError, StorageFull
+from gtr_batch.errors import CaseRejected, GtrError, PermanentError, StorageFull, UnreadableFile
 from gtr_batch.pacs.watch import cut_socket
 from gtr_batch.ports import Progress
+from gtr_batch.reading import BROKEN, read_dicom
 
 _PART = ".part"
 SUCCESS, OUT_OF_RESOURCES, INVALID_INSTANCE = 0x0000, 0xA700, 0x0117
@@ -143,11 +142,11 @@ class Arrivals:
 def is_intact(path: Path, uid: Uid) -> bool:
     """Whether a file is a DICOM file of this instance that can be read to its end; values are not decoded."""
     try:
-        ds = dcmread(path)
+        ds = read_dicom(path)
         if ds.file_meta.get("MediaStorageSOPInstanceUID") != uid or not len(ds):
             return False
         last = ds.get_item(max(ds.keys()))
-    except (OSError, EOFError, InvalidDicomError, ValueError, AttributeError, KeyError, NotImplementedError):
+    except (UnreadableFile, *BROKEN):
         return False
     # The reader takes what is left of a file for the last value; an undefined length it has followed to its end.
     short = isinstance(last, RawDataElement) and last.length != 0xFFFFFFFF and len(last.value or b"") != last.length

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pydicom
-from pydicom.errors import InvalidDicomError
 
 from gtr_batch.domain.prepared import PreparedGeometry
+from gtr_batch.errors import UnreadableFile
 from gtr_batch.preprocess.cross_section import tumour_frames
+from gtr_batch.reading import BROKEN, read_dicom
 
 
 def lesion_on_grid(segmentations: Sequence[Path], geometry: PreparedGeometry) -> np.ndarray | None:
@@ -32,11 +32,11 @@ def lesion_on_grid(segmentations: Sequence[Path], geometry: PreparedGeometry) ->
     masks: dict[str, np.ndarray] = {}
     for path in segmentations:
         try:
-            ds = pydicom.dcmread(path)
+            ds = read_dicom(path)
             for uid, mask in tumour_frames(ds, set(geometry.sop_instance_uids)):
                 if mask.shape == (geometry.source_rows, geometry.source_columns):
                     masks[uid] = masks.get(uid, np.zeros(mask.shape, bool)) | mask
-        except (InvalidDicomError, OSError, AttributeError, KeyError, ValueError, IndexError, RuntimeError):
+        except (UnreadableFile, *BROKEN):
             continue  # an outline is a help, not a condition
     if not any(mask.any() for mask in masks.values()):
         return None

@@ -12,8 +12,9 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.refusal import RefusalCode
-from gtr_batch.errors import CaseRejected
+from gtr_batch.errors import CaseRejected, UnreadableFile
 from gtr_batch.preprocess.volume import Volume
+from gtr_batch.reading import LIMITS, check_pixels, decode, read_dicom
 
 _TAGS: list[Any] = [
     *("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "NumberOfFrames"),
@@ -118,18 +119,11 @@ def _candidates(folder: Path, wanted: set[str] | None) -> list[Path]:
 def _read(path: Path) -> pydicom.Dataset | None:
     """The instance in a file, None where it is not DICOM and does not claim to be."""
     try:
-        return pydicom.dcmread(path, specific_tags=_TAGS)
-    except Exception as err:  # a damaged file may raise anything in pydicom's parser, and each is the same refusal
-        if path.suffix.lower() != ".dcm" and not _has_preamble(path):
+        return read_dicom(path, tags=_TAGS)
+    except UnreadableFile as err:
+        if path.suffix.lower() != ".dcm" and not err.dicom:
             return None
-        raise CaseRejected(
-            RefusalCode.UNREADABLE_PIXELS, f"an instance of the series is not readable DICOM ({type(err).__name__})"
-        ) from err
-
-
-def _has_preamble(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+        raise
 
 
 def _numbers(ds: pydicom.Dataset, keyword: str, count: int) -> np.ndarray:
@@ -168,6 +162,12 @@ def _as_stored(ds: pydicom.Dataset, value: Any) -> int:
 def _stack(read: list[pydicom.Dataset]) -> np.ndarray:
     """Stored values of all slices; each dataset's pixel data is let go once it is taken."""
     first = _pixels(read[0])
+    if (needed := 2 * first.size * len(read)) > LIMITS.series_bytes:
+        raise CaseRejected(
+            RefusalCode.SERIES_TOO_LARGE,
+            f"{len(read)} slices of {first.shape[0]} x {first.shape[1]} pixels: more than {LIMITS.series_bytes} bytes",
+            {"instances": len(read), "bytes": needed, "limit": LIMITS.series_bytes},
+        )
     stored = np.empty((len(read), *first.shape), np.int16)
     for place, ds in enumerate(read):
         pixels = first if place == 0 else _pixels(ds)
@@ -184,11 +184,13 @@ def _pixels(ds: pydicom.Dataset) -> np.ndarray:
         raise _unreadable(ds, "is not a single greyscale frame")
     rows, columns, bits = int(ds.Rows), int(ds.Columns), int(ds.get("BitsStored", 16))
     try:
+        check_pixels(ds)
         if ds.file_meta.TransferSyntaxUID not in _NATIVE or ds.BitsAllocated != 16 or ds.HighBit != bits - 1:
-            pixels: np.ndarray = ds.pixel_array
-            return pixels
+            return decode(ds)
         data = np.frombuffer(ds.PixelData, "<u2", rows * columns).reshape(rows, columns)
-    except Exception as err:  # decoders of compressed syntaxes raise anything on damaged data; each is the same refusal
+    except UnreadableFile as err:
+        raise _unreadable(ds, err.why) from err
+    except Exception as err:  # an attribute that decoding needs is absent, or the pixels are too few
         raise _unreadable(ds, f"cannot be decoded ({type(err).__name__})") from err
     if ds.PixelRepresentation == 0:
         # bits above Bits Stored may hold an old-style overlay (PS3.5, 8.1.1)

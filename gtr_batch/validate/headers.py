@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pydicom
 from attrs import define, field
-from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
 from gtr_batch.config import ValidateConfig
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.reconstruction import image_type_problem, kernel_kind
 from gtr_batch.errors import CaseRejected
+from gtr_batch.reading import BROKEN, read_dicom
 
 # Everything that is read of a file; what decoding needs, and no more of the patient than PatientID and its issuer.
 _KEYWORDS = (
@@ -69,15 +69,15 @@ def read_series(
     found = Series()
     for path in sorted(folder.glob("*.dcm")):
         try:
-            ds = pydicom.dcmread(path, specific_tags=_TAGS)
+            ds = read_dicom(path, tags=_TAGS)
             if "PixelData" not in ds:  # cut off before its pixels, or never an image: its other headers mean nothing
                 found.rows.append({"readable": False})
                 continue
             row = _row(ds, limits)
             found.rows.append(row | {"readable": True} | look(ds, row))
             _note(found, ds)
-        # A broken file breaks pydicom in many ways; each is the same to us: the file cannot be read.
-        except (InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError):
+        # Values are converted as they are asked for, so that they break here; each way is the same: it cannot be read.
+        except (CaseRejected, *BROKEN):
             found.rows.append({"readable": False})
     return found
 

@@ -108,10 +108,15 @@ def settings() -> Config:
 
 @contextmanager
 def task_site() -> Iterator[Site]:
-    """The site that a task works in: settings, then connections over them, then the adapters; closed at the end."""
-    from gtr_batch import wiring
+    """The site that a task works in: settings, then connections over them, then the adapters; closed at the end.
 
-    with wiring.open_site(settings()) as site:
+    The task may take `night.task_memory_gb` of memory meanwhile.
+    """
+    from gtr_batch import wiring
+    from gtr_batch.night.task_memory import limited_memory
+
+    config = settings()
+    with limited_memory(config), wiring.open_site(config) as site:
         yield site
 
 
@@ -119,8 +124,10 @@ def task_site() -> Iterator[Site]:
 def task_governance() -> Iterator[GovernanceSite]:
     """The site of those who decide about models; as `task_site`."""
     from gtr_batch import wiring
+    from gtr_batch.night.task_memory import limited_memory
 
-    with wiring.open_governance(settings()) as site:
+    config = settings()
+    with limited_memory(config), wiring.open_governance(config) as site:
         yield site
 
 

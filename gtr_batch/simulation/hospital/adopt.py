@@ -7,14 +7,13 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
-import pydicom
 from pydicom import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, CTImageStorage
 
 from gtr_batch.domain.identifiers import Uid, derived_uid
 from gtr_batch.domain.staging import KeySliceSource, TStage
-from gtr_batch.errors import CaseRejected, InputRefused
+from gtr_batch.errors import CaseRejected, InputRefused, UnreadableFile
+from gtr_batch.reading import check_pixels, read_dicom
 from gtr_batch.simulation.hospital.ehr import clinical_rows, draw_clinical, write_extracts
 from gtr_batch.simulation.hospital.patient import Patient
 from gtr_batch.simulation.phantom.dicom import StudyIdentity, write_key_objects
@@ -79,8 +78,12 @@ def _read(folder: Path) -> list[Dataset]:
     read = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         try:
-            ds = pydicom.dcmread(path)
-        except InvalidDicomError:
+            ds = read_dicom(path)
+            if ds.get("SOPClassUID") == CTImageStorage:
+                check_pixels(ds)
+        except UnreadableFile as err:
+            if err.dicom:
+                raise InputRefused(f"{path.name} {err.why}") from err
             continue
         if ds.get("SOPClassUID") == CTImageStorage:
             read.append(ds)
