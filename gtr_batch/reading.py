@@ -65,9 +65,9 @@ _LONG = frozenset(
     {"SQ", "UN", "UT", "UC", "UR", "OB", "OW", "OF", "OD", "OL", "OV"}
 )  # and nothing is made of them here
 # pydicom's parser and converters raise any of these on damaged bytes, and RecursionError (a RuntimeError) on sequences
-# within sequences; struct.error and zlib.error are subclasses of Exception alone.
+# within sequences. Not MemoryError: that is the machine's trouble, and may pass.
 BROKEN = (
-    OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, ArithmeticError, MemoryError,
+    OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, ArithmeticError,
     AssertionError, struct.error, zlib.error, pydicom.errors.InvalidDicomError, pydicom.errors.BytesLengthException,
 )  # fmt: skip
 
@@ -221,7 +221,7 @@ def decode_frames(ds: Dataset, indices: Sequence[int]) -> Iterator[np.ndarray]:
 def _or_unreadable(decoder: Callable[[], Any]) -> Any:
     try:
         return decoder()
-    except UnreadableFile:
+    except (UnreadableFile, MemoryError):
         raise
     except Exception as err:  # every decoder raises its own errors on damaged data; each means the same
         raise UnreadableFile(f"cannot be decoded ({type(err).__name__})") from err

@@ -14,7 +14,7 @@ from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.errors import CaseRejected, UnreadableFile
 from gtr_batch.preprocess.volume import Volume
-from gtr_batch.reading import LIMITS, check_pixels, decode, read_dicom
+from gtr_batch.reading import BROKEN, LIMITS, check_pixels, decode, read_dicom
 
 _TAGS: list[Any] = [
     *("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "NumberOfFrames"),
@@ -48,7 +48,17 @@ def read_series(folder: Path, sop_uids: Sequence[str] | None = None) -> Volume:
     ----------
     DICOM PS3.3, C.7.6.2 Image Plane Module (position along the normal of Image Orientation)
     """
-    wanted = None if sop_uids is None else {str(u) for u in sop_uids}
+    try:
+        return _volume(folder, None if sop_uids is None else {str(u) for u in sop_uids})
+    except (CaseRejected, OSError):
+        raise
+    except BROKEN as err:  # values are converted as they are asked for, and break in as many ways as pydicom has
+        raise CaseRejected(
+            RefusalCode.UNREADABLE_PIXELS, f"A header of the series cannot be read ({type(err).__name__})."
+        ) from err
+
+
+def _volume(folder: Path, wanted: set[str] | None) -> Volume:
     read = [ds for ds in (_read(path) for path in _candidates(folder, wanted)) if ds is not None]
     if wanted is not None:
         read = [ds for ds in read if ds.get("SOPInstanceUID") in wanted]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from pydicom import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
@@ -14,7 +15,6 @@ from pydicom.valuerep import DA, TM
 
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.errors import CaseRejected
-from gtr_batch.reading import read_dicom
 from gtr_batch.report.codes import COMPUTED_TOMOGRAPHY, CT_OF_ABDOMEN
 
 # Type 2 elements of the Patient and General Study Modules: ours must carry them, although a source may lack them.
@@ -41,10 +41,10 @@ def read_source(path: Path) -> Dataset:
     ------
     CaseRejected
         ``invalid_uid``, or ``wrong_modality`` for a SOP class that is no standard image.
-    UnreadableFile
-        Not a DICOM file, or a broken one.
+    InvalidDicomError
+        Not a DICOM file.
     """
-    ds = read_dicom(path, stop_before_pixels=True)
+    ds = pydicom.dcmread(path, stop_before_pixels=True)
     if not UID(str(ds.get("SOPClassUID", ""))).keyword.endswith("ImageStorage"):
         raise CaseRejected("wrong_modality", f"SOP class {str(ds.get('SOPClassUID', ''))[:64]!r} is no image")
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
