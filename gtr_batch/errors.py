@@ -36,7 +36,9 @@ never names, PatientIDs, birth dates or whole datasets.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -179,3 +181,19 @@ class GovernanceRefused(PermanentError):
 
 class NightFailed(PermanentError):
     """More cases failed than the night tolerates."""
+
+
+def fault_of(err: BaseException) -> str:
+    """What went wrong, as it may stand in a log, a summary or the database.
+
+    An error of ours speaks for itself. Of any other only its class and its place are told: the text of a library's
+    error may quote what stands in a header.
+    """
+    if isinstance(err, GtrError):
+        return f"{type(err).__name__}: {err}"
+    frames = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(err.__traceback__)]
+    if not frames:
+        return f"unexpected {type(err).__name__}"
+    ours = [frame for frame in frames if "gtr_batch" in frame[0].parts]
+    places = dict.fromkeys([frames[-1], *ours[-1:]])
+    return f"unexpected {type(err).__name__} at {', under '.join(f'{path.name}:{line}' for path, line in places)}"

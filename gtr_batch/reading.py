@@ -161,14 +161,26 @@ def _dataset(body: bytes, tags: Sequence[Any] | None, stop_before_pixels: bool) 
 def _deflated(
     body: bytes, at: int, meta: FileMetaDataset, tags: Sequence[Any] | None, stop_before_pixels: bool
 ) -> FileDataset:
-    plain = zlib.decompressobj(-zlib.MAX_WBITS).decompress(body[at:], LIMITS.file_bytes + 1)
-    if len(plain) > LIMITS.file_bytes:
-        raise UnreadableFile(f"inflates to more than {LIMITS.file_bytes} bytes")
+    plain = _inflated(memoryview(body)[at:])
     stop = (lambda tag, _vr, _length: tag >= 0x7FE00000) if stop_before_pixels else None
     read = read_dataset(_Counted(plain), False, True, stop_when=stop, specific_tags=_tags(tags))
     ds = FileDataset(BytesIO(plain), read, body[:128], meta, False, True)
     ds.set_original_encoding(False, True, read._character_set)
     return ds
+
+
+def _inflated(packed: memoryview) -> bytes:
+    engine, parts, size = zlib.decompressobj(-zlib.MAX_WBITS), [], 0
+    for start in range(0, len(packed), 65_536):
+        rest: bytes | memoryview = packed[start : start + 65_536]
+        while rest and not engine.eof:
+            parts.append(engine.decompress(rest, MIB))
+            size, rest = size + len(parts[-1]), engine.unconsumed_tail
+            if size > LIMITS.file_bytes:
+                raise UnreadableFile(f"inflates to more than {LIMITS.file_bytes} bytes")
+    if not engine.eof:
+        raise UnreadableFile("ends before its deflated data set does")
+    return b"".join(parts)
 
 
 def _tags(tags: Sequence[Any] | None) -> list[Any] | None:
@@ -223,7 +235,11 @@ def _or_unreadable(decoder: Callable[[], Any]) -> Any:
         return decoder()
     except (UnreadableFile, MemoryError):
         raise
-    except Exception as err:  # every decoder raises its own errors on damaged data; each means the same
+    except BaseException as err:
+        # Every decoder raises its own errors on damaged data; each means the same. One written in Rust panics, which is
+        # no Exception: an out-of-bounds RLE frame would end the whole task.
+        if not isinstance(err, Exception) and type(err).__name__ != "PanicException":
+            raise
         raise UnreadableFile(f"cannot be decoded ({type(err).__name__})") from err
 
 

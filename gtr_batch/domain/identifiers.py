@@ -11,6 +11,7 @@ from gtr_batch.errors import CaseRejected, ConfigError
 NAMESPACE = UUID("6f1d2c1e-0b5c-5e53-9a3d-5f0c1f8f6a10")
 
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+_NUMBER = re.compile(r"[0-9.]*")
 _AE = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
 
 
@@ -28,7 +29,8 @@ class Uid(str):
     def __new__(cls, value: str) -> Uid:
         text = str(value)
         if len(text) > 64 or not _UID.fullmatch(text):
-            shown = repr(text[:80])
+            # What is no number may be a name that was typed into the wrong field: it is not repeated.
+            shown = repr(text[:80]) if _NUMBER.fullmatch(text) else f"A text of {len(text)} characters"
             raise CaseRejected("invalid_uid", f"{shown} is not a valid DICOM UID (PS3.5, 9.1)", {"length": len(text)})
         return super().__new__(cls, text)
 

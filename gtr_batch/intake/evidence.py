@@ -6,7 +6,7 @@ The weights and their sources are in ``docs/series-selection.md``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -64,16 +64,22 @@ def _kind(item: SeriesEvidence, limits: ValidateConfig) -> list[Reason]:
     elif h.get("ImageType"):
         found.append(Reason("kind", "primary axial Image Type", 1.0))
     orientation = h.get("ImageOrientationPatient")
-    if isinstance(orientation, list) and len(orientation) == 6:
-        off = max(abs(abs(float(orientation[0])) - 1), abs(abs(float(orientation[4])) - 1))
-        if off > 0.05:
-            found.append(Reason("kind", "slices are not axial", _WORST, True))
+    if isinstance(orientation, list) and len(orientation) == 6 and not _is_axial(orientation):
+        found.append(Reason("kind", "slices are not axial", _WORST, True))
     rows, columns = h.get("Rows"), h.get("Columns")
     if rows is not None and columns is not None and (rows, columns) != (limits.matrix, limits.matrix):
         found.append(
             Reason("matrix", f"matrix {rows} x {columns}, not {limits.matrix} x {limits.matrix}", _WORST, True)
         )
     return found
+
+
+def _is_axial(orientation: Sequence[Any]) -> bool:
+    """Whether rows and columns lie along the patient's axes; numbers that are none are for validation to judge."""
+    try:
+        return max(abs(abs(float(orientation[0])) - 1), abs(abs(float(orientation[4])) - 1)) <= 0.05
+    except ValueError:
+        return True
 
 
 def _kernel(h: Mapping[str, Any], limits: ValidateConfig) -> list[Reason]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import pydicom
 from attrs import field, frozen
 
 from gtr_batch.domain.contrast import phase_from_pixels
-from gtr_batch.errors import UnreadableFile
+from gtr_batch.errors import fault_of
 from gtr_batch.logs import get_logger
-from gtr_batch.reading import BROKEN, decode, read_dicom
+from gtr_batch.reading import decode, read_dicom
 
 # What selection reads, by DICOM keyword. Nothing that identifies a person, institution or operator.
 KEYWORDS = (
@@ -111,8 +111,8 @@ def read_probe(paths: Sequence[Path], instances: int | None = None) -> Probe:
         try:
             ds = read_dicom(path)
             headers = _header_values(ds)
-        except (UnreadableFile, *BROKEN) as err:
-            get_logger("intake").warning("probe.unreadable", error=_why(err))
+        except Exception as err:  # noqa: BLE001 - a broken file breaks pydicom in many ways; a probe is only evidence
+            get_logger("intake").warning("probe.unreadable", error=fault_of(err))
             continue
         read.append((headers, _supine_hu(ds, headers)))
     if not read:
@@ -120,15 +120,11 @@ def read_probe(paths: Sequence[Path], instances: int | None = None) -> Probe:
     headers = read[len(read) // 2][0]
     slices = [image for _, image in read if image is not None]
     contrast: dict[str, float] = {}
-    spacing = headers.get("PixelSpacing")
-    if slices and isinstance(spacing, list) and len(spacing) == 2 and all(0.1 < float(s) < 10 for s in spacing):
-        evidence = phase_from_pixels(slices, (float(spacing[0]), float(spacing[1])))
+    spacing = _numbers(headers, "PixelSpacing", 2)
+    if slices and spacing is not None and all(0.1 < s < 10 for s in spacing):
+        evidence = phase_from_pixels(slices, (spacing[0], spacing[1]))
         contrast = evidence.numbers() | {f"score_{phase}": score for phase, score in evidence.scores.items()}
     return Probe(headers, contrast, _coverage([h for h, _ in read], instances))
-
-
-def _why(err: Exception) -> str:
-    return err.why if isinstance(err, UnreadableFile) else type(err).__name__
 
 
 def _header_values(ds: pydicom.Dataset) -> dict[str, Any]:
@@ -153,10 +149,11 @@ def _scalar(value: Any) -> str | int | float:
 
 def _supine_hu(ds: pydicom.Dataset, headers: dict[str, Any]) -> np.ndarray | None:
     """Pixels in HU with rows towards posterior and columns towards left; None where that cannot be had."""
-    orientation = headers.get("ImageOrientationPatient")
-    if "PixelData" not in ds or not isinstance(orientation, list) or len(orientation) != 6:
+    orientation = _numbers(headers, "ImageOrientationPatient", 6)
+    slope, intercept = _numbers({"RescaleSlope": 1, **headers}, "RescaleSlope"), _numbers(headers, "RescaleIntercept")
+    if "PixelData" not in ds or orientation is None or slope is None or intercept is None:
         return None
-    if headers.get("SamplesPerPixel") != 1 or "RescaleIntercept" not in headers:
+    if headers.get("SamplesPerPixel") != 1:
         return None
     if abs(abs(orientation[0]) - 1) > 0.05 or abs(abs(orientation[4]) - 1) > 0.05:
         return None  # not axial
@@ -164,10 +161,10 @@ def _supine_hu(ds: pydicom.Dataset, headers: dict[str, Any]) -> np.ndarray | Non
         if int(ds.get("NumberOfFrames") or 1) != 1:
             return None
         stored = decode(ds)
-    except (UnreadableFile, *BROKEN) as err:
-        get_logger("intake").warning("probe.undecodable", error=_why(err))
+    except Exception as err:  # noqa: BLE001 - a probe is only evidence
+        get_logger("intake").warning("probe.undecodable", error=fault_of(err))
         return None
-    image = stored.astype(np.float32) * float(headers.get("RescaleSlope", 1)) + float(headers["RescaleIntercept"])
+    image = stored.astype(np.float32) * slope[0] + intercept[0]
     image = image[:: 1 if orientation[4] > 0 else -1, :: 1 if orientation[0] > 0 else -1]
     return np.asarray(image)
 
@@ -178,20 +175,25 @@ def _coverage(headers: Sequence[dict[str, Any]], instances: int | None) -> float
         return None
     placed = []
     for h in headers:
-        position, orientation = h.get("ImagePositionPatient"), h.get("ImageOrientationPatient")
-        number = h.get("InstanceNumber")
-        if (
-            isinstance(position, list)
-            and isinstance(orientation, list)
-            and number is not None
-            and len(orientation) == 6
-        ):
+        position, orientation = _numbers(h, "ImagePositionPatient", 3), _numbers(h, "ImageOrientationPatient", 6)
+        number = _numbers(h, "InstanceNumber")
+        if position is not None and orientation is not None and number is not None:
             normal = np.cross(orientation[:3], orientation[3:])
-            placed.append((int(number), float(np.dot(normal, position))))
+            placed.append((number[0], float(np.dot(normal, position))))
     if len(placed) >= 2:
         placed.sort()
         (first, low), (last, high) = placed[0], placed[-1]
         if last > first:
             return round(abs(high - low) / (last - first) * (instances - 1), 1)
-    between = headers[0].get("SpacingBetweenSlices")
-    return round(abs(float(between)) * (instances - 1), 1) if between else None
+    between = _numbers(headers[0], "SpacingBetweenSlices")
+    return round(abs(between[0]) * (instances - 1), 1) if between and between[0] else None
+
+
+def _numbers(headers: Mapping[str, Any], keyword: str, count: int = 1) -> list[float] | None:
+    """That many finite numbers, or None."""
+    value = headers.get(keyword, "")
+    try:
+        found = [float(v) for v in (value if isinstance(value, list) else [value])]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if len(found) == count and bool(np.isfinite(found).all()) else None

@@ -15,10 +15,23 @@ from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.identifiers import Uid, case_id
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.series import SeriesEvidence, SeriesRecord, StudyRecord
-from gtr_batch.errors import CaseRejected, TransientError
+from gtr_batch.errors import (
+    AssociationRefused,
+    CaseRejected,
+    ConfigError,
+    PacsUnreachable,
+    PermanentError,
+    StorageFull,
+    TransientError,
+    fault_of,
+)
 from gtr_batch.logs import get_logger
+from gtr_batch.night.runner import OURS
 from gtr_batch.night.site import Site, night_window
 from gtr_batch.writing import write_json
+
+# Not about one study: the database, the settings, the model or the file store are wrong for all of them.
+NIGHT_WIDE = (*OURS, StorageFull)
 
 
 def query_pacs(site: Site, night: date) -> list[str]:
@@ -36,13 +49,14 @@ def query_pacs(site: Site, night: date) -> list[str]:
 def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     """Choose the night's cases; returns shards of the case ids that still have work to do.
 
-    A study whose series the PACS could not tell us of is noted among the night's errors and the others go on; where
-    that happened to every study, the fault is the PACS's and the task is retried.
+    A study that could not be looked at, for whatever reason, is noted among the night's errors and the others go on.
+    That is no verdict on the patient: the summary names it, and the next run of the night looks at it again.
 
     Raises
     ------
     TransientError
-        No study could be looked at.
+        The PACS does not answer any more, no study could be looked at, or the fault is not one study's: the database
+        or the file store.
     """
     log = get_logger(Step.INTAKE)
     wanted = set(studies)
@@ -53,13 +67,17 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     with site.archive.connected():
         for done, study in enumerate(records, 1):
             try:
-                outcome = _one_study(site, night, study, ambiguous.get(study.study_uid))
+                outcome = _judged(site, night, study, ambiguous.get(study.study_uid))
                 if outcome:
                     report[outcome] += 1
-            except TransientError as err:
-                last = err
-                report["errors"][study.study_uid] = f"{type(err).__name__}: {err}"
-                log.error("study.failed", study_uid=study.study_uid, error=str(err))
+            except NIGHT_WIDE:
+                raise
+            except Exception as err:  # noqa: BLE001 - one study never stops the night
+                report["errors"][_name_of(study)] = fault_of(err)
+                log.error("study.failed", study_uid=_name_of(study), error=fault_of(err))
+                if isinstance(err, PacsUnreachable | AssociationRefused):
+                    _check_that_the_pacs_answers(site)
+                last = err if isinstance(err, TransientError) else last
             site.progress(Step.INTAKE, done, len(records))
     if last is not None and len(report["errors"]) == len(records):
         raise last
@@ -72,13 +90,38 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     return [ids[i : i + size] for i in range(0, len(ids), size)]
 
 
-def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal | None) -> str:
-    """Decide on one study; returns the counter it belongs to where it becomes no case of tonight."""
+def _judged(site: Site, night: date, study: StudyRecord, ambiguous: Refusal | None) -> str:
+    """`_one_study`, and the study refused where that is what came of it."""
     try:
-        Uid(study.study_uid)
+        return _one_study(site, night, study, ambiguous)
     except CaseRejected as err:
+        if not study.study_uid:
+            raise PermanentError("the PACS listed a study whose Study Instance UID cannot be read") from err
         _refuse(site, _study_case(night, study), Refusal.of(err))
         return ""
+
+
+def _name_of(study: StudyRecord) -> str:
+    """A study as it may be named: what stands in place of a UID may be anything."""
+    try:
+        return Uid(study.study_uid)
+    except CaseRejected:
+        return "a study without a valid Study Instance UID"
+
+
+def _check_that_the_pacs_answers(site: Site) -> None:
+    """Whether it was one study's fault; raises where the PACS does not answer to C-ECHO either."""
+    try:
+        site.archive.echo()
+    except ConfigError:
+        raise
+    except PermanentError:  # it does answer, if only with a status
+        return
+
+
+def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal | None) -> str:
+    """Decide on one study; returns the counter it belongs to where it becomes no case of tonight."""
+    Uid(study.study_uid)
     if ambiguous is not None:
         _refuse(site, _study_case(night, study), ambiguous)
         return ""
@@ -93,7 +136,7 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
     chosen = [c for c in site.cases.of_night(night) if c.series_uid and c.study_uid == study.study_uid]
     if any(site.cases.selection(c.case_id) or c.reached is not CaseState.FOUND for c in chosen):
         return ""  # chosen in an earlier run of this night: its case goes on, and no second one is made beside it
-    selection, expected = _select(site, night, study)
+    selection, expected, unread = _select(site, night, study)
     if selection.series_uid is None:
         refusal = Refusal(RefusalCode.NO_PORTAL_VENOUS_SERIES, selection.sentence(), selection.numbers())
         _refuse(site, _study_case(night, study), refusal)
@@ -106,19 +149,39 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
     )
     if site.cases.staged_before([case.series_uid], site.model_of(night)):
         return "already_staged"
-    site.cases.record([case], {case.case_id: _selected(selection)})
+    site.cases.record([case], {case.case_id: _selected(selection, unread)})
     return ""
 
 
-def _select(site: Site, night: date, study: StudyRecord) -> tuple[Any, tuple[str, ...]]:
-    """Probe the promising series and choose; returns the selection and the chosen series' instances."""
-    evidence, instances = [], {}
+def _select(site: Site, night: date, study: StudyRecord) -> tuple[Any, tuple[str, ...], list[str]]:
+    """Probe the promising series and choose.
+
+    Returns
+    -------
+    selection, the chosen series' instances, and why other series could not be looked at
+
+    Raises
+    ------
+    Exception
+        What kept a series from being looked at, where no other can be chosen: "no portal venous series" would be a
+        verdict on what nobody has seen. A fault that may pass is raised at once: what is second best today may not be
+        the best tomorrow.
+    """
+    evidence, instances, unread = [], {}, []
     for series in step.candidates(site.archive.find_series(study.study_uid)):
-        found = site.archive.find_instances(study.study_uid, series.series_uid)
-        instances[series.series_uid] = tuple(i.sop_instance_uid for i in found)
-        evidence.append(_probe(site, night, study, series, found))
+        try:
+            found = site.archive.find_instances(study.study_uid, series.series_uid)
+            evidence.append(_probe(site, night, study, series, found))
+            instances[series.series_uid] = tuple(i.sop_instance_uid for i in found)
+        except (*NIGHT_WIDE, TransientError):
+            raise
+        except Exception as err:  # noqa: BLE001 - another series of the study may be the portal venous one
+            get_logger(Step.INTAKE).warning("series.unread", study_uid=study.study_uid, error=fault_of(err))
+            unread.append(err)
     selection = step.select_portal_venous(evidence, site.settings.validate)
-    return selection, instances.get(selection.series_uid or "", ())
+    if selection.series_uid is None and unread:
+        raise unread[0]
+    return selection, instances.get(selection.series_uid or "", ()), [fault_of(err) for err in unread]
 
 
 def _probe(site: Site, night: date, study: StudyRecord, series: SeriesRecord, found: Sequence[Any]) -> SeriesEvidence:
@@ -153,8 +216,9 @@ def _reopen(site: Site, cases: Sequence[Case]) -> None:
                 record.fail(attrs.evolve(case.failure, retryable=True))
 
 
-def _selected(selection: step.Selection) -> Selected:
+def _selected(selection: step.Selection, unread: Sequence[str]) -> Selected:
     detail = {
+        "unread": list(unread),
         "series_uid": selection.series_uid,
         "phase": str(selection.phase),
         "reasons": [{"rule": r.rule, "evidence": r.evidence, "weight": r.weight} for r in selection.reasons],

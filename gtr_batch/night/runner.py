@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from gtr_batch.domain.case import Case, CaseState, Failure, Step
 from gtr_batch.domain.refusal import Refusal
@@ -19,6 +17,7 @@ from gtr_batch.errors import (
     GtrError,
     ModelArtefactError,
     TransientError,
+    fault_of,
 )
 from gtr_batch.logs import get_logger
 from gtr_batch.night.site import Site
@@ -68,11 +67,11 @@ class Shard:
                 record.refuse(Refusal.of(err))
             self.log.warning("case.refused", case_id=case.case_id, code=err.code, reason=err.sentence)
         except GtrError as err:
-            retryable = isinstance(err, TransientError)
-            self._fail(tried, f"{type(err).__name__}: {err}", retryable)
-        except Exception as err:  # noqa: BLE001 - one bad case never stops the night; its text may hold PHI, so only its place
-            at = traceback.extract_tb(err.__traceback__)[-1]
-            self._fail(tried, f"unexpected {type(err).__name__} at {Path(at.filename).name}:{at.lineno}", False)
+            self._fail(tried, fault_of(err), isinstance(err, TransientError))
+        except MemoryError as err:  # a header that claims too much, or a machine that has too little: a retry tells
+            self._fail(tried, fault_of(err), True)
+        except Exception as err:  # noqa: BLE001 - one bad case never stops the night
+            self._fail(tried, fault_of(err), False)
         finally:
             self._done += 1
             self.site.progress(self.step, self._done, len(self.cases))
@@ -84,11 +83,10 @@ class Shard:
         except OURS:
             raise
         except TransientError as err:
-            self.log.warning("refusal.delayed", case_id=case.case_id, error=f"{type(err).__name__}: {err}")
-            self._retry.append((case.case_id, f"{type(err).__name__}: {err}"))
+            self.log.warning("refusal.delayed", case_id=case.case_id, error=fault_of(err))
+            self._retry.append((case.case_id, fault_of(err)))
         except Exception as err:  # noqa: BLE001 - a refusal that cannot be written back must not hold back results
-            said = str(err) if isinstance(err, GtrError) else "unexpected"
-            self.log.error("refusal.not_written_back", case_id=case.case_id, error=f"{type(err).__name__}: {said}")
+            self.log.error("refusal.not_written_back", case_id=case.case_id, error=fault_of(err))
 
     @contextmanager
     def _after(self, tried: StepRecord) -> Iterator[StepRecord]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
-from gtr_batch.errors import CaseRejected, GtrError
+from gtr_batch.errors import CaseRejected, fault_of
 from gtr_batch.logs import get_logger
 from gtr_batch.night.site import Site
 from gtr_batch.night.steps import contract_json
@@ -38,7 +36,7 @@ def shadow(site: Site, night: date, shard: Sequence[str]) -> dict[str, int]:
             done[version] = _challenge(site, version, shard)
         except Exception as err:  # noqa: BLE001 - the night is the champion's; its text may hold PHI, so only its place
             done[version] = -1
-            get_logger("shadow").error("shadow.failed", model_version=version, night=str(night), error=_fault_of(err))
+            get_logger("shadow").error("shadow.failed", model_version=version, night=str(night), error=fault_of(err))
     return done
 
 
@@ -57,7 +55,7 @@ def _challenge(site: Site, version: str, shard: Sequence[str]) -> int:
         try:
             prepared[case.case_id] = prepared_for(site, case, artefact)
         except Exception as err:  # noqa: BLE001 - one case; the others go on
-            site.shadows.save_error(case.case_id, champions[case.case_id], version, _fault_of(err))
+            site.shadows.save_error(case.case_id, champions[case.case_id], version, fault_of(err)[:500])
     answers = stage_shard(
         artefact,
         {i: p[0] for i, p in prepared.items()},
@@ -99,10 +97,3 @@ def prepared_for(site: Site, case: Case, artefact: Any) -> Prepared:
 
 def _staged(case: Case) -> bool:
     return case.state is not CaseState.REFUSED and PATH.index(case.reached) >= PATH.index(CaseState.STAGED)
-
-
-def _fault_of(err: Exception) -> str:
-    if isinstance(err, GtrError):
-        return f"{type(err).__name__}: {err}"[:500]
-    at = traceback.extract_tb(err.__traceback__)[-1]
-    return f"unexpected {type(err).__name__} at {Path(at.filename).name}:{at.lineno}"

@@ -79,6 +79,8 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
 
     def judge(case: Case, record: StepRecord) -> Detail:
         verdict = verdicts[case.case_id]
+        if verdict.fault is not None:
+            raise verdict.fault
         site.files.write_json(case.night, case.case_id, Step.VALIDATE, "facts", dict(verdict.facts))
         record.measured(verdict.facts)
         if verdict.refusal is not None:
@@ -268,15 +270,17 @@ def _refusal_report(site: Site, case: Case) -> None:
     sources = sorted(site.files.folder(case.night, case.case_id, Step.RETRIEVE).glob("*.dcm"))
     if case.refusal is None or not sources:
         return
-    objects = write_refusal(
+    write = partial(
+        write_refusal,
         site.files.folder(case.night, case.case_id, Step.REPORT),
         case=case,
         refusal=case.refusal,
-        source_file=sources[0],
         manifest=site.artefact_of(case.night).manifest,
         config=site.settings.report,
         model_version=site.model_of(case.night),
     )
+    # Any instance tells whose study it is; the first that can be read, since a refused series is often broken.
+    objects: list[ReportObject] = next(filter(None, (write(source_file=source) for source in sources)), [])
     with site.cases.step(case.case_id, Step.REPORT) as record:
         record.writes(objects)
 

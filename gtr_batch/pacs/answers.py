@@ -16,7 +16,10 @@ from gtr_batch.domain.series import StudyRecord
 def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
     """All values of an element without their padding; empty ones left out."""
     with disable_value_validation():  # its warnings would show the values
-        value: Any = ds.get(keyword)
+        try:
+            value: Any = ds.get(keyword)
+        except Exception:  # noqa: BLE001 - pydicom raises anything on bytes that are no such value: as good as absent
+            return ()
     values = value if isinstance(value, MultiValue | list) else [value]
     return tuple(stripped for v in values if v is not None and (stripped := str(v).strip(" \0")))
 
@@ -29,7 +32,7 @@ def text(ds: Dataset, keyword: str) -> str:
 def integer(ds: Dataset, keyword: str) -> int | None:
     """A whole number, or None."""
     value = text(ds, keyword)
-    return int(value) if re.fullmatch(r"[+-]?\d+", value) else None
+    return int(value) if re.fullmatch(r"[+-]?\d{1,18}", value) else None  # an IS has 12 characters (PS3.5, 6.2)
 
 
 def study_date(ds: Dataset) -> date | None:

@@ -15,10 +15,10 @@ from pynetdicom import evt
 from pynetdicom.dsutils import encode_file_meta
 
 from gtr_batch.domain.identifiers import Uid
-from gtr_batch.errors import CaseRejected, GtrError, PermanentError, StorageFull, UnreadableFile
+from gtr_batch.errors import CaseRejected, GtrError, PermanentError, StorageFull
 from gtr_batch.pacs.watch import cut_socket
 from gtr_batch.ports import Progress
-from gtr_batch.reading import BROKEN, read_dicom
+from gtr_batch.reading import read_dicom
 
 _PART = ".part"
 SUCCESS, OUT_OF_RESOURCES, INVALID_INSTANCE = 0x0000, 0xA700, 0x0117
@@ -146,7 +146,7 @@ def is_intact(path: Path, uid: Uid) -> bool:
         if ds.file_meta.get("MediaStorageSOPInstanceUID") != uid or not len(ds):
             return False
         last = ds.get_item(max(ds.keys()))
-    except (UnreadableFile, *BROKEN):
+    except Exception:  # noqa: BLE001 - a broken file breaks pydicom in many ways (RecursionError): it is fetched again
         return False
     # The reader takes what is left of a file for the last value; an undefined length it has followed to its end.
     short = isinstance(last, RawDataElement) and last.length != 0xFFFFFFFF and len(last.value or b"") != last.length

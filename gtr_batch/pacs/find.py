@@ -18,7 +18,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as F
 
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
-from gtr_batch.errors import CaseRejected, PermanentError
+from gtr_batch.errors import AssociationLost, CaseRejected, ConfigError, PacsBusy, PermanentError
 from gtr_batch.logs import get_logger
 from gtr_batch.pacs.answers import integer, study_date, study_record, study_time, text, texts
 from gtr_batch.pacs.association import Caller, OpenAssociation, refusal
@@ -144,8 +144,15 @@ class StudyQuery:
         if not listed:  # an optional key that this PACS does not know: look at the series
             try:
                 series = find_series(self._line(), text(ds, "StudyInstanceUID"))
-            except CaseRejected:
-                return True  # an invalid UID is refused where the study becomes a case, with its reason
+            except (CaseRejected, PacsBusy):
+                return True  # intake asks again, and refuses or notes this study alone
+            except AssociationLost:
+                self._line().spent = True
+                return True
+            except ConfigError:
+                raise
+            except PermanentError:
+                return True
             listed = tuple(sorted({record.modality for record in series if record.modality}))
             ds.ModalitiesInStudy = list(listed)
         return self._modality in listed
@@ -235,11 +242,12 @@ def find(line: OpenAssociation, query: Dataset, tried: str, answer_cap: int = 0)
     for answer, identifier in line.assoc.send_c_find(query, FIND):
         status = line.status(answer, tried)
         if status in PENDING:
-            if identifier is None:
+            if identifier is None and query.QueryRetrieveLevel != "STUDY":
                 raise PermanentError(
                     f"{tried} at {line.peer}: answer {len(answers) + 1} cannot be decoded; not retried"
                 )
-            answers.append(identifier)
+            # One study among many that nobody can read: it has no UID then, and intake says so.
+            answers.append(Dataset() if identifier is None else identifier)
             continue
         line.spent = status != 0x0000
         if status == 0x0000:

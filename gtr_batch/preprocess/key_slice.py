@@ -20,7 +20,7 @@ from gtr_batch.domain.staging import KeySliceSource
 from gtr_batch.errors import CaseRejected, UnreadableFile
 from gtr_batch.preprocess.cross_section import OUTLINES, CrossSection, largest_cross_section
 from gtr_batch.preprocess.volume import Volume
-from gtr_batch.reading import read_dicom
+from gtr_batch.reading import BROKEN, read_dicom
 
 # CID 7010 titles that mark no finding: rejections and quality notes, and lists of everything there is
 _NOT_KEY_TITLES = frozenset(
@@ -117,16 +117,11 @@ def _read(paths: Sequence[Path], notes: list[str]) -> list[pydicom.Dataset]:
 def _from_key_objects(paths: Sequence[Path], sop_uids: tuple[str, ...], notes: list[str]) -> str | None:
     found = []
     for ds in _read(paths, notes):
-        if ds.get("SOPClassUID") != KeyObjectSelectionDocumentStorage:
-            continue
-        title = ds.get("ConceptNameCodeSequence")
-        if title and title[0].get("CodeValue") in _NOT_KEY_TITLES:
-            notes.append(f"a key object selection titled {title[0].CodeValue} was passed over")
-        elif _observers(ds) == {_DEVICE}:
-            notes.append("a key object selection by a device was passed over")
-        else:
-            written = f"{ds.get('ContentDate') or ''}{ds.get('ContentTime') or ''}"
-            found.append((written, str(ds.get("SOPInstanceUID")), list(_referenced(ds))))
+        try:
+            if ds.get("SOPClassUID") == KeyObjectSelectionDocumentStorage:
+                found += _marked_by(ds, notes)
+        except BROKEN as err:  # values are converted as they are asked for
+            notes.append(f"a key object selection could not be used ({type(err).__name__})")
     for _, _, references in sorted(found, reverse=True):
         inside = [uid for uid in references if uid in sop_uids]
         if inside:
@@ -135,6 +130,19 @@ def _from_key_objects(paths: Sequence[Path], sop_uids: tuple[str, ...], notes: l
             return inside[0]
         notes.append("a key object selection points to no instance of this series")
     return None
+
+
+def _marked_by(ds: pydicom.Dataset, notes: list[str]) -> list[tuple[str, str, list[str]]]:
+    """When a document was written, its UID and the images it names; nothing where it marks no finding."""
+    title = ds.get("ConceptNameCodeSequence")
+    if title and title[0].get("CodeValue") in _NOT_KEY_TITLES:
+        notes.append(f"a key object selection titled {title[0].CodeValue} was passed over")
+    elif _observers(ds) == {_DEVICE}:
+        notes.append("a key object selection by a device was passed over")
+    else:
+        written = f"{ds.get('ContentDate') or ''}{ds.get('ContentTime') or ''}"
+        return [(written, str(ds.get("SOPInstanceUID")), list(_referenced(ds)))]
+    return []
 
 
 def _observers(ds: pydicom.Dataset) -> set[str]:
@@ -159,9 +167,9 @@ def _from_outlines(
 ) -> CrossSection | None:
     best: CrossSection | None = None
     for ds in _read(paths, notes):
-        if ds.get("SOPClassUID") not in OUTLINES:
-            continue
         try:
+            if ds.get("SOPClassUID") not in OUTLINES:
+                continue
             section = largest_cross_section(ds, sop_uids, volume)
         except Exception as err:  # noqa: BLE001 - outlines from elsewhere may lack any attribute; the case goes on
             notes.append(f"a segmentation or structure set could not be used ({type(err).__name__})")

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from gtr_batch.domain.prepared import PreparedGeometry
-from gtr_batch.errors import UnreadableFile
+from gtr_batch.errors import fault_of
+from gtr_batch.logs import get_logger
 from gtr_batch.preprocess.cross_section import tumour_frames
-from gtr_batch.reading import BROKEN, read_dicom
+from gtr_batch.reading import read_dicom
 
 
 def lesion_on_grid(segmentations: Sequence[Path], geometry: PreparedGeometry) -> np.ndarray | None:
@@ -36,8 +37,8 @@ def lesion_on_grid(segmentations: Sequence[Path], geometry: PreparedGeometry) ->
             for uid, mask in tumour_frames(ds, set(geometry.sop_instance_uids)):
                 if mask.shape == (geometry.source_rows, geometry.source_columns):
                     masks[uid] = masks.get(uid, np.zeros(mask.shape, bool)) | mask
-        except (UnreadableFile, *BROKEN):
-            continue  # an outline is a help, not a condition
+        except Exception as err:  # noqa: BLE001 - whatever is wrong with it: an outline is a help, not a condition
+            get_logger("preprocess").warning("outline.unreadable", error=fault_of(err))
     if not any(mask.any() for mask in masks.values()):
         return None
     grid = np.arange(geometry.size)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.errors import InvalidDicomError
 
 from gtr_batch.config import ReportConfig
 from gtr_batch.domain.case import Case
@@ -19,7 +18,7 @@ from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging
-from gtr_batch.errors import CaseRejected
+from gtr_batch.errors import fault_of
 from gtr_batch.logs import get_logger
 from gtr_batch.report.context import Context
 from gtr_batch.report.identity import write_object
@@ -145,8 +144,8 @@ def write_refusal(
         return []
     try:
         sources = [read_source(source_file)]
-    except (CaseRejected, InvalidDicomError) as err:
-        log.warning("report.no_refusal", case_id=case.case_id, error=type(err).__name__)
+    except Exception as err:  # noqa: BLE001 - what is refused is often broken, and breaks pydicom in many ways
+        log.warning("report.no_refusal", case_id=case.case_id, error=fault_of(err))
         return []
     context = Context.of(
         case,

@@ -77,11 +77,19 @@ def write_docs(
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         write_text(pages / f"{shard}.json", json.dumps(result, indent=1))
-        shards = [json.loads(path.read_text()) for path in sorted(pages.glob("shard-*.json"))]
+        shards = [found for path in sorted(pages.glob("shard-*.json")) if (found := _shard(path)) is not None]
         write_text(
             folder / "index.html", _TEMPLATES.get_template("index.html.jinja").render(shards=shards, style=style)
         )
     return folder / "index.html"
+
+
+def _shard(path: Path) -> Any:
+    """What another shard wrote; None where its file was cut: that shard writes it anew when it is run again."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        return None
 
 
 def _row(check: Check, run: SuiteRun) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from gtr_batch.config import ValidateConfig
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.reconstruction import image_type_problem, kernel_kind
 from gtr_batch.errors import CaseRejected
-from gtr_batch.reading import BROKEN, read_dicom
+from gtr_batch.reading import read_dicom
 
 # Everything that is read of a file; what decoding needs, and no more of the patient than PatientID and its issuer.
 _KEYWORDS = (
@@ -76,8 +76,9 @@ def read_series(
             row = _row(ds, limits)
             found.rows.append(row | {"readable": True} | look(ds, row))
             _note(found, ds)
-        # Values are converted as they are asked for, so that they break here; each way is the same: it cannot be read.
-        except (CaseRejected, *BROKEN):
+        except MemoryError:  # the machine's trouble may pass; it is no property of the file
+            raise
+        except Exception:  # noqa: BLE001 - a broken file breaks pydicom in many ways, each the same to us: unreadable
             found.rows.append({"readable": False})
     return found
 

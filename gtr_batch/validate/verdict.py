@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from attrs import field, frozen
@@ -14,11 +14,14 @@ from gtr_batch.config import ValidateConfig
 from gtr_batch.domain.contrast import Phase, PhaseEvidence
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.series_fact import FactSource, from_source
+from gtr_batch.errors import StorageFull, fault_of
 from gtr_batch.logs import get_logger
 from gtr_batch.validate.docs import write_docs
 from gtr_batch.validate.expectations import Check, SuiteRun, checks, run_suites
 from gtr_batch.validate.headers import Series, geometry, read_series
 from gtr_batch.validate.pixels import PixelLook
+
+T = TypeVar("T")
 
 _CONTRADICTS = (Phase.UNENHANCED, Phase.ARTERIAL)
 
@@ -39,15 +42,28 @@ class CaseFiles:
 
 @frozen
 class Verdict:
-    """What validation says of a case. `facts` are for the drift monitor: plain values, nothing of the patient."""
+    """What validation says of a case. `facts` are for the drift monitor: plain values, nothing of the patient.
+
+    `fault`: what kept the case from being judged, for the caller to raise; then nothing is said of the case.
+    """
 
     refusal: Refusal | None
     facts: Mapping[str, Any] = field(factory=dict)
+    fault: Exception | None = field(default=None, eq=False)
 
     @property
     def ok(self) -> bool:
         """Whether the case may be staged."""
-        return self.refusal is None
+        return self.refusal is None and self.fault is None
+
+
+@frozen
+class _Seen:
+    """A case as its files show it: a row for each instance, by label, one for the stack, and the facts."""
+
+    instances: Mapping[str, dict[str, Any]]
+    stack: Mapping[str, Any]
+    facts: Mapping[str, Any]
 
 
 def validate_shard(
@@ -69,45 +85,90 @@ def validate_shard(
     dict
         Verdict by case id. Where several checks fail, the first in the order of
         `gtr_batch.validate.expectations.checks` names the refusal and ``numbers["also"]`` lists the other codes.
-
-    Raises
-    ------
-    PermanentError
-        A check could not be evaluated.
+        A case that could not be read or judged has a ``fault``; the others are judged without it.
     """
-    import pandas as pd
-
     if not cases:
         return {}
     all_checks = checks(config)
-    instance_rows: dict[str, dict[str, Any]] = {}
-    case_rows: dict[str, dict[str, Any]] = {}
-    facts: dict[str, dict[str, Any]] = {}
-    for case in cases:
-        look = PixelLook()
-        series = read_series(case.folder, config, look)
-        evidence = look.phase()
-        instance_rows |= {f"{case.case_id}#{n:05d}": row for n, row in enumerate(series.rows)}
-        case_rows[case.case_id] = _case_row(case, series, look, evidence)
-        facts[case.case_id] = _facts(series, case_rows[case.case_id], evidence)
-    frames = {
-        "instances": _frame(pd, "instances", instance_rows, all_checks),
-        "cases": _frame(pd, "cases", case_rows, all_checks),
-    }
-    run = run_suites(frames, all_checks)
+    seen, faults = _each_alone(cases, lambda case: _look(case, config))
+    try:
+        run = _run(seen, all_checks) if seen else SuiteRun({})
+    except Exception:  # noqa: BLE001 - whose rows they were that could not be checked, each case alone tells
+        here = [case for case in cases if case.case_id in seen]
+        runs, unjudged = _each_alone(here, lambda case: _run({case.case_id: seen[case.case_id]}, all_checks))
+        faults |= unjudged
+        run = _together(runs.values())
     verdicts = {
-        case.case_id: Verdict(_refusal(case.case_id, all_checks, run, instance_rows, case_rows), facts[case.case_id])
+        case.case_id: Verdict(None, fault=faults[case.case_id])
+        if case.case_id in faults
+        else Verdict(_refusal(case.case_id, all_checks, run, seen[case.case_id]), seen[case.case_id].facts)
         for case in cases
     }
     if docs_folder is not None:
-        refusals = {case_id: v.refusal for case_id, v in verdicts.items()}
-        write_docs(docs_folder, _shard_name(cases), all_checks, run, refusals)
+        refusals = {case_id: v.refusal for case_id, v in verdicts.items() if v.fault is None}
+        _write_docs(docs_folder, _shard_name(cases), all_checks, run, refusals)
     log = get_logger("validate")
     for case_id, verdict in verdicts.items():
         log.info(
             "case.judged", case_id=case_id, ok=verdict.ok, code=str(verdict.refusal.code) if verdict.refusal else ""
         )
     return verdicts
+
+
+def _write_docs(
+    folder: Path, shard: str, all_checks: Sequence[Check], run: SuiteRun, refusals: Mapping[str, Refusal | None]
+) -> None:
+    """The shard's pages; they tell of the verdicts and must not keep one from being written."""
+    try:
+        write_docs(folder, shard, all_checks, run, refusals)
+    except StorageFull:
+        raise
+    except Exception as err:  # noqa: BLE001 - pages for people, made anew by the next run
+        get_logger("validate").error("data_docs.not_written", shard=shard, error=fault_of(err))
+
+
+def _each_alone(
+    cases: Sequence[CaseFiles], work: Callable[[CaseFiles], T]
+) -> tuple[dict[str, T], dict[str, Exception]]:
+    """What `work` gave for each case, and what it raised: one bad case never stops the shard."""
+    done: dict[str, T] = {}
+    faults: dict[str, Exception] = {}
+    for case in cases:
+        try:
+            done[case.case_id] = work(case)
+        except Exception as err:  # noqa: BLE001 - raised where the case is written, which notes it
+            faults[case.case_id] = err
+    return done, faults
+
+
+def _look(case: CaseFiles, config: ValidateConfig) -> _Seen:
+    look = PixelLook()
+    series = read_series(case.folder, config, look)
+    evidence = look.phase()
+    stack = _case_row(case, series, look, evidence)
+    rows = {f"{case.case_id}#{n:05d}": row for n, row in enumerate(series.rows)}
+    return _Seen(rows, stack, _facts(series, stack, evidence))
+
+
+def _run(seen: Mapping[str, _Seen], all_checks: Sequence[Check]) -> SuiteRun:
+    """One Great Expectations run over the rows of these cases."""
+    import pandas as pd
+
+    instances = {label: row for one in seen.values() for label, row in one.instances.items()}
+    stacks = {case_id: one.stack for case_id, one in seen.items()}
+    frames = {
+        "instances": _frame(pd, "instances", instances, all_checks),
+        "cases": _frame(pd, "cases", stacks, all_checks),
+    }
+    return run_suites(frames, all_checks)
+
+
+def _together(runs: Iterable[SuiteRun]) -> SuiteRun:
+    failing: dict[str, tuple[str, ...]] = {}
+    for run in runs:
+        for name, labels in run.failing.items():
+            failing[name] = (*failing.get(name, ()), *labels)
+    return SuiteRun(failing)
 
 
 def _shard_name(cases: Sequence[CaseFiles]) -> str:
@@ -161,8 +222,7 @@ def _refusal(
     case_id: str,
     all_checks: Sequence[Check],
     run: SuiteRun,
-    instance_rows: Mapping[str, Mapping[str, Any]],
-    case_rows: Mapping[str, Mapping[str, Any]],
+    seen: _Seen,
 ) -> Refusal | None:
     """The refusal that GX's failures of this case are, or None."""
     failed: list[tuple[Check, dict[str, Any]]] = []
@@ -172,10 +232,10 @@ def _refusal(
             continue
         numbers: dict[str, Any] = {"rule": check.name, "low": check.low, "high": check.high}
         if check.frame == "cases":
-            numbers |= {name: case_rows[case_id].get(name) for name in (check.column, *check.says)}
+            numbers |= {name: seen.stack.get(name) for name in (check.column, *check.says)}
         else:
-            bad = [instance_rows[label] for label in labels]
-            numbers |= {"failing": len(bad), "of": case_rows[case_id]["files"]}
+            bad = [seen.instances[label] for label in labels]
+            numbers |= {"failing": len(bad), "of": seen.stack["files"]}
             if not (check.among and isinstance(check.among[0], bool)):
                 numbers["values"] = _distinct(bad, check.column)
             if check.name == "kernel":

@@ -1,51 +1,67 @@
-"""Malformed files: whatever is wrong with them, a reader refuses them, and nothing else happens.
+"""Malformed files: whatever is wrong with them, every reader refuses them, and nothing else happens.
 
-The mutations are drawn by Hypothesis over valid files: CT slices of the phantoms in every transfer syntax that is
-taken, key objects, a segmentation, a structure set, and the public files that pydicom brings with it.
+Hypothesis draws the damage over valid files: CT slices of the phantoms in every transfer syntax that is taken, key
+objects, a segmentation, a structure set, and the public files that pydicom brings with it. The draws are the same in
+every run; `python -m tests.bench.malformed` draws thousands more and measures what each costs.
 """
 
 from __future__ import annotations
 
-import logging
-import struct
-import tempfile
-import warnings
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGLSLossless,
-    RLELossless,
+
+from tests.malformed_files import (
+    KINDS,
+    Damage,
+    a_group_length,
+    a_meta_of_vr,
+    a_name_of_bytes,
+    damaged,
+    read_by_everyone,
+    valid_files,
+    without,
 )
 
-from gtr_batch.config import ReportConfig, ValidateConfig
-from gtr_batch.domain.refusal import Refusal, RefusalCode
-from gtr_batch.errors import CaseRejected
-from gtr_batch.intake.evidence import SeriesEvidence
-from gtr_batch.intake.probe import read_probe
-from gtr_batch.intake.select import select_portal_venous
-from gtr_batch.pacs.arrivals import is_intact
-from gtr_batch.preprocess import read_series
-from gtr_batch.preprocess.key_slice import find_key_slice
-from gtr_batch.preprocess.outline import lesion_on_grid
-from gtr_batch.report import write_refusal
-from gtr_batch.validate import headers
-from gtr_batch.validate.headers import geometry
-from gtr_batch.validate.pixels import PixelLook
-from tests.builders import a_case, a_geometry, a_manifest
-from tests.hostile_files import saved, slice_of
-from tests.phantoms import abdomen_hu, write_series
-from tests.unit.preprocess import outlines
-
 pytestmark = pytest.mark.filterwarnings("ignore")
-BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
+DAMAGES = st.lists(
+    st.builds(Damage, st.sampled_from(KINDS), st.floats(0, 1), st.integers(0, 0xFFFF)), min_size=1, max_size=4
+)
+KNOWN = {
+    **{f"file meta of VR {vr!r}": (a_meta_of_vr, vr) for vr in (b"ZZ", b"SQ", b"UN")},
+    **{f"group length {value}": (a_group_length, value) for value in (0, 3, 0xFFFFFFFF)},
+    **{
+        f"no {keyword}": (without, keyword)
+        for keyword in (
+            *("Modality", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientName"),
+            *("PatientID", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+            *("SamplesPerPixel", "PhotometricInterpretation", "PixelData", "ImagePositionPatient", "PixelSpacing"),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("fault", KNOWN)
+def test_what_public_files_have_shown_is_refused(tmp_path: Path, fault: str) -> None:
+    make, argument = KNOWN[fault]
+    (tmp_path / "a.dcm").write_bytes(make(argument))
+
+    read_by_everyone(tmp_path)
+
+
+def test_a_name_that_is_no_text_breaks_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(a_name_of_bytes())
+
+    read_by_everyone(tmp_path)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(sorted(valid_files())), DAMAGES)
+def test_a_damaged_file_is_read_or_refused(name: str, damages: list[Damage]) -> None:
+    with TemporaryDirectory() as folder:
+        Path(folder, "a.dcm").write_bytes(damaged(valid_files()[name], damages))
+
+        read_by_everyone(Path(folder))

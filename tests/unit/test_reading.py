@@ -51,6 +51,15 @@ def test_every_reader_of_pixels_refuses_it(tmp_path: Path, kind: str) -> None:
         adopt_series(path.parent, tmp_path / "out", tmp_path / "ehr", date(2026, 3, 2))
 
 
+def test_a_decoder_that_panics_ends_its_file_alone(tmp_path: Path) -> None:
+    """The decoder of run lengths is written in Rust; what it raises of a frame that is too long is no Exception."""
+    ds = with_codestream(RLELossless, lambda stream: stream[:64] + b"\x81\xff" * (len(stream) // 2))
+    path = saved(tmp_path / "a.dcm", ds)
+
+    with pytest.raises(UnreadableFile, match="cannot be decoded"):
+        decode(read_dicom(path))
+
+
 def test_a_header_of_impossible_size_is_refused(tmp_path: Path) -> None:
     ds = slice_of()
     ds.Rows, ds.Columns, ds.NumberOfFrames = 60_000, 60_000, 60_000

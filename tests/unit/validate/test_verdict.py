@@ -14,7 +14,7 @@ from pydicom import Dataset
 
 from gtr_batch.config import ValidateConfig
 from gtr_batch.domain.contrast import Phase
-from gtr_batch.validate import CaseFiles, Verdict, validate_shard
+from gtr_batch.validate import CaseFiles, Verdict, validate_shard, verdict
 from tests.phantoms import abdomen_hu, write_series
 
 SLICES = 9
@@ -303,3 +303,43 @@ def test_dose_is_a_fact_where_the_headers_tell_it_and_none_where_they_do_not(
     assert (told["ctdi_vol_mgy"], told["exposure_mas"]) == (11.5, 90.0)
     assert "ctdi_vol_mgy" not in untold
     assert "exposure_mas" not in untold
+
+
+def test_a_case_that_breaks_the_reader_or_the_checks_leaves_the_others_judged(abdomen, tmp_path, monkeypatch):
+    """One case of three cannot be read, one breaks the checks' run: only these two carry a fault, each its own."""
+    names = ("good", "unread", "unchecked")
+    for name in names:
+        write_series(tmp_path / name, abdomen, name=name)
+    real_read, real_run = verdict.read_series, verdict.run_suites
+
+    def read(folder, *rest):
+        if folder.name == "unread":
+            raise MemoryError
+        return real_read(folder, *rest)
+
+    def run(frames, all_checks):
+        if "unchecked" in frames["cases"].index:
+            raise TypeError("Phantom^Test")
+        return real_run(frames, all_checks)
+
+    monkeypatch.setattr(verdict, "read_series", read)
+    monkeypatch.setattr(verdict, "run_suites", run)
+
+    found = validate_shard([CaseFiles(name, tmp_path / name) for name in names], SMALL, tmp_path / "docs")
+
+    assert found["good"].ok
+    assert {name: type(found[name].fault) for name in names[1:]} == {"unread": MemoryError, "unchecked": TypeError}
+
+
+def test_pages_that_cannot_be_written_keep_no_verdict_from_being_given(abdomen, tmp_path):
+    write_series(tmp_path / "good", abdomen, name="good")
+    shards = tmp_path / "docs" / "shards"
+    shards.mkdir(parents=True)
+    (shards / "shard-000000000000.json").write_text('{"shard": "cut')
+
+    found = validate_shard([CaseFiles("good", tmp_path / "good")], SMALL, tmp_path / "docs")
+    (tmp_path / "docs" / "index.html").unlink()
+    (tmp_path / "docs" / "index.html").mkdir()
+    again = validate_shard([CaseFiles("good", tmp_path / "good")], SMALL, tmp_path / "docs")
+
+    assert found["good"].ok and again["good"].ok
