@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from datetime import date
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
@@ -15,6 +16,7 @@ import numpy as np
 from gtr_batch.domain.case import Step
 from gtr_batch.writing import full_disk_is_transient, write_json, write_with
 
+REPLAYS = "restage"  # folder of the root: what replays write
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
 
@@ -77,18 +79,19 @@ class LocalFileStore:
         return shutil.disk_usage(folder).free
 
     def discard_pixels(self, before: date) -> int:
-        """Delete the retrieved and preprocessed pixels of nights before `before`; returns bytes freed.
+        """Delete the probed, retrieved and preprocessed pixels of nights before `before`; returns bytes freed.
 
-        JSON, features, heat maps and reports stay. Links are removed, never followed.
+        With them goes whatever came beside them (key objects, segmentations, structure sets), the list of the night's
+        studies, and what replays left. JSON, features, heat maps and reports stay. Links are removed, never followed.
         """
         freed = 0
         for night in sorted(self.root.iterdir()) if self.root.is_dir() else []:
             if _is_night(night) and night.name < before.isoformat():
+                freed += _discard(night / Step.PACS, {".json", ".tmp"})
                 for case in sorted(night.iterdir()):
                     if case.is_dir() and not case.is_symlink():
-                        freed += _discard(case / Step.RETRIEVE, {".dcm", ".part", ".tmp"})
-                        freed += _discard(case / Step.PREPROCESS, {".npz", ".npy", ".tmp"})
-        return freed
+                        freed += _discard_case(case)
+        return freed + _discard_replays(self.root / REPLAYS, before)
 
     def _path(self, night: date, case_id: str, step: Step, name: str) -> Path:
         return self.root / _night(night) / _case(case_id) / str(Step(step)) / name
@@ -133,12 +136,36 @@ def _is_night(folder: Path) -> bool:
         return False
 
 
+def _discard_case(case: Path) -> int:
+    return (
+        _discard(case / Step.INTAKE, {".dcm", ".part", ".tmp"})
+        + _discard(case / Step.RETRIEVE, {".dcm", ".part", ".tmp"})
+        + _discard(case / Step.PREPROCESS, {".npz", ".npy", ".tmp"})
+    )
+
+
 def _discard(folder: Path, suffixes: set[str]) -> int:
+    """Delete the files of these kinds in a folder, and everything of those below it (``retrieve/KO`` and its like)."""
     freed = 0
     if not folder.is_dir() or folder.is_symlink():
         return 0
     for path in folder.iterdir():
-        if path.suffix in suffixes and (path.is_file() or path.is_symlink()):
+        if path.is_dir() and not path.is_symlink():
+            freed += _discard(path, suffixes)
+            with suppress(OSError):  # something else lies in it
+                path.rmdir()
+        elif path.suffix in suffixes and (path.is_file() or path.is_symlink()):
             freed += path.lstat().st_size
             path.unlink(missing_ok=True)
+    return freed
+
+
+def _discard_replays(folder: Path, before: date) -> int:
+    """Delete what replays left of any night, where nothing was written to it since `before`: a replay makes it anew."""
+    freed = 0
+    for night in sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []:
+        found = [path.lstat() for path in (night, *night.rglob("*"))] if _is_night(night) else []
+        if found and datetime.fromtimestamp(max(stat.st_mtime for stat in found), UTC).date() < before:
+            freed += sum(stat.st_size for stat in found)
+            shutil.rmtree(night)
     return freed

@@ -199,7 +199,7 @@ class FileStore(Protocol):
         """Free space."""
 
     def discard_pixels(self, before: date) -> int:
-        """Delete the retrieved and preprocessed pixels of nights before `before`; returns bytes freed."""
+        """Delete the probed, retrieved and preprocessed pixels of nights before `before`; returns bytes freed."""
 
 
 class ModelStore(Protocol):

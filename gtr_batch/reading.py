@@ -124,7 +124,7 @@ def read_file(path: Path, limit: int = LIMITS.file_bytes) -> bytes:
     try:
         if path.is_symlink():
             path = _within_its_folder(path)
-        # O_NONBLOCK: opening a fifo that nobody writes to would wait for ever
+        # O_NONBLOCK: opening a fifo that nobody writes to would not end
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
             before = os.fstat(handle)
@@ -154,17 +154,17 @@ def _dataset(body: bytes, tags: Sequence[Any] | None, stop_before_pixels: bool) 
         file.seek(132)
         meta = FileMetaDataset(read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2))
         if meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
-            return _deflated(body, file.tell(), meta, tags, stop_before_pixels)
+            return _deflated(file.read(), body[:128], meta, tags, stop_before_pixels)
     return pydicom.dcmread(_Counted(body), specific_tags=_tags(tags), stop_before_pixels=stop_before_pixels)
 
 
 def _deflated(
-    body: bytes, at: int, meta: FileMetaDataset, tags: Sequence[Any] | None, stop_before_pixels: bool
+    packed: bytes, preamble: bytes, meta: FileMetaDataset, tags: Sequence[Any] | None, stop_before_pixels: bool
 ) -> FileDataset:
-    plain = _inflated(memoryview(body)[at:])
+    plain = _inflated(memoryview(packed))
     stop = (lambda tag, _vr, _length: tag >= 0x7FE00000) if stop_before_pixels else None
     read = read_dataset(_Counted(plain), False, True, stop_when=stop, specific_tags=_tags(tags))
-    ds = FileDataset(BytesIO(plain), read, body[:128], meta, False, True)
+    ds = FileDataset(BytesIO(plain), read, preamble, meta, False, True)
     ds.set_original_encoding(False, True, read._character_set)
     return ds
 

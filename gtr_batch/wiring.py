@@ -149,14 +149,14 @@ def open_governance(
 ) -> Iterator[GovernanceSite]:
     """Build what those who decide about models are given, and close it after; raises as `open_site`."""
     from gtr_batch.db.restages import PostgresRestages
-    from gtr_batch.files import LocalFileStore
+    from gtr_batch.files import REPLAYS, LocalFileStore
 
     with _adapters(config, environ) as adapters:
         yield GovernanceSite(
             night=_night_site(adapters, progress),
             registry=adapters.registry,
             restages=PostgresRestages(adapters.database),
-            scratch=LocalFileStore(adapters.config.files.root / "restage"),
+            scratch=LocalFileStore(adapters.config.files.root / REPLAYS),
         )
 
 
