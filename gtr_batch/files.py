@@ -14,7 +14,7 @@ from uuid import UUID
 import numpy as np
 
 from gtr_batch.domain.case import Step
-from gtr_batch.writing import full_disk_is_transient, write_json, write_with
+from gtr_batch.writing import full_disk_is_transient, make_folder, write_json, write_with
 
 REPLAYS = "restage"  # folder of the root: what replays write
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
@@ -99,7 +99,7 @@ class LocalFileStore:
     def _made(self, *parts: str) -> Path:
         folder = self.root
         with full_disk_is_transient(folder):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(folder)
             for part in parts:
                 folder = folder / part
                 folder.mkdir(exist_ok=True, mode=0o700)

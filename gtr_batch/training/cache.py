@@ -24,7 +24,7 @@ from gtr_batch.domain.cohort import Member, digest_of
 from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.errors import CaseRejected, PermanentError, RetrieveIncomplete
 from gtr_batch.training.site import TrainingSite
-from gtr_batch.writing import full_disk_is_transient, write_with
+from gtr_batch.writing import full_disk_is_transient, make_folder, write_with
 
 
 class Origin(StrEnum):
@@ -92,7 +92,7 @@ class SliceCache:
         arrays = {k: v for k, v in attrs.asdict(cached, recurse=False).items() if v is not None}
         path = self._path(member)
         with full_disk_is_transient(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(path.parent)
         write_with(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
     def _path(self, member: Member) -> Path:
@@ -235,7 +235,7 @@ def _segmentations(site: TrainingSite, member: Member, folder: Path) -> list[Pat
 def _scratch(root: Path) -> Iterator[Path]:
     """A folder for pixels that is gone afterwards, whatever happens."""
     with full_disk_is_transient(root):
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(root)
         folder = Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
     try:
         yield folder

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import jinja2
 
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.validate.expectations import SUITES, Check, SuiteRun
-from gtr_batch.writing import write_text
+from gtr_batch.writing import make_folder, write_text
 
 _TITLES = {"headers": "headers", "pixels": "pixels and geometry"}
 _WORDS = {"True": "yes", "False": "no", "": "none"}
@@ -50,7 +51,7 @@ def write_docs(
         ``index.html``.
     """
     pages = folder / "shards"
-    pages.mkdir(parents=True, exist_ok=True)
+    make_folder(pages)
     style = _TEMPLATES.get_template("style.css").render()
     suites = {name: [_row(c, run) for c in checks if SUITES[c.frame] == name] for name in SUITES.values()}
     for name, rows in suites.items():
@@ -74,7 +75,7 @@ def write_docs(
             for case_id, r in sorted(refusals.items())
         },
     }
-    with (folder / ".lock").open("w") as lock:
+    with os.fdopen(os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         write_text(pages / f"{shard}.json", json.dumps(result, indent=1))
         shards = [found for path in sorted(pages.glob("shard-*.json")) if (found := _shard(path)) is not None]
