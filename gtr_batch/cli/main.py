@@ -18,6 +18,7 @@ from gtr_batch.cli import (
     model,
     pacs,
     restage,
+    sbom,
     settings,
     training,
 )
@@ -66,6 +67,9 @@ def version(as_json: Json = False) -> None:
         print_json({"version": __version__})
     else:
         out.print(__version__)
+
+
+app.command("sbom")(sbom.sbom)
 
 
 @app.command("night")
