@@ -18,6 +18,18 @@ $(STAMP): constraints.txt pyproject.toml
 # Set everything up
 install: $(STAMP)
 
+# Set up what a hospital runs: without the test tools and without the synthetic hospital
+install-service:
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the packages (about 3 minutes, 7 GB) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+
+# Write the software bill of materials (CycloneDX JSON) of what is installed in VENV
+sbom:
+	@$(BIN)/gtr sbom --out sbom.json
+	@echo "written to sbom.json"
+
 # Run a whole night of the synthetic hospital through the real Airflow and print its cases
 demo: $(STAMP)
 	@$(BIN)/gtr demo run $(if $(CT),--ct "$(CT)") $(if $(KEY_SLICE),--key-slice "$(KEY_SLICE)")
@@ -61,4 +73,4 @@ bench: $(STAMP)
 demo-model: $(STAMP)
 	@$(BIN)/python -m gtr_batch.simulation.demos.model --out gtr_batch/simulation/demo_artefact
 
-.PHONY: help install demo demo-training demo-retraining demo-audit up down test check bench demo-model
+.PHONY: help install install-service sbom demo demo-training demo-retraining demo-audit up down test check bench demo-model

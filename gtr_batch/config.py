@@ -162,8 +162,11 @@ class NightConfig:
     housekeeping_schedule: str = "0 12 * * *"  # cron: by day, when the PACS is not busy with the night
     retries: int = 2  # per task, for errors that may work later
     retry_delay_s: float = 300.0
+    task_memory_gb: float = 16.0  # that a task of the night may take; 0: no limit. None is set where a GPU is used
 
     def __attrs_post_init__(self) -> None:
+        if self.task_memory_gb != 0 and self.task_memory_gb < 2:
+            raise ConfigError(f"night.task_memory_gb is {self.task_memory_gb:g}; 0 for no limit, or 2 and more")
         for name, value in (("settle_minutes", self.settle_minutes), ("look_back_days", self.look_back_days)):
             if not 0 <= value <= 24 * 60:
                 raise ConfigError(f"night.{name} is {value:g}; from 0 to {24 * 60}")

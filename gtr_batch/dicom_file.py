@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydicom import dcmread
 from pydicom.dataelem import RawDataElement
+
+from gtr_batch.reading import read_dicom
 
 
 def is_intact(path: Path, uid: str) -> bool:
     """Whether a file is a DICOM file of this instance that can be read to its end; values are not decoded."""
     try:
-        ds = dcmread(path)
+        ds = read_dicom(path)
         if ds.file_meta.get("MediaStorageSOPInstanceUID") != uid or not len(ds):
             return False
         last = ds.get_item(max(ds.keys()))

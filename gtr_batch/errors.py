@@ -21,6 +21,7 @@ Three questions, three branches: may it work later, is it only this case, or is 
     │   └── CasesToRetry            raised at the end of a shard task that has such cases
     ├── CaseRejected            only this case: recorded with its code, the night goes on (a refusal where the code
     │                           lies in the patient or the images, else a failure that is asked again)
+    │   └── UnreadableFile          a file that is broken, or larger than what it is worth
     └── PermanentError          a person must mend something: fail now
         ├── ConfigError
         ├── ModelArtefactError
@@ -138,6 +139,23 @@ class CaseRejected(GtrError):
         self.code = str(code)
         self.sentence = sentence
         self.numbers = dict(numbers or {})
+
+
+class UnreadableFile(CaseRejected):
+    """A DICOM file that cannot be read, or would cost more than any real one does.
+
+    Parameters
+    ----------
+    why : str
+        What is wrong with it, beginning with a verb; no PHI.
+    dicom : bool
+        Whether it claims to be a DICOM file.
+    """
+
+    def __init__(self, why: str, *, dicom: bool = True) -> None:
+        super().__init__("unreadable_pixels", f"A file of the series {why}.")
+        self.why = why
+        self.dicom = dicom
 
 
 class PermanentError(GtrError):

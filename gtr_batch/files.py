@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection, Mapping
-from datetime import date
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from uuid import UUID
 import numpy as np
 
 from gtr_batch.domain.case import Step
-from gtr_batch.writing import full_disk_is_transient, write_json, write_with
+from gtr_batch.writing import full_disk_is_transient, make_folder, write_json, write_with
 
 REPLAYS = "restage"  # folder of the store in which replays keep their own files, by night and case as above
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
@@ -80,16 +81,18 @@ class LocalFileStore:
     def discard_pixels(self, before: date, spare: Collection[str] = ()) -> int:
         """Delete the probed, retrieved and preprocessed pixels of nights before `before`; returns bytes freed.
 
-        With them go intake's probes, the key objects and segmentations, and the slices that a replay prepared. Those of
-        the cases `spare` stay. JSON, features, heat maps and reports stay. Links are removed, never followed.
+        With them go intake's probes, the key objects and segmentations, the list of the night's studies, and what
+        replays left. Those of the cases `spare` stay. JSON, features, heat maps and reports stay. Links are removed,
+        never followed.
         """
         freed = 0
         for night in [*_nights(self.root), *_nights(self.root / REPLAYS)]:
             if night.name < before.isoformat():
+                freed += _discard(night / Step.PACS, {".json", ".tmp"})
                 for case in sorted(night.iterdir()):
                     if case.is_dir() and not case.is_symlink() and case.name not in spare:
                         freed += _discard_case(case)
-        return freed
+        return freed + _discard_replays(self.root / REPLAYS, before)
 
     def discard_case(self, night: date, case_id: str) -> int:
         """Delete the same of one case; returns bytes freed."""
@@ -101,11 +104,7 @@ class LocalFileStore:
     def _made(self, *parts: str) -> Path:
         folder = self.root
         with full_disk_is_transient(folder):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for part in parts:
-                folder = folder / part
-                folder.mkdir(exist_ok=True, mode=0o700)
-        return folder
+            return make_folder(folder.joinpath(*parts))
 
 
 def _night(night: date) -> str:
@@ -158,7 +157,20 @@ def _discard(folder: Path, suffixes: set[str]) -> int:
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             freed += _discard(path, suffixes)
+            with suppress(OSError):  # something else lies in it
+                path.rmdir()
         elif path.suffix in suffixes and (path.is_file() or path.is_symlink()):
             freed += path.lstat().st_size
             path.unlink(missing_ok=True)
+    return freed
+
+
+def _discard_replays(folder: Path, before: date) -> int:
+    """Delete what replays left of any night, where nothing was written to it since `before`: a replay makes it anew."""
+    freed = 0
+    for night in sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []:
+        found = [path.lstat() for path in (night, *night.rglob("*"))] if _is_night(night) else []
+        if found and datetime.fromtimestamp(max(stat.st_mtime for stat in found), UTC).date() < before:
+            freed += sum(stat.st_size for stat in found)
+            shutil.rmtree(night)
     return freed

@@ -93,6 +93,23 @@ def copy_file(source: Path, goal: Path, *, mode: int = PRIVATE) -> Path:
         return write_with(goal, lambda file: shutil.copyfileobj(content, file), mode=mode)
 
 
+def make_folder(folder: Path, *, mode: int = 0o700) -> Path:
+    """Make a folder, and those above it, where they are absent, each with `mode` whatever the umask is.
+
+    `Path.mkdir` gives the folders above what the umask leaves, which is everything where it is 000.
+    """
+    folder = Path(folder)
+    for part in reversed([folder, *folder.parents]):
+        try:
+            part.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        part.chmod(mode)
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    return folder
+
+
 @contextmanager
 def new_folder(goal: Path, *, mode: int = 0o700) -> Iterator[Path]:
     """Give an empty folder to fill; when the block ends well, it takes the place of `goal` with all that is in it.
@@ -104,7 +121,7 @@ def new_folder(goal: Path, *, mode: int = 0o700) -> Iterator[Path]:
     """
     goal = Path(goal)
     with full_disk_is_transient(goal):
-        goal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(goal.parent)
         beside = Path(tempfile.mkdtemp(dir=goal.parent, prefix=f".{goal.name[:_HEAD]}-", suffix=".tmp"))
         try:
             fresh = beside / "new"

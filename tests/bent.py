@@ -2,8 +2,8 @@
 
 A bend is of the files (headers that no reader expects) or of what the PACS answers to questions about one study. Ends:
 a code of `RefusalCode`, ``validated`` (harmless: the series is as good as it was), or the name of an error that the
-night's summary must show for the study (``night.intake.errors``) or its case. A VR of other characters than letters lets the
-reader lose its place before the Study Instance UID: then it is not known whose images they are.
+night's summary must show for the study (``night.intake.errors``) or its case. A VR of other characters than letters
+lets the reader lose its place before the Study Instance UID: then it is not known whose images they are.
 """
 
 from __future__ import annotations

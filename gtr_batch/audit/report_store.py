@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gtr_batch.domain.audit_run import AuditRecord
 from gtr_batch.errors import InputRefused
-from gtr_batch.writing import copy_file, write_bytes
+from gtr_batch.writing import copy_file, make_folder, write_bytes
 
 
 def keep_inputs(folder: Path, content: bytes) -> str:
@@ -86,7 +86,7 @@ def _inputs(folder: Path, run_id: str) -> Path:
 
 
 def _made(folder: Path, *parts: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(folder)
     for part in parts:
         folder = folder / part
         folder.mkdir(exist_ok=True, mode=0o700)

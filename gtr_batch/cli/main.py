@@ -21,6 +21,7 @@ from gtr_batch.cli import (
     model,
     pacs,
     restage,
+    sbom,
     settings,
     training,
 )
@@ -74,6 +75,9 @@ def version(as_json: Json = False) -> None:
         out.print(__version__)
 
 
+app.command("sbom")(sbom.sbom)
+
+
 @app.command("night")
 @speaks_plainly
 def night(
@@ -82,12 +86,15 @@ def night(
 ) -> None:
     """Run a night from here, without Airflow: from PACS to PACS. Finished cases are left alone."""
     from gtr_batch import night as steps
+    from gtr_batch.config import load
     from gtr_batch.errors import CasesToRetry
+    from gtr_batch.night.task_memory import limited_memory
     from gtr_batch.wiring import open_site
 
     when = parse_night(night)
     assert when is not None  # the option is required
-    with step_bars() as progress, open_site(progress=progress) as site:
+    config = load()
+    with limited_memory(config), step_bars() as progress, open_site(config, progress=progress) as site:
         studies = steps.query_pacs(site, when)
         wait_for_arrivals(site, studies)
         shards = steps.intake(site, when, studies)

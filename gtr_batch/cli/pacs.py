@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gtr_batch.cli.shell import bars, foreign, out, parse_night, print_json, speaks_plainly
+from gtr_batch.writing import make_folder
 
 app = typer.Typer(help="Talk to the PACS.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
@@ -67,7 +68,7 @@ def get(
     from gtr_batch.wiring import open_site
 
     started = datetime.now().astimezone()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with open_site() as site, bars() as progress:
         wanted = [i.sop_instance_uid for i in site.archive.find_instances(study_uid, series_uid)]
         task = progress.add_task("retrieve", total=len(wanted))

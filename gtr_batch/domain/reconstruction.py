@@ -37,6 +37,22 @@ _NOT_SLICES = re.compile(
     re.IGNORECASE,
 )
 
+_FAMILIES = re.compile(
+    r"ref_survi|volume ?ren|dose_?info|perfusion|iodine|calcium|material|eff_?z|rho|monitor|bolus", re.IGNORECASE
+)
+# A kernel's name as vendors build them: a few letters with a number, or a word of theirs.
+_KERNEL_NAME = re.compile(
+    r"[a-z]{1,2}[ _]?\d{2}[a-z]{0,2}(_\d)?|fc ?\d\d|[a-z]{1,2}|lung|bone(plus)?|edge|ultra(sharp)?|chst|sharp|hrct"
+    r"|standard|stnd|std|soft|body|abdomen|smooth|detail",
+    re.IGNORECASE,
+)
+
+
+def kernel_shown(kernel: str) -> str:
+    """A kernel's name as it may be shown: what vendors call theirs; whatever else was typed there is not repeated."""
+    text = kernel.strip()
+    return text if not text or _KERNEL_NAME.fullmatch(text) else "another kernel"
+
 
 def kernel_kind(kernel: str | Sequence[str] | None, manufacturer: str = "", soft: Iterable[str] = ()) -> KernelKind:
     """What a convolution kernel is for.
@@ -98,5 +114,6 @@ def image_type_problem(image_type: str | Sequence[str] | None) -> str:
         return "SECONDARY"
     for value in values:
         if _NOT_SLICES.match(value):
-            return value[:16]
+            family = _FAMILIES.match(value)  # what follows a family's name may be anything
+            return family[0] if family else value[:16]
     return ""

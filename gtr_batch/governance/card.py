@@ -25,7 +25,7 @@ from gtr_batch.nomogram.drawing import draw_nomogram
 from gtr_batch.ports import ModelRegistry
 from gtr_batch.training.cohort import REASONS
 from gtr_batch.training.report import curves, inline_svg
-from gtr_batch.writing import write_canonical_json, write_text
+from gtr_batch.writing import make_folder, write_canonical_json, write_text
 
 
 @frozen
@@ -149,7 +149,7 @@ def write_card(registry: ModelRegistry, models: Path, version: str, *, by: str) 
     """
     card = build_card(registry, version)
     folder = models / "cards" / version
-    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    make_folder(folder, mode=0o755)
     content = to_json(card)
     write_canonical_json(folder / "card.json", content)
     nomogram = ModelManifest.from_json(known(registry, version).manifest).nomogram

@@ -19,6 +19,7 @@ from gtr_batch.domain.model_json import from_json
 from gtr_batch.errors import GovernanceRefused, InputRefused, ModelArtefactError
 from gtr_batch.logs import get_logger
 from gtr_batch.ports import ModelRegistry
+from gtr_batch.writing import READABLE, copy_file, make_folder
 
 log = get_logger("governance")
 Answer = TypeVar("Answer", GateAnswer, GateVerdict)
@@ -80,11 +81,11 @@ def keep(models: Path, folder: Path, version: str) -> Path:
     if kept.is_dir():
         check_files(kept, version)
         return kept
-    models.mkdir(parents=True, exist_ok=True)
+    make_folder(models, mode=0o755)  # there is no patient in it, and other accounts stage with it
     fresh = Path(tempfile.mkdtemp(prefix=f".{version[:12]}.", dir=models))
     try:
         for name in FILES:
-            shutil.copyfile(folder / name, fresh / name)
+            copy_file(folder / name, fresh / name, mode=READABLE)
         check_files(fresh, version)
         fresh.chmod(0o755)
         try:

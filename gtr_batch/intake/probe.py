@@ -14,6 +14,7 @@ from gtr_batch.domain.contrast import phase_from_pixels
 from gtr_batch.domain.stack import PADDING_HU, padding_range
 from gtr_batch.errors import fault_of
 from gtr_batch.logs import get_logger
+from gtr_batch.reading import decode, read_dicom
 
 # What selection reads, by DICOM keyword. Nothing that identifies a person, institution or operator.
 KEYWORDS = (
@@ -109,7 +110,7 @@ def read_probe(paths: Sequence[Path], instances: int | None = None) -> Probe:
     read: list[tuple[dict[str, Any], np.ndarray | None]] = []
     for path in paths:
         try:
-            ds = pydicom.dcmread(path)
+            ds = read_dicom(path)
             headers = _header_values(ds)
         except Exception as err:  # noqa: BLE001 - a broken file breaks pydicom in many ways; a probe is only evidence
             get_logger("intake").warning("probe.unreadable", error=fault_of(err))
@@ -158,13 +159,13 @@ def _supine_hu(ds: pydicom.Dataset, headers: dict[str, Any]) -> np.ndarray | Non
     if abs(abs(orientation[0]) - 1) > 0.05 or abs(abs(orientation[4]) - 1) > 0.05:
         return None  # not axial
     try:
-        stored = ds.pixel_array
+        if int(ds.get("NumberOfFrames") or 1) != 1:
+            return None
+        stored = decode(ds)
         signed = ds.get("PixelRepresentation") == 1
         padding = padding_range(ds.get("PixelPaddingValue"), ds.get("PixelPaddingRangeLimit"), signed)
-    except Exception as err:  # noqa: BLE001 - decoders of every kind raise what they like; a probe is only evidence
-        get_logger("intake").warning("probe.undecodable", error=type(err).__name__)
-        return None
-    if stored.ndim != 2:
+    except Exception as err:  # noqa: BLE001 - a probe is only evidence
+        get_logger("intake").warning("probe.undecodable", error=fault_of(err))
         return None
     image = stored.astype(np.float32) * slope[0] + intercept[0]
     if padding is not None:

@@ -13,6 +13,7 @@ from pydicom.uid import UID, RTStructureSetStorage, SegmentationStorage
 
 from gtr_batch.preprocess.tumour_names import Match, match_gastric_tumour
 from gtr_batch.preprocess.volume import Volume
+from gtr_batch.reading import decode_frames
 
 # Segmentation types BINARY and FRACTIONAL share one SOP class; LABELMAP has its own
 _LABEL_MAP_SEGMENTATION = UID("1.2.840.10008.5.1.4.1.1.66.7")
@@ -142,15 +143,17 @@ def _frames(
     ds: pydicom.Dataset, wanted: dict[int, tuple[Match, str]]
 ) -> Iterator[tuple[pydicom.Dataset, int, np.ndarray]]:
     """Each frame of the wanted segments: its functional groups, the segment's number, what lies inside."""
-    frames = ds.pixel_array
-    frames = frames[None] if frames.ndim == 2 else frames
     half = int(ds.get("MaximumFractionalValue", 1)) / 2 if ds.get("SegmentationType") == "FRACTIONAL" else 0.5
     shared = ds.SharedFunctionalGroupsSequence[0]
-    for frame, groups in zip(frames, ds.PerFrameFunctionalGroupsSequence, strict=True):
-        labelled = ds.get("SegmentationType") == "LABELMAP"
-        for number in wanted if labelled else [_segment_number(groups, shared)]:
-            if number in wanted:
-                yield groups, number, frame == number if labelled else frame >= half
+    labelled = ds.get("SegmentationType") == "LABELMAP"
+    every = list(ds.PerFrameFunctionalGroupsSequence)
+    if len(every) != int(ds.get("NumberOfFrames") or 1):
+        raise ValueError(f"{len(every)} functional groups for {ds.get('NumberOfFrames')} frames")
+    numbers = {} if labelled else {place: _segment_number(groups, shared) for place, groups in enumerate(every)}
+    places = [place for place in range(len(every)) if labelled or numbers[place] in wanted]
+    for place, frame in zip(places, decode_frames(ds, places), strict=True):
+        for number in wanted if labelled else [numbers[place]]:
+            yield every[place], number, frame == number if labelled else frame >= half
 
 
 def _segment_number(groups: pydicom.Dataset, shared: pydicom.Dataset) -> int:

@@ -17,9 +17,10 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.staging import KeySliceSource
-from gtr_batch.errors import CaseRejected
+from gtr_batch.errors import CaseRejected, UnreadableFile
 from gtr_batch.preprocess.cross_section import OUTLINES, CrossSection, largest_cross_section
 from gtr_batch.preprocess.volume import Volume
+from gtr_batch.reading import read_dicom
 
 # CID 7010 titles that mark no finding: rejections and quality notes, and lists of everything there is
 _NOT_KEY_TITLES = frozenset(
@@ -107,9 +108,9 @@ def _read(paths: Sequence[Path], notes: list[str]) -> list[pydicom.Dataset]:
     read = []
     for path in paths:
         try:
-            read.append(pydicom.dcmread(path))
-        except Exception as err:  # noqa: BLE001 - a damaged file may raise anything; the others still count
-            notes.append(f"an object beside the series is not readable ({type(err).__name__})")
+            read.append(read_dicom(path))
+        except UnreadableFile as err:
+            notes.append(f"an object beside the series {err.why}")
     return read
 
 
@@ -169,9 +170,9 @@ def _from_outlines(
 ) -> CrossSection | None:
     best: CrossSection | None = None
     for ds in _read(paths, notes):
-        if ds.get("SOPClassUID") not in OUTLINES:
-            continue
         try:
+            if ds.get("SOPClassUID") not in OUTLINES:
+                continue
             section = largest_cross_section(ds, sop_uids, volume)
         except Exception as err:  # noqa: BLE001 - outlines from elsewhere may lack any attribute; the case goes on
             notes.append(f"a segmentation or structure set could not be used ({type(err).__name__})")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pydicom
 
 from gtr_batch.domain.prepared import PreparedGeometry
 from gtr_batch.errors import fault_of
 from gtr_batch.logs import get_logger
 from gtr_batch.preprocess.cross_section import tumour_frames
+from gtr_batch.reading import read_dicom
 
 
 def lesion_on_grid(segmentations: Sequence[Path], geometry: PreparedGeometry) -> np.ndarray | None:
@@ -33,7 +33,7 @@ def lesion_on_grid(segmentations: Sequence[Path], geometry: PreparedGeometry) ->
     masks: dict[str, np.ndarray] = {}
     for path in segmentations:
         try:
-            ds = pydicom.dcmread(path)
+            ds = read_dicom(path)
             for uid, mask in tumour_frames(ds, set(geometry.sop_instance_uids)):
                 if mask.shape == (geometry.source_rows, geometry.source_columns):
                     masks[uid] = masks.get(uid, np.zeros(mask.shape, bool)) | mask

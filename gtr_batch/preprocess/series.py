@@ -20,8 +20,9 @@ from gtr_batch.domain.stack import (
     padding_range,
     set_aside,
 )
-from gtr_batch.errors import CaseRejected
+from gtr_batch.errors import CaseRejected, UnreadableFile
 from gtr_batch.preprocess.volume import Volume
+from gtr_batch.reading import BROKEN, LIMITS, check_pixels, decode, read_dicom
 
 _TAGS: list[Any] = [
     *("SOPClassUID", "ImageType"),
@@ -56,7 +57,17 @@ def read_series(folder: Path, sop_uids: Sequence[str] | None = None) -> Volume:
     ----------
     DICOM PS3.3, C.7.6.2 Image Plane Module (position along the normal of Image Orientation)
     """
-    wanted = None if sop_uids is None else {str(u) for u in sop_uids}
+    try:
+        return _volume(folder, None if sop_uids is None else {str(u) for u in sop_uids})
+    except (CaseRejected, OSError):
+        raise
+    except BROKEN as err:  # values are converted as they are asked for, and break in as many ways as pydicom has
+        raise CaseRejected(
+            RefusalCode.UNREADABLE_PIXELS, f"A header of the series cannot be read ({type(err).__name__})."
+        ) from err
+
+
+def _volume(folder: Path, wanted: set[str] | None) -> Volume:
     read = [ds for ds in (_read(path) for path in _candidates(folder, wanted)) if ds is not None]
     if wanted is not None:
         read = [ds for ds in read if ds.get("SOPInstanceUID") in wanted]
@@ -129,20 +140,11 @@ def _candidates(folder: Path, wanted: set[str] | None) -> list[Path]:
 def _read(path: Path) -> pydicom.Dataset | None:
     """The instance in a file, None where it is not DICOM and does not claim to be."""
     try:
-        return pydicom.dcmread(path, specific_tags=_TAGS)
-    except MemoryError:  # ours, not the file's
-        raise
-    except Exception as err:  # a damaged file may raise anything in pydicom's parser, and each is the same refusal
-        if path.suffix.lower() != ".dcm" and not _has_preamble(path):
+        return read_dicom(path, tags=_TAGS)
+    except UnreadableFile as err:
+        if path.suffix.lower() != ".dcm" and not err.dicom:
             return None
-        raise CaseRejected(
-            RefusalCode.UNREADABLE_PIXELS, f"an instance of the series is not readable DICOM ({type(err).__name__})"
-        ) from err
-
-
-def _has_preamble(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+        raise
 
 
 def _numbers(ds: pydicom.Dataset, keyword: str, count: int) -> np.ndarray:
@@ -178,6 +180,12 @@ def _is_slice(ds: pydicom.Dataset) -> bool:
 def _stack(read: list[pydicom.Dataset]) -> np.ndarray:
     """Stored values of all slices; each dataset's pixel data is let go once it is taken."""
     first = _pixels(read[0])
+    if (needed := 2 * first.size * len(read)) > LIMITS.series_bytes:
+        raise CaseRejected(
+            RefusalCode.SERIES_TOO_LARGE,
+            f"{len(read)} slices of {first.shape[0]} x {first.shape[1]} pixels: more than {LIMITS.series_bytes} bytes",
+            {"instances": len(read), "bytes": needed, "limit": LIMITS.series_bytes},
+        )
     stored = np.empty((len(read), *first.shape), np.int16)
     for place, ds in enumerate(read):
         pixels = first if place == 0 else _pixels(ds)
@@ -194,13 +202,15 @@ def _pixels(ds: pydicom.Dataset) -> np.ndarray:
         raise _unreadable(ds, "is not a single greyscale frame")
     rows, columns, bits = int(ds.Rows), int(ds.Columns), int(ds.get("BitsStored", 16))
     try:
+        check_pixels(ds)
         if ds.file_meta.TransferSyntaxUID not in _NATIVE or ds.BitsAllocated != 16 or ds.HighBit != bits - 1:
-            pixels: np.ndarray = ds.pixel_array
-            return pixels
+            return decode(ds)
         data = np.frombuffer(ds.PixelData, "<u2", rows * columns).reshape(rows, columns)
     except MemoryError:  # ours, not the image's
         raise
-    except Exception as err:  # decoders of compressed syntaxes raise anything on damaged data; each is the same refusal
+    except UnreadableFile as err:
+        raise _unreadable(ds, err.why) from err
+    except Exception as err:  # an attribute that decoding needs is absent, or the pixels are too few
         raise _unreadable(ds, f"cannot be decoded ({type(err).__name__})") from err
     if ds.PixelRepresentation == 0:
         # bits above Bits Stored may hold an old-style overlay (PS3.5, 8.1.1)

@@ -85,8 +85,9 @@ def write_artefact(folder: Path, network: GTRNet, manifest: ModelManifest, dtype
     folder = Path(folder)
     # Other accounts may have to read it: there is no patient in it.
     with new_folder(folder, mode=0o755) as fresh:
-        write_bytes(fresh / WEIGHTS, save(tensors), mode=READABLE)
-        value = attrs.evolve(manifest, weights_sha256=_sha256(fresh / WEIGHTS)).to_json()
+        body = save(tensors)
+        write_bytes(fresh / WEIGHTS, body, mode=READABLE)
+        value = attrs.evolve(manifest, weights_sha256=hashlib.sha256(body).hexdigest()).to_json()
         try:
             text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, default=_json_value)
         except (TypeError, ValueError) as err:
@@ -112,21 +113,21 @@ def load_artefact(folder: Path, device: str = "cpu") -> Artefact:
     """
     import torch
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     from gtr_batch.stage.network import GTRNet
 
     folder = Path(folder)
     manifest, version = read_manifest(folder)
-    _check_digest(folder, manifest)
+    weights = _weights_of(folder, manifest)
     try:
         network = GTRNet(manifest.backbone)
     except ModelArtefactError as err:
         raise ModelArtefactError(f"{folder}: manifest.{err}") from err
     _check(manifest, network.feature_count, folder)
     try:
-        tensors = load_file(folder / WEIGHTS)
-    except (SafetensorError, OSError, ValueError) as err:
+        tensors = load(weights)
+    except (SafetensorError, ValueError) as err:
         raise ModelArtefactError(f"{folder}: {WEIGHTS} is not a safetensors file: {err}") from err
     own = _weights(network)
     missing, unknown = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
@@ -222,16 +223,19 @@ def _check(manifest: ModelManifest, feature_count: int, folder: Path) -> None:
         numbers([locator.intercept], "key_slice_locator.intercept", 1)
 
 
-def _check_digest(folder: Path, manifest: ModelManifest) -> None:
+def _weights_of(folder: Path, manifest: ModelManifest) -> bytes:
+    """The weights' bytes, read once: what is hashed is what is loaded, whatever becomes of the file meanwhile."""
     try:
-        found = _sha256(folder / WEIGHTS)
+        body = (folder / WEIGHTS).read_bytes()
     except OSError as err:
         raise ModelArtefactError(f"{folder}: cannot read {WEIGHTS}: {err.strerror}") from err
+    found = hashlib.sha256(body).hexdigest()
     if found != manifest.weights_sha256:
         raise ModelArtefactError(
             f"{folder}: {WEIGHTS} has SHA-256 {found[:12]}…, "
             f"manifest.weights_sha256 says {str(manifest.weights_sha256)[:12]}…"
         )
+    return body
 
 
 def _weights(network: GTRNet) -> dict[str, torch.Tensor]:
@@ -243,11 +247,6 @@ def _version(manifest: Any) -> str:
     # Over the file's own JSON, not over the parsed class: a field added to the class later changes no version.
     canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _json_value(value: Any) -> Any:

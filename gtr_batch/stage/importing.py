@@ -8,6 +8,7 @@ its own: the artefact holds none (no feature is selected), and its nomogram is t
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def import_published(
     from gtr_batch.stage.network import GTRNet
 
     file = Path(file)
-    given = read_state_dict(file, md5)
+    given, digest = read_state_dict(file, md5)
     network = GTRNet(backbone)
     own = {k: v for k, v in network.state_dict().items() if not k.startswith("fuse.")}
     wrong = sorted(
@@ -74,7 +75,6 @@ def import_published(
     if wrong:
         raise ModelArtefactError(f"{file.name}: {len(wrong)} tensors do not fit {backbone}: {'; '.join(wrong[:3])}")
     network.load_state_dict(given, strict=False)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
     manifest = ModelManifest(
         name="imported",
         architecture="gtrnet",
@@ -94,8 +94,10 @@ def import_published(
     return write_artefact(out, network, manifest)
 
 
-def read_state_dict(file: Path, md5: str = "") -> dict[str, Any]:
-    """Tensors by name out of a ``torch.save`` file, with ``weights_only=True``: nothing in it is executed.
+def read_state_dict(file: Path, md5: str = "") -> tuple[dict[str, Any], str]:
+    """Tensors by name out of a ``torch.save`` file, and its SHA-256: nothing in it is executed.
+
+    The file is read once, so that what is hashed is what is loaded.
 
     Raises
     ------
@@ -114,7 +116,7 @@ def read_state_dict(file: Path, md5: str = "") -> dict[str, Any]:
             f"{file.name}: MD5 is {found}, not {md5.lower()}: this is not the published checkpoint"
         )
     try:
-        given = torch.load(file, map_location="cpu", weights_only=True)
+        given = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except Exception as err:  # torch raises whatever its unpickler meets
         raise ModelArtefactError(f"{file.name}: not a readable state dict ({type(err).__name__})") from err
     if isinstance(given, dict) and isinstance(given.get("state_dict"), dict):
@@ -125,4 +127,4 @@ def read_state_dict(file: Path, md5: str = "") -> dict[str, Any]:
     bad = [k for k, v in tensors.items() if v.is_floating_point() and not torch.isfinite(v).all()]
     if bad:
         raise ModelArtefactError(f"{file.name}: tensor {bad[0]} holds values that are not finite")
-    return tensors
+    return tensors, hashlib.sha256(body).hexdigest()

@@ -25,7 +25,7 @@ from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.errors import CaseRejected, PermanentError, RetrieveIncomplete
 from gtr_batch.training.site import TrainingSite
-from gtr_batch.writing import full_disk_is_transient, write_with
+from gtr_batch.writing import full_disk_is_transient, make_folder, write_with
 
 
 class Origin(StrEnum):
@@ -93,7 +93,7 @@ class SliceCache:
         arrays = {k: v for k, v in attrs.asdict(cached, recurse=False).items() if v is not None}
         path = self._path(member)
         with full_disk_is_transient(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(path.parent)
         write_with(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
     def _path(self, member: Member) -> Path:
@@ -247,7 +247,7 @@ def _identity(site: TrainingSite, member: Member) -> SeriesIdentity | None:
 def _scratch(root: Path) -> Iterator[Path]:
     """A folder for pixels that is gone afterwards, whatever happens."""
     with full_disk_is_transient(root):
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(root)
         folder = Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
     try:
         yield folder

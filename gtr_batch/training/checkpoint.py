@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from gtr_batch.errors import ConfigError
-from gtr_batch.writing import full_disk_is_transient
+from gtr_batch.writing import full_disk_is_transient, make_folder
 
 _MAGIC = b"gtr-checkpoint-1"
 _HEAD = len(_MAGIC) + 8 + 32  # magic, length, SHA-256
@@ -47,7 +47,7 @@ class Checkpoint:
         StorageFull
             There is not enough; nothing was trained yet.
         """
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self.folder)
         size = payload_bytes + SLACK + _HEAD
         for path in self._slots():
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

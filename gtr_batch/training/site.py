@@ -13,6 +13,7 @@ from gtr_batch.config import Config
 from gtr_batch.domain.cohort import digest_of
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.ports import Cases, CohortBook, CohortSource, FileStore, ImageArchive, ModelRegistry, ModelStore
+from gtr_batch.writing import make_folder
 
 TrainingProgress = Callable[[str, int, int], None]  # what, done, total
 
@@ -48,8 +49,7 @@ class TrainingSite:
 
         recipe = attrs.asdict(self.config.training, filter=lambda a, _: a.name in RECIPE)
         folder = self.config.training.folder / "runs" / f"{cohort_digest[:12]}-{digest_of(_json_values(recipe))[:8]}"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return folder
+        return make_folder(folder)
 
 
 # What decides the weights, beside the cohort.

@@ -19,7 +19,7 @@ import jinja2
 from gtr_batch.domain.printable import printable_value
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.validate.expectations import SUITES, Check, SuiteRun
-from gtr_batch.writing import PRIVATE, full_disk_is_transient, write_text
+from gtr_batch.writing import PRIVATE, full_disk_is_transient, make_folder, write_text
 
 _TITLES = {"headers": "headers", "pixels": "pixels and geometry"}
 _WORDS = {"True": "yes", "False": "no", "": "none"}
@@ -55,7 +55,7 @@ def write_docs(
     """
     pages = folder / "shards"
     with full_disk_is_transient(pages):
-        pages.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(pages)
     style = _TEMPLATES.get_template("style.css").render()
     suites = {name: [_row(c, run) for c in checks if SUITES[c.frame] == name] for name in SUITES.values()}
     for name, rows in suites.items():

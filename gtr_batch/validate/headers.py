@@ -15,10 +15,11 @@ from pydicom.tag import Tag
 from gtr_batch.config import ValidateConfig
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.identity import SeriesIdentity
-from gtr_batch.domain.reconstruction import image_type_problem, kernel_kind
+from gtr_batch.domain.reconstruction import image_type_problem, kernel_kind, kernel_shown
 from gtr_batch.domain.stack import POSITION_TOLERANCE_MM, set_aside
 from gtr_batch.errors import CaseRejected
 from gtr_batch.identity import identity_of
+from gtr_batch.reading import read_dicom
 
 # Everything that is read of a file; what decoding needs, and no more of the patient than PatientID and its issuer.
 _KEYWORDS = (
@@ -33,6 +34,20 @@ _KEYWORDS = (
 )  # fmt: skip
 _CT = "CT Image Storage"
 _TAGS = [Tag(k) for k in _KEYWORDS]
+# Values that may be shown as they are. Whatever else stands in these fields may be a sentence about a person.
+OTHER = "another value"
+_MODALITIES = (
+    *("CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "SC", "OT", "SR", "KO", "PR", "SEG", "REG", "DOC"),
+    *("RTSTRUCT", "RTDOSE", "RTPLAN", "RTIMAGE", "ES", "GM", "SM", "XC", "IO", "PX", "OP", "OCT", "ECG", "AU", "RG"),
+)
+_PHOTOMETRIC = (
+    *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420"),
+    *("YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT", "HSV", "ARGB", "CMYK"),
+)
+_RESCALE_TYPES = (  # PS3.3, C.11.1.1.2
+    *("HU", "HU_MOD", "US", "OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"),
+    *("NORMALIZED", "UNSPECIFIED", "OFFSET", "GML", "CNTS", "BQML"),
+)
 _UNSAFE = re.compile(r"[^A-Za-z0-9 ._+/^-]")
 
 
@@ -94,7 +109,7 @@ def read_series(
     places: list[Place | None] = []
     for path in sorted(folder.glob("*.dcm")):
         try:
-            ds = pydicom.dcmread(path, specific_tags=_TAGS)
+            ds = read_dicom(path, tags=_TAGS)
             _compare(found, ds, identity)
             if "PixelData" not in ds and _class_name(ds) in ("", _CT):  # cut off before its pixels
                 found.rows.append({"readable": False})
@@ -138,11 +153,11 @@ def _row(ds: pydicom.Dataset, limits: ValidateConfig) -> dict[str, Any]:
     return {
         "uids_valid": all(_valid(ds.get(k)) for k in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")),
         "frame_valid": _valid(ds.get("FrameOfReferenceUID")),
-        "modality": safe(ds.get("Modality")),
+        "modality": known(ds.get("Modality"), _MODALITIES),
         "sop_class": _class_name(ds),
         "image_type_problem": safe(image_type_problem(_texts(ds, "ImageType"))),
         "grey_single_frame": int(ds.get("SamplesPerPixel") or 1) == 1 and int(ds.get("NumberOfFrames") or 1) == 1,
-        "photometric": safe(ds.get("PhotometricInterpretation")),
+        "photometric": known(ds.get("PhotometricInterpretation"), _PHOTOMETRIC),
         "rows": int(ds.get("Rows") or 0),
         "columns": int(ds.get("Columns") or 0),
         "placed": orientation is not None and numbers(ds, "ImagePositionPatient", 3) is not None,
@@ -153,10 +168,11 @@ def _row(ds: pydicom.Dataset, limits: ValidateConfig) -> dict[str, Any]:
         "pixel_spacing_mm": 0.0 if spacing is None else round(spacing[0], 4),
         "pixel_aspect": 0.0 if spacing is None or not spacing[1] else round(spacing[0] / spacing[1], 4),
         "kernel": kernel_name,
+        "kernel_shown": kernel_shown(kernel_name),
         "kernel_kind": str(kernel_kind(kernel_name, manufacturer, limits.kernels)),
         "rescale_known": slope is not None and intercept is not None and slope != 0,
-        "rescale_type": safe(ds.get("RescaleType")) or "HU",
-        "burned_in": safe(ds.get("BurnedInAnnotation")) or "NO",
+        "rescale_type": known(ds.get("RescaleType"), _RESCALE_TYPES) or "HU",
+        "burned_in": known(ds.get("BurnedInAnnotation"), ("YES", "NO")) or "NO",
         "manufacturer": manufacturer,
         "model": safe(ds.get("ManufacturerModelName")),
         "kvp": number(ds, "KVP"),
@@ -257,6 +273,12 @@ def numbers(ds: pydicom.Dataset, keyword: str, count: int) -> list[float] | None
     return values if len(values) == count and bool(np.isfinite(values).all()) else None
 
 
+def known(value: Any, values: Sequence[str]) -> str:
+    """A value of a closed list; empty where there is none, and "another value" for whatever else was written there."""
+    text = safe(value, 64)
+    return text if not text or text in values else OTHER
+
+
 def safe(value: Any, longest: int = 24) -> str:
     """A short code-like text: at most 24 harmless characters, so that a misused field cannot carry a sentence."""
     return _UNSAFE.sub("", str(value if value is not None else "")).strip()[:longest]
@@ -270,8 +292,8 @@ def _texts(ds: pydicom.Dataset, keyword: str) -> list[str]:
 
 
 def _class_name(ds: pydicom.Dataset) -> str:
-    value = ds.get("SOPClassUID")
-    return safe(pydicom.uid.UID(str(value)).name if value else "", 48)
+    value = pydicom.uid.UID(str(ds.get("SOPClassUID") or ""))
+    return safe(value.name, 48) if not value or value in pydicom.uid.UID_dictionary else "another SOP class"
 
 
 def _valid(value: Any) -> bool:

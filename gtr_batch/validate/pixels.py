@@ -11,6 +11,8 @@ from scipy import ndimage
 
 from gtr_batch.domain.contrast import Phase, PhaseEvidence, phase_from_pixels
 from gtr_batch.domain.stack import PADDING_HU, padding_range
+from gtr_batch.errors import UnreadableFile
+from gtr_batch.reading import decode
 from gtr_batch.validate.headers import number, numbers
 
 _AIR_BINS = np.arange(-1100, -495, 10)
@@ -91,13 +93,9 @@ class PixelLook:
 
 def _decode(ds: pydicom.Dataset) -> np.ndarray | None:
     """Stored values, or None where they cannot be had."""
-    if "PixelData" not in ds:
-        return None
     try:
-        return np.asarray(ds.pixel_array)
-    except MemoryError:  # ours, not the image's
-        raise
-    except Exception:  # noqa: BLE001 - every decoder raises its own errors; all mean the same: undecodable
+        return decode(ds)
+    except UnreadableFile:
         return None
 
 

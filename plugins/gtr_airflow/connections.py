@@ -126,11 +126,16 @@ def settings(*, decides: bool = False) -> Config:
 
 @contextmanager
 def task_site() -> Iterator[Site]:
-    """The site that a task works in: settings, then connections over them, then the adapters; closed at the end."""
+    """The site that a task works in: settings, then connections over them, then the adapters; closed at the end.
+
+    The task may take `night.task_memory_gb` of memory meanwhile.
+    """
     from gtr_airflow.callbacks import notify
     from gtr_batch import wiring
+    from gtr_batch.night.task_memory import limited_memory
 
-    with wiring.open_site(settings(), alert=notify) as site:
+    config = settings()
+    with limited_memory(config), wiring.open_site(config, alert=notify) as site:
         yield site
 
 
@@ -139,8 +144,10 @@ def task_governance() -> Iterator[GovernanceSite]:
     """The site of those who decide about models; as `task_site`."""
     from gtr_airflow.callbacks import notify
     from gtr_batch import wiring
+    from gtr_batch.night.task_memory import limited_memory
 
-    with wiring.open_governance(settings(decides=True), alert=notify) as site:
+    config = settings(decides=True)
+    with limited_memory(config), wiring.open_governance(config, alert=notify) as site:
         yield site
 
 

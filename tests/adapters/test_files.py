@@ -7,7 +7,7 @@ import os
 import stat
 import subprocess
 import sys
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -137,7 +137,7 @@ def test_an_unknown_step_is_refused(store):
 
 LIMITED = """
 import resource, signal, sys
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 import numpy as np
 from gtr_batch.domain.case import Step
@@ -296,6 +296,26 @@ def test_retention_follows_no_link(store, tmp_path):
 
     assert (outside / "1.2.3.dcm").read_bytes() == b"x"
     assert files_of(store, NIGHT) == KEPT
+
+
+def test_retention_takes_what_came_beside_the_pixels_and_what_replays_left(store):
+    for place in ("intake/1.dcm", "retrieve/KO/1.dcm", "retrieve/SEG/1.dcm", "retrieve/RTSTRUCT/1.dcm"):
+        path = store.root / str(NIGHT) / CASE / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    for place in (f"{NIGHT}/pacs/studies.json", f"restage/{NIGHT}/{CASE}/preprocess/prepared.npz"):
+        path = store.root / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    last_written = max(p.stat().st_mtime for p in (store.root / "restage").rglob("*"))
+    written_on = datetime.fromtimestamp(last_written, UTC).date()
+    day = timedelta(days=1)
+
+    store.discard_pixels(min(NIGHT + day, written_on))
+    assert (store.root / "restage" / str(NIGHT) / CASE / "preprocess" / "prepared.npz").exists()
+
+    store.discard_pixels(max(NIGHT, written_on) + day)
+    assert [p.name for p in store.root.rglob("*") if p.is_file()] == []
 
 
 def test_retention_of_a_store_that_was_never_used_frees_nothing(store):

@@ -20,6 +20,7 @@ from gtr_batch.writing import (
     READABLE,
     copy_file,
     full_disk_is_transient,
+    make_folder,
     new_folder,
     write_bytes,
     write_json,
@@ -76,6 +77,21 @@ def open_umask():
     before = os.umask(0)
     yield
     os.umask(before)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_folders_have_their_mode_whatever_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        make_folder(tmp_path / "private" / "below" / "it")
+        make_folder(tmp_path / "readable" / "below", mode=0o755)
+        make_folder(tmp_path / "readable")
+    finally:
+        os.umask(before)
+
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "private").rglob("*")}
+    assert modes == {"below": 0o700, "it": 0o700}
+    assert {(tmp_path / n).stat().st_mode & 0o777 for n in ("readable", "readable/below")} == {0o755}
 
 
 def test_a_file_is_private_from_its_first_byte(tmp_path, open_umask):

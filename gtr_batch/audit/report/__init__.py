@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from gtr_batch.audit.found.findings import Findings
-from gtr_batch.writing import write_bytes
+from gtr_batch.writing import make_folder, write_bytes
 
 
 def write_report(findings: Findings, folder: Path) -> dict[str, Path]:
@@ -28,7 +28,7 @@ def write_report(findings: Findings, folder: Path) -> dict[str, Path]:
     from gtr_batch.audit.report.html import as_html
     from gtr_batch.audit.report.pdf import as_pdf
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     page = content(findings)
     files: dict[str, bytes] = {
         "report.html": as_html(page).encode(),

@@ -13,8 +13,9 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRL
 
 from gtr_batch.domain.identifiers import Uid, derived_uid
 from gtr_batch.domain.staging import KeySliceSource, TStage
-from gtr_batch.errors import CaseRejected, InputRefused
+from gtr_batch.errors import CaseRejected, InputRefused, UnreadableFile
 from gtr_batch.pacs.answers import integer, study_time, text
+from gtr_batch.reading import check_pixels
 from gtr_batch.simulation.hospital.ehr import clinical_rows, draw_clinical, write_extracts
 from gtr_batch.simulation.hospital.patient import Patient
 from gtr_batch.simulation.phantom.dicom import StudyIdentity, write_key_objects
@@ -82,7 +83,16 @@ def _read(folder: Path) -> list[Dataset]:
     if not folder.is_dir():
         raise InputRefused(f"no folder {folder}")
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    read = [ds for ds in map(_instance, files) if ds is not None and text(ds, "SOPClassUID") == CTImageStorage]
+    read = []
+    for path in files:
+        ds = _instance(path)
+        if ds is None or text(ds, "SOPClassUID") != CTImageStorage:
+            continue
+        try:
+            check_pixels(ds)
+        except UnreadableFile as err:
+            raise InputRefused(f"{path.name} {err.why}") from err
+        read.append(ds)
     series = {text(ds, "SeriesInstanceUID") for ds in read}
     if len(series) != 1:
         raise InputRefused(

@@ -164,6 +164,22 @@ def test_one_flipped_bit_in_the_weights_is_noticed(folder: Path):
         load_artefact(folder)
 
 
+def test_what_is_hashed_is_what_is_loaded(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whoever exchanges the file between the digest and the loading exchanges nothing."""
+    path, intact = folder / "weights.safetensors", load_artefact(folder).network.state_dict()
+    tensors = {k: torch.zeros_like(v) for k, v in load_file(path).items()}
+    exchanged = GTRNet.__init__
+
+    def exchange(self: GTRNet, *args: object, **options: object) -> None:  # the network is built between the two
+        save_file(tensors, path)
+        exchanged(self, *args, **options)
+
+    monkeypatch.setattr(GTRNet, "__init__", exchange)
+    loaded = load_artefact(folder).network.state_dict()
+
+    assert all(torch.equal(loaded[k], intact[k]) for k in intact)
+
+
 @pytest.mark.parametrize("name", ["weights.safetensors", "manifest.json"])
 def test_a_missing_file_is_named(folder: Path, name: str):
     (folder / name).unlink()

@@ -24,6 +24,9 @@ SMALL = ValidateConfig(min_slices=8, min_coverage_mm=20.0)
 Change = Callable[[int, Dataset], None]
 
 
+SENTENCE = "Jane Doe 19601231 Gastric"
+
+
 @pytest.fixture(scope="module")
 def abdomen() -> np.ndarray:
     return abdomen_hu(SLICES)
@@ -380,3 +383,27 @@ def test_pages_that_cannot_be_written_keep_no_verdict_from_being_given(abdomen, 
     again = validate_shard([CaseFiles("good", tmp_path / "good")], SMALL, tmp_path / "docs")
 
     assert found["good"].ok and again["good"].ok
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("RescaleType", SENTENCE),
+        ("Modality", SENTENCE),
+        ("PhotometricInterpretation", SENTENCE),
+        ("BurnedInAnnotation", SENTENCE),
+        ("ConvolutionKernel", f"LUNG {SENTENCE}"),
+        ("ImageType", ["ORIGINAL", "PRIMARY", f"BOLUS {SENTENCE}"]),
+        ("SOPClassUID", SENTENCE),
+    ],
+)
+def test_what_was_typed_into_a_header_is_not_repeated(abdomen: np.ndarray, tmp_path: Path, keyword: str, value: object):
+    """Refusals reach logs, events, Data Docs, the worklist and the PACS: they show values of known lists alone."""
+    write_series(tmp_path / "ct", abdomen, change=_set(**{keyword: value}))
+
+    verdict = validate_shard([CaseFiles("a", tmp_path / "ct")], SMALL, tmp_path / "docs")["a"]
+
+    assert verdict.refusal is not None
+    shown = f"{verdict.refusal.sentence} {dict(verdict.refusal.numbers)}"
+    shown += "".join(path.read_text() for path in (tmp_path / "docs").rglob("*") if path.is_file())
+    assert not [word for word in ("jane", "doe", "1960", "gastric") if word in shown.lower()]
