@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from pydicom.dataelem import RawDataElement
@@ -22,8 +21,3 @@ def is_intact(path: Path, uid: str) -> bool:
     # The reader takes what is left of a file for the last value; an undefined length it has followed to its end.
     short = isinstance(last, RawDataElement) and last.length != 0xFFFFFFFF and len(last.value or b"") != last.length
     return not short
-
-
-def damaged(folder: Path, uids: Iterable[str]) -> list[str]:
-    """Which of these instances are not intact in `folder` as ``<SOP Instance UID>.dcm``."""
-    return [uid for uid in uids if not is_intact(folder / f"{uid}.dcm", uid)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pydicom
 from pydicom import Dataset
 from pydicom.config import disable_value_validation
 from pydicom.tag import Tag
 
 from gtr_batch.domain.identity import InstanceIdentity, PatientIdentity, normalised
+from gtr_batch.reading import read_dicom
 
 _KEYWORDS = (
     "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
@@ -20,7 +20,7 @@ _TAGS = [Tag(keyword) for keyword in _KEYWORDS]
 def read_identity(path: Path) -> InstanceIdentity | None:
     """What a file says of itself; None where it cannot be read that far."""
     try:
-        return identity_of(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS))
+        return identity_of(read_dicom(path, tags=_TAGS, stop_before_pixels=True))
     except Exception:  # noqa: BLE001 - a broken file breaks pydicom in many ways: it does not say whose it is
         return None
 

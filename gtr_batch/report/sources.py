@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.sr.coding import Code
 
 from gtr_batch.domain.stack import ORIENTATION_TOLERANCE, distinct
-from gtr_batch.errors import CaseRejected
+from gtr_batch.errors import CaseRejected, UnreadableFile
 from gtr_batch.logs import get_logger
+from gtr_batch.reading import read_dicom
 from gtr_batch.report.codes import COMPUTED_TOMOGRAPHY, CT_OF_ABDOMEN
 from gtr_batch.report.inherited import UTF_8, code_value, frame_of_reference, inherit
 
@@ -56,11 +56,9 @@ def _share_orientation(sources: Sequence[Dataset]) -> None:
 
 def _read(path: Path) -> tuple[Dataset, tuple[str, ...]]:
     try:
-        source = pydicom.dcmread(path, stop_before_pixels=True)
-    except OSError:
-        raise
-    except Exception as err:  # a malformed header breaks pydicom in many ways, nesting too deep for Python among them
-        raise InvalidDicomError(f"header cannot be read: {type(err).__name__}") from err
+        source = read_dicom(path, stop_before_pixels=True)
+    except UnreadableFile as err:
+        raise InvalidDicomError(f"header cannot be read: {err}") from err
     ds, remarks = inherit(source)
     kind = ds.SOPClassUID.keyword
     if not kind.endswith("ImageStorage") or kind.startswith(_RETIRED):
