@@ -81,9 +81,9 @@ class LocalFileStore:
     def discard_pixels(self, before: date, spare: Collection[str] = ()) -> int:
         """Delete the probed, retrieved and preprocessed pixels of nights before `before`; returns bytes freed.
 
-        With them go intake's probes, the key objects and segmentations, the list of the night's studies, and what
-        replays left. Those of the cases `spare` stay. JSON, features, heat maps and reports stay. Links are removed,
-        never followed.
+        With them go intake's probes, the key objects and segmentations, the list of the night's studies, and a
+        replay's slices; whatever else a replay left goes by when it was last written to. Those of the cases `spare`
+        stay. JSON, features, heat maps and reports stay. Links are removed, never followed.
         """
         freed = 0
         for night in [*_nights(self.root), *_nights(self.root / REPLAYS)]:
@@ -166,11 +166,11 @@ def _discard(folder: Path, suffixes: set[str]) -> int:
 
 
 def _discard_replays(folder: Path, before: date) -> int:
-    """Delete what replays left of any night, where nothing was written to it since `before`: a replay makes it anew."""
+    """Delete all that replays left of a night, where no file of it was written since `before`: it is made anew."""
     freed = 0
-    for night in sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []:
-        found = [path.lstat() for path in (night, *night.rglob("*"))] if _is_night(night) else []
-        if found and datetime.fromtimestamp(max(stat.st_mtime for stat in found), UTC).date() < before:
-            freed += sum(stat.st_size for stat in found)
+    for night in _nights(folder) if not folder.is_symlink() else []:
+        files = [path.lstat() for path in night.rglob("*") if path.is_symlink() or not path.is_dir()]
+        if all(datetime.fromtimestamp(stat.st_mtime, UTC).date() < before for stat in files):
+            freed += sum(stat.st_size for stat in files)
             shutil.rmtree(night)
     return freed

@@ -303,7 +303,7 @@ def test_retention_takes_what_came_beside_the_pixels_and_what_replays_left(store
         path = store.root / str(NIGHT) / CASE / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
-    for place in (f"{NIGHT}/pacs/studies.json", f"restage/{NIGHT}/{CASE}/preprocess/prepared.npz"):
+    for place in (f"{NIGHT}/pacs/studies.json", f"restage/{NIGHT}/{CASE}/stage/features.npz"):
         path = store.root / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
@@ -312,7 +312,7 @@ def test_retention_takes_what_came_beside_the_pixels_and_what_replays_left(store
     day = timedelta(days=1)
 
     store.discard_pixels(min(NIGHT + day, written_on))
-    assert (store.root / "restage" / str(NIGHT) / CASE / "preprocess" / "prepared.npz").exists()
+    assert (store.root / "restage" / str(NIGHT) / CASE / "stage" / "features.npz").exists()
 
     store.discard_pixels(max(NIGHT, written_on) + day)
     assert [p.name for p in store.root.rglob("*") if p.is_file()] == []
