@@ -31,6 +31,9 @@ class ArchiveOfFiles:
     def connected(self, to_store: Sequence[Path] = ()) -> Iterator[None]:
         yield
 
+    def echo(self) -> None:
+        self._answer("*")
+
     def find_studies(self, start: datetime, end: datetime, modality: str = "CT") -> list[StudyRecord]:
         self._answer("*")
         studies = {ds.StudyInstanceUID: ds for ds in reversed(self.held)}

@@ -156,6 +156,31 @@ def test_an_answer_that_names_another_study_is_dropped_and_noted(pacs_at, series
     assert "PHANTOM" not in log.getvalue()
 
 
+def test_answers_of_other_studies_do_not_count_where_a_capped_list_is_asked_for_in_smaller_questions(pacs_at, series):
+    """It caps after five answers and looks at no UID below the study level, but at Instance Number."""
+    study, number, uids = wanted(series)
+    others = strangers(series)
+    for index, ds in enumerate([*others, *series]):
+        ds.InstanceNumber, ds.NumberOfSeriesRelatedInstances = str(index), str(len(uids))
+    peer = HostilePacs([*others, *series])
+    peer.matching = lambda asked: [
+        ds for ds in peer.instances if asked.get("InstanceNumber") in (None, "", str(ds.InstanceNumber))
+    ]
+    find = peer.find
+
+    def capped(event):
+        for count, answer in enumerate(find(event)):
+            yield answer if count < 5 else (0xA700, None)
+            if count == 5:
+                return
+
+    peer.on_find = capped
+    with peer.running():
+        instances = pacs_at(peer).find_instances(study, number)
+
+    assert sorted(record.sop_instance_uid for record in instances) == sorted(uids)
+
+
 @pytest.mark.parametrize("ask", ["find_study", "find_series", "find_instances"])
 def test_a_pacs_that_answers_with_other_studies_alone_is_refused(pacs_at, series, ask):
     study, number, _ = wanted(series)
