@@ -102,10 +102,10 @@ class InputLost(TransientError):
     message : str
         Which file.
     back_to : str
-        The `gtr_batch.domain.case.CaseState` after which it is made.
+        The `gtr_batch.domain.case.CaseState` after which it is made; the beginning where nothing else is said.
     """
 
-    def __init__(self, message: str, back_to: str) -> None:
+    def __init__(self, message: str, back_to: str = "found") -> None:
         super().__init__(message)
         self.back_to = back_to
 

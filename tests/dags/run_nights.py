@@ -16,12 +16,16 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian
+
 from gtr_airflow import callbacks
 from gtr_batch import night as steps
 from gtr_batch import wiring
 from gtr_batch.config import Config, load
 from gtr_batch.domain.case import Case, CaseState, Step
-from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
+from gtr_batch.domain.delivery import Commitment, ObjectKind, StoreReceipt
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
@@ -33,6 +37,7 @@ from gtr_batch.night.absent import NoHold, NoSettingsHistory, NoShadows
 from gtr_batch.night.memory import MemoryCases, MemoryDeliveries, MemoryNights, MemoryStudyLooks
 from gtr_batch.night.runner import Shard
 from gtr_batch.night.site import Site
+from gtr_batch.report.identity import NO_UID, write_object
 from gtr_batch.wiring import SystemClock
 
 MODEL = "3f" * 32
@@ -79,7 +84,7 @@ class Archive:
         return frozenset()
 
     def store(self, files: Sequence[Path], note: Callable[[StoreReceipt], None]) -> list[StoreReceipt]:
-        receipts = [StoreReceipt(path.stem, 0x0000) for path in files]
+        receipts = [StoreReceipt(path.stem.rpartition("-")[2], 0x0000) for path in files]
         for receipt in receipts:
             note(receipt)
         return receipts
@@ -156,9 +161,19 @@ def meet(site: Site, name: str, case: Case, record: StepRecord) -> None:
     if name == "stage":
         record.stages(CaseStaging(TStage.T3, P, (), KeySliceSource.EHR, MODEL, ()))
     if name == "report":
-        one = ReportObject(ObjectKind.STRUCTURED_REPORT, "1.2.840", "2.25.1", "2.25.2", "2.25.1.dcm", "digest")
-        (site.files.folder(case.night, case.case_id, Step.REPORT) / one.file).write_bytes(b"report")
-        record.writes([one])
+        folder = site.files.folder(case.night, case.case_id, Step.REPORT)
+        record.writes([write_object(folder, a_document(case), ObjectKind.STRUCTURED_REPORT)[0]])
+
+
+def a_document(case: Case) -> Dataset:
+    """As little of a structured report as `deliver` looks at: whose it is."""
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = Comprehensive3DSRStorage
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = NO_UID
+    ds.PatientID, ds.StudyInstanceUID, ds.SeriesInstanceUID = PATIENT, case.study_uid, f"{case.study_uid}.9"
+    return ds
 
 
 def stumble(site: Site, night: date, shard: list[str]) -> None:
