@@ -31,6 +31,7 @@ Three questions, three branches: may it work later, is it only this case, or is 
         ├── InputRefused            a value given by a person is nonsense
         ├── CannotTell              too few patients to train on, or to judge; nothing was spent
         ├── LeakFound               a split that shares patients, labels or rows; nothing was trained
+        ├── ServiceStopped          a person has stopped the service; nothing is staged or sent until one resumes it
         ├── GovernanceRefused       a change of the registry that must not be, or came too late; nothing was changed
         └── NightFailed             close_night: cases failed beyond the night's tolerance
 
@@ -208,6 +209,10 @@ class LeakFound(PermanentError):
 
 class GovernanceRefused(PermanentError):
     """A promotion, rollback or withdrawal that must not be, or whose ground has changed; nothing was changed."""
+
+
+class ServiceStopped(PermanentError):
+    """A person has stopped the service: nothing is staged and nothing is sent."""
 
 
 class NightFailed(PermanentError):

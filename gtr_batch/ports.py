@@ -28,6 +28,7 @@ from gtr_batch.domain.shadow import ShadowAnswer
 from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.domain.step_record import StepRecord
 from gtr_batch.domain.study_look import StudyLook
+from gtr_batch.domain.switch import SwitchAction, SwitchEvent
 
 Progress = Callable[[int, int], None]  # done, total
 
@@ -520,6 +521,19 @@ class DeliveryHold(Protocol):
 
     def held(self) -> Mapping[str, str]:
         """Model versions whose reports must not leave the hospital now, each with the sentence that says why."""
+
+
+class StopSwitch(Protocol):
+    """Whether anything may be staged or sent; append-only."""
+
+    def stopped(self) -> SwitchEvent | None:
+        """The stop that holds now; None while the service runs."""
+
+    def decide(self, action: SwitchAction, *, by: str, why: str) -> None:
+        """Stop or resume; `DatabaseRefused` where the login may not."""
+
+    def history(self) -> Sequence[SwitchEvent]:
+        """Every stop and every resume, oldest first."""
 
 
 class Clock(Protocol):

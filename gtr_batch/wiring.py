@@ -14,7 +14,7 @@ from attrs import define, frozen
 from gtr_batch.audit.site import AuditProgress, AuditSite
 from gtr_batch.config import Config, load
 from gtr_batch.governance.site import GovernanceSite
-from gtr_batch.night.site import Alert, Site, StepProgress
+from gtr_batch.night.site import Alert, Site, StepProgress, check_running
 from gtr_batch.ports import Progress
 from gtr_batch.training.site import TrainingProgress, TrainingSite
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gtr_batch.db.audit import PostgresAuditBook
     from gtr_batch.db.registry import PostgresRegistry
     from gtr_batch.db.settings import PostgresSettings
+    from gtr_batch.db.switch import PostgresSwitch
     from gtr_batch.files import LocalFileStore
     from gtr_batch.governance.model_store import RegistryModelStore
     from gtr_batch.pacs import Pacs
@@ -60,7 +61,13 @@ class _Adapters:
     def archive(self) -> Pacs:
         from gtr_batch.pacs import Pacs
 
-        return Pacs(self.config.pacs)
+        return Pacs(self.config.pacs, may_send=lambda: check_running(self.switch) if self.config.database.dsn else None)
+
+    @cached_property
+    def switch(self) -> PostgresSwitch:
+        from gtr_batch.db.switch import PostgresSwitch
+
+        return PostgresSwitch(self.database)
 
     @cached_property
     def files(self) -> LocalFileStore:
@@ -130,6 +137,7 @@ def _night_site(adapters: _Adapters, progress: StepProgress | None, alert: Alert
         hold=StopAlarms(adapters.audit_book),
         looks=PostgresStudyLooks(adapters.database),
         trail=adapters.trail,
+        switch=adapters.switch,
     )
     if progress is not None:
         site.progress = progress

@@ -53,6 +53,7 @@ def _checks(site: Site) -> list[tuple[str, Callable[[Site], Finding]]]:
         ("PACS, C-FIND", _find),
         ("PACS, storage commitment", _commitment),
         ("database", _database),
+        ("stop switch", _switch),
         ("file store", _store),
         ("model", _model),
         ("device", _device),
@@ -100,6 +101,13 @@ def _database(site: Site) -> Finding:
         )
     last = site.nights.last()
     return Finding("database", "ok", f"schema up to date; last night {last or 'none yet'}")
+
+
+def _switch(site: Site) -> Finding:
+    stopped = site.switch.stopped()
+    if stopped is not None:
+        return Finding("stop switch", "red", stopped.sentence, _MEND["stop switch"])
+    return Finding("stop switch", "ok", "the service may stage and send")
 
 
 def _store(site: Site) -> Finding:
@@ -165,6 +173,7 @@ _MEND = {
     "PACS, C-FIND": "ask the PACS administrator to allow Study Root C-FIND for our AE title",
     "PACS, storage commitment": "let the PACS reach pacs.commitment_port at our AE, or set pacs.commitment to 'off'",
     "database": "check database.dsn and that PostgreSQL runs, then `gtr migrate`",
+    "stop switch": "find out why; `gtr resume --by NAME --why TEXT` ends it, under the governor's login",
     "file store": "check files.root: it must exist and be writable for this user only",
     "model": "set stage.artefact to an artefact folder; `gtr model show FOLDER` says what is wrong with it",
     "device": "set stage.device to 'auto' or 'cpu', or mend the GPU driver",

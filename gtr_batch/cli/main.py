@@ -23,6 +23,7 @@ from gtr_batch.cli import (
     restage,
     sbom,
     settings,
+    switch,
     training,
 )
 from gtr_batch.cli.shell import err, foreign, out, parse_night, print_json, speaks_plainly, step_bars
@@ -76,6 +77,8 @@ def version(as_json: Json = False) -> None:
 
 
 app.command("sbom")(sbom.sbom)
+app.command("stop")(switch.stop)
+app.command("resume")(switch.resume)
 
 
 @app.command("night")
@@ -140,6 +143,9 @@ def status(night: Night = None, as_json: Json = False) -> None:
     with open_governance() as gov:
         site = gov.night
         when = parse_night(night) or site.nights.last()
+        stopped = site.switch.stopped()
+        if not as_json:
+            switch.show_stop(site)
         if when is None:
             err.print("no night has run yet")
             raise typer.Exit(1)
@@ -150,7 +156,13 @@ def status(night: Night = None, as_json: Json = False) -> None:
         withdrawn = [version for version in versions if gov.registry.state(version) == "withdrawn"]
     if as_json:
         print_json(
-            {"night": str(when), "summary": summary, "withdrawn": withdrawn, "cases": [c.to_json() for c in cases]}
+            {
+                "stopped": stopped.sentence if stopped else "",
+                "night": str(when),
+                "summary": summary,
+                "withdrawn": withdrawn,
+                "cases": [c.to_json() for c in cases],
+            }
         )
     else:
         show_night(out, when, cases)

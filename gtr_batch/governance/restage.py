@@ -21,7 +21,7 @@ from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.lifecycle import CHAMPION, WITHDRAWN
 from gtr_batch.domain.replay import CaseAnswer, ComparedCase, Comparison, Redelivered, ReplayApproval
 from gtr_batch.domain.staging import CaseStaging, StageProbabilities, TStage
-from gtr_batch.errors import CasesToRetry, GovernanceRefused, GtrError, InputRefused
+from gtr_batch.errors import CasesToRetry, GovernanceRefused, GtrError, InputRefused, ServiceStopped
 from gtr_batch.governance.registry import answered_for, check_registered
 from gtr_batch.governance.scratch import ScratchFiles
 from gtr_batch.governance.site import GovernanceSite
@@ -112,8 +112,11 @@ def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> Redeliver
     staged = [c for c in cases if replayed.staging(c.case_id) is not None and replayed.score(c.case_id) is not None]
     for case in staged:
         try:
+            gov.night.check_running()
             _replace_result(gov, case, replayed, row.digest)
             delivered.append(case.case_id)
+        except ServiceStopped:
+            raise
         except GtrError as err:
             failed[case.case_id] = f"{type(err).__name__}: {err}"
             tell_operations(gov.night, case.case_id, Step.DELIVER, err)

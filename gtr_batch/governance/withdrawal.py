@@ -15,7 +15,7 @@ from gtr_batch.domain.case import Case, Step
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.lifecycle import CHAMPION, MAY_BECOME, WITHDRAWN, Change, NoticesSent, ReportOfModel
 from gtr_batch.domain.model import ModelManifest
-from gtr_batch.errors import GovernanceRefused, GtrError
+from gtr_batch.errors import GovernanceRefused, GtrError, ServiceStopped
 from gtr_batch.governance.promotion import gate_passed
 from gtr_batch.governance.registry import answered_for, check_registered, known
 from gtr_batch.identity import read_identity
@@ -127,6 +127,8 @@ def send_notices(
     ------
     GovernanceRefused
         The model is not withdrawn, or what is due is not what was approved. Nothing is sent.
+    ServiceStopped
+        A person has stopped the service, perhaps in the middle.
     """
     model = known(registry, version)
     if model.state != WITHDRAWN:
@@ -148,7 +150,10 @@ def send_notices(
     failed: dict[str, str] = {}
     for number, row in enumerate(due, 1):
         try:
+            site.check_running()
             _supersede(site, registry, row, manifest=manifest, version=version, withdrawn_at=local)
+        except ServiceStopped:
+            raise
         except GtrError as err:
             failed[row.sop_instance_uid] = f"{type(err).__name__}: {err}"
             tell_operations(site, row.case_id, Step.DELIVER, err)

@@ -10,6 +10,7 @@ import numpy as np
 from gtr_batch.domain.governed_settings import NightOpening, SettingChange, SettingValue
 from gtr_batch.domain.shadow import ShadowAnswer
 from gtr_batch.domain.staging import CaseStaging
+from gtr_batch.domain.switch import SwitchAction, SwitchEvent
 from gtr_batch.errors import InputRefused
 
 
@@ -50,6 +51,22 @@ class NoHold:
     def held(self) -> Mapping[str, str]:
         """None."""
         return {}
+
+
+class NoSwitch:
+    """Port `StopSwitch` of a site that nobody can stop."""
+
+    def stopped(self) -> SwitchEvent | None:
+        """It runs."""
+        return None
+
+    def decide(self, action: SwitchAction, *, by: str, why: str) -> None:
+        """Refused: there is nowhere to write it."""
+        raise InputRefused(f"to {action} this site is not possible: it has no database that would keep it")
+
+    def history(self) -> Sequence[SwitchEvent]:
+        """None."""
+        return []
 
 
 class NoSettingsHistory:

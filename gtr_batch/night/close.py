@@ -34,12 +34,14 @@ def close_night(site: Site, night: date) -> dict[str, Any]:
         ``night``, ``cases``, ``states`` (counts), ``stages`` (counts), ``refusals`` (counts by code), ``failed``
         (case id -> error), ``delivery`` (case ids ``held`` back by the audit and the sentences that say ``why``;
         empty where none was), ``intake`` (counts; errors, and what is ``waiting`` as it still arrives, by study),
-        ``shadow`` (each challenger's agreement with the champion). No PHI.
+        ``shadow`` (each challenger's agreement with the champion), ``stopped`` (who stopped the service, when and why;
+        empty while it runs). No PHI.
 
     Raises
     ------
     NightFailed
-        More cases or studies failed, or did not finish, than `night.failure_tolerance` allows; names them.
+        More cases or studies failed, or did not finish, than `night.failure_tolerance` allows; names them. Or the
+        service is stopped.
     """
     cases = site.cases.of_night(night)
     summary = summarise(site, night, cases)
@@ -49,6 +51,11 @@ def close_night(site: Site, night: date) -> dict[str, Any]:
     if summary["identity_mismatch"]:
         log.error("night.identity_mismatch", night=str(night), case_ids=summary["identity_mismatch"])
     log.info("night.closed", night=str(night), **summary["states"])
+    if summary["stopped"]:
+        raise NightFailed(
+            f"night {night}: {summary['stopped']}. {len(summary['failed'])} of {len(cases)} cases wait; after "
+            f"`gtr resume` run the night again: finished cases are left alone"
+        )
     failed = {**summary["failed"], **summary["intake"].get("errors", {})}
     if len(failed) > site.settings.night.failure_tolerance:
         named = "; ".join(f"{key}: {error}" for key, error in list(failed.items())[:10])
@@ -83,6 +90,7 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
         "delivery": {"held": list(held), "why": list(dict.fromkeys(held.values()))} if held else {},
         "intake": intake,
         "shadow": _shadow(site, night),
+        "stopped": stopped.sentence if (stopped := site.switch.stopped()) else "",
     }
 
 

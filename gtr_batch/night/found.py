@@ -46,6 +46,7 @@ def query_pacs(site: Site, night: date) -> list[str]:
     Those of the days before come too, since a study may arrive late, or grow. Eligible ones are looked at for the first
     time, so that intake can see whether they stand still.
     """
+    site.check_running()
     model, settings = site.model_of(night), governed(site.settings)
     site.nights.open(night, model)
     site.settings_history.note_opening(night, model, digest_of_settings(settings), settings)
@@ -86,6 +87,7 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     asked: list[str] = []  # studies that the PACS was asked about
     with site.archive.connected():
         for done, study in enumerate(records, 1):
+            site.check_running()
             try:
                 outcome = _judged(site, night, study, ambiguous.get(study.study_uid), asked)
                 if outcome:

@@ -17,6 +17,7 @@ from gtr_batch.errors import (
     GtrError,
     InputLost,
     ModelArtefactError,
+    ServiceStopped,
     TransientError,
     fault_of,
 )
@@ -26,8 +27,9 @@ from gtr_batch.night.site import Site
 
 Work = Callable[[Case, StepRecord], Detail | None]
 
-# Not about a case: the database, the settings or the model are wrong for all of them, so the task itself ends.
-OURS = (DatabaseBusy, ConfigError, ModelArtefactError)
+# Not about a case: the database, the settings or the model are wrong for all of them, or a person has stopped the
+# service; so the task itself ends.
+OURS = (DatabaseBusy, ConfigError, ModelArtefactError, ServiceStopped)
 
 
 def ready(site: Site, shard: Sequence[str], step: Step) -> list[Case]:
@@ -48,6 +50,8 @@ class Shard:
         self.step = step
         self.ids = list(shard)
         self.cases = ready(site, shard, step)
+        if self.cases:
+            site.check_running()
         self.log = get_logger(step)
         self._retry: list[tuple[str, str]] = []
         self._done = 0
@@ -64,7 +68,10 @@ class Shard:
         try:
             with self.site.cases.step(case.case_id, self.step) as record:
                 tried = record
+                self.site.check_running()
                 detail = dict(work(case, record) or {})
+                if self.step is not Step.DELIVER:  # what the PACS has got is noted all the same
+                    self.site.check_running()
                 record.advance(to, detail)
             self.log.info(f"case.{to}", case_id=case.case_id, seconds=round(time.perf_counter() - started, 2), **detail)
         except OURS:

@@ -30,6 +30,7 @@ def shadow(site: Site, night: date, shard: Sequence[str]) -> dict[str, int]:
     dict
         Cases staged, by challenger; of one that could not work at all, -1.
     """
+    site.check_running()
     done: dict[str, int] = {}
     for version in site.model_store.challengers():
         try:

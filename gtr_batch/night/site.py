@@ -14,7 +14,8 @@ from gtr_batch.access import NoTrail
 from gtr_batch.config import Config
 from gtr_batch.domain.case import Step
 from gtr_batch.domain.governed_settings import with_governed
-from gtr_batch.errors import GovernanceRefused
+from gtr_batch.errors import GovernanceRefused, ServiceStopped
+from gtr_batch.night.absent import NoSwitch
 from gtr_batch.ports import (
     AccessTrail,
     Cases,
@@ -28,6 +29,7 @@ from gtr_batch.ports import (
     Nights,
     SettingsBook,
     ShadowBook,
+    StopSwitch,
     StudyLooks,
 )
 
@@ -65,12 +67,17 @@ class Site:
     progress: StepProgress = field(default=_no_progress)
     alert: Alert = field(default=_no_alert)
     trail: AccessTrail = field(factory=NoTrail)
+    switch: StopSwitch = field(factory=NoSwitch)
     _loaded: dict[str, Any] = field(factory=dict, init=False)
 
     @cached_property
     def settings(self) -> Config:
         """The settings with the governed ones as their history has them."""
         return with_governed(self.config, self.settings_history.current())
+
+    def check_running(self) -> None:
+        """Ask before anything is staged or sent; `ServiceStopped` where a person has stopped the service."""
+        check_running(self.switch)
 
     def held_back(self) -> Mapping[str, str]:
         """Model versions whose reports are not delivered now, each with why; none where the site does not want that."""
@@ -127,6 +134,19 @@ class Site:
         from gtr_batch.stage import choose_device, load_artefact
 
         return load_artefact(folder, device=choose_device(self.config.stage.device, self.config.stage.threads))
+
+
+def check_running(switch: StopSwitch) -> None:
+    """Ask before anything is staged or sent.
+
+    Raises
+    ------
+    ServiceStopped
+        A person has stopped the service; names who, when and why.
+    """
+    found = switch.stopped()
+    if found is not None:
+        raise ServiceStopped(f"{found.sentence}. Nothing is staged or sent until `gtr resume`; then run it again")
 
 
 def night_window(config: Config, night: date) -> tuple[datetime, datetime]:

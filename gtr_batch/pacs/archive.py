@@ -40,6 +40,8 @@ class Pacs:
     ----------
     config : PacsConfig
         With ``tls_ca``, TLS for the associations that we open and for those that the PACS opens to us.
+    may_send : callable, optional
+        Asked before every object that is stored; what it raises ends the storing, and nothing more is sent.
 
     Raises
     ------
@@ -47,7 +49,7 @@ class Pacs:
         An AE title that is none.
     """
 
-    def __init__(self, config: PacsConfig) -> None:
+    def __init__(self, config: PacsConfig, may_send: Callable[[], None] | None = None) -> None:
         for title in (
             config.called_ae_title,
             config.calling_ae_title,
@@ -59,6 +61,7 @@ class Pacs:
         self._caller = Caller(config)
         self._sessions = Sessions(self._caller)
         self._listeners = Listeners(config)
+        self._may_send = may_send
 
     def echo(self) -> None:
         """C-ECHO; returns where the PACS answers Success."""
@@ -149,7 +152,7 @@ class Pacs:
 
     def store(self, files: Sequence[Path], note: Callable[[StoreReceipt], None] | None = None) -> list[StoreReceipt]:
         """C-STORE; see `gtr_batch.pacs.store.store`."""
-        return store(self._sessions, files, note)
+        return store(self._sessions, files, note, self._may_send)
 
     def commit(self, objects: Sequence[tuple[str, str]], timeout_s: float) -> Commitment:
         """Storage commitment; see `gtr_batch.pacs.commitment.commit`."""

@@ -43,7 +43,10 @@ _REASONS = {
 
 
 def store(
-    sessions: Sessions, files: Sequence[Path], note: Callable[[StoreReceipt], None] | None = None
+    sessions: Sessions,
+    files: Sequence[Path],
+    note: Callable[[StoreReceipt], None] | None = None,
+    may_send: Callable[[], None] | None = None,
 ) -> list[StoreReceipt]:
     """Send files over one association, in their order.
 
@@ -54,6 +57,8 @@ def store(
     files : sequence of pathlib.Path
     note : callable, optional
         Called with each receipt as it comes, so that a cut in the middle loses none.
+    may_send : callable, optional
+        Asked before each object; what it raises is raised, and nothing more is sent.
 
     Raises
     ------
@@ -73,6 +78,8 @@ def store(
     def work(line: OpenAssociation) -> None:
         refused.clear()
         for path, head in zip(files, heads, strict=True):
+            if may_send is not None:
+                may_send()
             try:
                 receipt = _send(line, path, head)
             except DeliveryRefused as err:

@@ -102,6 +102,20 @@ def asked_in(context: Context, task_id: str) -> str:
     return f"{run.dag_id}, {run.run_id}, {task_id}"
 
 
+def started_by(context: Context) -> str:
+    """Who started this run by hand.
+
+    Raises
+    ------
+    GovernanceRefused
+        Airflow does not say who.
+    """
+    name = _triggered_by(context)
+    if not name:
+        raise GovernanceRefused("nobody started this run by hand; start it as one of Airflow's users")
+    return name
+
+
 def _triggered_by(context: Context) -> str:
     """Who started this run; empty for a schedule or an alarm of an audit.
 
