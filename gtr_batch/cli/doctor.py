@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +32,7 @@ PACKAGES = (
     "grad-cam",
 )
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
+_PIN = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
 
 
 @frozen
@@ -148,13 +150,12 @@ def _versions(site: Site) -> Finding:
 def _unlike(constraints: str) -> list[str]:
     """Packages that are installed in another version than the pinned one."""
     other = []
-    for line in constraints.splitlines():
-        name, _, pinned = line.partition("==")
+    for name, pinned in _PIN.findall(constraints):
         try:
             installed = importlib.metadata.version(name)
         except (importlib.metadata.PackageNotFoundError, ValueError):
             continue
-        if pinned and installed != pinned:
+        if installed != pinned:
             other.append(f"{name} {installed}, pinned {pinned}")
     return other
 
@@ -168,7 +169,7 @@ _MEND = {
     "file store": "check files.root: it must exist and be writable for this user only",
     "model": "set stage.artefact to an artefact folder; `gtr model show FOLDER` says what is wrong with it",
     "device": "set stage.device to 'auto' or 'cpu', or mend the GPU driver",
-    "versions": "install with constraints.txt: pip install -c constraints.txt .",
+    "versions": "install what was tested: `make install-service`",
 }
 
 
