@@ -25,7 +25,7 @@ from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.identifiers import Uid, derived_uid
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.report.codes import NOT_VERIFIED
-from gtr_batch.writing import full_disk_is_transient, write_bytes
+from gtr_batch.writing import full_disk_is_transient, make_folder, write_bytes
 
 NO_UID = "2.25.1"  # stands in for the SOP Instance UID while the content digest is taken
 
@@ -128,7 +128,7 @@ def write_object(
     _name(ds, uid)
     written = ReportObject(kind, str(ds.SOPClassUID), uid, str(ds.SeriesInstanceUID), f"{kind}-{uid}.dcm", digest)
     with full_disk_is_transient(folder):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder)
     write_bytes(folder / written.file, _encoded(ds))
     return written, ds
 
