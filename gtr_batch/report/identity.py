@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 
 from attrs import frozen
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.uid import UID
 
 from gtr_batch import __version__
@@ -24,6 +24,7 @@ from gtr_batch.domain.case import Case
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.identifiers import Uid, derived_uid
 from gtr_batch.domain.model import ModelManifest
+from gtr_batch.reading import read_dicom
 from gtr_batch.report.codes import NOT_VERIFIED
 from gtr_batch.writing import full_disk_is_transient, make_folder, write_bytes
 
@@ -153,7 +154,7 @@ def all_or_none(folder: Path) -> Iterator[list[ReportObject]]:
 def is_as_written(folder: Path, written: ReportObject) -> bool:
     """Whether an object's file is there and has the content that was written, by its digest."""
     try:
-        ds = dcmread(folder / written.file)
+        ds = read_dicom(folder / written.file)
         uid = str(ds.SOPInstanceUID)
         _name(ds, NO_UID)
         if "PredecessorDocumentsSequence" in ds:
