@@ -55,6 +55,7 @@ def _checks(site: Site) -> list[tuple[str, Callable[[Site], Finding]]]:
         ("PACS, C-FIND", _find),
         ("PACS, storage commitment", _commitment),
         ("database", _database),
+        ("database, rights", _rights),
         ("file store", _store),
         ("model", _model),
         ("device", _device),
@@ -102,6 +103,16 @@ def _database(site: Site) -> Finding:
         )
     last = site.nights.last()
     return Finding("database", "ok", f"schema up to date; last night {last or 'none yet'}")
+
+
+def _rights(site: Site) -> Finding:
+    from gtr_batch.db import deciding_rights
+
+    name, found = "database, rights", deciding_rights(site.config.database.dsn)
+    if found:
+        said = f"database.dsn, the night's login, may decide about models and settings: it is {', '.join(found)}"
+        return Finding(name, "warn", said, _MEND[name])
+    return Finding(name, "ok", "the night's login decides nothing")
 
 
 def _store(site: Site) -> Finding:
@@ -166,6 +177,7 @@ _MEND = {
     "PACS, C-FIND": "ask the PACS administrator to allow Study Root C-FIND for our AE title",
     "PACS, storage commitment": "let the PACS reach pacs.commitment_port at our AE, or set pacs.commitment to 'off'",
     "database": "check database.dsn and that PostgreSQL runs, then `gtr migrate`",
+    "database, rights": "give the night a login in gtr_app alone, and persons theirs in gtr_governor: sql/README.md, Roles",
     "file store": "check files.root: it must exist and be writable for this user only",
     "model": "set stage.artefact to an artefact folder; `gtr model show FOLDER` says what is wrong with it",
     "device": "set stage.device to 'auto' or 'cpu', or mend the GPU driver",
