@@ -177,7 +177,7 @@ _MEND = {
     "PACS, C-FIND": "ask the PACS administrator to allow Study Root C-FIND for our AE title",
     "PACS, storage commitment": "let the PACS reach pacs.commitment_port at our AE, or set pacs.commitment to 'off'",
     "database": "check database.dsn and that PostgreSQL runs, then `gtr migrate`",
-    "database, rights": "give the night a login in gtr_app alone, and persons theirs in gtr_governor: sql/README.md, Roles",
+    "database, rights": "give the night a login in gtr_app alone, and persons theirs in gtr_governor (sql/README.md)",
     "file store": "check files.root: it must exist and be writable for this user only",
     "model": "set stage.artefact to an artefact folder; `gtr model show FOLDER` says what is wrong with it",
     "device": "set stage.device to 'auto' or 'cpu', or mend the GPU driver",
