@@ -3,16 +3,23 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.gtr-installed
+LOCK = uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 --python-platform x86_64-unknown-linux-gnu
 
 # List the targets
 help:
 	@awk '/^# /{c=substr($$0,3)} /^[a-z-]+:/{split($$1,t,":"); if (c) printf "  make %-12s %s\n", t[1], c; c=""} /^$$/{c=""}' Makefile
 
-$(STAMP): constraints.txt pyproject.toml
+# Every file that is installed is one whose hash a lock file names: first what builds, then the packages, then this project.
+# grad-cam is published as source only; it is built with what was installed first, not with what an index offers.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCKED = $(PIP) --require-hashes --no-build-isolation --only-binary :all: --no-binary grad-cam
+
+$(STAMP): constraints.txt constraints-build.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the packages (about 7 GB) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test]'
+	@$(LOCKED) -r constraints-build.txt
+	@$(LOCKED) -r constraints.txt
+	@$(PIP) --no-build-isolation --no-deps -e .
 	@touch $(STAMP)
 
 # Set everything up
@@ -22,8 +29,18 @@ install: $(STAMP)
 install-service:
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the packages (about 3 minutes, 7 GB) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(LOCKED) -r constraints-build.txt
+	@$(LOCKED) -r constraints-service.txt
+	@$(PIP) --no-build-isolation --no-deps -e .
+
+# Write the lock files anew (needs uv); versions stay, but those that LOCK_FLAGS names (--upgrade-package NAME, --upgrade)
+lock:
+	@$(LOCK) $(LOCK_FLAGS) --extra demo --extra test pyproject.toml -o constraints.txt
+	@$(LOCK) --constraint constraints.txt pyproject.toml -o constraints-service.txt
+	@echo setuptools | $(LOCK) --constraint constraints.txt - -o constraints-build.txt
+	@sed -i '1i # What builds this project and grad-cam: installed first. Written by `make lock`.' constraints-build.txt
+	@sed -i '1i # What a hospital installs: a part of constraints.txt. Written by `make lock`.' constraints-service.txt
+	@sed -i '1i # What this project and its tests install, with the SHA-256 of every file of each release. Written by `make lock`.' constraints.txt
 
 # Write the software bill of materials (CycloneDX JSON) of what is installed in VENV
 sbom:
@@ -73,4 +90,4 @@ bench: $(STAMP)
 demo-model: $(STAMP)
 	@$(BIN)/python -m gtr_batch.simulation.demos.model --out gtr_batch/simulation/demo_artefact
 
-.PHONY: help install install-service sbom demo demo-training demo-retraining demo-audit up down test check bench demo-model
+.PHONY: help install install-service lock sbom demo demo-training demo-retraining demo-audit up down test check bench demo-model

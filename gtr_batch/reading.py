@@ -84,7 +84,9 @@ class _Counted(BytesIO):
         return super().read(size)
 
 
-def read_dicom(path: Path, *, tags: Sequence[Any] | None = None, stop_before_pixels: bool = False) -> FileDataset:
+def read_dicom(
+    path: Path, *, tags: Sequence[Any] | None = None, stop_before_pixels: bool = False, force: bool = False
+) -> FileDataset:
     """Read a DICOM file.
 
     Parameters
@@ -95,6 +97,8 @@ def read_dicom(path: Path, *, tags: Sequence[Any] | None = None, stop_before_pix
         Only these elements.
     stop_before_pixels : bool
         Leave the pixels out.
+    force : bool
+        Also a file without preamble and file meta information.
 
     Raises
     ------
@@ -103,7 +107,7 @@ def read_dicom(path: Path, *, tags: Sequence[Any] | None = None, stop_before_pix
     """
     body = read_file(path)
     try:
-        ds = _dataset(body, tags, stop_before_pixels)
+        ds = _dataset(body, tags, stop_before_pixels, force)
         _check_elements(ds)
     except UnreadableFile:
         raise
@@ -148,14 +152,16 @@ def _within_its_folder(link: Path) -> Path:
     return target
 
 
-def _dataset(body: bytes, tags: Sequence[Any] | None, stop_before_pixels: bool) -> FileDataset:
+def _dataset(body: bytes, tags: Sequence[Any] | None, stop_before_pixels: bool, force: bool) -> FileDataset:
     if body[128:132] == b"DICM":
         file = _Counted(body)
         file.seek(132)
         meta = FileMetaDataset(read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2))
         if meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
             return _deflated(file.read(), body[:128], meta, tags, stop_before_pixels)
-    return pydicom.dcmread(_Counted(body), specific_tags=_tags(tags), stop_before_pixels=stop_before_pixels)
+    return pydicom.dcmread(
+        _Counted(body), specific_tags=_tags(tags), stop_before_pixels=stop_before_pixels, force=force
+    )
 
 
 def _deflated(

@@ -86,8 +86,4 @@ def _inputs(folder: Path, run_id: str) -> Path:
 
 
 def _made(folder: Path, *parts: str) -> Path:
-    make_folder(folder)
-    for part in parts:
-        folder = folder / part
-        folder.mkdir(exist_ok=True, mode=0o700)
-    return folder
+    return make_folder(folder.joinpath(*parts))

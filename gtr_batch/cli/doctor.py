@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +32,7 @@ PACKAGES = (
     "grad-cam",
 )
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
+_PIN = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
 
 
 @frozen
@@ -53,6 +55,7 @@ def _checks(site: Site) -> list[tuple[str, Callable[[Site], Finding]]]:
         ("PACS, C-FIND", _find),
         ("PACS, storage commitment", _commitment),
         ("database", _database),
+        ("database, rights", _rights),
         ("stop switch", _switch),
         ("file store", _store),
         ("model", _model),
@@ -101,6 +104,16 @@ def _database(site: Site) -> Finding:
         )
     last = site.nights.last()
     return Finding("database", "ok", f"schema up to date; last night {last or 'none yet'}")
+
+
+def _rights(site: Site) -> Finding:
+    from gtr_batch.db import deciding_rights
+
+    name, found = "database, rights", deciding_rights(site.config.database.dsn)
+    if found:
+        said = f"database.dsn, the night's login, may decide about models and settings: it is {', '.join(found)}"
+        return Finding(name, "warn", said, _MEND[name])
+    return Finding(name, "ok", "the night's login decides nothing")
 
 
 def _switch(site: Site) -> Finding:
@@ -156,13 +169,12 @@ def _versions(site: Site) -> Finding:
 def _unlike(constraints: str) -> list[str]:
     """Packages that are installed in another version than the pinned one."""
     other = []
-    for line in constraints.splitlines():
-        name, _, pinned = line.partition("==")
+    for name, pinned in _PIN.findall(constraints):
         try:
             installed = importlib.metadata.version(name)
         except (importlib.metadata.PackageNotFoundError, ValueError):
             continue
-        if pinned and installed != pinned:
+        if installed != pinned:
             other.append(f"{name} {installed}, pinned {pinned}")
     return other
 
@@ -174,10 +186,11 @@ _MEND = {
     "PACS, storage commitment": "let the PACS reach pacs.commitment_port at our AE, or set pacs.commitment to 'off'",
     "database": "check database.dsn and that PostgreSQL runs, then `gtr migrate`",
     "stop switch": "find out why; `gtr resume --by NAME --why TEXT` ends it, under the governor's login",
+    "database, rights": "give the night a login in gtr_app alone, and persons theirs in gtr_governor (sql/README.md)",
     "file store": "check files.root: it must exist and be writable for this user only",
     "model": "set stage.artefact to an artefact folder; `gtr model show FOLDER` says what is wrong with it",
     "device": "set stage.device to 'auto' or 'cpu', or mend the GPU driver",
-    "versions": "install with constraints.txt: pip install -c constraints.txt .",
+    "versions": "install what was tested: `make install-service`",
 }
 
 

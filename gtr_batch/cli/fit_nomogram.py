@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gtr_batch.cli.shell import err, foreign, out, print_json, speaks_plainly
+from gtr_batch.writing import make_folder
 
 app = typer.Typer()
 
@@ -34,7 +35,7 @@ def fit_nomogram(
     with err.status("fitting"):
         found = fit_tables(features, clinical, labels, key=key, label=label, pattern=patient_pattern, folds_seed=seed)
     if to is not None and found.nomogram is not None:
-        to.mkdir(parents=True, exist_ok=True)
+        make_folder(to)
         draw_nomogram(found.nomogram, to / "nomogram.svg", to / "nomogram.pdf")
     if as_json:
         print_json(found.to_json())

@@ -6,6 +6,7 @@ from gtr_batch.db.connection import Database, Transaction
 from gtr_batch.db.deliveries import PostgresDeliveries
 from gtr_batch.db.migrate import migrate, pending
 from gtr_batch.db.nights import PostgresNights
+from gtr_batch.db.rights import deciding_rights
 
 __all__ = [
     "Database",
@@ -14,6 +15,7 @@ __all__ = [
     "PostgresDeliveries",
     "PostgresNights",
     "Transaction",
+    "deciding_rights",
     "migrate",
     "pending",
 ]

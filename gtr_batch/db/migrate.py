@@ -16,7 +16,10 @@ from gtr_batch.db import queries
 from gtr_batch.db.connection import Transaction, connect
 from gtr_batch.db.faults import translate
 from gtr_batch.errors import ConfigError, DatabaseRefused
+from gtr_batch.logs import get_logger
 from gtr_batch.ports import Progress
+
+log = get_logger("migrate")
 
 _VIEW = re.compile(r"^drop view if exists (?P<name>\w+);\ncreate view (?P=name) as$", re.MULTILINE)
 _FILE = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
@@ -210,6 +213,10 @@ def _apply(connection: psycopg2.extensions.connection, migration: Migration) -> 
             transaction.run(_book()["become_owner"])
         transaction.script(migration.sql)
         transaction.run(_book()["note"], number=migration.number, name=migration.name, sha256=migration.sha256)
+    for said in connection.notices:
+        if said.startswith("WARNING:"):  # counts of what could not be moved; never a row
+            log.warning("migration.warning", migration=migration.name, said=" ".join(said.split()[1:]))
+    connection.notices.clear()
 
 
 def _book() -> dict[str, queries.Query]:

@@ -50,7 +50,7 @@ from gtr_batch.night.inputs import (
 )
 from gtr_batch.night.runner import OURS, Shard
 from gtr_batch.ports import FileStore
-from gtr_batch.writing import full_disk_is_transient
+from gtr_batch.writing import full_disk_is_transient, make_folder
 
 if TYPE_CHECKING:
     from gtr_batch.deliver import Parcel
@@ -180,8 +180,7 @@ def _or_noted(case: Case, missing: list[str], what: str, work: Callable[[], T]) 
 def _references(site: Site, case: Case, modality: str) -> Path:
     folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE) / modality
     with full_disk_is_transient(folder):
-        folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+        return make_folder(folder)
 
 
 def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from gtr_batch.errors import CaseRejected, GtrError, PermanentError, StorageFull
 from gtr_batch.identity import read_identity
 from gtr_batch.pacs.watch import cut_socket
 from gtr_batch.ports import Progress
-from gtr_batch.writing import full_disk_is_transient, sync_folder
+from gtr_batch.writing import full_disk_is_transient, make_folder, sync_folder
 
 _PART = ".part"
 SUCCESS, OUT_OF_RESOURCES, INVALID_INSTANCE = 0x0000, 0xA700, 0x0117
@@ -56,7 +56,7 @@ class Arrivals:
         identity: SeriesIdentity | None = None,
     ) -> None:
         with full_disk_is_transient(folder):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(folder)
         self.expected = frozenset(expected)
         self.folder = folder
         self.error: GtrError | None = None

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom import Dataset, FileDataset
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
 
 from gtr_batch.domain.delivery import StoreReceipt
 from gtr_batch.domain.identifiers import Uid
-from gtr_batch.errors import DeliveryRefused, PacsBusy, PermanentError
+from gtr_batch.errors import DeliveryRefused, PacsBusy, PermanentError, UnreadableFile
 from gtr_batch.logs import get_logger
 from gtr_batch.pacs.association import OpenAssociation
 from gtr_batch.pacs.contexts import MAX_CONTEXTS, store_contexts
 from gtr_batch.pacs.session import Need, Sessions
+from gtr_batch.reading import read_dicom
 
 log = get_logger("pacs")
 
@@ -120,8 +121,9 @@ def _send(line: OpenAssociation, path: Path, head: Dataset) -> StoreReceipt:
             "class in the PACS, or turn it off in [report]; not retried",
             0x0122,
         )
+    ds = _read(path)
     try:
-        answer = line.assoc.send_c_store(dcmread(path))
+        answer = line.assoc.send_c_store(ds)
     except (ValueError, AttributeError) as err:  # no context with its transfer syntax, or an object not encodable
         raise DeliveryRefused(
             f"{tried} to {line.peer}: transfer syntax {head.TransferSyntaxUID.name} not accepted, or the object cannot "
@@ -148,10 +150,14 @@ def _reason(status: int) -> str:
 
 
 def _head(path: Path) -> Dataset:
+    return _read(path, stop_before_pixels=True, tags=["SOPInstanceUID"]).file_meta
+
+
+def _read(path: Path, **options: Any) -> FileDataset:
     try:
-        return dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).file_meta
-    except (OSError, EOFError, InvalidDicomError) as err:
-        raise PermanentError(f"C-STORE of {path.name}: not a readable DICOM file; not retried") from err
+        return read_dicom(path, **options)
+    except UnreadableFile as err:
+        raise PermanentError(f"C-STORE of {path.name}: {err.why}; not retried") from err
 
 
 def _contexts(heads: Sequence[Dataset]) -> list[PresentationContext]:

@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 
 from attrs import frozen
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.uid import UID
 
 from gtr_batch import __version__
@@ -24,8 +24,9 @@ from gtr_batch.domain.case import Case
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.identifiers import Uid, derived_uid
 from gtr_batch.domain.model import ModelManifest
+from gtr_batch.reading import read_dicom
 from gtr_batch.report.codes import NOT_VERIFIED
-from gtr_batch.writing import full_disk_is_transient, write_bytes
+from gtr_batch.writing import full_disk_is_transient, make_folder, write_bytes
 
 NO_UID = "2.25.1"  # stands in for the SOP Instance UID while the content digest is taken
 
@@ -128,7 +129,7 @@ def write_object(
     _name(ds, uid)
     written = ReportObject(kind, str(ds.SOPClassUID), uid, str(ds.SeriesInstanceUID), f"{kind}-{uid}.dcm", digest)
     with full_disk_is_transient(folder):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder)
     write_bytes(folder / written.file, _encoded(ds))
     return written, ds
 
@@ -153,7 +154,7 @@ def all_or_none(folder: Path) -> Iterator[list[ReportObject]]:
 def is_as_written(folder: Path, written: ReportObject) -> bool:
     """Whether an object's file is there and has the content that was written, by its digest."""
     try:
-        ds = dcmread(folder / written.file)
+        ds = read_dicom(folder / written.file)
         uid = str(ds.SOPInstanceUID)
         _name(ds, NO_UID)
         if "PredecessorDocumentsSequence" in ds:

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-import pydicom
 from highdicom.sr import MeasurementsAndQualitativeEvaluations, RelationshipTypeValues, TextContentItem
 from pydicom import Dataset
-from pydicom.errors import InvalidDicomError
 
 from gtr_batch.config import ReportConfig
 from gtr_batch.domain.case import Case
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.model import ModelManifest
-from gtr_batch.errors import PermanentError
+from gtr_batch.errors import PermanentError, UnreadableFile
+from gtr_batch.reading import read_dicom
 from gtr_batch.report import codes
 from gtr_batch.report.codes import concept
 from gtr_batch.report.context import Context
@@ -63,9 +62,9 @@ def write_withdrawal(
     DICOM PS3.3, C.17.2 (Predecessor Documents); PS3.16, TID 1500
     """
     try:
-        old = pydicom.dcmread(report_file)
-    except (InvalidDicomError, OSError) as err:
-        raise PermanentError(f"case {case.case_id}: {report_file.name} cannot be read: {type(err).__name__}") from err
+        old = read_dicom(report_file)
+    except UnreadableFile as err:
+        raise PermanentError(f"case {case.case_id}: {report_file.name} {err.why}") from err
     if str(old.get("SOPInstanceUID", "")) != superseded.sop_instance_uid:
         raise PermanentError(f"case {case.case_id}: {report_file.name} is not the report {superseded.sop_instance_uid}")
     source, _ = inherit(old)

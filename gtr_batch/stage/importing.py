@@ -7,16 +7,14 @@ its own: the artefact holds none (no feature is selected), and its nomogram is t
 
 from __future__ import annotations
 
-import hashlib
-import io
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from gtr_batch.domain.model import ModelManifest, N4Settings, NomogramModel, PreprocessingContract, RadScoreModel
 from gtr_batch.errors import ModelArtefactError
 from gtr_batch.stage.artefact import write_artefact
+from gtr_batch.stage.state_dict import read_state_dict
 
 PUBLISHED_MD5 = "a75d40a7ffdfda0faf182e5b64c9bc14"  # models.pth, DESIGN section 4
 BACKBONE = "resnet152"
@@ -60,7 +58,7 @@ def import_published(
     from gtr_batch.stage.network import GTRNet
 
     file = Path(file)
-    given, digest = read_state_dict(file, md5)
+    given, digest = read_state_dict(file, md5=md5)
     network = GTRNet(backbone)
     own = {k: v for k, v in network.state_dict().items() if not k.startswith("fuse.")}
     wrong = sorted(
@@ -92,39 +90,3 @@ def import_published(
         intended_use="Imported weights, neither calibrated nor validated here. Fit and evaluate before any use.",
     )
     return write_artefact(out, network, manifest)
-
-
-def read_state_dict(file: Path, md5: str = "") -> tuple[dict[str, Any], str]:
-    """Tensors by name out of a ``torch.save`` file, and its SHA-256: nothing in it is executed.
-
-    The file is read once, so that what is hashed is what is loaded.
-
-    Raises
-    ------
-    ModelArtefactError
-        It cannot be read, has another MD5, or holds anything but tensors.
-    """
-    import torch
-
-    try:
-        body = file.read_bytes()
-    except OSError as err:
-        raise ModelArtefactError(f"{file.name}: cannot be read: {err.strerror}") from err
-    found = hashlib.md5(body, usedforsecurity=False).hexdigest()
-    if md5 and found != md5.lower():
-        raise ModelArtefactError(
-            f"{file.name}: MD5 is {found}, not {md5.lower()}: this is not the published checkpoint"
-        )
-    try:
-        given = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except Exception as err:  # torch raises whatever its unpickler meets
-        raise ModelArtefactError(f"{file.name}: not a readable state dict ({type(err).__name__})") from err
-    if isinstance(given, dict) and isinstance(given.get("state_dict"), dict):
-        given = given["state_dict"]
-    if not isinstance(given, dict) or not all(isinstance(v, torch.Tensor) for v in given.values()):
-        raise ModelArtefactError(f"{file.name}: holds something else than tensors by name")
-    tensors = {str(k).removeprefix("module."): v.float() if v.is_floating_point() else v for k, v in given.items()}
-    bad = [k for k, v in tensors.items() if v.is_floating_point() and not torch.isfinite(v).all()]
-    if bad:
-        raise ModelArtefactError(f"{file.name}: tensor {bad[0]} holds values that are not finite")
-    return tensors, hashlib.sha256(body).hexdigest()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from gtr_batch.errors import ModelArtefactError
+from gtr_batch.stage.state_dict import read_state_dict
 
 BACKBONES: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, int]]] = {
     "resnet10": (BasicBlock, (1, 1, 1, 1)),  # not torchvision's: the demo's, for two cores
@@ -119,22 +120,28 @@ class GTRNet(nn.Module):
         """
         return self.classify(self.forward_features(slices))
 
-    def load_imagenet(self, path: Path | str) -> None:
+    def load_imagenet(self, path: Path | str, sha256: str = "") -> str:
         """Take a torchvision ResNet's weights from a local file; the head and the fusion stay as they are.
 
-        The file is read with ``weights_only=True``: tensors only, nothing in it is executed.
+        The file is read once and nothing in it is executed (`read_state_dict`).
+
+        Parameters
+        ----------
+        path : Path
+        sha256 : str
+            With which the file's SHA-256 must begin; empty: any.
+
+        Returns
+        -------
+        str
+            The SHA-256 of what was loaded.
 
         Raises
         ------
         ModelArtefactError
-            The file cannot be read, or its tensors are not those of this depth; names them.
+            The file cannot be read, has another digest, or its tensors are not those of this depth; names them.
         """
-        try:
-            given = torch.load(Path(path), map_location="cpu", weights_only=True)
-        except Exception as err:  # torch raises whatever its unpickler meets; all of it means "not a state dict"
-            raise ModelArtefactError(f"{path}: not a readable state dict ({type(err).__name__})") from err
-        if not isinstance(given, dict):
-            raise ModelArtefactError(f"{path}: holds a {type(given).__name__}, not a state dict")
+        given, digest = read_state_dict(Path(path), sha256=sha256)
         own = {k: v for k, v in self.state_dict().items() if not k.startswith(("fc.", "fuse."))}
         trunk = {k: v for k, v in given.items() if not k.startswith("fc.")}
         wrong = sorted(
@@ -145,6 +152,7 @@ class GTRNet(nn.Module):
         if wrong:
             raise ModelArtefactError(f"{path}: {len(wrong)} tensors do not fit {self.backbone}: {'; '.join(wrong[:3])}")
         self.load_state_dict(trunk, strict=False)
+        return digest
 
 
 def centre_crop(x: Tensor, rows: int, columns: int) -> Tensor:

@@ -223,8 +223,7 @@ def _segmentations(site: TrainingSite, member: Member, folder: Path) -> list[Pat
     found: list[Path] = []
     for series in site.archive.find_series(member.study_uid):
         if series.modality == "SEG":
-            place = folder / "SEG"
-            place.mkdir(exist_ok=True, mode=0o700)
+            place = make_folder(folder / "SEG")
             try:
                 uids = [i.sop_instance_uid for i in site.archive.find_instances(member.study_uid, series.series_uid)]
                 found += site.archive.retrieve(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gtr_batch.config import TrainingConfig
 from gtr_batch.errors import ConfigError
+from gtr_batch.logs import get_logger
 from gtr_batch.ports import ModelStore
 from gtr_batch.training.loop import Settings
 
@@ -67,11 +68,17 @@ def start_network(settings: TrainingConfig, model_store: ModelStore) -> GTRNet:
         return artefact.network.requires_grad_(True)
     if settings.start == "random":
         return GTRNet(settings.backbone, dropout=0.2)
-    return GTRNet(settings.backbone, weights=settings.imagenet or _from_torchvision(settings.backbone))
+    network = GTRNet(settings.backbone)
+    given = (settings.imagenet, "") if settings.imagenet else _from_torchvision(settings.backbone)
+    digest = network.load_imagenet(*given)
+    get_logger("training").info("training.starts_from", weights=given[0].name, sha256=digest)
+    return network
 
 
-def _from_torchvision(backbone: str) -> Path:
-    """ImageNet's weights as torchvision fetches them (its file names hold a digest, which is checked).
+def _from_torchvision(backbone: str) -> tuple[Path, str]:
+    """ImageNet's weights as torchvision fetches them, and what the SHA-256 of the file begins with, by its name.
+
+    torchvision compares the two when it fetches the file, not when it finds one: whoever loads it has to.
 
     Raises
     ------
@@ -93,4 +100,5 @@ def _from_torchvision(backbone: str) -> Path:
             f"ImageNet's weights of {backbone} are not here and cannot be fetched ({type(err).__name__}); {where}; "
             "see docs/training.md"
         ) from err
-    return Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
+    name = weights.url.rsplit("/", 1)[-1]
+    return Path(torch.hub.get_dir()) / "checkpoints" / name, Path(name).stem.rsplit("-", 1)[-1]

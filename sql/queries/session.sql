@@ -11,6 +11,24 @@ select
 -- Whether the server is there.
 select 1;
 
+-- name: deciding_rights()
+-- What this login has, or can take, beyond the rights of the night; its own, not those of a role it has set.
+select held
+from (
+    select 1 as place, 'a superuser' as held
+    from pg_roles
+    where rolname = session_user and rolsuper
+    union all
+    select 2, 'a role that makes roles'
+    from pg_roles
+    where rolname = session_user and rolcreaterole
+    union all
+    select 3, 'in ' || rolname
+    from pg_roles
+    where rolname in ('gtr_governor', 'gtr_owner') and pg_has_role(session_user, oid, 'member')
+) as more
+order by place, held;
+
 -- name: silence()
 -- Statements of this session, and the values in them, are not for the server's log.
 select

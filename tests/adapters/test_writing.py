@@ -218,3 +218,14 @@ def test_nobody_writes_files_but_the_one_writer():
 
     assert sources
     assert [p.name for p in sources if past_it.search(p.read_text())] == []
+
+
+def test_nobody_makes_folders_but_the_one_writer():
+    """`mkdir` gives what the umask leaves to the folders above, and its own mode is cut by it."""
+    package = Path(gtr_batch.__file__).parent
+    sources = [p for p in package.rglob("*.py") if p.name != "writing.py"]
+    service = [p for p in sources if "simulation" not in p.parts]
+    simulated = [p for p in sources if "simulation" in p.parts]
+
+    assert [p.name for p in service if re.search(r"\bmkdir\(|\bmakedirs\(", p.read_text())] == []
+    assert [p.name for p in simulated if re.search(r"\bmkdir\([^)]*mode=", p.read_text())] == []

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
+from types import SimpleNamespace
+from uuid import uuid4
 
+import psycopg2
 import pytest
+from psycopg2.extensions import make_dsn, parse_dsn
 from typer.testing import CliRunner
 
 from gtr_batch.cli import app
-from gtr_batch.cli.doctor import CONSTRAINTS, _unlike
+from gtr_batch.cli.doctor import CONSTRAINTS, _rights, _unlike
+from gtr_batch.config import Config, DatabaseConfig
 from tests.nights.conftest import NIGHT
 
 TABLE_3 = ["nomogram", "--coefficients", "paper-table-3", "--rad-score", "0"]
@@ -112,6 +117,35 @@ def test_doctor_finds_what_is_ill_and_says_how_to_mend_it(gtr, settings, pacs):
     assert ill.exit_code == 1
     assert {"PACS, C-ECHO", "PACS, C-FIND", "PACS, storage commitment", "model"} == set(red)
     assert all(f["mend"] for f in red.values())
+
+
+@pytest.mark.parametrize(
+    ("login", "state", "held"),
+    [
+        ("in role gtr_app", "ok", ""),
+        ("in role gtr_app, gtr_governor", "warn", "it is in gtr_governor"),
+        ("in role gtr_owner", "warn", "it is in gtr_owner"),
+        ("createrole in role gtr_app", "warn", "it is a role that makes roles"),
+        ("superuser", "warn", "it is a superuser, in gtr_governor, in gtr_owner"),
+    ],
+)
+def test_doctor_warns_where_the_nights_login_may_decide(dsn, login, state, held):
+    connection = psycopg2.connect(dsn)
+    name = f"night_{uuid4().hex}"
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"create role {name} login password 'n' {login}")
+    logged_in = make_dsn(**{**parse_dsn(dsn), "user": name, "password": "n"})
+    site = SimpleNamespace(config=Config(database=DatabaseConfig(dsn=logged_in)))
+
+    try:
+        found = _rights(site)
+    finally:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(f"drop role {name}")
+        connection.close()
+
+    assert (found.state, bool(found.mend)) == (state, state == "warn")
+    assert found.found.endswith(held)
 
 
 def test_doctor_names_a_package_that_is_not_as_tested():

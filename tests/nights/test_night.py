@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
@@ -327,3 +329,23 @@ def test_housekeeping_deletes_old_pixels_and_keeps_results(site, tmp_path):
     assert found["freed_bytes"] >= 1000
     assert not pixels.exists()
     assert Path(kept).exists()
+
+
+@pytest.mark.slow
+def test_a_night_leaves_nothing_that_other_accounts_may_read_whatever_the_umask(
+    site, admit, enter_in_ehr, fill, tmp_path
+):
+    admit("one")
+    enter_in_ehr("one")
+    fill()
+
+    before = os.umask(0)
+    try:
+        run(site)
+    finally:
+        os.umask(before)
+
+    left = sorted((tmp_path / "store").rglob("*"))
+    assert {path.suffix for path in left if path.is_file()} >= {".dcm", ".json", ".npz"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in left if path.is_file()} == {0o600}
+    assert [str(path) for path in left if path.is_dir() and stat.S_IMODE(path.stat().st_mode) != 0o700] == []

@@ -19,7 +19,7 @@ from gtr_batch.domain.night_case import NightCase
 from gtr_batch.errors import ConfigError, PermanentError
 from gtr_batch.loopback import free_port
 from gtr_batch.simulation.servers.airflow_stack import AirflowStack
-from gtr_batch.writing import write_json, write_text
+from gtr_batch.writing import make_folder, write_json, write_text
 
 try:
     import psutil
@@ -71,10 +71,10 @@ class Demo:
             raise ConfigError(f"a demo is up in {self.folder}: `make down` first, or look at it with `gtr demo where`")
         from gtr_batch.simulation.servers.services import EmbeddedPostgres
 
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.folder)
         EmbeddedPostgres(self.folder / "postgres").delete()  # also what a killed demo has left
         shutil.rmtree(self.folder)
-        self.folder.mkdir(mode=0o700)
+        make_folder(self.folder)
 
     def start_database(self, settings: str = "") -> None:
         """Embedded PostgreSQL with our schema, a login for each role, and Airflow's own database.

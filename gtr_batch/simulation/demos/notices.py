@@ -12,6 +12,7 @@ import pydicom
 from gtr_batch.config import PacsConfig
 from gtr_batch.domain.lifecycle import ReportOfModel
 from gtr_batch.ports import ImageArchive
+from gtr_batch.writing import make_folder
 
 DCMTK = ("findscu", "getscu", "dsrdump")
 _SHOWN = ("Predecessor Docs", "Completion Flag", "Verification Flag", '"Result status"', '"Comment"')
@@ -29,7 +30,7 @@ def look_at_notice(
     folder : Path
         Gets the notice.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(folder)
     if all(map(shutil.which, DCMTK)):
         path = yield from _fetch_with_dcmtk(pacs, row, folder)
     else:

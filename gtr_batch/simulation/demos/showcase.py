@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from gtr_batch.domain.printable import printable_value
-from gtr_batch.writing import write_text
+from gtr_batch.writing import make_folder, write_text
 
 if TYPE_CHECKING:
     from gtr_batch.domain.night_case import NightCase
@@ -26,8 +26,7 @@ def show_results(demo: Demo, cases: Sequence[NightCase]) -> list[str]:
     from gtr_batch.domain.staging import FLAG_MEANINGS
     from gtr_batch.wiring import open_site
 
-    folder = demo.folder / "results"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = make_folder(demo.folder / "results")
     shown_cases = []
     with open_site() as site:
         for case in cases:
@@ -41,8 +40,7 @@ def show_results(demo: Demo, cases: Sequence[NightCase]) -> list[str]:
                 "report": None,
             }
             for item in objects:
-                at = folder / case.case_id[:8]
-                at.mkdir(exist_ok=True)
+                at = make_folder(folder / case.case_id[:8])
                 site.archive.retrieve(case.study_uid, item.series_uid, [item.sop_instance_uid], at)
                 path = at / f"{item.sop_instance_uid}.dcm"
                 if item.kind is ObjectKind.SECONDARY_CAPTURE:

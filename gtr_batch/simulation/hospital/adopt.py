@@ -7,7 +7,6 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
-import pydicom
 from pydicom import Dataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -15,7 +14,7 @@ from gtr_batch.domain.identifiers import Uid, derived_uid
 from gtr_batch.domain.staging import KeySliceSource, TStage
 from gtr_batch.errors import CaseRejected, InputRefused, UnreadableFile
 from gtr_batch.pacs.answers import integer, study_time, text
-from gtr_batch.reading import check_pixels
+from gtr_batch.reading import check_pixels, read_dicom
 from gtr_batch.simulation.hospital.ehr import clinical_rows, draw_clinical, write_extracts
 from gtr_batch.simulation.hospital.patient import Patient
 from gtr_batch.simulation.phantom.dicom import StudyIdentity, write_key_objects
@@ -83,9 +82,13 @@ def _read(folder: Path) -> list[Dataset]:
     if not folder.is_dir():
         raise InputRefused(f"no folder {folder}")
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    read = []
+    read, unread = [], []
     for path in files:
-        ds = _instance(path)
+        try:
+            ds = _instance(path)
+        except UnreadableFile as err:
+            unread.append(f"{path.name} {err.why}")
+            continue
         if ds is None or text(ds, "SOPClassUID") != CTImageStorage:
             continue
         try:
@@ -95,22 +98,28 @@ def _read(folder: Path) -> list[Dataset]:
         read.append(ds)
     series = {text(ds, "SeriesInstanceUID") for ds in read}
     if len(series) != 1:
+        passed_over = f"; passed over {len(unread)}: {unread[0]}" if unread else ""
         raise InputRefused(
             f"{folder} holds {len(series)} CT series, not one: {len(read)} of its {len(files)} files are CT images"
+            f"{passed_over}"
         )
     return sorted(read, key=lambda ds: integer(ds, "InstanceNumber") or 0)
 
 
 def _instance(path: Path) -> Dataset | None:
-    """The data set of a file, also of one without preamble and file meta information; None where it holds none."""
+    """The data set of a file, also of one without preamble and file meta information; None where it holds none.
+
+    Raises
+    ------
+    UnreadableFile
+        It cannot be read, or would cost more than any real one does.
+    """
+    ds = read_dicom(path, force=True)
     try:
-        ds = pydicom.dcmread(path, force=True)
         if "TransferSyntaxUID" not in ds.file_meta:
             explicit = not ds.original_encoding[0]
             ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if explicit else ImplicitVRLittleEndian
         ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    except OSError:
-        raise
     except Exception:  # noqa: BLE001 - a file that is no DICOM breaks the parser in many ways
         return None
     return ds

@@ -17,7 +17,7 @@ from typing import Any
 
 from gtr_batch.errors import ConfigError, PermanentError
 from gtr_batch.loopback import free_port
-from gtr_batch.writing import write_json
+from gtr_batch.writing import make_folder, write_json
 
 # Airflow's log servers listen on all interfaces and cannot be told otherwise, so they are not started: on one machine
 # the API server reads the log files itself.
@@ -52,8 +52,7 @@ class AirflowStack:
     def __init__(
         self, home: Path, repository: Path, database_uri: str, environ: Mapping[str, str], port: int = 0
     ) -> None:
-        self.home = home
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.home = make_folder(home)
         self.port = port or free_port()
         self.password = secrets.token_urlsafe(12)
         self._passwords = {USER: self.password, APPROVER: secrets.token_urlsafe(12)}
@@ -112,8 +111,7 @@ class AirflowStack:
 
     def start(self) -> None:
         """Start the components, each in a session of its own so that they outlive us where that is wanted."""
-        logs = self.home / "components"
-        logs.mkdir(exist_ok=True, mode=0o700)
+        logs = make_folder(self.home / "components")
         for name, options in COMPONENTS.items():
             with (logs / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gtr_batch.errors import ConfigError
 from gtr_batch.loopback import free_port, listens
-from gtr_batch.writing import write_text
+from gtr_batch.writing import make_folder, write_text
 
 SUPERUSER = "postgres"
 _VERSION = 18
@@ -42,8 +42,7 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, folder: Path, port: int = 0, durable: bool = True) -> None:
-        self.folder = folder.resolve()
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder = make_folder(folder.resolve())
         self.durable = durable
         self._asked_port = port
         self._user = _unprivileged()
@@ -112,14 +111,14 @@ class EmbeddedPostgres:
         if self._user is None or _reachable(self.folder, self._user):
             return self.folder
         home = Path(tempfile.gettempdir()) / f"gtr-pg-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:16]}"
-        home.mkdir(mode=0o711, exist_ok=True)
+        make_folder(home, mode=0o711)
         if home.is_symlink() or home.stat().st_uid != os.geteuid():
             raise ConfigError(f"{home} belongs to somebody else; remove it, or choose another folder for PostgreSQL")
         return home
 
     def _init(self) -> None:
         password = secrets.token_urlsafe(24)
-        self.data.mkdir(exist_ok=True, mode=0o700)
+        make_folder(self.data)
         if self._user is not None:
             os.chown(self.data, self._user.pw_uid, self._user.pw_gid)
         self._private(self.log, "")

@@ -26,7 +26,7 @@ from gtr_batch.errors import ConfigError, TransientError
 from gtr_batch.loopback import listens
 from gtr_batch.pacs import Pacs
 from gtr_batch.simulation.servers.postgres import EmbeddedPostgres, embedded_postgres
-from gtr_batch.writing import write_text
+from gtr_batch.writing import make_folder, write_text
 
 __all__ = [
     "EmbeddedPostgres",
@@ -134,7 +134,7 @@ class EmbeddedQrscp:
         return self.folder / "instances.sqlite"
 
     def _prepare(self) -> None:
-        self._instances.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self._instances)
         self.folder.chmod(0o700)
         create(f"sqlite:///{self._database}").dispose()
         with closing(sqlite3.connect(self._database)) as database:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import threading
 from pathlib import Path
 
 import psycopg2
 import pytest
+import structlog
 
 from gtr_batch.db import migrate, pending
 from gtr_batch.db.migrate import migrations, views
@@ -258,3 +260,69 @@ def test_a_refusal_kept_under_its_old_code_has_the_new_one_everywhere(empty_dsn,
     events = "select detail ->> 'code', detail #> '{numbers,also}' from case_event order by case_id"
     assert rows(empty_dsn, cases) == expected
     assert rows(empty_dsn, events) == expected
+
+
+@pytest.fixture
+def before_trimming(empty_dsn, own_sql) -> str:
+    """A database of the time when extracts were loaded with the blanks round their keys."""
+    files = sorted((own_sql / "migrations").glob("*.sql"))
+    names = [path.name.partition("_")[2] for path in files]
+    later = files[names.index("trimmed_ehr_keys.sql") :]
+    texts = {path: path.read_text() for path in later}
+    for path in later:
+        path.unlink()
+    kept = (own_sql / "views").rename(own_sql / "views_kept")
+    (own_sql / "views").mkdir()
+    migrate(empty_dsn)
+    for path, text in texts.items():
+        path.write_text(text)
+    (own_sql / "views").rmdir()
+    kept.rename(own_sql / "views")
+    return empty_dsn
+
+
+def test_keys_that_were_loaded_with_blanks_are_trimmed_where_that_makes_no_duplicate(before_trimming):
+    """Also with no-break spaces; what the trimmed key has already, or is another person, stays and is counted."""
+    run(
+        before_trimming,
+        """
+        insert into ehr_patient (patient_id, sex, birth_date) values
+            ('A1 ', 'female', '1960-01-01'), (U&'\\00A0B2', 'male', '1961-01-01'),
+            ('C3', 'male', '1962-01-01'), ('C3 ', 'male', '1962-01-01'),
+            ('D4', 'male', '1963-01-01'), ('D4 ', 'female', '1963-01-01'), ('E5', 'other', '1964-01-01');
+        insert into ehr_biopsy (patient_id, biopsy_date, site, adenocarcinoma) values
+            ('A1 ', '2026-01-01', 'stomach', true), ('C3', '2026-01-01', 'stomach', true),
+            ('C3 ', '2026-01-01', 'stomach', false), ('C3 ', '2026-02-01', 'stomach', true),
+            ('D4 ', '2026-01-01', 'stomach', true);
+        insert into ehr_tumour (patient_id, measured_on, size_cm) values (U&'\\00A0B2', '2026-01-01', 3);
+        insert into ehr_treatment (patient_id, kind, started_on) values ('A1 ', 'chemotherapy', '2026-01-02');
+        insert into ehr_surgery (patient_id, operated_on) values ('A1 ', '2026-03-01');
+        insert into ehr_read (study_uid, patient_id, read_on) values ('1.2', 'A1 ', '2026-01-01');
+        insert into ehr_key_slice (patient_id, accession_number, sop_instance_uid) values
+            ('A1 ', 'ACC1 ', '1.2.3'), ('E5', 'ACC5', '1.2.5'), ('E5', 'ACC5 ', '1.2.6');
+        """,
+    )
+
+    log = io.StringIO()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(log))
+    migrate(before_trimming)
+
+    assert "2 patients trimmed, 2 left with 3 rows" in log.getvalue()
+    patients = [patient for (patient,) in rows(before_trimming, "select patient_id from ehr_patient order by 1")]
+    assert patients == ["A1", "B2", "C3", "C3 ", "D4", "D4 ", "E5"]
+    biopsies = "select patient_id, biopsy_date::text, adenocarcinoma from ehr_biopsy order by 1, 2"
+    assert rows(before_trimming, biopsies) == [
+        ("A1", "2026-01-01", True),
+        ("C3", "2026-01-01", True),
+        ("C3", "2026-02-01", True),
+        ("C3 ", "2026-01-01", False),
+        ("D4 ", "2026-01-01", True),
+    ]
+    for table in ("treatment", "surgery", "read"):
+        assert rows(before_trimming, f"select patient_id from ehr_{table}") == [("A1",)]
+    assert rows(before_trimming, "select patient_id from ehr_tumour") == [("B2",)]
+    assert rows(before_trimming, "select patient_id, accession_number from ehr_key_slice order by 1, 2") == [
+        ("A1", "ACC1"),
+        ("E5", "ACC5"),
+        ("E5", "ACC5 "),
+    ]

@@ -112,6 +112,19 @@ def test_a_file_that_is_no_dicom_is_named(pacs_at, tmp_path):
         pacs_at(1).store([tmp_path / "x.dcm"])
 
 
+def test_a_link_out_of_the_cases_folder_is_not_sent(pacs_at, files, tmp_path):
+    """What lies in the folder of the reports may be another patient's file."""
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "one.dcm").symlink_to(files[0])
+    peer, seen = HostilePacs(), []
+    peer.on_store = lambda event: seen.append(event) or 0x0000
+
+    with peer.running(), pytest.raises(PermanentError, match=r"one\.dcm: is a link out of its folder"):
+        pacs_at(peer).store([tmp_path / "report" / "one.dcm"])
+
+    assert seen == []
+
+
 @pytest.mark.parametrize("option", ["+x=", "+xi"])
 def test_stores_to_dcmtk(pacs_at, need_program, files, tmp_path, option):
     port = a_free_port()

@@ -23,6 +23,7 @@ from tests.builders import (
     a_staging,
     an_overlay,
 )
+from tests.hostile_files import deflated
 
 SIZE = 32
 AT = datetime(2026, 3, 9, 14, 30)
@@ -100,6 +101,28 @@ def test_a_notice_of_another_report_than_the_file_is_refused(written):
             withdrawn_at=AT,
             config=ReportConfig(),
         )
+
+
+def _linked(path, kept):
+    kept.write_bytes(path.read_bytes())
+    path.unlink()
+    path.symlink_to(kept)
+
+
+def _inflating(path, kept):
+    deflated(path, 300)
+
+
+@pytest.mark.parametrize(("spoil", "why"), [(_linked, "link out of its folder"), (_inflating, "inflates to more than")])
+def test_a_report_that_may_not_be_read_is_refused(written, tmp_path, spoil, why):
+    folder, case, report, _ = written
+    (tmp_path / "copy").mkdir()
+    path = tmp_path / "copy" / report.file
+    path.write_bytes((folder / report.file).read_bytes())
+    spoil(path, tmp_path / "kept.dcm")
+
+    with pytest.raises(PermanentError, match=why):
+        _notice(tmp_path / "copy", case, report)
 
 
 def test_dciodvfy_finds_no_error_in_it(written, dciodvfy):

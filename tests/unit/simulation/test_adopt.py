@@ -9,6 +9,7 @@ import pytest
 
 from gtr_batch.errors import InputRefused
 from gtr_batch.simulation.hospital.adopt import adopt_series
+from tests.hostile_files import deflated
 from tests.phantoms import abdomen_hu, write_series
 
 NIGHT = date(2026, 3, 1)
@@ -45,4 +46,21 @@ def test_a_folder_without_a_series_is_refused_with_what_it_holds(tmp_path):
     (tmp_path / "ct" / "readme.txt").write_text("no DICOM")
 
     with pytest.raises(InputRefused, match="0 of its 1 files are CT images"):
+        adopt(tmp_path)
+
+
+def test_a_file_that_costs_more_than_any_slice_is_not_read(tmp_path):
+    (tmp_path / "ct").mkdir()
+    deflated(tmp_path / "ct" / "bomb.dcm", 300)
+
+    with pytest.raises(InputRefused, match=r"passed over 1: bomb\.dcm inflates to more than"):
+        adopt(tmp_path)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
+    (tmp_path / "ct").mkdir()
+    elsewhere = write_series(tmp_path / "elsewhere", abdomen_hu(2, 16))[0]
+    (tmp_path / "ct" / "link.dcm").symlink_to(elsewhere)
+
+    with pytest.raises(InputRefused, match="is a link out of its folder"):
         adopt(tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torchvision.models import resnet18
+from torchvision.models import get_model_weights, resnet18
 
 from gtr_batch.config import TrainingConfig
 from gtr_batch.errors import ConfigError, ModelArtefactError
@@ -47,6 +47,32 @@ def test_a_foreign_weight_file_is_refused(tmp_path):
 
     with pytest.raises(ModelArtefactError, match="do not fit resnet18"):
         start_network(TrainingConfig(backbone="resnet18", imagenet=tmp_path / "x.pth"), FolderModelStore(ARTEFACT))
+
+
+def test_loads_the_very_bytes_that_it_hashed(tmp_path, monkeypatch):
+    """Whoever exchanges the file once it was read exchanges nothing."""
+    theirs, path, load = resnet18().state_dict(), tmp_path / "r18.pth", torch.load
+    torch.save(theirs, path)
+
+    def exchange(file, **options):
+        torch.save({k: torch.zeros_like(v) for k, v in theirs.items()}, path)
+        return load(file, **options)
+
+    monkeypatch.setattr(torch, "load", exchange)
+    network = start_network(TrainingConfig(backbone="resnet18", imagenet=path), FolderModelStore(ARTEFACT))
+
+    assert torch.equal(network.conv1.weight, theirs["conv1.weight"])
+
+
+def test_a_file_in_torchvisions_cache_that_is_not_what_its_name_says_is_refused(tmp_path, monkeypatch):
+    """torchvision compares the digest when it fetches a file, not when one lies there already."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    name = get_model_weights("resnet18").IMAGENET1K_V1.url.rsplit("/", 1)[-1]
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(resnet18().state_dict(), tmp_path / "hub" / "checkpoints" / name)
+
+    with pytest.raises(ModelArtefactError, match=f"{name}: SHA-256 is .*, not {name[-12:-4]}"):
+        start_network(TrainingConfig(backbone="resnet18"), FolderModelStore(ARTEFACT))
 
 
 def test_says_that_torchvision_has_no_weights_of_a_depth():
