@@ -8,6 +8,7 @@ What a model was trained with is not here: it lies in the artefact's manifest.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 import types
 import typing
@@ -22,6 +23,10 @@ from attrs import field, frozen
 from gtr_batch.errors import ConfigError
 
 _PAGE = "docs/operations.md, Settings"
+# Document titles of key objects, PS3.16, CID 7010: Of Interest, For Referring Provider, For Surgery, For Therapy,
+# Best In Set, For Report Attachment, For Diagnosis, For Tumor Board
+KEY_OBJECT_TITLES = ("113000", "113002", "113003", "113006", "113013", "113020", "128195", "128203")
+REJECTING_TITLES = ("113001", "113010", "113037", "113038", "113039")  # of CID 7010: these images are not to be used
 
 
 @frozen
@@ -122,6 +127,23 @@ class ValidateConfig:
     kernels: tuple[str, ...] = field(
         default=(), converter=tuple
     )  # extra soft-tissue kernels of this site (regular expressions)
+
+
+@frozen
+class PreprocessConfig:
+    """What marks a key slice."""
+
+    key_object_titles: tuple[str, ...] = field(
+        default=KEY_OBJECT_TITLES, converter=tuple
+    )  # document titles of CID 7010, by code value of DCM, or scheme:value of another coding scheme
+
+    def __attrs_post_init__(self) -> None:
+        for title in self.key_object_titles:
+            if not re.fullmatch(r"\d{6}|[^:\s]+:\S+", title) or title in REJECTING_TITLES:
+                raise ConfigError(
+                    f"preprocess.key_object_titles holds {title!r}; the code value of a document title of CID 7010 "
+                    "that does not reject images, as 113000 (Of Interest), or scheme:value of another coding scheme"
+                )
 
 
 @frozen
@@ -312,6 +334,7 @@ class Config:
     ehr: EhrConfig = field(factory=EhrConfig)
     intake: IntakeConfig = field(factory=IntakeConfig)
     validate: ValidateConfig = field(factory=ValidateConfig)
+    preprocess: PreprocessConfig = field(factory=PreprocessConfig)
     stage: StageConfig = field(factory=StageConfig)
     report: ReportConfig = field(factory=ReportConfig)
     night: NightConfig = field(factory=NightConfig)

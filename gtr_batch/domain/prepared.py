@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
-from gtr_batch.domain.staging import KeySliceSource
+from gtr_batch.domain.staging import Flag, KeySliceSource
 
 ROLES = ("below", "key", "above")
 
@@ -20,6 +20,9 @@ class PreparedGeometry:
     Network pixel ``(i, j)`` (centres) lies at source pixel ``row = row_origin + row_step * i``,
     ``column = column_origin + column_step * j`` (0-based, centres). Slices in the order below, key, above along the
     normal; where the key slice is the first or last of the series its one neighbour is used twice.
+
+    `flags`: what a reader must know of how the key slice was chosen; `apart_mm`: how far the furthest other mark lies
+    from it along the normal.
     """
 
     source_rows: int
@@ -32,6 +35,8 @@ class PreparedGeometry:
     sop_instance_uids: tuple[str, str, str] = field(converter=tuple)
     positions_mm: tuple[float, float, float] = field(converter=tuple)
     key_slice_source: KeySliceSource = field(converter=KeySliceSource)
+    flags: tuple[Flag, ...] = field(default=(), converter=lambda flags: tuple(Flag(f) for f in flags))
+    apart_mm: float = 0.0
     facts: Mapping[str, Any] = field(
         factory=dict
     )  # what the drift monitor will want: spacing, thickness, N4 iterations …

@@ -42,6 +42,8 @@ class Flag(StrEnum):
     VOTE_MEAN_DISAGREE = "vote_and_mean_disagree"
     NOMOGRAM_DISAGREES = "nomogram_disagrees"
     AUTOMATIC_KEY_SLICE = "automatic_key_slice"
+    SEVERAL_KEY_SLICES = "several_key_slices"
+    KEY_SLICES_APART = "key_slices_apart"
     MISSING_COVARIATES = "missing_covariates"
     MISSING_ATTACHMENTS = "missing_attachments"
     CONTRAST_TAGS_ABSENT = "contrast_tags_absent"
@@ -73,6 +75,12 @@ FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
     ),
     Flag.AUTOMATIC_KEY_SLICE: FlagMeaning(
         "auto_key_slice", "Key slice found automatically", "key slice chosen automatically"
+    ),
+    Flag.SEVERAL_KEY_SLICES: FlagMeaning(
+        "several_marks", "Several slices marked as the key slice", "several key slices marked"
+    ),
+    Flag.KEY_SLICES_APART: FlagMeaning(
+        "marks_apart", "Marks of the key slice lie more than 3 cm apart", "marks of the key slice over 3 cm apart"
     ),
     Flag.MISSING_COVARIATES: FlagMeaning("no_covariates", "Clinical covariates missing", "clinical covariates missing"),
     Flag.MISSING_ATTACHMENTS: FlagMeaning(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+import attrs
 import numpy as np
 
 from gtr_batch.domain.case import PATH, Case, CaseState, Step
@@ -93,7 +94,7 @@ def prepared_for(site: Site, case: Case, artefact: Any) -> Prepared:
     index = volume.sop_instance_uids.index(geometry.sop_instance_uids[ROLES.index("key")])
     contract, device = artefact.manifest.contract, artefact.device
     slices, anew = prepare_volume(volume, index, contract, geometry.key_slice_source, device=device)
-    return slices, anew, True
+    return slices, attrs.evolve(anew, flags=geometry.flags, apart_mm=geometry.apart_mm), True
 
 
 def _staged(case: Case) -> bool:

@@ -263,18 +263,24 @@ def _prepare(site: Site, case: Case) -> Detail:
     key = find_key_slice(
         volume,
         key_objects=reference["KO"],
+        titles=site.settings.preprocess.key_object_titles,
         ehr_sop_uid=facts.key_slice_sop_uid if facts else None,
         segmentations=[*reference["RTSTRUCT"], *reference["SEG"]],
         locator=locate if artefact.manifest.key_slice_locator else None,
     )
     index = volume.sop_instance_uids.index(key.sop_instance_uid)
     slices, geometry = prepare_volume(volume, index, contract, key.source, device=artefact.device)
+    geometry = attrs.evolve(geometry, flags=key.flags, apart_mm=key.apart_mm)
     lesion = lesion_on_grid(reference["SEG"], geometry)
     arrays = {"slices": slices} if lesion is None else {"slices": slices, "lesion": lesion}
     site.files.write_arrays(case.night, case.case_id, Step.PREPROCESS, "prepared", arrays)
     site.files.write_json(case.night, case.case_id, Step.PREPROCESS, "contract", contract_json(contract))
     site.files.write_json(case.night, case.case_id, Step.PREPROCESS, "geometry", geometry.to_json())
-    return {"key_slice_source": str(key.source), "key_slice_detail": list(key.detail)}
+    return {
+        "key_slice_source": str(key.source),
+        "key_slice_detail": list(key.detail),
+        **({"key_slice_apart_mm": key.apart_mm} if key.apart_mm else {}),
+    }
 
 
 def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:

@@ -2,47 +2,58 @@
 
 In this order: a Key Object Selection of the study, the EHR's reference, the largest cross-section of a gastric tumour
 in a segmentation or structure set, the automatic locator. A reference that points outside the series is passed over
-and noted; it is never an error.
+and noted; it is never an error. Marks that lie apart are a flag with their distance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from attrs import field, frozen
-from pydicom.uid import KeyObjectSelectionDocumentStorage
 
+from gtr_batch.config import KEY_OBJECT_TITLES
 from gtr_batch.domain.refusal import RefusalCode
-from gtr_batch.domain.staging import KeySliceSource
+from gtr_batch.domain.staging import Flag, KeySliceSource
 from gtr_batch.errors import CaseRejected, UnreadableFile
 from gtr_batch.preprocess.cross_section import OUTLINES, CrossSection, largest_cross_section
+from gtr_batch.preprocess.key_objects import KeyObject, read_key_object
 from gtr_batch.preprocess.volume import Volume
 from gtr_batch.reading import read_dicom
 
-# CID 7010 titles that mark no finding: rejections and quality notes, and lists of everything there is
-_NOT_KEY_TITLES = frozenset(
-    {"113001", "113010", "113037", "113038", "113039"}
-    | {"113030", "113031", "113032", "113033", "113034", "113035", "113018"}
-)
-_OBSERVER_TYPE, _DEVICE = "121005", "121007"  # TID 1002
+APART_MM = 30.0  # marks of one tumour that lie further apart along the normal are told of
 
 
 @frozen
 class KeySlice:
-    """The key slice, where it came from, and what was passed over on the way (sentences without PHI)."""
+    """The key slice, where it came from, and what was passed over on the way (sentences without PHI).
+
+    `apart_mm`: how far the furthest other mark lies from it along the normal; 0 where there is none.
+    """
 
     sop_instance_uid: str
     source: KeySliceSource = field(converter=KeySliceSource)
     detail: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
+    apart_mm: float = 0.0
+
+
+@frozen
+class _Marks:
+    """The slices of this series that one source marks, by their place in the stack; `by` names the source in words."""
+
+    source: KeySliceSource
+    by: str
+    places: tuple[int, ...]
 
 
 def find_key_slice(
     series: Volume | Sequence[str],
     *,
     key_objects: Sequence[Path] = (),
+    titles: Collection[str] = KEY_OBJECT_TITLES,
     ehr_sop_uid: str | None = None,
     segmentations: Sequence[Path] = (),
     locator: Callable[[], np.ndarray] | None = None,
@@ -55,8 +66,10 @@ def find_key_slice(
         The series, or its SOP Instance UIDs ascending along the normal; with the volume, outlines that name no source
         instance are placed by position.
     key_objects : sequence of Path
-        Key Object Selection documents of the study. The newest that belongs to this series counts; what rejects or
-        merely lists images does not, nor what a device observed: this service writes such a document every night.
+        Key Object Selection documents of the study. The newest that belongs to this series counts, with the first
+        slice that it names.
+    titles : collection of str
+        Document titles that mark a key slice (`gtr_batch.preprocess.key_objects`).
     ehr_sop_uid : str, optional
         The EHR's referenced SOP Instance UID.
     segmentations : sequence of Path
@@ -69,19 +82,16 @@ def find_key_slice(
     CaseRejected
         ``no_key_slice``: nothing points into this series and there is no locator.
     """
-    sop_uids = tuple(series.sop_instance_uids) if isinstance(series, Volume) else tuple(str(u) for u in series)
+    volume = series if isinstance(series, Volume) else None
+    sop_uids = tuple(volume.sop_instance_uids if volume else (str(u) for u in series))  # type: ignore[union-attr]
     notes: list[str] = []
-    marked = _from_key_objects(key_objects, sop_uids, notes)
-    if marked is not None:
-        return KeySlice(marked, KeySliceSource.KEY_OBJECT, tuple(notes))
-    if ehr_sop_uid:
-        if ehr_sop_uid in sop_uids:
-            return KeySlice(str(ehr_sop_uid), KeySliceSource.EHR, tuple(notes))
-        notes.append("the EHR's key slice reference is not an instance of this series")
-    section = _from_outlines(segmentations, sop_uids, series if isinstance(series, Volume) else None, notes)
-    if section is not None:
-        notes.append(f"largest cross-section {section.area_mm2:.0f} mm2 ({section.match.name.lower()})")
-        return KeySlice(sop_uids[section.index], KeySliceSource.SEGMENTATION, tuple(notes))
+    marked = [
+        *_from_key_objects(key_objects, titles, sop_uids, notes),
+        *_from_ehr(ehr_sop_uid, sop_uids, notes),
+        *_from_outlines(segmentations, sop_uids, volume, notes),
+    ]
+    if marked:
+        return _first_of(marked, sop_uids, volume, notes)
     if locator is not None:
         scores = np.asarray(locator(), float)
         assert scores.shape == (len(sop_uids),), "the locator gives one score a slice"
@@ -114,60 +124,71 @@ def _read(paths: Sequence[Path], notes: list[str]) -> list[pydicom.Dataset]:
     return read
 
 
-def _from_key_objects(paths: Sequence[Path], sop_uids: tuple[str, ...], notes: list[str]) -> str | None:
-    found = []
+def _first_of(marked: Sequence[_Marks], sop_uids: tuple[str, ...], volume: Volume | None, notes: list[str]) -> KeySlice:
+    """The first source's first mark, with how far the others lie from it."""
+    first, chosen = marked[0], marked[0].places[0]
+    flags = []
+    several = len(set(first.places))
+    if several > 1:
+        flags.append(Flag.SEVERAL_KEY_SLICES)
+        notes.append(
+            f"the first of {several} slices of this series that {first.by} marks, {_spread(volume, first.places)}"
+        )
+    apart_mm = 0.0
+    for marks in marked:
+        furthest = max(_distance(volume, chosen, place) for place in marks.places)
+        if marks is not first and furthest > APART_MM:
+            notes.append(f"{marks.by} marks a slice {furthest:.0f} mm away")
+        apart_mm = max(apart_mm, furthest)
+    if apart_mm > APART_MM:
+        flags.append(Flag.KEY_SLICES_APART)
+    return KeySlice(sop_uids[chosen], first.source, tuple(notes), tuple(flags), round(apart_mm, 1))
+
+
+def _distance(volume: Volume | None, one: int, other: int) -> float:
+    """Between two slices along the normal, mm; 0 where the positions are not known."""
+    return 0.0 if volume is None else abs(float(volume.positions_mm[one] - volume.positions_mm[other]))
+
+
+def _spread(volume: Volume | None, places: Sequence[int]) -> str:
+    return "at unknown positions" if volume is None else f"{_distance(volume, min(places), max(places)):.0f} mm apart"
+
+
+def _from_key_objects(
+    paths: Sequence[Path], titles: Collection[str], sop_uids: tuple[str, ...], notes: list[str]
+) -> list[_Marks]:
+    """Those of this series, the newest first."""
+    found: list[KeyObject] = []
     for ds in _read(paths, notes):
         try:
-            marks = _marks(ds, notes)
+            one = read_key_object(ds, titles, notes)
         except Exception as err:  # noqa: BLE001 - key objects from elsewhere may lack any attribute; the case goes on
             notes.append(f"a key object selection could not be used ({type(err).__name__})")
             continue
-        found += [] if marks is None else [marks]
-    for _, _, references in sorted(found, reverse=True):
-        inside = [uid for uid in references if uid in sop_uids]
-        if inside:
-            if len(references) > 1:
-                notes.append(f"first of {len(inside)} marked slices of this series, {len(references)} marked in all")
-            return inside[0]
-        notes.append("a key object selection points to no instance of this series")
-    return None
+        found += [] if one is None else [one]
+    marks: list[_Marks] = []
+    for one in sorted(found, reverse=True):
+        places = tuple(sop_uids.index(uid) for uid in one.references if uid in sop_uids)
+        if places:
+            by = "the newest key object selection" if not marks else "an older key object selection"
+            marks.append(_Marks(KeySliceSource.KEY_OBJECT, by, places))
+        else:
+            notes.append("a key object selection points to no instance of this series")
+    return marks
 
 
-def _marks(ds: pydicom.Dataset, notes: list[str]) -> tuple[str, str, list[str]] | None:
-    """When a key object selection was written, its UID and the images that it names; None where it marks no finding."""
-    if ds.get("SOPClassUID") != KeyObjectSelectionDocumentStorage:
-        return None
-    title = ds.get("ConceptNameCodeSequence")
-    if title and title[0].get("CodeValue") in _NOT_KEY_TITLES:
-        notes.append(f"a key object selection titled {title[0].CodeValue} was passed over")
-        return None
-    if _observers(ds) == {_DEVICE}:
-        notes.append("a key object selection by a device was passed over")
-        return None
-    written = f"{ds.get('ContentDate') or ''}{ds.get('ContentTime') or ''}"
-    return written, str(ds.get("SOPInstanceUID")), list(_referenced(ds))
-
-
-def _observers(ds: pydicom.Dataset) -> set[str]:
-    """Code values of the document's observer types, none where it names no observer."""
-    return {
-        str(item.ConceptCodeSequence[0].CodeValue)
-        for item in ds.get("ContentSequence", [])
-        if item.get("ValueType") == "CODE" and item.ConceptNameCodeSequence[0].CodeValue == _OBSERVER_TYPE
-    }
-
-
-def _referenced(item: pydicom.Dataset) -> Iterator[str]:
-    """Images that the content tree names, in its order (TID 2010)."""
-    for child in item.get("ContentSequence", []):
-        if child.get("ValueType") == "IMAGE":
-            yield from (str(ref.ReferencedSOPInstanceUID) for ref in child.ReferencedSOPSequence)
-        yield from _referenced(child)
+def _from_ehr(sop_uid: str | None, sop_uids: tuple[str, ...], notes: list[str]) -> list[_Marks]:
+    if not sop_uid:
+        return []
+    if sop_uid not in sop_uids:
+        notes.append("the EHR's key slice reference is not an instance of this series")
+        return []
+    return [_Marks(KeySliceSource.EHR, "the EHR", (sop_uids.index(sop_uid),))]
 
 
 def _from_outlines(
     paths: Sequence[Path], sop_uids: tuple[str, ...], volume: Volume | None, notes: list[str]
-) -> CrossSection | None:
+) -> list[_Marks]:
     best: CrossSection | None = None
     for ds in _read(paths, notes):
         try:
@@ -181,4 +202,7 @@ def _from_outlines(
             notes.append("a segmentation or structure set shows no gastric tumour on a slice of this series")
         elif best is None or (section.match, section.area_mm2) > (best.match, best.area_mm2):
             best = section
-    return best
+    if best is None:
+        return []
+    notes.append(f"largest cross-section {best.area_mm2:.0f} mm2 ({best.match.name.lower()})")
+    return [_Marks(KeySliceSource.SEGMENTATION, "an outline of the tumour", (best.index,))]

@@ -7,6 +7,7 @@ an organ at risk are never taken.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -18,6 +19,39 @@ _NOT_PRIMARY = re.compile(r"metasta\w*|mets?|secondary|nod(?:e|es|al)|lymph\w*|g
 _NEUTRAL = re.compile(
     r"gtv(?:p|t)?\d*|tumou?rs?|neoplasms?|\w*carcinomas?|cancers?|malignant|primary|p|t|ct|roi|\d+|morphologic|abnormality"
 )
+
+# Organs as descriptions name them: by beginnings of words (English, German, French, Spanish, Italian, Portuguese,
+# Russian), and anywhere in a text (Chinese, Japanese, Korean).
+_STOMACH = (
+    r"gastric|gastro|stomach|antr(?:um|al)|pylor|cardia\b|egj\b|gej\b|linitis|magen|estomac|estomago|stomaco|желуд",
+    "胃|위암|위종양",
+)
+METASTASIS, LYMPH_NODE = "metastasis", "lymph node"
+_OTHER_ORGANS = {
+    METASTASIS: (r"metast|mets?\b|filiae|метаст", "转移|転移|전이"),
+    LYMPH_NODE: (r"nod(?:e|es|al)\b|lymph|ganglion|linfonod|лимф", "淋巴|リンパ|림프"),
+    "liver": (r"liver|hepat|hcc\b|leber|foie\b|higado|fegato|figado|печен", "肝|간암|간종양|간전이"),
+    "spleen": (r"spleen|splen|milz|bazo\b|baco\b|селез", "脾|비장"),
+    "pancreas": (r"pan[ck]rea|поджелуд", "胰|膵|췌장"),
+    "gallbladder or bile duct": (r"gall|cholang|cholec|biliary|vesicula|желчн", "胆|담낭|담도"),
+    "duodenum": (r"duoden|zwolffinger|двенадцат", "十二指|십이지장"),
+    "bowel": (
+        r"colon|colorect|rect(?:um|al)|sigmoid|ca?ecum|appendi|bowel|ile(?:um|al)|jejun|\w*darm|кишк|ободоч",
+        "结肠|結腸|直肠|直腸|大腸|小腸|대장|직장",
+    ),
+    "oesophagus": (r"o?esophag|speiserohre|esofag|пищевод", "食管|食道|식도"),
+    "kidney": (r"kidney|renal|niere|reins?\b|rinon|rene\b|reni\b|почк", "肾|腎|신장"),
+    "adrenal": (r"adrenal|nebenniere|surrenal|suprarrenal|надпочеч", "副腎|부신"),
+    "lung": (r"lung|pulmo|pleura|poumon|polmon|легк", "肺|폐"),
+    "ovary or uterus": (r"ovar|krukenberg|uter(?:us|in)|яичник|матк", "卵巢|卵巣|子宫|子宮|난소|자궁"),
+    "prostate or bladder": (r"prostat|bladder|blase\b|vejiga|простат", "前列腺|膀胱|전립선|방광"),
+    "breast": (r"breast|mamm|brust", "乳腺|乳房|유방"),
+    "bone": (r"bone|spine\b|vertebr|knochen|wirbel|кости\b|позвон", "骨|椎|척추"),
+    "vessel": (r"aort|aneurysm|embol|thromb", "动脉瘤|動脈瘤|血栓"),
+}
+_DENIED = re.compile(
+    r"\b(?:no|without|w/o|ohne|keine?|sans|sin|senza|sem|без)\s+(?:\w+\s+)?\w+"
+)  # "no liver metastases"
 
 # SNOMED CT, and the SNOMED RT codes that older objects carry (PS3.16, CID 4, CID 7159, CID 7160)
 _STOMACH_CODES = frozenset({"69695003", "T-57000"})
@@ -71,6 +105,38 @@ def match_gastric_tumour(
     if tumour and all(_NEUTRAL.fullmatch(word) for word in words):
         return Match.TUMOUR
     return Match.NO
+
+
+def other_organ(text: str) -> str:
+    """The organ that a description is about, where that is not the stomach; empty where it is, or where it names none.
+
+    The organ that is named first counts: "gastric tumour, invades the pancreas" is about the stomach, "liver beside the
+    stomach" is not. A metastasis never is, a lymph node only behind a gastric tumour ("gastric cancer and its nodes").
+    """
+    folded = _DENIED.sub(" ", _folded(text))
+    found = {organ: place for organ, names in _OTHER_ORGANS.items() if (place := _place(names, folded)) is not None}
+    stomach = _place(_STOMACH, folded)
+    if METASTASIS in found:
+        return METASTASIS
+    if LYMPH_NODE in found:
+        tumour = any(_TUMOUR.fullmatch(word) for word in _words([folded]))
+        if not (tumour and stomach is not None and stomach < found[LYMPH_NODE]):
+            return LYMPH_NODE
+    first = min(found, key=lambda organ: found[organ], default="")
+    return first if first and (stomach is None or found[first] < stomach) else ""
+
+
+def _place(names: tuple[str, str], folded: str) -> int | None:
+    """Where one of the names stands in a text first."""
+    beginnings, anywhere = names
+    match = re.search(rf"(?<!\w)(?:{beginnings})|{anywhere}", folded)
+    return match.start() if match else None
+
+
+def _folded(text: str) -> str:
+    """Without case and accents, ``_`` as a blank."""
+    flat = unicodedata.normalize("NFKD", text).casefold().replace("_", " ")
+    return unicodedata.normalize("NFC", "".join(c for c in flat if not unicodedata.combining(c)))
 
 
 def _words(texts: Iterable[str]) -> list[str]:

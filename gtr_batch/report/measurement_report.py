@@ -46,6 +46,7 @@ class Answer:
     staging: CaseStaging
     score: NomogramScore | None
     covariates: Covariates | None
+    marks_apart_mm: float = 0.0  # how far the furthest other mark of the key slice lies from it
 
 
 def build_report(context: Context, answer: Answer) -> Dataset:
@@ -144,7 +145,9 @@ def _case(context: Context, answer: Answer) -> MeasurementsAndQualitativeEvaluat
     ]
     evaluations += [evaluation(codes.FLAG, codes.FLAGS[flag]) for flag in staging.flags]
     evaluations += [evaluation(codes.MISSING_COVARIATE, _covariate(m)) for m in (score.missing if score else ())]
-    return _group(context, "Gastric cancer cT category", evaluations=evaluations, method=codes.AJCC_8)
+    apart = answer.marks_apart_mm
+    notes = [f"key slice: another mark lies {apart:.0f} mm away"] if apart else []
+    return _group(context, "Gastric cancer cT category", evaluations=evaluations, parameters=notes, method=codes.AJCC_8)
 
 
 def _probabilities(context: Context, staging: CaseStaging) -> MeasurementsAndQualitativeEvaluations:

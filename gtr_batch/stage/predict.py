@@ -257,6 +257,7 @@ def _answer(
     stage, mean, flags = vote([s.probabilities for s in slices])
     if geometry.key_slice_source is KeySliceSource.AUTOMATIC:
         flags += (Flag.AUTOMATIC_KEY_SLICE,)
+    flags += geometry.flags
     if artefact.manifest.demo:
         flags += (Flag.DEMO_MODEL,)
     return StagedCase(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import pydicom
 import pytest
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, KeyObjectSelectionDocumentStorage, RTStructureSetStorage
@@ -16,6 +17,7 @@ from gtr_batch.domain.staging import FLAG_MEANINGS, Flag
 from gtr_batch.errors import CasesToRetry, PacsUnreachable
 from tests.adapters.pacs.peers import HostilePacs, datasets
 from tests.nights.conftest import NIGHT
+from tests.unit.preprocess import outlines
 
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom warns of the values that are wrong here
@@ -167,3 +169,24 @@ def test_the_result_says_that_attachments_are_missing(site, pacs, study):
 
     assert Flag.MISSING_ATTACHMENTS in site.cases.staging(case.case_id).flags
     assert FLAG_MEANINGS[Flag.MISSING_ATTACHMENTS].words
+
+
+@pytest.mark.slow
+def test_marks_far_apart_are_flags_of_the_result(site, pacs, study, tmp_path):
+    heads = sorted(study, key=lambda ds: float(ds.ImagePositionPatient[2]))
+    path = outlines.key_objects(tmp_path / "ko.dcm", [heads[4], heads[-4]])
+    marks = pydicom.dcmread(path)
+    marks.StudyInstanceUID, marks.PatientID = heads[0].StudyInstanceUID, heads[0].PatientID
+    marks.IssuerOfPatientID = heads[0].get("IssuerOfPatientID", "")
+    study.append(marks)
+    retrieved(site)
+    [case] = site.cases.of_night(NIGHT)
+
+    for step in (steps.validate, steps.preprocess, steps.stage):
+        step(site, NIGHT, [case.case_id])
+
+    staging = site.cases.staging(case.case_id)
+    [event] = [e for e in site.cases.events(case.case_id) if e["state"] == CaseState.PREPROCESSED]
+    assert staging.slices[1].sop_instance_uid == heads[4].SOPInstanceUID
+    assert {Flag.SEVERAL_KEY_SLICES, Flag.KEY_SLICES_APART} <= set(staging.flags)
+    assert event["detail"]["key_slice_apart_mm"] > 30

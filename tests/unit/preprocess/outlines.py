@@ -21,18 +21,31 @@ def headers(paths: Sequence[Path]) -> list[Dataset]:
     return sorted((pydicom.dcmread(p) for p in paths), key=lambda ds: float(ds.ImagePositionPatient[2]))
 
 
-def key_objects(path: Path, marked: Sequence[Dataset], title=codes.DCM.OfInterest, at="120000", observer=None) -> Path:
+def key_objects(
+    path: Path,
+    marked: Sequence[Dataset],
+    title=codes.DCM.OfInterest,
+    at="120000",
+    *,
+    observer=None,
+    description=None,
+    series="",
+    number=1,
+) -> Path:
     """A Key Object Selection of `marked`."""
     ds = hd.ko.KeyObjectSelectionDocument(
         evidence=list(marked),
-        content=hd.ko.KeyObjectSelection(title, referenced_objects=list(marked), observer_device_context=observer),
+        content=hd.ko.KeyObjectSelection(
+            title, referenced_objects=list(marked), observer_device_context=observer, description=description
+        ),
         series_instance_uid=derived_uid("ko-series", path.name),
         series_number=90,
         sop_instance_uid=derived_uid("ko", path.name),
-        instance_number=1,
+        instance_number=number,
         manufacturer="Phantom",
     )
-    ds.ContentDate, ds.ContentTime = "20260301", at
+    ds.ContentDate, ds.ContentTime, ds.SeriesDescription = "20260301", at, series
+    ds.SpecificCharacterSet = "ISO_IR 192"
     ds.save_as(path)
     return path
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import highdicom as hd
 import numpy as np
 import pytest
 from pydicom.sr.codedict import codes
 
-from gtr_batch.domain.staging import KeySliceSource
-from gtr_batch.errors import CaseRejected
+from gtr_batch.config import PreprocessConfig
+from gtr_batch.domain.staging import Flag, KeySliceSource
+from gtr_batch.errors import CaseRejected, ConfigError
 from gtr_batch.preprocess import find_key_slice, read_series
 from gtr_batch.preprocess.cross_section import enclosed_area
-from gtr_batch.preprocess.tumour_names import Match, match_gastric_tumour
+from gtr_batch.preprocess.tumour_names import Match, match_gastric_tumour, other_organ
 from tests.phantoms import abdomen_hu, write_series
 from tests.unit.preprocess import outlines
 
@@ -20,6 +22,14 @@ def stack(tmp_path_factory):
     """Headers of eight slices, ascending, and their volume."""
     folder = tmp_path_factory.mktemp("series")
     return outlines.headers(write_series(folder, abdomen_hu(8, 32))), read_series(folder)
+
+
+@pytest.fixture(scope="module")
+def tall_stack(tmp_path_factory):
+    """The same, of slices 5 mm apart."""
+    folder = tmp_path_factory.mktemp("tall")
+    paths = write_series(folder, abdomen_hu(8, 32), thickness_mm=5.0)
+    return outlines.headers(paths), read_series(folder)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +95,161 @@ def test_a_rejection_or_a_manifest_marks_no_key_slice(stack, tmp_path, title):
     key = find_key_slice(volume, key_objects=[ko], ehr_sop_uid=heads[2].SOPInstanceUID)
 
     assert (chosen(key, volume), key.source) == (2, KeySliceSource.EHR)
+
+
+@pytest.mark.parametrize(
+    "title",
+    [codes.DCM.ForTeaching, codes.DCM.ForResearch, codes.DCM.ForLitigation, codes.DCM.ForPrinting],
+    ids=lambda c: c.value,
+)
+def test_a_selection_with_another_purpose_does_not_outrank_the_ehr_s_tumour_slice(stack, tmp_path, title):
+    heads, volume = stack
+    ko = outlines.key_objects(tmp_path / "ko.dcm", [heads[5]], title=title)
+
+    key = find_key_slice(volume, key_objects=[ko], ehr_sop_uid=heads[2].SOPInstanceUID)
+
+    assert (chosen(key, volume), key.source) == (2, KeySliceSource.EHR)
+    assert any(title.value in note for note in key.detail)
+
+
+@pytest.mark.parametrize(
+    "title",
+    [codes.DCM.OfInterest, codes.DCM.ForSurgery, codes.DCM.BestInSet, codes.DCM.ForTumorBoard],
+    ids=lambda c: c.value,
+)
+def test_a_selection_that_shows_what_was_found_is_accepted(stack, tmp_path, title):
+    heads, volume = stack
+    ko = outlines.key_objects(tmp_path / "ko.dcm", [heads[5]], title=title)
+
+    key = find_key_slice(volume, key_objects=[ko], ehr_sop_uid=heads[5].SOPInstanceUID)
+
+    assert (chosen(key, volume), key.source, key.flags) == (5, KeySliceSource.KEY_OBJECT, ())
+
+
+def test_which_titles_are_accepted_is_the_site_s(stack, tmp_path):
+    heads, volume = stack
+    ko = outlines.key_objects(tmp_path / "ko.dcm", [heads[5]], title=codes.DCM.ForTeaching)
+    own = outlines.key_objects(
+        tmp_path / "own.dcm", [heads[4]], at="230000", title=hd.sr.CodedConcept("KEY", "99SITE", "Key slice")
+    )
+
+    keys = [
+        find_key_slice(volume, key_objects=[ko, own], titles=titles, locator=lambda: np.arange(8.0))
+        for titles in (("113004",), ("113004", "99SITE:KEY"), ())
+    ]
+
+    assert [chosen(key, volume) for key in keys] == [5, 4, 7]
+
+
+@pytest.mark.parametrize("title", ["113001", "113037", "Of Interest", ""])
+def test_a_title_that_rejects_images_or_is_no_code_is_no_setting(title):
+    with pytest.raises(ConfigError, match="key_object_titles"):
+        PreprocessConfig(key_object_titles=(title,))
+
+
+@pytest.mark.parametrize(
+    ("description", "series"),
+    [
+        ("Liver metastasis, segment VI", ""),
+        ("Lebermetastase", ""),
+        ("肝转移", ""),
+        ("", "Metastases"),
+        ("Node 12a", ""),
+    ],
+)
+def test_a_selection_about_another_organ_does_not_outrank_the_ehr_s_tumour_slice(stack, tmp_path, description, series):
+    heads, volume = stack
+    ko = outlines.key_objects(tmp_path / "ko.dcm", [heads[5]], description=description or None, series=series)
+
+    key = find_key_slice(volume, key_objects=[ko], ehr_sop_uid=heads[2].SOPInstanceUID)
+
+    assert key.source is KeySliceSource.EHR
+    assert any("another organ" in note for note in key.detail)
+    assert not description or all(description not in note for note in key.detail)  # words of a person stay out
+
+
+@pytest.mark.parametrize(
+    ("text", "organ"),
+    [
+        ("Largest axial cross-section of the gastric tumour", ""),
+        ("Gastric cancer, invades pancreas and colon", ""),
+        ("Gastric carcinoma with perigastric nodes", ""),
+        ("Antrum tumour, no liver metastases", ""),
+        ("Magenkarzinom, keine Metastasen", ""),
+        ("key image, rim enhancement, first rate", ""),
+        ("", ""),
+        ("Liver lesion beside the stomach", "liver"),
+        ("Liver metastasis of gastric cancer", "metastasis"),
+        ("Gastric lymph node", "lymph node"),
+        ("left kidney cyst", "kidney"),
+        ("Nierenzyste", "kidney"),
+        ("foie", "liver"),
+        ("Киста печени", "liver"),
+        ("胰腺癌", "pancreas"),
+        ("rectal cancer", "bowel"),
+        ("Cardiac thrombus", "vessel"),
+    ],
+)
+def test_a_description_is_about_the_organ_that_it_names_first(text, organ):
+    assert other_organ(text) == organ
+
+
+def test_of_several_marks_the_first_is_taken_and_flagged_with_their_distance(stack, tmp_path):
+    heads, volume = stack
+    ko = outlines.key_objects(tmp_path / "ko.dcm", [heads[4], heads[5], heads[2]])
+    spread_mm = float(volume.positions_mm[5] - volume.positions_mm[2])
+
+    key = find_key_slice(volume, key_objects=[ko])
+
+    assert chosen(key, volume) == 4
+    assert Flag.SEVERAL_KEY_SLICES in key.flags
+    assert any("3 slices of this series" in note and f"{spread_mm:.0f} mm apart" in note for note in key.detail)
+
+
+def test_one_mark_that_is_named_twice_is_one_mark(stack, tmp_path):
+    heads, volume = stack
+    ko = outlines.key_objects(tmp_path / "ko.dcm", [heads[4], heads[4]])
+
+    assert find_key_slice(volume, key_objects=[ko]).flags == ()
+
+
+@pytest.mark.parametrize("other", ["older key object", "ehr", "segmentation"])
+@pytest.mark.parametrize(("place", "flags"), [(7, (Flag.KEY_SLICES_APART,)), (2, ())])
+def test_sources_more_than_3_cm_apart_are_flagged_with_their_distance(tall_stack, tmp_path, other, place, flags):
+    heads, volume = tall_stack
+    ko = outlines.key_objects(tmp_path / "ko.dcm", [heads[0]], at="210000")
+    pixels = [30 if index == place else 0 for index in range(8)]
+    given = {
+        "older key object": {"key_objects": [ko, outlines.key_objects(tmp_path / "old.dcm", [heads[place]])]},
+        "ehr": {"key_objects": [ko], "ehr_sop_uid": heads[place].SOPInstanceUID},
+        "segmentation": {
+            "key_objects": [ko],
+            "segmentations": [outlines.segmentation(tmp_path / "seg.dcm", heads, {"Gastric tumour": pixels})],
+        },
+    }[other]
+    away_mm = float(volume.positions_mm[place] - volume.positions_mm[0])
+
+    key = find_key_slice(volume, **given)
+
+    assert (chosen(key, volume), key.flags) == (0, flags)
+    assert key.apart_mm == pytest.approx(away_mm)
+    assert any(f"{away_mm:.0f} mm away" in note for note in key.detail) is bool(flags)
+
+
+def test_of_two_written_in_the_same_second_the_later_instance_counts(stack, tmp_path):
+    heads, volume = stack
+    first = outlines.key_objects(tmp_path / "z.dcm", [heads[1]], number=1)
+    second = outlines.key_objects(tmp_path / "a.dcm", [heads[3]], number=2)
+
+    assert chosen(find_key_slice(volume, key_objects=[second, first]), volume) == 3
+
+
+def test_a_time_with_fewer_digits_is_earlier_than_the_same_with_more(stack, tmp_path):
+    heads, volume = stack
+    early = outlines.key_objects(tmp_path / "z.dcm", [heads[1]], at="0930")
+    late = outlines.key_objects(tmp_path / "a.dcm", [heads[3]], at="093000.5")
+
+    assert chosen(find_key_slice(volume, key_objects=[early, late]), volume) == 3
 
 
 def test_our_own_key_objects_of_an_earlier_night_are_no_reader_s_mark(stack, tmp_path):

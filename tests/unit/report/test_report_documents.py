@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import highdicom as hd
 import pydicom
 import pytest
@@ -211,6 +212,16 @@ def test_what_the_nomogram_was_computed_from_is_said(series, tmp_path):
         "differentiation: poor",
         "Lauren type: diffuse",
     ]
+
+
+def test_how_far_apart_the_marks_of_the_key_slice_lie_is_said(series, tmp_path):
+    geometry = attrs.evolve(a_geometry(series, KeySliceSource.KEY_OBJECT), apart_mm=64.4)
+
+    document = report(tmp_path, series, geometry=geometry)
+
+    group = groups(document)["Gastric cancer cT category"]
+    parameters = [i.value for i in group[0].ContentSequence if i.name.value == "111002"]
+    assert parameters == ["key slice: another mark lies 64 mm away"]
 
 
 def test_a_case_without_a_score_has_no_nomogram_group(series, tmp_path):
