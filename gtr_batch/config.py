@@ -176,7 +176,7 @@ class NightConfig:
     shard_size: int = 16
     failure_tolerance: int = 0  # failed cases that leave the night green
     settle_minutes: float = 10.0  # a study is taken when its counts stood still so long; 0: as it is found
-    look_back_days: int = 2  # earlier days whose late, growing and unfinished studies a night takes too
+    look_back_days: int = 7  # earlier days whose late, growing, mended and unfinished studies a night takes too
     ready_by: time = time(6, 30)  # the worklist must be ready by this time of the following morning
     timezone: str = "UTC"
     schedule: str = "30 0 * * *"  # cron, hospital time; after the window's end, so that its last studies are in

@@ -159,6 +159,10 @@ class UnreadableFile(CaseRejected):
         self.dicom = dicom
 
 
+class CaseTakenOver(GtrError):
+    """Another night has begun the case anew meanwhile: what this one found of it is not written."""
+
+
 class PermanentError(GtrError):
     """A person must mend something; a retry would fail the same way."""
 

@@ -126,13 +126,15 @@ class Cases(Protocol):
     def record(self, cases: Sequence[Case], selections: Mapping[str, Selected] | None = None) -> list[str]:
         """Write newly found cases, each with how its series was selected; returns the ids that were new.
 
-        One already there keeps its state and night; where it has no selection yet, it gets this one.
+        One already there keeps its state and night; where it has no selection yet, it gets this one. A study gets one
+        series: where another one was chosen before, this one is not written.
         """
 
     def step(self, case_id: str, step: Step) -> AbstractContextManager[StepRecord]:
         """A record to fill: what is in it at the end of the block is written in one transaction with its event.
 
-        A block that raises writes nothing. KeyError where there is no such case.
+        A block that raises writes nothing. KeyError where there is no such case, CaseTakenOver where it is not as the
+        record says that it was seen.
         """
 
     def get(self, case_id: str) -> Case:
@@ -146,6 +148,9 @@ class Cases(Protocol):
 
     def of_study(self, study_uid: str) -> list[Case]:
         """All cases of a study, of whatever night, in a stable order."""
+
+    def of_studies(self, study_uids: Sequence[str]) -> Mapping[str, list[Case]]:
+        """All cases of each of these studies; one without a case is left out."""
 
     def uncommitted(self, before: date) -> list[Case]:
         """Cases of nights before `before` that the PACS has taken and not committed, in a stable order."""
@@ -212,6 +217,9 @@ class ClinicalSource(Protocol):
 
     def facts(self, patient_id: str, study_uid: str, on: date) -> PatientFacts | None:
         """What the EHR says of a patient as of a study date; None where the patient is unknown."""
+
+    def known(self, patient_ids: Sequence[str]) -> frozenset[str]:
+        """Which of these patients the EHR knows."""
 
 
 class FileStore(Protocol):

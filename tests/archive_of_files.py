@@ -23,6 +23,7 @@ class ArchiveOfFiles:
         self.promised: dict[str, int] = {}
         self.fetched = 0
         self.silent_for: set[str] = set()  # Study Instance UIDs; "*" for everything
+        self.asked: list[str] = []  # studies below whose level something was asked
 
     def arrive(self, *instances: Dataset) -> None:
         self.held += instances
@@ -45,6 +46,7 @@ class ArchiveOfFiles:
         return found
 
     def find_series(self, study_uid: str) -> list[SeriesRecord]:
+        self.asked.append(study_uid)
         self._answer(study_uid)
         of_study = {ds.SeriesInstanceUID: ds for ds in self.held if ds.StudyInstanceUID == study_uid}
         return [
@@ -53,6 +55,7 @@ class ArchiveOfFiles:
         ]
 
     def find_instances(self, study_uid: str, series_uid: str) -> list[InstanceRecord]:
+        self.asked.append(study_uid)
         self._answer(study_uid)
         return [InstanceRecord(ds.SOPInstanceUID, ds.SOPClassUID, ds.InstanceNumber) for ds in self._of(series_uid)]
 

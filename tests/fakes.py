@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from gtr_batch.domain.clinical import PatientFacts
@@ -16,3 +16,6 @@ class FakeClinicalSource:
 
     def facts(self, patient_id: str, study_uid: str, on: date) -> PatientFacts | None:
         return self._facts.get(patient_id)
+
+    def known(self, patient_ids: Sequence[str]) -> frozenset[str]:
+        return frozenset(patient_ids) & self._facts.keys()

@@ -32,6 +32,12 @@ def load(
     if as_json:
         print_json(found)
         return
+    if found["second_chance"]:
+        out.print(
+            f"{found['second_chance']} refused studies of patients with new rows: judged anew by a night that looks "
+            "back on them, or when their night is run again",
+            highlight=False,
+        )
     for file in found["files"]:
         counts = ", ".join(f"{file[what]} {what}" for what in ("inserted", "updated", "unchanged"))
         out.print(f"{file['file']:<16} {file['rows']} rows: {counts}", highlight=False)

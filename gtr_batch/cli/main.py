@@ -27,7 +27,7 @@ from gtr_batch.cli import (
     training,
 )
 from gtr_batch.cli.shell import err, foreign, out, parse_night, print_json, speaks_plainly, step_bars
-from gtr_batch.cli.table import show_night, show_shadow, show_waiting
+from gtr_batch.cli.table import show_looked_back, show_night, show_shadow, show_waiting
 
 if TYPE_CHECKING:
     from gtr_batch.domain.night_case import NightCase
@@ -118,6 +118,7 @@ def night(
     else:
         show_night(out, when, cases)
         show_waiting(out, summary)
+        show_looked_back(out, summary)
         show_shadow(out, summary)
 
 
@@ -167,6 +168,7 @@ def status(night: Night = None, as_json: Json = False) -> None:
     else:
         show_night(out, when, cases)
         show_waiting(out, summary)
+        show_looked_back(out, summary)
         show_shadow(out, summary)
         for version in withdrawn:
             out.print(f"[bold red]Model {version[:12]} was withdrawn: its results must not be used.[/]")

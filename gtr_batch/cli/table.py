@@ -61,6 +61,20 @@ def show_waiting(console: Console, summary: Mapping[str, Any] | None) -> None:
         console.print(f"[cyan]still arriving[/] study {study_uid}: {escape(why)}", highlight=False)
 
 
+def show_looked_back(console: Console, summary: Mapping[str, Any] | None) -> None:
+    """How many cases came by looking back on earlier days, and why only now."""
+    found = (summary or {}).get("looked_back") or {"cases": 0}
+    if not found["cases"]:
+        return
+    mended = sum(found["mended"].values())
+    codes = f" ({', '.join(found['mended'])})" if mended else ""
+    console.print(
+        f"{found['cases']} of {(summary or {})['cases']} cases came by looking back: {found['late']} new to us, "
+        f"{mended} refused before{codes}, {found['begun_anew']} begun anew",
+        highlight=False,
+    )
+
+
 def show_shadow(console: Console, summary: Mapping[str, Any] | None) -> None:
     """How far each model in shadow agreed with the champion that night."""
     for version, found in (summary or {}).get("shadow", {}).items():

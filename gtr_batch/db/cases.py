@@ -31,11 +31,15 @@ class PostgresCases:
     # Writing
 
     def record(self, cases: Sequence[Case], selections: Mapping[str, Selected] | None = None) -> list[str]:
-        """Write newly found cases with how their series was selected; returns the ids that were new."""
+        """Write newly found cases with how their series was selected; returns the ids that were new.
+
+        A study gets one series: of two sessions that chose different ones the first is kept.
+        """
         new, chosen = [], selections or {}
-        # In the order of their ids, so that two sessions that record the same cases wait and do not deadlock.
+        # In one order, so that two sessions that record the same studies wait and do not deadlock.
         with self._database.transaction("record") as tx:
-            for case in sorted(cases, key=lambda c: c.case_id):
+            for case in sorted(cases, key=lambda c: (c.study_uid, c.case_id)):
+                tx.run(_cases()["hold_study"], study_uid=case.study_uid)
                 if _record(tx, case, chosen.get(case.case_id)):
                     new.append(case.case_id)
         return [case.case_id for case in cases if case.case_id in new]
@@ -66,6 +70,13 @@ class PostgresCases:
     def of_study(self, study_uid: str) -> list[Case]:
         """All cases of a study, of whatever night."""
         return self._all("of_study", study_uid=study_uid)
+
+    def of_studies(self, study_uids: Sequence[str]) -> dict[str, list[Case]]:
+        """All cases of each of these studies; one without a case is left out."""
+        found: dict[str, list[Case]] = {}
+        for case in self._all("of_studies", study_uids=[rows.text(uid) for uid in study_uids]):
+            found.setdefault(case.study_uid, []).append(case)
+        return found
 
     def uncommitted(self, before: date) -> list[Case]:
         """Cases of nights before `before` that the PACS has taken and not committed."""

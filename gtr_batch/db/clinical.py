@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 from gtr_batch.db import queries, rows
@@ -71,6 +72,16 @@ class PostgresClinicalSource:
             radiologist_ct=read.get("radiologist_ct"),
             endosonographer_ut=read.get("endosonographer_ut"),
         )
+
+    def known(self, patient_ids: Sequence[str]) -> frozenset[str]:
+        """Which of these patients the EHR knows; raises as `facts`."""
+        asked = {patient_id: rows.text(patient_id) for patient_id in patient_ids}
+        with self._database.transaction("known patients") as tx:
+            found = {
+                row["patient_id"]
+                for row in tx.all(queries.load("clinical")["known"], patient_ids=sorted(set(asked.values())))
+            }
+        return frozenset(patient_id for patient_id, kept in asked.items() if kept in found)
 
 
 def _age_years(birth: date, on: date) -> int | None:

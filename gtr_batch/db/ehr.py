@@ -16,6 +16,7 @@ from gtr_batch.db.connection import Database, Transaction
 from gtr_batch.db.csv_file import ExtractFile
 from gtr_batch.db.ehr_checks import Problem, judge
 from gtr_batch.db.extracts import Extract
+from gtr_batch.domain.refusal import MENDED_BY_EHR
 from gtr_batch.errors import ExtractRefused
 from gtr_batch.logs import get_logger
 from gtr_batch.ports import Progress
@@ -44,13 +45,14 @@ class FileReport:
 
 @frozen
 class LoadReport:
-    """What a load did, file by file."""
+    """What a load did, file by file; `second_chance`: refused studies whose patients have new rows."""
 
     files: tuple[FileReport, ...]
+    second_chance: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON-able dict: ``files``, each with rows read, inserted, updated, unchanged, set aside."""
-        return {"files": [attrs.asdict(f) for f in self.files]}
+        """Plain JSON-able dict: ``files``, each with rows read, inserted, updated, unchanged, set aside; and more."""
+        return {"files": [attrs.asdict(f) for f in self.files], "second_chance": self.second_chance}
 
 
 def load_extracts(
@@ -72,7 +74,8 @@ def load_extracts(
     Returns
     -------
     LoadReport
-        Loading the same files again finds all rows unchanged. Nothing is ever deleted.
+        Loading the same files again finds all rows unchanged. Nothing is ever deleted. Cases that were refused for want
+        of what the EHR says, and whose patients have new rows, are marked (`Case.ehr_changed_at`).
 
     Raises
     ------
@@ -98,14 +101,17 @@ def load_extracts(
             problems += _check(tx, file.extract, today)
             report_progress(done, total)
         _refuse(problems)
-        reports = []
+        reports, began = [], (tx.one(query["now"]) or {})["at"]
         for done, file in enumerate(files, start=len(files) + 1):
             reports.append(_upsert(tx, file))
             report_progress(done, total)
+        marked = tx.all(query["mark"], since=began, codes=sorted(map(str, MENDED_BY_EHR)))
         tx.run(query["clear"])
         tx.run(query["note_load"], files=rows.as_json([attrs.asdict(r) for r in reports]))
-    report = LoadReport(tuple(reports))
+    report = LoadReport(tuple(reports), len({row["study_uid"] for row in marked}))
     log = get_logger("ehr_refresh")
+    if report.second_chance:
+        log.info("ehr.second_chance", studies=report.second_chance)
     for one in report.files:
         log.info("ehr.loaded", file=one.file, rows=one.rows, inserted=one.inserted, updated=one.updated)
         if one.set_aside:

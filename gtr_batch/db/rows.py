@@ -88,6 +88,7 @@ def case_of(row: Mapping[str, Any]) -> Case:
         refusal=refusal,
         failure=failure,
         issuer_of_patient_id=row["issuer_of_patient_id"],
+        ehr_changed_at=row["ehr_changed_at"],
     )
 
 

@@ -18,12 +18,15 @@ def write(tx: Transaction, record: StepRecord) -> None:
 
     Raises
     ------
+    CaseTakenOver
+        The case is not as the step saw it any more.
     KeyError
         There is no such case.
     ValueError
         A score without a staging that it could belong to, or a state that is not on the path.
     """
     case = rows.case_of(rows.found(tx.one(_cases()["lock"], case_id=rows.key(record.case_id)), record.case_id))
+    record.check(case)
     if record.rekeyed is not None:
         case = _rekey(tx, case, record, record.rekeyed)
     if record.expected_sop_uids is not None:

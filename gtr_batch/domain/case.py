@@ -108,6 +108,7 @@ class Case:
     refusal: Refusal | None = None
     failure: Failure | None = None
     issuer_of_patient_id: str = field(default="", repr=False)  # empty where the PACS does not say
+    ehr_changed_at: datetime | None = None  # when the EHR last had new rows on what it was refused for
 
     @property
     def patient(self) -> PatientIdentity:

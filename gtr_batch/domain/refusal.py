@@ -223,6 +223,9 @@ REASONS: Mapping[RefusalCode, Reason] = {
     ),
 }
 
+# Refusals that rest on what the EHR had not said yet: new rows of the patient are news of them.
+MENDED_BY_EHR = frozenset({RefusalCode.NOT_IN_EHR, RefusalCode.NO_GASTRIC_ADENOCARCINOMA, RefusalCode.NO_KEY_SLICE})
+
 
 @frozen
 class Refusal:
@@ -236,6 +239,11 @@ class Refusal:
     def written_back(self) -> bool:
         """Whether a report of it may go to the PACS."""
         return REASONS[self.code].written_back
+
+    @property
+    def waiting_can_mend(self) -> bool:
+        """Whether the study is worth another look by the nights that look back on it."""
+        return REASONS[self.code].waiting_can_mend
 
     @classmethod
     def of(cls, error: CaseRejected) -> Refusal:

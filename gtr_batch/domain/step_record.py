@@ -16,6 +16,7 @@ from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging, Flag
 from gtr_batch.domain.transitions import STEP_OF, Move, Reopening
+from gtr_batch.errors import CaseTakenOver
 
 Detail = Mapping[str, Any]  # of an event: JSON-able, no PHI
 
@@ -57,6 +58,8 @@ class StepRecord:
         Added to the flags of the result that the case carries.
     rekeyed : PatientIdentity or None
         Whose case it is from now on, by a person's word; before any move.
+    seen : Case or None
+        The case as the step saw it when it began; None where it does not matter who else was at work on it.
     """
 
     case_id: str
@@ -73,6 +76,24 @@ class StepRecord:
     replaced: dict[str, Any] | None = None
     rekeyed: PatientIdentity | None = None
     rekeyed_by: dict[str, Any] = field(factory=dict)
+    seen: Case | None = None
+
+    def check(self, case: Case) -> None:
+        """Whether the case is still the one that the step saw; asked under the lock, before anything is written.
+
+        Raises
+        ------
+        CaseTakenOver
+            Another night has begun it anew; or it was to be begun anew, and has gone on meanwhile.
+        """
+        if self.seen is None:
+            return
+        moved_on = (case.state, case.reached) != (self.seen.state, self.seen.reached)
+        if case.night != self.seen.night or (isinstance(self.move, Reopening) and moved_on):
+            raise CaseTakenOver(
+                f"case {case.case_id}: night {case.night} has it now ({case.state}); what was found in night "
+                f"{self.seen.night} is not written"
+            )
 
     def expects(self, sop_uids: Sequence[str]) -> None:
         """Note the instances that C-FIND promised."""

@@ -14,10 +14,10 @@ from functools import cached_property
 from attrs import define
 
 from gtr_batch.domain.case import PATH, Case, CaseState, Step
-from gtr_batch.domain.refusal import RefusalCode
+from gtr_batch.domain.refusal import REASONS, RefusalCode, Subject
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord
 from gtr_batch.domain.transitions import Reopening
-from gtr_batch.errors import StillArriving, fault_of
+from gtr_batch.errors import CaseTakenOver, StillArriving, fault_of
 from gtr_batch.logs import get_logger
 from gtr_batch.night.site import REFERENCE_MODALITIES, Site
 from gtr_batch.ports import ImageArchive
@@ -65,10 +65,7 @@ def look(site: Site, listing: Listing) -> None:
     StillArriving
         Its instances have not stood still for `night.settle_minutes`.
     """
-    minutes = site.settings.night.settle_minutes
-    if minutes <= 0:
-        return
-    now = site.clock.now()
+    minutes, now = site.settings.night.settle_minutes, site.clock.now()
     seen = site.looks.note(listing.study_uid, listing.counts(), now)
     if seen.settles_at(minutes) > now:
         stood = (now - seen.since).total_seconds() / 60
@@ -136,9 +133,10 @@ def newly_marked(site: Site, listing: Listing, known: Sequence[Case], ehr_sop_ui
 
 
 def judged_as_it_is(site: Site, case: Case) -> bool:
-    """Whether a study that was refused has been looked at as it is now before it was."""
+    """Whether a study that was refused for its images has been looked at as it is now before it was."""
     seen = site.looks.of([case.study_uid]).get(case.study_uid)
-    return case.refusal is not None and seen is not None and seen.since <= site.cases.events(case.case_id)[-1]["at"]
+    of_images = case.refusal is not None and REASONS[case.refusal.code].about is Subject.IMAGES
+    return of_images and seen is not None and seen.since <= site.cases.events(case.case_id)[-1]["at"]
 
 
 def take_anew(site: Site, night: date, listing: Listing, cases: Sequence[Case]) -> None:
@@ -152,7 +150,7 @@ def take_anew(site: Site, night: date, listing: Listing, cases: Sequence[Case]) 
         why = (
             f"the series has grown from {before} to {len(now)} instances" if len(now) > before else "a slice is marked"
         )
-        _begin_anew(site, case, Reopening(why=why, night=night), now)
+        begin_anew(site, case, Reopening(why=why, night=night), now, seen=case)
 
 
 def take_over(site: Site, night: date) -> None:
@@ -165,12 +163,21 @@ def take_over(site: Site, night: date) -> None:
         waits = case.failure is None or case.failure.retryable
         written = PATH.index(case.reached) >= PATH.index(CaseState.REPORTED)
         if case.night >= first and case.series_uid and waits and not written:
-            _begin_anew(site, case, Reopening(why=f"not finished in night {case.night}", night=night))
+            begin_anew(site, case, Reopening(why=f"not finished in night {case.night}", night=night), seen=case)
 
 
-def _begin_anew(site: Site, case: Case, reopening: Reopening, expected: Sequence[str] | None = None) -> None:
-    with site.cases.step(case.case_id, Step.INTAKE) as record:
-        record.reopen(reopening)
-        if expected is not None:
-            record.expects(expected)
-    get_logger(Step.INTAKE).info("case.begins_anew", case_id=case.case_id, reason=reopening.why)
+def begin_anew(
+    site: Site, case: Case, reopening: Reopening, expected: Sequence[str] | None = None, seen: Case | None = None
+) -> None:
+    """Begin a case anew; nothing happens where it is not as it was `seen` any more: another night is at work on it."""
+    log = get_logger(Step.INTAKE)
+    try:
+        with site.cases.step(case.case_id, Step.INTAKE) as record:
+            record.seen = seen
+            record.reopen(reopening)
+            if expected is not None:
+                record.expects(expected)
+    except CaseTakenOver as err:
+        log.warning("case.taken_over", case_id=case.case_id, reason=str(err))
+        return
+    log.info("case.begins_anew", case_id=case.case_id, reason=reopening.why)

@@ -13,9 +13,10 @@ import numpy as np
 
 from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.night_case import NightCase
-from gtr_batch.domain.refusal import RefusalCode
+from gtr_batch.domain.refusal import MENDED_BY_EHR, RefusalCode
 from gtr_batch.errors import GtrError, NightFailed
 from gtr_batch.logs import get_logger
+from gtr_batch.night.looking_back import came_by_looking_back
 from gtr_batch.night.runner import Shard
 from gtr_batch.night.site import Site
 from gtr_batch.night.steps import why_held
@@ -33,9 +34,10 @@ def close_night(site: Site, night: date) -> dict[str, Any]:
         ``identity_mismatch`` (case ids whose images, reports or study are not their patient's; a person must look),
         ``night``, ``cases``, ``states`` (counts), ``stages`` (counts), ``refusals`` (counts by code), ``failed``
         (case id -> error), ``delivery`` (case ids ``held`` back by the audit and the sentences that say ``why``;
-        empty where none was), ``intake`` (counts; errors, and what is ``waiting`` as it still arrives, by study),
-        ``shadow`` (each challenger's agreement with the champion), ``stopped`` (who stopped the service, when and why;
-        empty while it runs). No PHI.
+        empty where none was), ``looked_back`` (how many cases are of earlier days, and why they came only now),
+        ``intake`` (counts; errors, and what is ``waiting`` as it still arrives, by study), ``shadow`` (each
+        challenger's agreement with the champion), ``stopped`` (who stopped the service, when and why; empty while it
+        runs). No PHI.
 
     Raises
     ------
@@ -88,6 +90,7 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
         "refusals": dict(Counter(str(c.refusal.code) for c in cases if c.refusal)),
         "failed": failed,
         "delivery": {"held": list(held), "why": list(dict.fromkeys(held.values()))} if held else {},
+        "looked_back": came_by_looking_back(site, night, cases),
         "intake": intake,
         "shadow": _shadow(site, night),
         "stopped": stopped.sentence if (stopped := site.switch.stopped()) else "",
@@ -209,6 +212,8 @@ def _shown(site: Site, case: Case) -> NightCase:
     reason = ""
     if case.refusal is not None:
         reason = f"{case.refusal.code}: {case.refusal.sentence}"
+        if case.ehr_changed_at is not None and case.refusal.code in MENDED_BY_EHR:
+            reason += " The EHR has new rows of this patient since; a run of the night judges the case anew."
     elif case.state is CaseState.FAILED and case.failure is not None:
         reason = f"{case.failure.step}: {case.failure.error}"
     elif case.state is CaseState.REPORTED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from gtr_batch.domain.identifiers import Uid, case_id
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.series import SeriesEvidence, SeriesRecord, StudyRecord
+from gtr_batch.domain.transitions import Reopening
 from gtr_batch.errors import (
     AssociationRefused,
     CaseRejected,
@@ -32,8 +33,9 @@ from gtr_batch.errors import (
 from gtr_batch.logs import get_logger
 from gtr_batch.night import arriving
 from gtr_batch.night.identity import is_mismatch, tell_operations
+from gtr_batch.night.looking_back import concerning, is_earlier
 from gtr_batch.night.runner import OURS, is_ours
-from gtr_batch.night.site import Site, looked_back_window, night_window
+from gtr_batch.night.site import Site, looked_back_window
 from gtr_batch.writing import write_json
 
 # Not about one study: the database, the settings, the model or the file store are wrong for all of them.
@@ -43,8 +45,9 @@ NIGHT_WIDE = (*OURS, StorageFull)
 def query_pacs(site: Site, night: date) -> list[str]:
     """Ask the PACS for the CT studies of the night's window and note them; returns their Study Instance UIDs.
 
-    Those of the days before come too, since a study may arrive late, or grow. Eligible ones are looked at for the first
-    time, so that intake can see whether they stand still.
+    Those of the days before come too where something may have become of them, since a study may arrive late or grow,
+    and the EHR may know more by now. Eligible ones are looked at for the first time, so that intake can see whether
+    they stand still.
     """
     site.check_running()
     model, settings = site.model_of(night), governed(site.settings)
@@ -53,10 +56,12 @@ def query_pacs(site: Site, night: date) -> list[str]:
     studies = site.archive.find_studies(*looked_back_window(site.config, night))
     folder = site.files.night_folder(night, Step.PACS)
     write_json(folder / "studies.json", [_study_json(study) for study in studies])
+    mine = concerning(site, night, studies)
     if site.settings.night.settle_minutes > 0:
-        arriving.first_look(site, _eligible(site, night, studies))
-    get_logger(Step.PACS).info("pacs.queried", night=str(night), studies=len(studies))
-    return [study.study_uid for study in studies]
+        arriving.first_look(site, _eligible(site, night, mine, step.judge_study(studies)))
+    earlier = sum(is_earlier(site, night, study) for study in mine)
+    get_logger(Step.PACS).info("pacs.queried", night=str(night), studies=len(studies), earlier=earlier)
+    return [study.study_uid for study in mine]
 
 
 def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
@@ -80,9 +85,10 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
         query_pacs(site, night)
         listed = _read_studies(site, night)
     records = [r for r in listed if r.study_uid in wanted]
-    ambiguous = step.judge_study(records)
-    report: dict[str, Any] = {"studies": len(records), "unknown_patients": 0, "already_staged": 0, "errors": {}}
-    report["waiting"] = {}
+    ambiguous = step.judge_study(listed)
+    earlier = sum(is_earlier(site, night, study) for study in records)
+    report: dict[str, Any] = {"studies": len(records) - earlier, "earlier_studies": earlier}
+    report |= {"unknown_patients": 0, "already_staged": 0, "errors": {}, "waiting": {}}
     last: TransientError | None = None
     asked: list[str] = []  # studies that the PACS was asked about
     with site.archive.connected():
@@ -162,11 +168,11 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
 
     It is added to `asked` before the PACS is asked about it.
     """
-    earlier = _is_earlier(site, night, study)
+    earlier = is_earlier(site, night, study)
     known = site.cases.of_study(study.study_uid)
     refusal = _refusal_without_pacs(site, night, study, ambiguous)
     if refusal is not None:
-        if not (earlier and known):  # judged in its own night already
+        if not earlier or not any(case.series_uid for case in known):  # else what was staged in its own night stays
             _refuse(site, _study_case(night, study), refusal)
         return ""
     facts = _facts(site, night, study)
@@ -204,9 +210,8 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
     return ""
 
 
-def _eligible(site: Site, night: date, studies: Sequence[StudyRecord]) -> list[str]:
+def _eligible(site: Site, night: date, studies: Sequence[StudyRecord], ambiguous: Mapping[str, Refusal]) -> list[str]:
     """Studies whose patients may be staged: those that the PACS will be asked about."""
-    ambiguous = step.judge_study(studies)
 
     def may_be_staged(study: StudyRecord) -> bool:
         try:
@@ -238,11 +243,6 @@ def _refusal_without_pacs(site: Site, night: date, study: StudyRecord, ambiguous
 def _facts(site: Site, night: date, study: StudyRecord) -> PatientFacts | None:
     on = study.study_at.date() if study.study_at else night
     return site.clinical.facts(study.patient_id, study.study_uid, on)
-
-
-def _is_earlier(site: Site, night: date, study: StudyRecord) -> bool:
-    """Whether a study lies before the night's own window: looked back on."""
-    return study.study_at is not None and study.study_at < night_window(site.config, night)[0]
 
 
 def _select(
@@ -331,8 +331,17 @@ def _selected(selection: step.Selection, unread: Sequence[str]) -> Selected:
 
 
 def _refuse(site: Site, case: Case, refusal: Refusal) -> None:
-    # A refused study is recorded as refused; one that is a case already is refused where it stands.
+    """A refused study is recorded as refused; one that is a case already is refused where it stands.
+
+    One that was refused for what time can mend, and is judged otherwise now, is refused anew, in this night.
+    """
     if case.case_id not in site.cases.record([attrs.evolve(case, state=CaseState.REFUSED, refusal=refusal)]):
+        before = site.cases.get(case.case_id).refusal
+        if before is not None:
+            same = (before.code, before.sentence) == (refusal.code, refusal.sentence)
+            if same or not before.waiting_can_mend:
+                return
+            arriving.begin_anew(site, case, Reopening(why="judged otherwise now", night=case.night))
         with site.cases.step(case.case_id, Step.INTAKE) as record:
             record.refuse(refusal)
     get_logger(Step.INTAKE).warning(

@@ -77,6 +77,8 @@ class MemoryCases:
         """Write newly found cases with how their series was selected; returns the ids that were new."""
         new = []
         for case in cases:
+            if any(c.series_uid not in ("", case.series_uid) for c in self.of_study(case.study_uid) if case.series_uid):
+                continue
             if selections and case.case_id in selections:
                 self._selections.setdefault(case.case_id, selections[case.case_id])
             if case.case_id not in self._cases:
@@ -104,6 +106,7 @@ class MemoryCases:
 
     def _write(self, record: StepRecord) -> None:
         case = self._cases[record.case_id]
+        record.check(case)
         record.note_what_was(case)
         if record.rekeyed is not None:
             case = transitions.rekeyed(case, record.rekeyed)
@@ -168,6 +171,10 @@ class MemoryCases:
     def of_study(self, study_uid: str) -> list[Case]:
         """All cases of a study, of whatever night."""
         return self._sorted(c for c in self._cases.values() if c.study_uid == study_uid)
+
+    def of_studies(self, study_uids: Sequence[str]) -> dict[str, list[Case]]:
+        """All cases of each of these studies; one without a case is left out."""
+        return {uid: found for uid in study_uids if (found := self.of_study(uid))}
 
     def uncommitted(self, before: date) -> list[Case]:
         """Cases of nights before `before` that the PACS has taken and not committed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 
 from gtr_batch.domain.case import Case, CaseState, Failure, Step
 from gtr_batch.domain.refusal import REASONS, Refusal, RefusalCode, Subject
@@ -12,6 +13,7 @@ from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import (
     CaseRejected,
     CasesToRetry,
+    CaseTakenOver,
     ConfigError,
     DatabaseBusy,
     GtrError,
@@ -32,9 +34,14 @@ Work = Callable[[Case, StepRecord], Detail | None]
 OURS = (DatabaseBusy, ConfigError, ModelArtefactError, ServiceStopped)
 
 
-def ready(site: Site, shard: Sequence[str], step: Step) -> list[Case]:
+def of_night(site: Site, shard: Sequence[str], night: date | None) -> list[Case]:
+    """The cases of a shard that no other night has taken over; all of them where it is no night's."""
+    return [case for case in site.cases.select(shard) if night in (None, case.night)]
+
+
+def ready(site: Site, shard: Sequence[str], step: Step, night: date | None = None) -> list[Case]:
     """The cases of a shard that `step` has to do."""
-    return [case for case in site.cases.select(shard) if case.ready_for(step)]
+    return [case for case in of_night(site, shard, night) if case.ready_for(step)]
 
 
 def is_ours(err: CaseRejected) -> bool:
@@ -45,11 +52,11 @@ def is_ours(err: CaseRejected) -> bool:
 class Shard:
     """Keeps the outcome of each case of a shard in one step, and says at the end what may be retried."""
 
-    def __init__(self, site: Site, step: Step, shard: Sequence[str]) -> None:
+    def __init__(self, site: Site, step: Step, shard: Sequence[str], night: date | None = None) -> None:
         self.site = site
         self.step = step
         self.ids = list(shard)
-        self.cases = ready(site, shard, step)
+        self.cases = ready(site, shard, step, night)
         if self.cases:
             site.check_running()
         self.log = get_logger(step)
@@ -64,17 +71,31 @@ class Shard:
 
     def one(self, case: Case, to: CaseState, work: Work) -> None:
         """Do `work` for one case; what it found, the state and the event are written together, or none of them."""
-        started, tried = time.perf_counter(), StepRecord(case.case_id, self.step)
+        with self._unless_taken_over(case):
+            self._one(case, to, work)
+        self._done += 1
+        self.site.progress(self.step, self._done, len(self.cases))
+
+    @contextmanager
+    def _unless_taken_over(self, case: Case) -> Iterator[None]:
+        """What another night has begun anew meanwhile is that night's: nothing was written, and nothing is retried."""
+        try:
+            yield
+        except CaseTakenOver as err:
+            self.log.warning("case.taken_over", case_id=case.case_id, reason=str(err))
+
+    def _one(self, case: Case, to: CaseState, work: Work) -> None:
+        started, tried = time.perf_counter(), StepRecord(case.case_id, self.step, seen=case)
         try:
             with self.site.cases.step(case.case_id, self.step) as record:
-                tried = record
+                tried, record.seen = record, case
                 self.site.check_running()
                 detail = dict(work(case, record) or {})
                 if self.step is not Step.DELIVER:  # what the PACS has got is noted all the same
                     self.site.check_running()
                 record.advance(to, detail)
             self.log.info(f"case.{to}", case_id=case.case_id, seconds=round(time.perf_counter() - started, 2), **detail)
-        except OURS:
+        except (*OURS, CaseTakenOver):
             raise
         except CaseRejected as err:
             if is_ours(err):  # no verdict on the patient
@@ -92,19 +113,17 @@ class Shard:
             self._fail(tried, fault_of(err), True)
         except Exception as err:  # noqa: BLE001 - one bad case never stops the night
             self._fail(tried, fault_of(err), False)
-        finally:
-            self._done += 1
-            self.site.progress(self.step, self._done, len(self.cases))
 
     def again(self, case: Case, work: Callable[[Case], object]) -> None:
         """Do once more for a case what this step did before; its state stays, unless that fails."""
-        tried = StepRecord(case.case_id, self.step)
+        tried = StepRecord(case.case_id, self.step, seen=case)
         try:
             work(case)
         except OURS:
             raise
         except Exception as err:  # noqa: BLE001 - one bad case never stops the night
-            self._fail(tried, fault_of(err), isinstance(err, TransientError | MemoryError))
+            with self._unless_taken_over(case):
+                self._fail(tried, fault_of(err), isinstance(err, TransientError | MemoryError))
 
     def beside(self, case: Case, work: Callable[[], object]) -> None:
         """Do `work` for a case that has ended (a refusal's report): its state stays, its faults stop nobody."""
@@ -124,7 +143,7 @@ class Shard:
     def _after(self, tried: StepRecord) -> Iterator[StepRecord]:
         """A record for a step that did not succeed: its results are dropped, what it observed is kept."""
         with self.site.cases.step(tried.case_id, self.step) as record:
-            record.expected_sop_uids, record.facts = tried.expected_sop_uids, tried.facts
+            record.expected_sop_uids, record.facts, record.seen = tried.expected_sop_uids, tried.facts, tried.seen
             yield record
 
     def _fail(self, tried: StepRecord, error: str, retryable: bool, back_to: CaseState | None = None) -> None:

@@ -48,7 +48,7 @@ from gtr_batch.night.inputs import (
     received,
     retrieved_bytes,
 )
-from gtr_batch.night.runner import OURS, Shard
+from gtr_batch.night.runner import OURS, Shard, of_night
 from gtr_batch.ports import FileStore
 from gtr_batch.writing import full_disk_is_transient, make_folder
 
@@ -69,8 +69,8 @@ def retrieve(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     A case that an earlier run left in the middle of the path gets back what our file store has lost of it since.
     """
     with site.archive.connected():
-        work = Shard(site, Step.RETRIEVE, shard)
-        for case in site.cases.select(shard):
+        work = Shard(site, Step.RETRIEVE, shard, night)
+        for case in of_night(site, shard, night):
             if any(case.ready_for(step) for step in READS_PIXELS):
                 work.again(case, partial(_restore, site))
         return work.each(CaseState.RETRIEVED, partial(_retrieve, site))
@@ -187,7 +187,7 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Judge headers and pixels of the whole shard in one Great Expectations run."""
     from gtr_batch.validate import CaseFiles, validate_shard
 
-    work = Shard(site, Step.VALIDATE, shard)
+    work = Shard(site, Step.VALIDATE, shard, night)
     if not work.cases:
         return work.finish()
     lost = _faults(work.cases, partial(check_retrieved, site))
@@ -237,7 +237,9 @@ def _faults(cases: Sequence[Case], work: Callable[[Case], object]) -> dict[str, 
 
 def preprocess(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Key slice and neighbours as network input."""
-    return Shard(site, Step.PREPROCESS, shard).each(CaseState.PREPROCESSED, lambda case, _: _preprocess(site, case))
+    return Shard(site, Step.PREPROCESS, shard, night).each(
+        CaseState.PREPROCESSED, lambda case, _: _preprocess(site, case)
+    )
 
 
 def _preprocess(site: Site, case: Case) -> Detail:
@@ -288,7 +290,7 @@ def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     from gtr_batch.explain import GradCamForward, to_source_pixels
     from gtr_batch.stage import stage_shard
 
-    work = Shard(site, Step.STAGE, shard)
+    work = Shard(site, Step.STAGE, shard, night)
     if not work.cases:
         return work.finish()
     artefact = site.artefact_of(night)
@@ -368,7 +370,7 @@ def _flags_of_selection(site: Site, case: Case) -> list[Flag]:
 
 def nomogram(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Rad-score, points and P(T1..T4) from the key slice's features and the EHR's covariates."""
-    return Shard(site, Step.NOMOGRAM, shard).each(CaseState.SCORED, partial(_nomogram, site))
+    return Shard(site, Step.NOMOGRAM, shard, night).each(CaseState.SCORED, partial(_nomogram, site))
 
 
 def _nomogram(site: Site, case: Case, record: StepRecord) -> Detail:
@@ -392,7 +394,7 @@ def _nomogram(site: Site, case: Case, record: StepRecord) -> Detail:
 
 def report(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Write SR, parametric map, secondary capture and key objects; a refusal SR where the site wants one."""
-    work = Shard(site, Step.REPORT, shard)
+    work = Shard(site, Step.REPORT, shard, night)
     for case in _refused(site, shard):
         work.beside(case, partial(_refusal_report, site, case))
 
@@ -490,7 +492,7 @@ def deliver(site: Site, night: date, shard: Sequence[str]) -> list[str]:
 
     What the audit holds back stays `reported`; the night's summary says so, and a later run of the night sends it.
     """
-    work = Shard(site, Step.DELIVER, shard)
+    work = Shard(site, Step.DELIVER, shard, night)
     work.cases = _not_held_back(site, work.cases)
     for case in _refused(site, shard):
         if site.cases.objects(case.case_id):
@@ -537,6 +539,7 @@ def deliver_one(site: Site, case: Case, record: StepRecord) -> Detail:
         raise InputLost("a written object is gone or cut; written again", CaseState.SCORED)
     sent = store_objects(site.archive, site.deliveries, parcel)
     with site.cases.step(case.case_id, Step.DELIVER) as stored:  # before the commitment, which may take hours
+        stored.seen = case
         stored.advance(CaseState.STORED)
     outcome = commit_objects(site.archive, site.deliveries, parcel, site.config.pacs)
     record.flag(*outcome.flags)

@@ -30,16 +30,25 @@ order by night, study_uid collate "C", series_uid collate "C", case_id;
 select max(night) as night from night;
 
 -- name: record(case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids, selection, issuer_of_patient_id)
--- A newly found case; one that is there already stays as it is, and no row comes back.
+-- A newly found case; one that is there already stays as it is, and no row comes back. Nor does one come back where
+-- another series of the study was chosen before: a study is staged once.
 insert into staging_case (
     case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids,
     selection, issuer_of_patient_id
-) values (
-    %(case_id)s, %(night)s, %(study_uid)s, %(series_uid)s, %(patient_id)s, %(accession_number)s, %(study_at)s,
+)
+select
+    %(case_id)s::uuid, %(night)s, %(study_uid)s, %(series_uid)s, %(patient_id)s, %(accession_number)s, %(study_at)s,
     %(expected_sop_uids)s, %(selection)s, %(issuer_of_patient_id)s
+where %(series_uid)s = '' or not exists (
+    select from staging_case as other
+    where other.study_uid = %(study_uid)s and other.series_uid not in ('', %(series_uid)s)
 )
 on conflict (case_id) do nothing
 returning case_id;
+
+-- name: hold_study(study_uid)
+-- A study, held against every other session that records cases of it until the transaction ends.
+select pg_advisory_xact_lock(hashtextextended(%(study_uid)s, 0));
 
 -- name: add_selection(case_id, selection)
 -- How the series was selected, for a case that has it not yet.
@@ -66,6 +75,11 @@ order by study_at nulls last, study_uid collate "C", series_uid collate "C", cas
 -- name: of_study(study_uid)
 -- All cases of a study.
 select * from staging_case where study_uid = %(study_uid)s
+order by night, study_uid collate "C", series_uid collate "C", case_id;
+
+-- name: of_studies(study_uids)
+-- All cases of these studies.
+select * from staging_case where study_uid = any (%(study_uids)s)
 order by night, study_uid collate "C", series_uid collate "C", case_id;
 
 -- name: uncommitted(before)

@@ -43,6 +43,37 @@ select row_number from (
 where study_uid is null and accession_number is null
 order by row_number;
 
+-- name: now()
+-- The database's time.
+select clock_timestamp() as at;
+
+-- name: mark(since, codes)
+-- Refusals for want of what the EHR says, of patients with rows that came or changed since: worth another look.
+update staging_case as c set ehr_changed_at = clock_timestamp()
+where c.state = 'refused' and c.refusal_code = any (%(codes)s) and c.patient_id in (
+    select patient_id from (
+        select patient_id, loaded_at from ehr_patient
+        union all
+        select patient_id, loaded_at from ehr_biopsy
+        union all
+        select patient_id, loaded_at from ehr_tumour
+        union all
+        select patient_id, loaded_at from ehr_marker
+        union all
+        select patient_id, loaded_at from ehr_treatment
+        union all
+        select patient_id, loaded_at from ehr_metastasis
+        union all
+        select patient_id, loaded_at from ehr_surgery
+        union all
+        select patient_id, loaded_at from ehr_read
+        union all
+        select patient_id, loaded_at from ehr_key_slice
+    ) as landed (patient_id, loaded_at)
+    where loaded_at >= %(since)s
+)
+returning c.study_uid;
+
 -- name: staged()
 -- The rows of an extract as they came; the header is row 1. What stands in braces follows from gtr_batch.db.extracts.
 select row_number() over (order by row_id) + 1 as row_number, {columns}

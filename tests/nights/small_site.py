@@ -50,6 +50,9 @@ class Patients(dict):
     def facts(self, patient_id, study_uid, on):
         return self.get(patient_id)
 
+    def known(self, patient_ids):
+        return frozenset(patient_ids) & self.keys()
+
 
 class Models:
     """`ModelStore` of one model that nobody loads."""
