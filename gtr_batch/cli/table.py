@@ -21,6 +21,7 @@ _SOURCE = {
     KeySliceSource.SEGMENTATION: "outline",
     KeySliceSource.AUTOMATIC: "automatic",
 }
+_ELSEWHERE = (Flag.DEMO_MODEL, Flag.NO_NOMOGRAM)  # said beside the flags
 _COLOUR = {CaseState.COMMITTED: "green", CaseState.REFUSED: "yellow", CaseState.FAILED: "bold red"}
 
 
@@ -43,9 +44,9 @@ def show_night(console: Console, night: date, cases: Sequence[NightCase]) -> Non
             f"[{_COLOUR.get(case.state, 'cyan')}]{case.state}[/]",
             str(case.t_stage or ""),
             _shares(case.probabilities),
-            _shares(case.nomogram),
+            "not available" if Flag.NO_NOMOGRAM in case.flags else _shares(case.nomogram),
             _SOURCE[case.key_slice_source] if case.key_slice_source else "",
-            ", ".join(FLAG_MEANINGS[flag].words for flag in case.flags if flag is not Flag.DEMO_MODEL),
+            ", ".join(FLAG_MEANINGS[flag].words for flag in case.flags if flag not in _ELSEWHERE),
         )
     console.print(table)
     for case in cases:

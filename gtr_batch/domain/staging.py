@@ -43,6 +43,7 @@ class Flag(StrEnum):
     NOMOGRAM_DISAGREES = "nomogram_disagrees"
     AUTOMATIC_KEY_SLICE = "automatic_key_slice"
     MISSING_COVARIATES = "missing_covariates"
+    NO_NOMOGRAM = "nomogram_not_available"
     MISSING_ATTACHMENTS = "missing_attachments"
     CONTRAST_TAGS_ABSENT = "contrast_tags_absent"
     PHASE_FROM_WORDS = "phase_from_words_alone"
@@ -75,6 +76,9 @@ FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
         "auto_key_slice", "Key slice found automatically", "key slice chosen automatically"
     ),
     Flag.MISSING_COVARIATES: FlagMeaning("no_covariates", "Clinical covariates missing", "clinical covariates missing"),
+    Flag.NO_NOMOGRAM: FlagMeaning(
+        "no_nomogram", "Nomogram not available for this model", "nomogram not available for this model", False
+    ),
     Flag.MISSING_ATTACHMENTS: FlagMeaning(
         "no_attachments",
         "Key objects or outlines of the study not read",

@@ -21,7 +21,7 @@ from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord
-from gtr_batch.domain.staging import CaseStaging, Flag
+from gtr_batch.domain.staging import FLAG_MEANINGS, CaseStaging, Flag
 from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import (
     AssociationRefused,
@@ -362,7 +362,10 @@ def _flags_of_selection(site: Site, case: Case) -> list[Flag]:
 
 
 def nomogram(site: Site, night: date, shard: Sequence[str]) -> list[str]:
-    """Rad-score, points and P(T1..T4) from the key slice's features and the EHR's covariates."""
+    """Rad-score, points and P(T1..T4) from the key slice's features and the EHR's covariates.
+
+    Where the model has no nomogram of its own the case has none either, and is flagged.
+    """
     return Shard(site, Step.NOMOGRAM, shard).each(CaseState.SCORED, partial(_nomogram, site))
 
 
@@ -371,6 +374,9 @@ def _nomogram(site: Site, case: Case, record: StepRecord) -> Detail:
 
     staging = _staging(site, case)
     manifest = site.artefact_by(staging.model_version).manifest
+    if manifest.nomogram is None:
+        record.flag(Flag.NO_NOMOGRAM)
+        return {"nomogram": FLAG_MEANINGS[Flag.NO_NOMOGRAM].words}
     features = site.cases.features(case.case_id, staging.model_version)
     if features is None:
         raise InputLost("the features of the key slice are gone; staged again", CaseState.PREPROCESSED)

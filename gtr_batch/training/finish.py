@@ -161,8 +161,11 @@ def _trained(site: TrainingSite, folder: Path) -> Any:
 
 def _nomogram(
     site: TrainingSite, digest: str, rad_model: RadScoreModel, training: _Part, validation: _Part
-) -> tuple[NomogramModel, NomogramFit | None, str]:
-    """The cohort's own nomogram; where its fit is refused, the champion's stays, and the report says why."""
+) -> tuple[NomogramModel | None, NomogramFit | None, str]:
+    """The cohort's own nomogram; none where its fit is refused, and the report says why.
+
+    The champion's would be of no use: its coefficients are those of the champion's rad-score.
+    """
     features = np.concatenate([training.features, validation.features])
     stages = np.concatenate([training.stages, validation.stages])
     covariates = [m.covariates for m in (*training.members, *validation.members)]
@@ -172,11 +175,10 @@ def _nomogram(
     try:
         fitted = fit_proportional_odds(name, scores, covariates, stages)
         note = f"Fitted on {fitted.n} patients of cohort {digest[:12]}, train and validation."
-        return model_of(name, fitted, covariates, note, site.champion.nomogram), fitted, note
+        model = model_of(name, fitted, covariates, note, site.champion.nomogram)
+        return model, fitted, model.note
     except ModelArtefactError as err:
-        kept = site.champion.nomogram
-        note = f"The champion's nomogram ({kept.name}) was kept, since the cohort's own was refused: {err}"
-        return attrs.evolve(kept, note=f"{kept.note} {note}".strip()), fitted, note
+        return None, fitted, f"A nomogram is not available for this model, since the cohort's was refused: {err}"
 
 
 def _locator(

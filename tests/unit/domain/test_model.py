@@ -45,6 +45,20 @@ def test_a_wrong_field_is_refused_by_name(changes, named):
         ModelManifest.from_json(as_read(**changes))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"nomogram": None},
+        {"rad_score": {"selected": [], "feature_mean": [], "feature_scale": [], "coefficients": []}},
+        {"nomogram": {**as_read()["nomogram"], "name": "paper-table-3"}},
+    ],
+    ids=["none", "no rad-score", "table of the paper"],
+)
+def test_a_nomogram_that_is_not_of_this_model_is_none(changes):
+    """Artefacts of earlier versions say "0 SD" for every patient where a network was imported."""
+    assert ModelManifest.from_json(as_read(**changes)).nomogram is None
+
+
 def test_a_missing_field_is_refused_by_name():
     value = as_read()
     del value["weights_sha256"]

@@ -1,0 +1,69 @@
+"""What a case answers: with a nomogram, without one."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import attrs
+import numpy as np
+import pytest
+from attrs import frozen
+
+from gtr_batch import night as steps
+from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.domain.model import ModelManifest
+from gtr_batch.domain.staging import Flag
+from gtr_batch.governance.restage import answer_of
+from gtr_batch.night.close import night_cases
+from gtr_batch.night.memory import MemoryCases
+from tests.builders import a_geometry, a_manifest, a_series, a_staging
+from tests.nights.small_site import MODEL, small_site
+
+NIGHT = date(2026, 3, 1)
+
+
+@frozen
+class Loaded:
+    """A model of which only the manifest is asked."""
+
+    manifest: ModelManifest
+
+
+@pytest.fixture
+def staged(tmp_path):
+    """A site whose one case is staged, with a model of the given manifest."""
+
+    def make(manifest: ModelManifest, **settings: object):
+        site = small_site(tmp_path)
+        site.config = attrs.evolve(site.config, **settings)
+        site._loaded[MODEL] = Loaded(manifest)
+        site.cases.record([Case("c1", NIGHT, "1.2.1", "1.2.1.1", "PHANTOM")])
+        with site.cases.step("c1", Step.STAGE) as record:
+            geometry = a_geometry(a_series(tmp_path / "series", size=16))
+            record.stages(a_staging(geometry, model_version=MODEL), np.ones(4), np.zeros((3, 4)))
+            record.advance(CaseState.STAGED)
+        return site
+
+    return make
+
+
+def test_a_model_without_a_nomogram_scores_nobody_and_says_so(staged):
+    site = staged(a_manifest(nomogram=None))
+
+    steps.nomogram(site, NIGHT, ["c1"])
+
+    [shown] = night_cases(site, NIGHT)
+    assert (shown.state, shown.nomogram) == (CaseState.SCORED, None)
+    assert Flag.NO_NOMOGRAM in shown.flags
+
+
+def test_a_replay_with_such_a_model_is_an_answer_too(staged):
+    site = staged(a_manifest(nomogram=None))
+    assert answer_of(site.cases, "c1") is None  # not yet
+
+    steps.nomogram(site, NIGHT, ["c1"])
+
+    answer = answer_of(site.cases, "c1")
+    assert isinstance(site.cases, MemoryCases)
+    assert answer is not None
+    assert (answer.t_stage, answer.nomogram) == ("T3", None)
