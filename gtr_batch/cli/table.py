@@ -35,7 +35,7 @@ def show_night(console: Console, night: date, cases: Sequence[NightCase]) -> Non
             highlight=False,
         )
     table = Table(title=f"Night {night}: {len(cases)} cases", pad_edge=False)
-    for heading in ("case", "state", "cT", "P(T1 T2 T3 T4)", "nomogram", "key slice"):
+    for heading in ("case", "state", "cT", "P(T1 T2 T3 T4)", "set", "nomogram", "key slice"):
         table.add_column(heading, no_wrap=True)
     table.add_column("flags", overflow="fold")
     for case in cases:
@@ -44,6 +44,7 @@ def show_night(console: Console, night: date, cases: Sequence[NightCase]) -> Non
             f"[{_COLOUR.get(case.state, 'cyan')}]{case.state}[/]",
             str(case.t_stage or ""),
             _shares(case.probabilities),
+            str(case.stage_set or ""),
             "not available" if Flag.NO_NOMOGRAM in case.flags else _shares(case.nomogram),
             _SOURCE[case.key_slice_source] if case.key_slice_source else "",
             ", ".join(FLAG_MEANINGS[flag].words for flag in case.flags if flag not in _ELSEWHERE),

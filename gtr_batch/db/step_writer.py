@@ -95,6 +95,7 @@ def _staging(tx: Transaction, case_id: str, staged: Staged) -> None:
         **rows.columns_of(staging.probabilities),
         key_slice_source=str(staging.key_slice_source),
         flags=[str(f) for f in staging.flags],
+        **rows.columns_of_stage_set(staging.stage_set),
     )
     tx.run(_results()["clear_slices"], **key)
     for position, one in enumerate(staging.slices):

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
+from gtr_batch.domain.conformal import ConformalSets
 from gtr_batch.domain.staging import STAGES
 from gtr_batch.errors import ModelArtefactError
 
@@ -119,6 +120,7 @@ class ModelManifest:
     nomogram: NomogramModel | None
     class_order: tuple[str, ...] = field(default=tuple(str(s) for s in STAGES), converter=tuple)
     key_slice_locator: KeySliceLocator | None = None
+    conformal: ConformalSets | None = None  # of earlier versions: none, their thresholds were of another score
     cohort_digest: str = ""
     metrics: Mapping[str, Any] = field(factory=dict)
     reference: Mapping[str, Any] = field(factory=dict)  # distributions for the drift monitor
@@ -164,8 +166,9 @@ _NESTED: dict[tuple[str, str], type] = {
     ("ModelManifest", "rad_score"): RadScoreModel,
     ("ModelManifest", "nomogram"): NomogramModel,
     ("ModelManifest", "key_slice_locator"): KeySliceLocator,
+    ("ModelManifest", "conformal"): ConformalSets,
 }
-_OPTIONAL = ("n4", "nomogram", "key_slice_locator")
+_OPTIONAL = ("n4", "nomogram", "key_slice_locator", "conformal")
 
 
 def _build(cls: Any, value: Any, where: str) -> Any:

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from gtr_batch.domain.case import CaseState
 from gtr_batch.domain.refusal import RefusalCode
-from gtr_batch.domain.staging import Flag, KeySliceSource, StageProbabilities, TStage
+from gtr_batch.domain.staging import Flag, KeySliceSource, StageProbabilities, StageSet, TStage
 
 
 @frozen
@@ -27,6 +27,7 @@ class NightCase:
     reached: CaseState
     t_stage: TStage | None = None
     probabilities: StageProbabilities | None = None
+    stage_set: StageSet | None = None
     nomogram: StageProbabilities | None = None
     points: Mapping[str, float] | None = None
     key_slice_source: KeySliceSource | None = None
@@ -45,6 +46,7 @@ class NightCase:
             "reached": str(self.reached),
             "t_stage": self.t_stage and str(self.t_stage),
             "probabilities": self.probabilities and list(self.probabilities.values),
+            "stage_set": self.stage_set and str(self.stage_set),
             "nomogram": self.nomogram and list(self.nomogram.values),
             "points": None if self.points is None else dict(self.points),
             "key_slice_source": self.key_slice_source and str(self.key_slice_source),

@@ -20,6 +20,7 @@ class CaseAnswer:
     slices: tuple[str, ...]  # SOP Instance UIDs: below, key, above
     flags: tuple[str, ...]
     model_version: str
+    stage_set: str | None = None
 
 
 @frozen

@@ -42,6 +42,7 @@ class Flag(StrEnum):
     VOTE_MEAN_DISAGREE = "vote_and_mean_disagree"
     NOMOGRAM_DISAGREES = "nomogram_disagrees"
     AUTOMATIC_KEY_SLICE = "automatic_key_slice"
+    STAGE_OUTSIDE_SET = "stage_outside_set"
     MISSING_COVARIATES = "missing_covariates"
     NO_NOMOGRAM = "nomogram_not_available"
     MISSING_ATTACHMENTS = "missing_attachments"
@@ -71,6 +72,9 @@ FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
     ),
     Flag.NOMOGRAM_DISAGREES: FlagMeaning(
         "nomogram_differs", "The nomogram's most likely stage differs", "nomogram disagrees"
+    ),
+    Flag.STAGE_OUTSIDE_SET: FlagMeaning(
+        "outside_set", "The stage lies outside the set of likely stages", "stage outside the set of likely stages"
     ),
     Flag.AUTOMATIC_KEY_SLICE: FlagMeaning(
         "auto_key_slice", "Key slice found automatically", "key slice chosen automatically"
@@ -118,6 +122,29 @@ class StageProbabilities:
 
 
 @frozen
+class StageSet:
+    """Neighbouring stages from `lowest` to `highest` that hold the true one with probability `coverage`."""
+
+    lowest: TStage
+    highest: TStage
+    coverage: float
+
+    def __attrs_post_init__(self) -> None:
+        if self.lowest.position > self.highest.position or not 0 < self.coverage < 1:
+            raise ValueError(f"not a set of neighbouring stages: {self.lowest} to {self.highest}, {self.coverage}")
+
+    def __contains__(self, stage: TStage) -> bool:
+        return self.lowest.position <= stage.position <= self.highest.position
+
+    def __len__(self) -> int:
+        return self.highest.position - self.lowest.position + 1
+
+    def __str__(self) -> str:
+        stages = self.lowest if self.lowest is self.highest else f"{self.lowest}-{self.highest}"
+        return f"{stages} ({100 * self.coverage:g}%)"
+
+
+@frozen
 class SliceStaging:
     """One slice's answer."""
 
@@ -137,6 +164,7 @@ class CaseStaging:
     key_slice_source: KeySliceSource
     model_version: str  # SHA-256 digest of the artefact
     flags: tuple[Flag, ...] = ()
+    stage_set: StageSet | None = None  # None: the model has no threshold for one
 
 
 def vote(slices: Sequence[StageProbabilities]) -> tuple[TStage, StageProbabilities, tuple[Flag, ...]]:

@@ -259,6 +259,7 @@ def _answer(staging: CaseStaging, nomogram: StageProbabilities | None) -> CaseAn
         slices=tuple(s.sop_instance_uid for s in staging.slices),
         flags=tuple(str(f) for f in staging.flags),
         model_version=staging.model_version,
+        stage_set=None if staging.stage_set is None else str(staging.stage_set),
     )
 
 

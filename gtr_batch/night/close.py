@@ -213,6 +213,7 @@ def _shown(site: Site, case: Case) -> NightCase:
         reached=case.reached,
         t_stage=staging.t_stage if staging else None,
         probabilities=staging.probabilities if staging else None,
+        stage_set=staging.stage_set if staging else None,
         nomogram=score.probabilities if score else None,
         points=score.points if score else None,
         key_slice_source=staging.key_slice_source if staging else None,

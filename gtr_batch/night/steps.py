@@ -374,6 +374,8 @@ def _nomogram(site: Site, case: Case, record: StepRecord) -> Detail:
 
     staging = _staging(site, case)
     manifest = site.artefact_by(staging.model_version).manifest
+    if staging.stage_set is not None and staging.t_stage not in staging.stage_set:
+        record.flag(Flag.STAGE_OUTSIDE_SET)
     if manifest.nomogram is None:
         record.flag(Flag.NO_NOMOGRAM)
         return {"nomogram": FLAG_MEANINGS[Flag.NO_NOMOGRAM].words}

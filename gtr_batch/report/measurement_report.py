@@ -142,6 +142,11 @@ def _case(context: Context, answer: Answer) -> MeasurementsAndQualitativeEvaluat
         evaluation(codes.RESULT_STATUS, codes.AI_NOT_VERIFIED),
         evaluation(codes.KEY_SLICE_SOURCE, codes.KEY_SLICE_SOURCES[staging.key_slice_source]),
     ]
+    if staging.stage_set is not None:
+        evaluations += [
+            evaluation(codes.SET_LOWEST, codes.T_STAGE[staging.stage_set.lowest]),
+            evaluation(codes.SET_HIGHEST, codes.T_STAGE[staging.stage_set.highest]),
+        ]
     evaluations += [evaluation(codes.FLAG, codes.FLAGS[flag]) for flag in staging.flags]
     evaluations += [evaluation(codes.MISSING_COVARIATE, _covariate(m)) for m in (score.missing if score else ())]
     return _group(context, "Gastric cancer cT category", evaluations=evaluations, method=codes.AJCC_8)
@@ -149,6 +154,8 @@ def _case(context: Context, answer: Answer) -> MeasurementsAndQualitativeEvaluat
 
 def _probabilities(context: Context, staging: CaseStaging) -> MeasurementsAndQualitativeEvaluations:
     measurements = [_of_stage(codes.PROBABILITY, staging.probabilities[stage], stage) for stage in STAGES]
+    if staging.stage_set is not None:
+        measurements.append(_number(codes.SET_COVERAGE, staging.stage_set.coverage, codes.NO_UNITS))
     return _group(context, "Probabilities of cT1, cT2, cT3, cT4", measurements=measurements)
 
 

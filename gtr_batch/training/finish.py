@@ -21,7 +21,7 @@ from gtr_batch.metrics.intervals import wilson
 from gtr_batch.metrics.reliability import ece_of, reliability
 from gtr_batch.nomogram.rad_score import rad_score
 from gtr_batch.training.cache import Cached, gather
-from gtr_batch.training.fit.conformal import fit_conformal
+from gtr_batch.training.fit.conformal import conformal_report, fit_conformal
 from gtr_batch.training.fit.locator import fit_locator
 from gtr_batch.training.fit.nomogram import NomogramFit, fit_proportional_odds, model_of
 from gtr_batch.training.fit.rad_score import fit_rad_score
@@ -67,6 +67,7 @@ def finish(site: TrainingSite, digest: str) -> str:
     locator, located = _locator(network, site, training, validation)
     probabilities = validation.probabilities(temperature)
     facts = [site.cases.facts(m.case_id) or {} for m in validation.members]
+    conformal = fit_conformal(probabilities, validation.stages)
     metrics = _metrics(validation, temperature)
     body: dict[str, Any] = {
         "cohort": {"digest": digest, "flow": dict(manifest.flow), "holdout": dict(manifest.holdout_counts)},
@@ -79,7 +80,7 @@ def finish(site: TrainingSite, digest: str) -> str:
         "rad_score": {"selected": len(rad_model.selected), "of": network.feature_count, "largest": _largest(rad_model)},
         "nomogram": {"note": nomogram_note, "fit": None if fitted is None else fitted.to_json()},
         "locator": located,
-        "conformal": fit_conformal(probabilities, validation.stages),
+        "conformal": conformal_report(conformal, probabilities, validation.stages),
         "heat": _heat(network, validation),
         "code_version": __version__,
     }
@@ -94,11 +95,11 @@ def finish(site: TrainingSite, digest: str) -> str:
         rad_score=rad_model,
         nomogram=nomogram,
         key_slice_locator=locator,
+        conformal=conformal,
         cohort_digest=digest,
         metrics={
             "validation_accuracy": metrics["accuracy"],
             "n_validation": metrics["n"],
-            "conformal": body["conformal"],
             "nomogram_fit": body["nomogram"],
         },
         reference=reference_of(validation.features, probabilities, validation.logits.argmax(axis=2), facts),

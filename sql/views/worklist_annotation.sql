@@ -12,6 +12,11 @@ select
     s.p_t2,
     s.p_t3,
     s.p_t4,
+    case
+        when s.set_lowest is null then null
+        when s.set_lowest = s.set_highest then s.set_lowest
+        else s.set_lowest || '-' || s.set_highest
+    end || ' (' || round((100 * s.set_coverage)::numeric, 6)::double precision || '%)' as stage_set,
     n.p_t1 as nomogram_p_t1,
     n.p_t2 as nomogram_p_t2,
     n.p_t3 as nomogram_p_t3,
@@ -79,5 +84,8 @@ comment on column worklist_annotation.refusal_code is
 comment on column worklist_annotation.delivered_at is
     'When the PACS committed the objects (or listed them, where it offers no commitment); null until then.';
 comment on column worklist_annotation.nomogram_low is 'Smallest P(T1..T4) over the possible values of what is missing.';
+
+comment on column worklist_annotation.stage_set is
+    'Neighbouring stages that hold the true one with the probability in brackets; null where the model has no such sets.';
 
 grant select on worklist_annotation to gtr_app, gtr_reader;

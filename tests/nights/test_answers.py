@@ -12,7 +12,7 @@ from attrs import frozen
 from gtr_batch import night as steps
 from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.model import ModelManifest
-from gtr_batch.domain.staging import Flag
+from gtr_batch.domain.staging import Flag, StageSet, TStage
 from gtr_batch.governance.restage import answer_of
 from gtr_batch.night.close import night_cases
 from gtr_batch.night.memory import MemoryCases
@@ -33,14 +33,15 @@ class Loaded:
 def staged(tmp_path):
     """A site whose one case is staged, with a model of the given manifest."""
 
-    def make(manifest: ModelManifest, **settings: object):
+    def make(manifest: ModelManifest, stage_set: StageSet | None = None, **settings: object):
         site = small_site(tmp_path)
         site.config = attrs.evolve(site.config, **settings)
         site._loaded[MODEL] = Loaded(manifest)
         site.cases.record([Case("c1", NIGHT, "1.2.1", "1.2.1.1", "PHANTOM")])
         with site.cases.step("c1", Step.STAGE) as record:
             geometry = a_geometry(a_series(tmp_path / "series", size=16))
-            record.stages(a_staging(geometry, model_version=MODEL), np.ones(4), np.zeros((3, 4)))
+            staging = attrs.evolve(a_staging(geometry, model_version=MODEL), stage_set=stage_set)
+            record.stages(staging, np.ones(4), np.zeros((3, 4)))
             record.advance(CaseState.STAGED)
         return site
 
@@ -55,6 +56,17 @@ def test_a_model_without_a_nomogram_scores_nobody_and_says_so(staged):
     [shown] = night_cases(site, NIGHT)
     assert (shown.state, shown.nomogram) == (CaseState.SCORED, None)
     assert Flag.NO_NOMOGRAM in shown.flags
+
+
+def test_a_stage_outside_its_set_is_flagged(staged):
+    """Vote and mean may differ, and the set is of the mean."""
+    site = staged(a_manifest(nomogram=None), stage_set=StageSet(TStage.T1, TStage.T2, 0.9))
+
+    steps.nomogram(site, NIGHT, ["c1"])
+
+    [shown] = night_cases(site, NIGHT)
+    assert (shown.t_stage, str(shown.stage_set)) == (TStage.T3, "T1-T2 (90%)")
+    assert Flag.STAGE_OUTSIDE_SET in shown.flags
 
 
 def test_a_replay_with_such_a_model_is_an_answer_too(staged):

@@ -14,7 +14,7 @@ from gtr_batch.domain.case import Case, CaseState, Failure, Step
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.refusal import Refusal, RefusalCode
-from gtr_batch.domain.staging import Flag
+from gtr_batch.domain.staging import Flag, StageSet, TStage
 from gtr_batch.errors import DatabaseRefused
 from tests.adapters.db.test_cases import a_case, a_score, a_staging
 from tests.case_moves import Moves
@@ -64,7 +64,27 @@ def test_shows_the_result_of_a_study(book, worklist):
         "ehr_reference",
         "v1",
     )
+    assert row["stage_set"] is None
     assert row["delivered_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "coverage", "shown"),
+    [
+        (TStage.T2, TStage.T3, 0.9, "T2-T3 (90%)"),
+        (TStage.T3, TStage.T3, 0.9, "T3 (90%)"),
+        (TStage.T1, TStage.T4, 0.975, "T1-T4 (97.5%)"),
+    ],
+)
+def test_shows_the_set_of_likely_stages_as_it_is_printed(book, worklist, lowest, highest, coverage, shown):
+    case, found = a_case(), StageSet(lowest, highest, coverage)
+    book.record([case])
+    book.save_staging(case.case_id, a_staging(flags=(), stage_set=found))
+    book.advance(case.case_id, CaseState.STAGED)
+
+    [row] = worklist()
+
+    assert row["stage_set"] == shown == str(found)
 
 
 def test_holds_no_patient(book, worklist):

@@ -13,7 +13,7 @@ from gtr_batch.cli import shell
 from gtr_batch.cli.table import show_night
 from gtr_batch.domain.case import CaseState
 from gtr_batch.domain.night_case import NightCase
-from gtr_batch.domain.staging import Flag
+from gtr_batch.domain.staging import Flag, StageSet, TStage
 from gtr_batch.errors import ConfigError, GovernanceRefused, InputRefused, NightFailed, PacsBusy
 
 
@@ -67,6 +67,17 @@ def test_a_night_is_a_date(text):
 def test_no_night_is_none_and_a_date_is_that_evening():
     assert shell.parse_night(None) is None
     assert shell.parse_night("2026-03-02") == date(2026, 3, 2)
+
+
+def test_the_set_of_likely_stages_is_shown():
+    stream = io.StringIO()
+    found = StageSet(TStage.T2, TStage.T3, 0.9)
+    case = NightCase("a" * 36, "1.2", "", CaseState.STAGED, CaseState.STAGED, TStage.T3, stage_set=found)
+
+    show_night(Console(file=stream, width=200), date(2026, 3, 2), [case])
+
+    assert "T2-T3 (90%)" in stream.getvalue()
+    assert case.to_json()["stage_set"] == "T2-T3 (90%)"
 
 
 def test_a_model_without_a_nomogram_is_shown_as_such():

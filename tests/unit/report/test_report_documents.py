@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import highdicom as hd
 import pydicom
 import pytest
@@ -14,7 +15,7 @@ from gtr_batch.config import ReportConfig
 from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.refusal import Refusal, RefusalCode
-from gtr_batch.domain.staging import STAGES, Flag, KeySliceSource
+from gtr_batch.domain.staging import STAGES, Flag, KeySliceSource, StageSet, TStage
 from gtr_batch.errors import CaseRejected
 from gtr_batch.report import codes, write_case, write_refusal
 from tests.builders import (
@@ -117,6 +118,25 @@ def test_a_report_written_then_read_gives_the_same_values(
         group = found[codes.ROLES[one.role].meaning]
         assert evaluations(group, codes.CT_CATEGORY) == [codes.T_STAGE[one.t_stage].value]
         assert [i.referenced_sop_instance_uid for i in group.source_images] == [one.sop_instance_uid]
+
+
+def test_the_set_of_likely_stages_is_coded_with_its_coverage(series, tmp_path):
+    geometry = a_geometry(series)
+    staging = attrs.evolve(a_staging(geometry), stage_set=StageSet(TStage.T2, TStage.T3, 0.9))
+
+    found = groups(report(tmp_path, series, geometry=geometry, staging=staging))
+
+    case = found["Gastric cancer cT category"]
+    assert evaluations(case, codes.SET_LOWEST) == [codes.T_STAGE[TStage.T2].value]
+    assert evaluations(case, codes.SET_HIGHEST) == [codes.T_STAGE[TStage.T3].value]
+    [coverage] = found["Probabilities of cT1, cT2, cT3, cT4"].get_measurements(codes.SET_COVERAGE)
+    assert coverage.value == 0.9
+
+
+def test_a_report_without_a_set_codes_none(series, tmp_path):
+    case = groups(report(tmp_path, series))["Gastric cancer cT category"]
+
+    assert evaluations(case, codes.SET_LOWEST) == []
 
 
 def test_patient_study_and_frame_of_reference_come_from_the_source(series, tmp_path):
