@@ -13,6 +13,7 @@ from rich.table import Table
 from gtr_batch.domain.case import CaseState
 from gtr_batch.domain.night_case import NightCase
 from gtr_batch.domain.refusal import RefusalCode
+from gtr_batch.domain.score import AnswerSource
 from gtr_batch.domain.staging import FLAG_MEANINGS, Flag, KeySliceSource, StageProbabilities
 
 _SOURCE = {
@@ -35,18 +36,19 @@ def show_night(console: Console, night: date, cases: Sequence[NightCase]) -> Non
             highlight=False,
         )
     table = Table(title=f"Night {night}: {len(cases)} cases", pad_edge=False)
-    for heading in ("case", "state", "cT", "P(T1 T2 T3 T4)", "set", "nomogram", "key slice"):
+    for heading in ("case", "state", "cT", "P(T1 T2 T3 T4)", "set", "key slice"):
         table.add_column(heading, no_wrap=True)
+    table.add_column("supporting", overflow="fold")
     table.add_column("flags", overflow="fold")
     for case in cases:
         table.add_row(
             case.case_id[:8],
             f"[{_COLOUR.get(case.state, 'cyan')}]{case.state}[/]",
-            str(case.t_stage or ""),
+            _stage(case),
             _shares(case.probabilities),
             str(case.stage_set or ""),
-            "not available" if Flag.NO_NOMOGRAM in case.flags else _shares(case.nomogram),
             _SOURCE[case.key_slice_source] if case.key_slice_source else "",
+            _supporting(case),
             ", ".join(FLAG_MEANINGS[flag].words for flag in case.flags if flag not in _ELSEWHERE),
         )
     console.print(table)
@@ -71,6 +73,19 @@ def show_shadow(console: Console, summary: Mapping[str, Any] | None) -> None:
             agreement += f", {found['higher']} higher, {found['lower']} lower"
             failed = f"; {len(found['errors'])} not staged" if found["errors"] else ""
             console.print(f"in shadow {version[:12]}: {agreement}{failed}", highlight=False)
+
+
+def _stage(case: NightCase) -> str:
+    """The stage that counts; said whose it is where it is not the network's."""
+    by = f" ({case.primary})" if case.primary is AnswerSource.NOMOGRAM else ""
+    return f"{case.t_stage}{by}" if case.t_stage else ""
+
+
+def _supporting(case: NightCase) -> str:
+    if Flag.NO_NOMOGRAM in case.flags:
+        return FLAG_MEANINGS[Flag.NO_NOMOGRAM].words
+    found = case.supporting
+    return f"{found.source} {found.t_stage}: {_shares(found.probabilities)}" if found else ""
 
 
 def _shares(probabilities: StageProbabilities | None) -> str:

@@ -168,6 +168,7 @@ def score_of(row: Mapping[str, Any]) -> NomogramScore:
         missing=tuple(row["missing"]),
         coefficients=row["coefficients"],
         rad_score_clipped=row["rad_score_clipped"],
+        is_primary=row["is_primary"],
     )
 
 

@@ -139,6 +139,7 @@ def _score(tx: Transaction, case_id: str, scored: Scored) -> None:
         tumour_size_cm=None if covariates.tumour_size_cm is None else float(covariates.tumour_size_cm),
         differentiation=None if covariates.differentiation is None else str(covariates.differentiation),
         lauren=None if covariates.lauren is None else str(covariates.lauren),
+        is_primary=bool(score.is_primary),
     )
 
 

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from gtr_batch.domain.case import CaseState
 from gtr_batch.domain.refusal import RefusalCode
+from gtr_batch.domain.score import AnswerSource, StageAnswer
 from gtr_batch.domain.staging import Flag, KeySliceSource, StageProbabilities, StageSet, TStage
 
 
@@ -16,8 +17,9 @@ from gtr_batch.domain.staging import Flag, KeySliceSource, StageProbabilities, S
 class NightCase:
     """One case; no PHI.
 
-    `probabilities` are the network's, `nomogram` the nomogram's with its `points` by predictor. `reason`: why it was
-    refused, failed or held back; empty where it was not.
+    `t_stage` and `probabilities` are those that count, the answer of `primary`; `supporting` is the other answer where
+    there is one. `points`: the nomogram's, by predictor. `reason`: why it was refused, failed or held back; empty where
+    it was not.
     """
 
     case_id: str
@@ -28,7 +30,8 @@ class NightCase:
     t_stage: TStage | None = None
     probabilities: StageProbabilities | None = None
     stage_set: StageSet | None = None
-    nomogram: StageProbabilities | None = None
+    primary: AnswerSource | None = None
+    supporting: StageAnswer | None = None
     points: Mapping[str, float] | None = None
     key_slice_source: KeySliceSource | None = None
     flags: tuple[Flag, ...] = ()
@@ -47,7 +50,13 @@ class NightCase:
             "t_stage": self.t_stage and str(self.t_stage),
             "probabilities": self.probabilities and list(self.probabilities.values),
             "stage_set": self.stage_set and str(self.stage_set),
-            "nomogram": self.nomogram and list(self.nomogram.values),
+            "primary": self.primary and str(self.primary),
+            "supporting": self.supporting
+            and {
+                "source": str(self.supporting.source),
+                "t_stage": str(self.supporting.t_stage),
+                "probabilities": list(self.supporting.probabilities.values),
+            },
             "points": None if self.points is None else dict(self.points),
             "key_slice_source": self.key_slice_source and str(self.key_slice_source),
             "flags": [str(flag) for flag in self.flags],

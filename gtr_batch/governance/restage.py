@@ -20,7 +20,8 @@ from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.lifecycle import CHAMPION, WITHDRAWN
 from gtr_batch.domain.replay import CaseAnswer, ComparedCase, Comparison, Redelivered, ReplayApproval
-from gtr_batch.domain.staging import CaseStaging, StageProbabilities, TStage
+from gtr_batch.domain.score import NomogramScore, answers_of
+from gtr_batch.domain.staging import CaseStaging, TStage
 from gtr_batch.errors import CasesToRetry, GovernanceRefused, GtrError, InputRefused
 from gtr_batch.governance.registry import answered_for, check_registered
 from gtr_batch.governance.scratch import ScratchFiles
@@ -236,7 +237,7 @@ def _compared_case(site: Site, replayed: MemoryCases, case: Case) -> ComparedCas
     return ComparedCase(
         case_id=case.case_id,
         night=str(case.night),
-        before=_answer(before, score.probabilities if score else None) if before else None,
+        before=_answer(before, score) if before else None,
         after=after,
         error=error,
     )
@@ -247,18 +248,20 @@ def answer_of(replayed: MemoryCases, case_id: str) -> CaseAnswer | None:
     staging, score = replayed.staging(case_id), replayed.score(case_id)
     if staging is None or replayed.get(case_id).state is not CaseState.SCORED:
         return None
-    return _answer(staging, score.probabilities if score else None)
+    return _answer(staging, score)
 
 
-def _answer(staging: CaseStaging, nomogram: StageProbabilities | None) -> CaseAnswer:
+def _answer(staging: CaseStaging, score: NomogramScore | None) -> CaseAnswer:
+    primary = answers_of(staging, score).primary
     return CaseAnswer(
-        t_stage=str(staging.t_stage),
+        t_stage=str(primary.t_stage),
         probabilities=tuple(round(p, 6) for p in staging.probabilities.values),
-        nomogram=tuple(round(p, 6) for p in nomogram.values) if nomogram else None,
+        nomogram=tuple(round(p, 6) for p in score.probabilities.values) if score else None,
         key_slice_source=str(staging.key_slice_source),
         slices=tuple(s.sop_instance_uid for s in staging.slices),
         flags=tuple(str(f) for f in staging.flags),
         model_version=staging.model_version,
+        primary=str(primary.source),
         stage_set=None if staging.stage_set is None else str(staging.stage_set),
     )
 

@@ -10,16 +10,20 @@ import pytest
 from attrs import frozen
 
 from gtr_batch import night as steps
+from gtr_batch.config import ReportConfig
 from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.domain.staging import Flag, StageSet, TStage
+from gtr_batch.errors import ConfigError
 from gtr_batch.governance.restage import answer_of
 from gtr_batch.night.close import night_cases
 from gtr_batch.night.memory import MemoryCases
+from gtr_batch.nomogram import paper_table_3
 from tests.builders import a_geometry, a_manifest, a_series, a_staging
 from tests.nights.small_site import MODEL, small_site
 
 NIGHT = date(2026, 3, 1)
+LOW = attrs.evolve(paper_table_3(), name="low", thresholds=(-1.5, 4.0, 6.0))  # T2 of nearly everybody
 
 
 @frozen
@@ -54,7 +58,7 @@ def test_a_model_without_a_nomogram_scores_nobody_and_says_so(staged):
     steps.nomogram(site, NIGHT, ["c1"])
 
     [shown] = night_cases(site, NIGHT)
-    assert (shown.state, shown.nomogram) == (CaseState.SCORED, None)
+    assert (shown.state, shown.supporting) == (CaseState.SCORED, None)
     assert Flag.NO_NOMOGRAM in shown.flags
 
 
@@ -67,6 +71,28 @@ def test_a_stage_outside_its_set_is_flagged(staged):
     [shown] = night_cases(site, NIGHT)
     assert (shown.t_stage, str(shown.stage_set)) == (TStage.T3, "T1-T2 (90%)")
     assert Flag.STAGE_OUTSIDE_SET in shown.flags
+
+
+@pytest.mark.parametrize(
+    ("primary", "answers"), [("network", (TStage.T3, TStage.T2)), ("nomogram", (TStage.T2, TStage.T3))]
+)
+def test_the_site_says_whose_answer_counts(staged, primary, answers):
+    """Asked where a case is scored, and kept with it."""
+    site = staged(a_manifest(nomogram=LOW), report=ReportConfig(primary=primary))
+
+    steps.nomogram(site, NIGHT, ["c1"])
+
+    [shown] = night_cases(site, NIGHT)
+    assert (shown.t_stage, shown.supporting.t_stage) == answers
+    assert str(shown.primary) == primary
+    assert Flag.NOMOGRAM_DISAGREES in shown.flags
+    replayed = answer_of(site.cases, "c1")
+    assert (replayed.t_stage, replayed.primary) == (str(answers[0]), primary)
+
+
+def test_nobody_else_can_give_the_answer():
+    with pytest.raises(ConfigError, match=r"report\.primary is 'radiologist'; 'network' or 'nomogram'"):
+        ReportConfig(primary="radiologist")
 
 
 def test_a_replay_with_such_a_model_is_an_answer_too(staged):

@@ -333,6 +333,8 @@ def test_a_score_belongs_to_the_staging_that_it_was_computed_from(book):
     book.save_score(case.case_id, a_score(), Covariates(6.2, Differentiation.POOR, Lauren.DIFFUSE))
 
     before = book.score(case.case_id)
+    book.save_score(case.case_id, attrs.evolve(a_score(), is_primary=True), Covariates())
+    assert book.score(case.case_id).is_primary
     book.save_staging(case.case_id, a_staging("v2"))
 
     assert before == a_score()
