@@ -167,6 +167,11 @@ class ReportConfig:
     parametric_map: bool = True
     secondary_capture: bool = True
     key_objects: bool = True
+    primary: str = "network"  # "network" | "nomogram", where the model has one: whose stage and probabilities count
+
+    def __attrs_post_init__(self) -> None:
+        if self.primary not in ("network", "nomogram"):
+            raise ConfigError(f"report.primary is {self.primary!r}; 'network' or 'nomogram'")
 
 
 @frozen

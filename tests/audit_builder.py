@@ -12,14 +12,12 @@ import attrs
 from gtr_batch.domain.audit import AuditCase, Classification, Surgery
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind, known_by
 from gtr_batch.domain.audit_settings import AuditSettings
-from gtr_batch.domain.audited_model import AuditedModel, ConformalSets, ModelMetrics
+from gtr_batch.domain.audited_model import AuditedModel, ModelMetrics
 from gtr_batch.domain.staging import STAGES, StageProbabilities, TStage
 from gtr_batch.simulation.hospital.months import Months, Shift, inputs_of
 
 NEW_SCANNER = {"manufacturer": "GE MEDICAL SYSTEMS", "model": "Revolution CT", "kernel": "STANDARD"}
-METRICS = ModelMetrics(
-    validation_accuracy=0.71, n_validation=240, conformal=ConformalSets(threshold=0.86, coverage=0.9)
-)
+METRICS = ModelMetrics(validation_accuracy=0.71, n_validation=240)
 
 
 @lru_cache(maxsize=8)

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from gtr_batch.audit.cohorts import Cohort
 from gtr_batch.audit.found.performance import Coverage
-from gtr_batch.domain.audited_model import AuditedModel
-from gtr_batch.domain.conformal import ordinal_set
+from gtr_batch.domain.staging import STAGES
 from gtr_batch.metrics.intervals import wilson
 
 
-def coverage(cohort: Cohort, model: AuditedModel) -> Coverage | None:
-    """Coverage of the conformal sets, at the threshold that the artefact holds.
+def coverage(cohort: Cohort) -> Coverage | None:
+    """Coverage of the sets that were reported, by patients who came after their threshold was fitted.
 
     Returns
     -------
     Coverage or None
-        None where the artefact has no sets or no patient has a pT.
-
-    References
-    ----------
-    Lu et al., MICCAI 2022
+        None where no patient with a pT was given a set.
     """
-    found = model.metrics.conformal
-    if found is None or found.threshold is None or found.coverage is None or not len(cohort):
+    given = [(c.stage_set, STAGES[k]) for c, k in zip(cohort.cases, cohort.labels.tolist(), strict=True) if c.stage_set]
+    if not given:
         return None
-    threshold = found.threshold
-    sets = [ordinal_set(p, threshold) for p in cohort.probabilities.tolist()]
-    held = sum(low <= label <= high for (low, high), label in zip(sets, cohort.labels.tolist(), strict=True))
+    held = sum(stage in found for found, stage in given)
     return Coverage(
-        promised=found.coverage,
-        n=len(cohort),
+        promised=float(np.mean([found.coverage for found, _ in given])),
+        n=len(given),
         held=held,
-        share=held / len(cohort),
-        ci=wilson(held, len(cohort)),
-        mean_size=sum(high - low + 1 for low, high in sets) / len(cohort),
+        share=held / len(given),
+        ci=wilson(held, len(given)),
+        mean_size=float(np.mean([len(found) for found, _ in given])),
     )

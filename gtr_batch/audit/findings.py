@@ -124,7 +124,7 @@ def _month(inputs: AuditInputs, found: Cohorts, settings: ShownSettings) -> Mont
         subgroups=subgroups(found.window),
         overrides=overrides(inputs, mine),
         fates=fates(inputs, found.everybody.cases, wait),
-        coverage=coverage(found.window, inputs.model),
+        coverage=coverage(found.window),
     )
 
 

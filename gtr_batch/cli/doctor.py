@@ -138,7 +138,8 @@ def _model(site: Site) -> Finding:
 
     folder = site.model_store.champion()
     version, (manifest, _) = verify(folder), read_manifest(folder)
-    check_model(manifest.nomogram)
+    if manifest.nomogram is not None:
+        check_model(manifest.nomogram)
     if manifest.demo:
         return Finding(
             "model", "warn", f"{manifest.name} {version[:12]} is a demo", "set stage.artefact to a clinical artefact"

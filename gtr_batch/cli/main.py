@@ -210,7 +210,10 @@ def nomogram(
         with open_site(config) as site:
             # Without a database there is no registry: then the artefact of the settings is asked.
             folder = site.model_store.champion() if config.database.dsn else config.stage.artefact
-        table = read_manifest(folder)[0].nomogram
+        own = read_manifest(folder)[0].nomogram
+        if own is None:
+            raise InputRefused("the champion has no nomogram of its own; paper-table-3 are the paper's coefficients")
+        table = own
     answer = score(table, inputs.rad_score, inputs.covariates)
     if as_json:
         print_json(score_as_json(answer))

@@ -91,7 +91,8 @@ def show(
                 beside, opened = shadow_in_words(gov, wanted), openings_in_words(gov, wanted)
     digest = verify(folder)
     manifest, _ = read_manifest(folder)
-    check_model(manifest.nomogram)
+    if manifest.nomogram is not None:
+        check_model(manifest.nomogram)
     if as_json:
         judged = to_json(gate) if gate else {}
         known = {"history": to_json(history), "gate": judged, "holdout": opened}
@@ -108,7 +109,9 @@ def show(
         "contract": f"{contract.spacing_mm:g} mm, {low:g} to {high:g} HU, {n4}, {contract.size} x {contract.size}",
         "temperature": f"{manifest.temperature:.3f}",
         "rad-score": f"{len(manifest.rad_score.selected)} features selected",
-        "nomogram": f"{nomogram.name}; thresholds {', '.join(f'{t:.2f}' for t in nomogram.thresholds)}",
+        "nomogram": f"{nomogram.name}; thresholds {', '.join(f'{t:.2f}' for t in nomogram.thresholds)}"
+        if nomogram
+        else "not available for this model",
         "key slice": "automatic locator fitted" if manifest.key_slice_locator else "no automatic locator",
         "metrics": ", ".join(f"{k} {v}" for k, v in manifest.metrics.items()),
         "gate": f"{gate.verdict}: {gate.sentence}" if gate else "not asked",

@@ -58,8 +58,7 @@ def _registered(source: Path, by: str, why: str) -> tuple[str, Path]:
 
 
 def _made(source: Path, to: Path, md5: str, backbone: str) -> str:
-    from gtr_batch.nomogram import paper_table_3
     from gtr_batch.stage.importing import import_published
 
     with err.status("reading"):
-        return str(import_published(source, to, paper_table_3(), md5=md5, backbone=backbone))
+        return str(import_published(source, to, md5=md5, backbone=backbone))

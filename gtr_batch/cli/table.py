@@ -13,6 +13,7 @@ from rich.table import Table
 from gtr_batch.domain.case import CaseState
 from gtr_batch.domain.night_case import NightCase
 from gtr_batch.domain.refusal import RefusalCode
+from gtr_batch.domain.score import AnswerSource
 from gtr_batch.domain.staging import FLAG_MEANINGS, Flag, KeySliceSource, StageProbabilities
 
 _SOURCE = {
@@ -21,6 +22,7 @@ _SOURCE = {
     KeySliceSource.SEGMENTATION: "outline",
     KeySliceSource.AUTOMATIC: "automatic",
 }
+_ELSEWHERE = (Flag.DEMO_MODEL, Flag.NO_NOMOGRAM)  # said beside the flags
 _COLOUR = {CaseState.COMMITTED: "green", CaseState.REFUSED: "yellow", CaseState.FAILED: "bold red"}
 
 
@@ -34,18 +36,20 @@ def show_night(console: Console, night: date, cases: Sequence[NightCase]) -> Non
             highlight=False,
         )
     table = Table(title=f"Night {night}: {len(cases)} cases", pad_edge=False)
-    for heading in ("case", "state", "cT", "P(T1 T2 T3 T4)", "nomogram", "key slice"):
+    for heading in ("case", "state", "cT", "P(T1 T2 T3 T4)", "set", "key slice"):
         table.add_column(heading, no_wrap=True)
+    table.add_column("supporting", overflow="fold")
     table.add_column("flags", overflow="fold")
     for case in cases:
         table.add_row(
             case.case_id[:8],
             f"[{_COLOUR.get(case.state, 'cyan')}]{case.state}[/]",
-            str(case.t_stage or ""),
+            _stage(case),
             _shares(case.probabilities),
-            _shares(case.nomogram),
+            str(case.stage_set or ""),
             _SOURCE[case.key_slice_source] if case.key_slice_source else "",
-            ", ".join(FLAG_MEANINGS[flag].words for flag in case.flags if flag is not Flag.DEMO_MODEL),
+            _supporting(case),
+            ", ".join(FLAG_MEANINGS[flag].words for flag in case.flags if flag not in _ELSEWHERE),
         )
     console.print(table)
     for case in cases:
@@ -83,6 +87,19 @@ def show_shadow(console: Console, summary: Mapping[str, Any] | None) -> None:
             agreement += f", {found['higher']} higher, {found['lower']} lower"
             failed = f"; {len(found['errors'])} not staged" if found["errors"] else ""
             console.print(f"in shadow {version[:12]}: {agreement}{failed}", highlight=False)
+
+
+def _stage(case: NightCase) -> str:
+    """The stage that counts; said whose it is where it is not the network's."""
+    by = f" ({case.primary})" if case.primary is AnswerSource.NOMOGRAM else ""
+    return f"{case.t_stage}{by}" if case.t_stage else ""
+
+
+def _supporting(case: NightCase) -> str:
+    if Flag.NO_NOMOGRAM in case.flags:
+        return FLAG_MEANINGS[Flag.NO_NOMOGRAM].words
+    found = case.supporting
+    return f"{found.source} {found.t_stage}: {_shares(found.probabilities)}" if found else ""
 
 
 def _shares(probabilities: StageProbabilities | None) -> str:

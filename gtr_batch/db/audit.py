@@ -182,6 +182,7 @@ def _case(row: Mapping[str, Any], as_of: date) -> AuditCase:
         flags=tuple(row["flags"] or ()),
         key_slice_source=row["key_slice_source"] or "",
         nomogram=_probabilities(row, "nomogram_p_t"),
+        stage_set=rows.stage_set_of(row),
         features=None if row["features"] is None else tuple(row["features"]),
         facts=row["facts"] or {},
         sex=row["sex"] or "unknown",

@@ -20,6 +20,7 @@ from gtr_batch.domain.staging import (
     KeySliceSource,
     SliceStaging,
     StageProbabilities,
+    StageSet,
     TStage,
 )
 
@@ -136,7 +137,24 @@ def staging_of(row: Mapping[str, Any], slices: list[dict[str, Any]]) -> CaseStag
         key_slice_source=KeySliceSource(row["key_slice_source"]),
         model_version=row["model_version"],
         flags=tuple(Flag(f) for f in row["flags"]),
+        stage_set=stage_set_of(row),
     )
+
+
+def stage_set_of(row: Mapping[str, Any]) -> StageSet | None:
+    """The columns ``set_lowest``, ``set_highest`` and ``set_coverage``."""
+    if row["set_lowest"] is None:
+        return None
+    return StageSet(TStage(row["set_lowest"]), TStage(row["set_highest"]), row["set_coverage"])
+
+
+def columns_of_stage_set(found: StageSet | None) -> dict[str, Any]:
+    """The columns ``set_lowest``, ``set_highest`` and ``set_coverage``."""
+    return {
+        "set_lowest": None if found is None else str(found.lowest),
+        "set_highest": None if found is None else str(found.highest),
+        "set_coverage": None if found is None else found.coverage,
+    }
 
 
 def score_of(row: Mapping[str, Any]) -> NomogramScore:
@@ -151,6 +169,7 @@ def score_of(row: Mapping[str, Any]) -> NomogramScore:
         missing=tuple(row["missing"]),
         coefficients=row["coefficients"],
         rad_score_clipped=row["rad_score_clipped"],
+        is_primary=row["is_primary"],
     )
 
 

@@ -98,6 +98,7 @@ def _staging(tx: Transaction, case_id: str, staged: Staged) -> None:
         **rows.columns_of(staging.probabilities),
         key_slice_source=str(staging.key_slice_source),
         flags=[str(f) for f in staging.flags],
+        **rows.columns_of_stage_set(staging.stage_set),
     )
     tx.run(_results()["clear_slices"], **key)
     for position, one in enumerate(staging.slices):
@@ -141,6 +142,7 @@ def _score(tx: Transaction, case_id: str, scored: Scored) -> None:
         tumour_size_cm=None if covariates.tumour_size_cm is None else float(covariates.tumour_size_cm),
         differentiation=None if covariates.differentiation is None else str(covariates.differentiation),
         lauren=None if covariates.lauren is None else str(covariates.lauren),
+        is_primary=bool(score.is_primary),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from attrs import field, frozen
 
-from gtr_batch.domain.staging import StageProbabilities, TStage
+from gtr_batch.domain.staging import StageProbabilities, StageSet, TStage
 
 
 class Classification(StrEnum):
@@ -62,6 +62,7 @@ class AuditCase:
     flags: tuple[str, ...] = ()
     key_slice_source: str = ""
     nomogram: StageProbabilities | None = None
+    stage_set: StageSet | None = None  # as it was reported
     features: tuple[float, ...] | None = field(default=None, repr=False)  # penultimate, of the key slice
     facts: Mapping[str, Any] = field(factory=dict, repr=False)
     sex: str = "unknown"  # female | male | other | unknown

@@ -8,14 +8,6 @@ from attrs import field, frozen
 
 
 @frozen
-class ConformalSets:
-    """Sets of neighbouring stages: the coverage that they promise, at this threshold of summed probabilities."""
-
-    threshold: float | None = None
-    coverage: float | None = None
-
-
-@frozen
 class ModelMetrics:
     """How often the artefact says that it is right, on patients (phantoms) that the network was not trained on.
 
@@ -29,7 +21,6 @@ class ModelMetrics:
     accuracy_unseen: float | None = None
     n_unseen: int | None = None
     confusion_unseen: tuple[tuple[int, ...], ...] | None = None
-    conformal: ConformalSets | None = None
 
 
 @frozen

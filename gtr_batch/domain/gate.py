@@ -152,6 +152,17 @@ class ModelCurves:
 
 
 @frozen
+class SetCoverage:
+    """Of `n` patients of the holdout the sets of neighbouring stages `held` the true one; `promised` was this share."""
+
+    promised: float
+    n: int
+    held: int
+    ci: Interval | None
+    mean_size: float  # stages a set
+
+
+@frozen
 class Both(Generic[T]):
     """The same of the candidate and of the champion it was held against."""
 
@@ -199,6 +210,7 @@ class GateVerdict(Judgement):
     cohort: str = ""
     unreadable: int = 0
     curves: Both[ModelCurves] | None = field(default=None, repr=False)
+    sets: SetCoverage | None = None  # the candidate's; None where it makes none
     settings: Mapping[str, SettingValue] = field(factory=dict, repr=False)
     settings_digest: str = ""
     code_version: str = ""

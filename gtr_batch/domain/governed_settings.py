@@ -18,7 +18,7 @@ from attrs import frozen
 from gtr_batch.config import Config, GovernanceConfig
 from gtr_batch.errors import ConfigError, InputRefused
 
-SettingValue = bool | int | float
+SettingValue = bool | int | float | str
 
 GOVERNED: tuple[str, ...] = (
     # eligibility
@@ -35,6 +35,7 @@ GOVERNED: tuple[str, ...] = (
     "report.parametric_map",
     "report.secondary_capture",
     "report.key_objects",
+    "report.primary",
     "audit.pause_delivery",
     # the gate; who may approve is nothing that an approver changes
     *(f"governance.{a.name}" for a in attrs.fields(GovernanceConfig) if a.name != "approvers"),
@@ -104,13 +105,8 @@ def checked_value(name: str, text: str) -> SettingValue:
         if text.lower() not in words:
             raise InputRefused(f"setting {name} is {text!r}; yes or no")
         return words[text.lower()]
-    try:
-        value = kind(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise InputRefused(f"setting {name} is {text!r}; a number of kind {kind.__name__}, 0 or more")
-    if section == "governance" and kind is float and value > 1:
+    value: SettingValue = text if kind is str else _number(name, text, kind)
+    if section == "governance" and isinstance(value, float) and value > 1:
         raise InputRefused(f"setting {name} is {text!r}; a share from 0 to 1")
     if section == "audit" and value == 0:
         raise InputRefused(f"setting {name} is {text!r}; a number above 0")
@@ -118,7 +114,17 @@ def checked_value(name: str, text: str) -> SettingValue:
         with_governed(Config(), {name: value})  # what no night could begin under must not come into the history
     except ConfigError as err:
         raise InputRefused(f"setting {name} is {text!r}: {err}") from err
-    return value  # type: ignore[no-any-return]
+    return value
+
+
+def _number(name: str, text: str, kind: type[int] | type[float]) -> int | float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise InputRefused(f"setting {name} is {text!r}; a number of kind {kind.__name__}, 0 or more")
+    return value
 
 
 def digest_of_settings(settings: Mapping[str, SettingValue]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
+from gtr_batch.domain.conformal import ConformalSets
 from gtr_batch.domain.staging import STAGES
 from gtr_batch.errors import ModelArtefactError
 
@@ -69,6 +70,9 @@ class RadScoreModel:
     score_scale: float = 1.0
 
 
+PAPER_TABLE_3 = "paper-table-3"  # the nomogram of a publication, which is of no model's own rad-score
+
+
 @frozen
 class NomogramModel:
     """Proportional odds: ``P(T <= j) = sigmoid(thresholds[j] - lp)``; reference levels have coefficient 0 by name.
@@ -100,7 +104,10 @@ class KeySliceLocator:
 
 @frozen
 class ModelManifest:
-    """``manifest.json``; the SHA-256 of its canonical JSON is the model version and the SR's Device UID source."""
+    """``manifest.json``; the SHA-256 of its canonical JSON is the model version and the SR's Device UID source.
+
+    `nomogram` is None where the model has none of its own: no feature makes a rad-score, or the fit was refused.
+    """
 
     name: str
     architecture: str  # "gtrnet"
@@ -110,9 +117,10 @@ class ModelManifest:
     contract: PreprocessingContract
     temperature: float
     rad_score: RadScoreModel
-    nomogram: NomogramModel
+    nomogram: NomogramModel | None
     class_order: tuple[str, ...] = field(default=tuple(str(s) for s in STAGES), converter=tuple)
     key_slice_locator: KeySliceLocator | None = None
+    conformal: ConformalSets | None = None  # of earlier versions: none, their thresholds were of another score
     cohort_digest: str = ""
     metrics: Mapping[str, Any] = field(factory=dict)
     reference: Mapping[str, Any] = field(factory=dict)  # distributions for the drift monitor
@@ -128,6 +136,9 @@ class ModelManifest:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ModelManifest:
         """Parse and check.
+
+        A nomogram that is not of this model is not taken: coefficients are those of one rad-score, and artefacts of
+        earlier versions hold the paper's table, for a rad-score that they have not got.
 
         Raises
         ------
@@ -145,7 +156,8 @@ class ModelManifest:
             )
         if not manifest.temperature > 0:
             raise ModelArtefactError(f"manifest.temperature is {manifest.temperature}, not above 0")
-        return manifest
+        foreign = manifest.nomogram is not None and manifest.nomogram.name == PAPER_TABLE_3
+        return attrs.evolve(manifest, nomogram=None) if foreign or not manifest.rad_score.selected else manifest
 
 
 _NESTED: dict[tuple[str, str], type] = {
@@ -154,8 +166,9 @@ _NESTED: dict[tuple[str, str], type] = {
     ("ModelManifest", "rad_score"): RadScoreModel,
     ("ModelManifest", "nomogram"): NomogramModel,
     ("ModelManifest", "key_slice_locator"): KeySliceLocator,
+    ("ModelManifest", "conformal"): ConformalSets,
 }
-_OPTIONAL = ("n4", "key_slice_locator")
+_OPTIONAL = ("n4", "nomogram", "key_slice_locator", "conformal")
 
 
 def _build(cls: Any, value: Any, where: str) -> Any:

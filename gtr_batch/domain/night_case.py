@@ -9,15 +9,17 @@ from attrs import frozen
 
 from gtr_batch.domain.case import CaseState
 from gtr_batch.domain.refusal import RefusalCode
-from gtr_batch.domain.staging import Flag, KeySliceSource, StageProbabilities, TStage
+from gtr_batch.domain.score import AnswerSource, StageAnswer
+from gtr_batch.domain.staging import Flag, KeySliceSource, StageProbabilities, StageSet, TStage
 
 
 @frozen
 class NightCase:
     """One case; no PHI.
 
-    `probabilities` are the network's, `nomogram` the nomogram's with its `points` by predictor. `reason`: why it was
-    refused, failed or held back; empty where it was not.
+    `t_stage` and `probabilities` are those that count, the answer of `primary`; `supporting` is the other answer where
+    there is one. `points`: the nomogram's, by predictor. `reason`: why it was refused, failed or held back; empty where
+    it was not.
     """
 
     case_id: str
@@ -27,7 +29,9 @@ class NightCase:
     reached: CaseState
     t_stage: TStage | None = None
     probabilities: StageProbabilities | None = None
-    nomogram: StageProbabilities | None = None
+    stage_set: StageSet | None = None
+    primary: AnswerSource | None = None
+    supporting: StageAnswer | None = None
     points: Mapping[str, float] | None = None
     key_slice_source: KeySliceSource | None = None
     flags: tuple[Flag, ...] = ()
@@ -45,7 +49,14 @@ class NightCase:
             "reached": str(self.reached),
             "t_stage": self.t_stage and str(self.t_stage),
             "probabilities": self.probabilities and list(self.probabilities.values),
-            "nomogram": self.nomogram and list(self.nomogram.values),
+            "stage_set": self.stage_set and str(self.stage_set),
+            "primary": self.primary and str(self.primary),
+            "supporting": self.supporting
+            and {
+                "source": str(self.supporting.source),
+                "t_stage": str(self.supporting.t_stage),
+                "probabilities": list(self.supporting.probabilities.values),
+            },
             "points": None if self.points is None else dict(self.points),
             "key_slice_source": self.key_slice_source and str(self.key_slice_source),
             "flags": [str(flag) for flag in self.flags],

@@ -11,7 +11,10 @@ from attrs import asdict, field, frozen
 
 @frozen
 class CaseAnswer:
-    """What a model says of a case; probabilities of T1 to T4 to six digits: what differs beyond differs by machine."""
+    """What a model says of a case; probabilities of T1 to T4 to six digits: what differs beyond differs by machine.
+
+    `t_stage` is the one that counts, that of `primary`; `probabilities` are the network's.
+    """
 
     t_stage: str
     probabilities: tuple[float, ...]
@@ -20,6 +23,8 @@ class CaseAnswer:
     slices: tuple[str, ...]  # SOP Instance UIDs: below, key, above
     flags: tuple[str, ...]
     model_version: str
+    stage_set: str | None = None
+    primary: str = "network"  # | "nomogram"
 
 
 @frozen

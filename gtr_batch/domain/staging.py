@@ -44,7 +44,9 @@ class Flag(StrEnum):
     AUTOMATIC_KEY_SLICE = "automatic_key_slice"
     SEVERAL_KEY_SLICES = "several_key_slices"
     KEY_SLICES_APART = "key_slices_apart"
+    STAGE_OUTSIDE_SET = "stage_outside_set"
     MISSING_COVARIATES = "missing_covariates"
+    NO_NOMOGRAM = "nomogram_not_available"
     MISSING_ATTACHMENTS = "missing_attachments"
     CONTRAST_TAGS_ABSENT = "contrast_tags_absent"
     PHASE_FROM_WORDS = "phase_from_words_alone"
@@ -73,6 +75,9 @@ FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
     Flag.NOMOGRAM_DISAGREES: FlagMeaning(
         "nomogram_differs", "The nomogram's most likely stage differs", "nomogram disagrees"
     ),
+    Flag.STAGE_OUTSIDE_SET: FlagMeaning(
+        "outside_set", "The stage lies outside the set of likely stages", "stage outside the set of likely stages"
+    ),
     Flag.AUTOMATIC_KEY_SLICE: FlagMeaning(
         "auto_key_slice", "Key slice found automatically", "key slice chosen automatically"
     ),
@@ -83,6 +88,9 @@ FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
         "marks_apart", "Marks of the key slice lie more than 3 cm apart", "marks of the key slice over 3 cm apart"
     ),
     Flag.MISSING_COVARIATES: FlagMeaning("no_covariates", "Clinical covariates missing", "clinical covariates missing"),
+    Flag.NO_NOMOGRAM: FlagMeaning(
+        "no_nomogram", "Nomogram not available for this model", "nomogram not available for this model", False
+    ),
     Flag.MISSING_ATTACHMENTS: FlagMeaning(
         "no_attachments",
         "Key objects or outlines of the study not read",
@@ -122,6 +130,29 @@ class StageProbabilities:
 
 
 @frozen
+class StageSet:
+    """Neighbouring stages from `lowest` to `highest` that hold the true one with probability `coverage`."""
+
+    lowest: TStage
+    highest: TStage
+    coverage: float
+
+    def __attrs_post_init__(self) -> None:
+        if self.lowest.position > self.highest.position or not 0 < self.coverage < 1:
+            raise ValueError(f"not a set of neighbouring stages: {self.lowest} to {self.highest}, {self.coverage}")
+
+    def __contains__(self, stage: TStage) -> bool:
+        return self.lowest.position <= stage.position <= self.highest.position
+
+    def __len__(self) -> int:
+        return self.highest.position - self.lowest.position + 1
+
+    def __str__(self) -> str:
+        stages = self.lowest if self.lowest is self.highest else f"{self.lowest}-{self.highest}"
+        return f"{stages} ({100 * self.coverage:g}%)"
+
+
+@frozen
 class SliceStaging:
     """One slice's answer."""
 
@@ -141,6 +172,7 @@ class CaseStaging:
     key_slice_source: KeySliceSource
     model_version: str  # SHA-256 digest of the artefact
     flags: tuple[Flag, ...] = ()
+    stage_set: StageSet | None = None  # None: the model has no threshold for one
 
 
 def vote(slices: Sequence[StageProbabilities]) -> tuple[TStage, StageProbabilities, tuple[Flag, ...]]:

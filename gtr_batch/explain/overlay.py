@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gtr_batch.domain.model import ModelManifest
+from gtr_batch.domain.score import AnswerSource, StageAnswer, answers_of
 from gtr_batch.domain.staging import FLAG_MEANINGS, STAGES, CaseStaging, Flag
 
 if TYPE_CHECKING:
@@ -27,7 +28,13 @@ Colour = tuple[int, int, int]
 WHITE, AMBER = (255, 255, 255), (255, 200, 60)
 
 
-def overlay_rgb(hu: np.ndarray, heat: np.ndarray, staging: CaseStaging, manifest: ModelManifest) -> np.ndarray:
+def overlay_rgb(
+    hu: np.ndarray,
+    heat: np.ndarray,
+    staging: CaseStaging,
+    manifest: ModelManifest,
+    answer: StageAnswer | None = None,
+) -> np.ndarray:
     """Heat over a slice, with colour bar and burned-in answer.
 
     Parameters
@@ -37,9 +44,11 @@ def overlay_rgb(hu: np.ndarray, heat: np.ndarray, staging: CaseStaging, manifest
     heat : array, (rows, columns)
         Its heat map in source pixels, 0 to 1.
     staging : CaseStaging
-        Of the whole case: category, mean probabilities, flags, model version.
+        Of the whole case: flags, set of likely stages, model version; what the heat explains.
     manifest : ModelManifest
         The window, the model's name, and whether it is the demo's.
+    answer : StageAnswer, optional
+        The category and probabilities that count; default: the network's.
 
     Returns
     -------
@@ -54,7 +63,7 @@ def overlay_rgb(hu: np.ndarray, heat: np.ndarray, staging: CaseStaging, manifest
     image = fromarray(_blend(hu, heat, manifest.contract.window_hu))
     pen = Draw(image)
     rows, columns = hu.shape
-    above, below = _lines(staging, manifest)
+    above, below = _lines(staging, manifest, answer or answers_of(staging, None).primary)
     font = _font(pen, [text for text, _ in above + below], rows, columns)
     line, margin = round(font.size * 1.3), max(2, round(font.size * 0.4))
     for k, (text, colour) in enumerate(above):
@@ -76,10 +85,15 @@ def _blend(hu: np.ndarray, heat: np.ndarray, window_hu: tuple[float, float]) -> 
     return np.round(rgb * 255).astype(np.uint8)
 
 
-def _lines(staging: CaseStaging, manifest: ModelManifest) -> tuple[list[tuple[str, Colour]], list[tuple[str, Colour]]]:
+def _lines(
+    staging: CaseStaging, manifest: ModelManifest, answer: StageAnswer
+) -> tuple[list[tuple[str, Colour]], list[tuple[str, Colour]]]:
     """What is written above and below the slice."""
-    each = "  ".join(f"{stage} {p:.2f}" for stage, p in zip(STAGES, staging.probabilities.values, strict=True))
-    above = [(NOT_VERIFIED, AMBER), (f"c{staging.t_stage}    P: {each}", WHITE)]
+    each = "  ".join(f"{stage} {p:.2f}" for stage, p in zip(STAGES, answer.probabilities.values, strict=True))
+    above = [(NOT_VERIFIED, AMBER), (f"c{answer.t_stage}    P: {each}", WHITE)]
+    beside = [str(staging.stage_set)] if staging.stage_set is not None else []
+    beside += ["by the nomogram"] if answer.source is AnswerSource.NOMOGRAM else []
+    above += [(", ".join(beside), WHITE)] if beside else []
     below = [(FLAG_TEXTS[flag], AMBER) for flag in staging.flags if flag in FLAG_TEXTS]
     below.append((f"Grad-CAM for {staging.t_stage}; {manifest.name} {staging.model_version[:12]}", WHITE))
     if manifest.demo or Flag.DEMO_MODEL in staging.flags:

@@ -21,10 +21,9 @@ from gtr_batch.domain.model_json import to_json
 from gtr_batch.domain.printable import printable_value
 from gtr_batch.governance.card_figures import calibration_figure, decision_figure, roc_figure
 from gtr_batch.governance.registry import gate_verdict, known
-from gtr_batch.nomogram.drawing import draw_nomogram
 from gtr_batch.ports import ModelRegistry
 from gtr_batch.training.cohort import REASONS
-from gtr_batch.training.report import curves, inline_svg
+from gtr_batch.training.report import curves, drawn_nomogram
 from gtr_batch.writing import make_folder, write_canonical_json, write_text
 
 
@@ -153,7 +152,6 @@ def write_card(registry: ModelRegistry, models: Path, version: str, *, by: str) 
     content = to_json(card)
     write_canonical_json(folder / "card.json", content)
     nomogram = ModelManifest.from_json(known(registry, version).manifest).nomogram
-    draw_nomogram(nomogram, folder / "nomogram.svg", folder / "nomogram.pdf")
     epochs = card.training.get("epochs") if card.training else None
     drawn = card.gate.curves if card.gate else None
     page = (
@@ -162,9 +160,9 @@ def write_card(registry: ModelRegistry, models: Path, version: str, *, by: str) 
         .render(
             **attrs.asdict(card, recurse=False),
             reasons=REASONS,
-            nomogram_note=nomogram.note,
-            nomogram_name=nomogram.name,
-            nomogram_svg=inline_svg((folder / "nomogram.svg").read_text()),
+            nomogram_name=nomogram.name if nomogram else "",
+            nomogram_note=nomogram.note if nomogram else "",
+            nomogram_svg=drawn_nomogram(nomogram, folder),
             learning=curves(epochs) if epochs else "",
             roc=roc_figure(drawn) if drawn else "",
             calibration=calibration_figure(drawn) if drawn else "",

@@ -8,11 +8,14 @@ import attrs
 import numpy as np
 
 from gtr_batch import __version__
-from gtr_batch.domain.gate import Both, GateVerdict, Interval, ModelCurves, NetBenefit, ReliabilityBin
+from gtr_batch.domain.conformal import ConformalSets
+from gtr_batch.domain.gate import Both, GateVerdict, Interval, ModelCurves, NetBenefit, ReliabilityBin, SetCoverage
 from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.lifecycle import CANDIDATE, SHADOW
+from gtr_batch.domain.model import ModelManifest
 from gtr_batch.domain.model_json import from_json, to_json
 from gtr_batch.domain.shadow import ShadowCount
+from gtr_batch.domain.staging import STAGES, StageProbabilities
 from gtr_batch.errors import GovernanceRefused, InputRefused
 from gtr_batch.governance.criteria import Answers, Paired
 from gtr_batch.governance.gate import judge
@@ -21,6 +24,7 @@ from gtr_batch.governance.registry import adopt, answered_for, check_registered
 from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.logs import get_logger
 from gtr_batch.metrics.calibration import at_least_t3
+from gtr_batch.metrics.intervals import wilson
 from gtr_batch.metrics.reliability import reliability
 from gtr_batch.metrics.utility import decision_curve
 from gtr_batch.training.site import TrainingSite
@@ -83,6 +87,7 @@ def evaluate(
         cohort=cohort,
         unreadable=len(opened.unreadable),
         curves=curves(paired),
+        sets=set_coverage(ModelManifest.from_json(model.manifest).conformal, paired.stages, paired.candidate),
         settings=settings,
         settings_digest=digest_of_settings(settings),
         code_version=__version__,
@@ -149,6 +154,21 @@ def _curves(stages: np.ndarray, answers: Answers) -> ModelCurves:
         roc={f"T{k + 1}": roc_points(stages == k, answers.probabilities[:, k]) for k in range(4)},
         reliability=tuple(ReliabilityBin(**b) for b in reliability(stages, answers.probabilities, bins=8)),
         decision=tuple(from_json(row, NetBenefit) for row in decision_curve(positive, predicted)),
+    )
+
+
+def set_coverage(conformal: ConformalSets | None, stages: np.ndarray, answers: Answers) -> SetCoverage | None:
+    """How often a model's sets of neighbouring stages hold the true one, in patients who did not make its threshold."""
+    if conformal is None or not len(stages):
+        return None
+    sets = [conformal.of(StageProbabilities(row)) for row in answers.probabilities.tolist()]
+    held = sum(STAGES[k] in found for found, k in zip(sets, stages.tolist(), strict=True))
+    return SetCoverage(
+        promised=conformal.coverage,
+        n=len(sets),
+        held=held,
+        ci=wilson(held, len(sets)),
+        mean_size=float(np.mean([len(found) for found in sets])),
     )
 
 

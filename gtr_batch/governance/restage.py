@@ -20,7 +20,8 @@ from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.lifecycle import CHAMPION, WITHDRAWN
 from gtr_batch.domain.replay import CaseAnswer, ComparedCase, Comparison, Redelivered, ReplayApproval
-from gtr_batch.domain.staging import CaseStaging, StageProbabilities, TStage
+from gtr_batch.domain.score import NomogramScore, answers_of
+from gtr_batch.domain.staging import CaseStaging, TStage
 from gtr_batch.errors import CasesToRetry, GovernanceRefused, GtrError, InputRefused, ServiceStopped
 from gtr_batch.governance.registry import answered_for, check_registered
 from gtr_batch.governance.scratch import ScratchFiles
@@ -109,7 +110,7 @@ def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> Redeliver
     gov.restages.approve(row.digest, by=by, why=why)
     _note_openings(gov.night, version, {case.night for case in cases})
     delivered, failed = [], {}
-    staged = [c for c in cases if replayed.staging(c.case_id) is not None and replayed.score(c.case_id) is not None]
+    staged = [c for c in cases if answer_of(replayed, c.case_id) is not None]
     for case in staged:
         try:
             gov.night.check_running()
@@ -232,29 +233,39 @@ def _ready(site: Site, case: Case) -> Case:
 
 def _compared_case(site: Site, replayed: MemoryCases, case: Case) -> ComparedCase:
     before, score = site.cases.staging(case.case_id), site.cases.score(case.case_id)
-    staging, scored = replayed.staging(case.case_id), replayed.score(case.case_id)
-    then = replayed.get(case.case_id)
+    after, then = answer_of(replayed, case.case_id), replayed.get(case.case_id)
     error = None
-    if staging is None or scored is None:
+    if after is None:
         error = then.failure.error if then.failure else (then.refusal.sentence if then.refusal else "not staged")
     return ComparedCase(
         case_id=case.case_id,
         night=str(case.night),
-        before=_answer(before, score.probabilities if score else None) if before else None,
-        after=_answer(staging, scored.probabilities) if staging and scored else None,
+        before=_answer(before, score) if before else None,
+        after=after,
         error=error,
     )
 
 
-def _answer(staging: CaseStaging, nomogram: StageProbabilities | None) -> CaseAnswer:
+def answer_of(replayed: MemoryCases, case_id: str) -> CaseAnswer | None:
+    """What the replay says of a case; None where it did not come past the nomogram, which not every model has."""
+    staging, score = replayed.staging(case_id), replayed.score(case_id)
+    if staging is None or replayed.get(case_id).state is not CaseState.SCORED:
+        return None
+    return _answer(staging, score)
+
+
+def _answer(staging: CaseStaging, score: NomogramScore | None) -> CaseAnswer:
+    primary = answers_of(staging, score).primary
     return CaseAnswer(
-        t_stage=str(staging.t_stage),
+        t_stage=str(primary.t_stage),
         probabilities=tuple(round(p, 6) for p in staging.probabilities.values),
-        nomogram=tuple(round(p, 6) for p in nomogram.values) if nomogram else None,
+        nomogram=tuple(round(p, 6) for p in score.probabilities.values) if score else None,
         key_slice_source=str(staging.key_slice_source),
         slices=tuple(s.sop_instance_uid for s in staging.slices),
         flags=tuple(str(f) for f in staging.flags),
         model_version=staging.model_version,
+        primary=str(primary.source),
+        stage_set=None if staging.stage_set is None else str(staging.stage_set),
     )
 
 
@@ -274,19 +285,20 @@ def _replace_result(gov: GovernanceSite, case: Case, replayed: MemoryCases, dige
 
     site, case_id = gov.night, case.case_id
     staging, scored = replayed.staging(case_id), replayed.scored(case_id)
-    assert staging is not None and scored is not None  # only what was staged and scored is delivered
+    assert staging is not None  # only what has an answer is delivered
     features = replayed.features(case_id, staging.model_version)
     assert features is not None  # kept with the staging
     files = ScratchFiles(site.files, gov.scratch)
     site.folder_of(staging.model_version)  # a model withdrawn meanwhile sends nothing
-    objects = report_one(site, case, Answer(staging, scored.score), files)
+    objects = report_one(site, case, Answer(staging, scored.score if scored else None), files)
     parcel = Parcel(case, objects, site.files.folder(case.night, case_id, Step.REPORT))
     sent = store_objects(site.archive, site.deliveries, parcel)
     if not {o.sop_instance_uid for o in objects} <= {o.sop_instance_uid for o in site.cases.objects(case_id)}:
         _take_over_files(gov, case)
         with site.cases.step(case_id, Step.DELIVER) as record:  # the PACS has it now: so may the worklist
             record.stages(staging, *features)
-            record.scores(scored.score, scored.covariates)
+            if scored is not None:
+                record.scores(scored.score, scored.covariates)
             record.writes(objects, staging.model_version)
             record.replace({"restaged": digest, "model_version": staging.model_version, "sent": sent})
             record.advance(CaseState.STORED)

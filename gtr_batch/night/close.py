@@ -14,6 +14,7 @@ import numpy as np
 from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.night_case import NightCase
 from gtr_batch.domain.refusal import MENDED_BY_EHR, RefusalCode
+from gtr_batch.domain.score import CaseAnswers, answers_of
 from gtr_batch.errors import GtrError, NightFailed
 from gtr_batch.logs import get_logger
 from gtr_batch.night.looking_back import came_by_looking_back
@@ -79,14 +80,14 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
             failed[case.case_id] = f"{case.failure.step}: {case.failure.error}"
         elif case.state not in done and case.case_id not in held and case.study_uid not in intake.get("waiting", {}):
             failed[case.case_id] = f"did not finish: stopped after {case.state}"
-    stagings = [site.cases.staging(c.case_id) for c in cases if c.state is CaseState.COMMITTED]
+    answers = [_answers(site, c.case_id) for c in cases if c.state is CaseState.COMMITTED]
     return {
         "identity_mismatch": [c.case_id for c in cases if _is_mismatched(c)],
         "night": str(night),
         "model_version": site.nights.model_of(night) or site.model_version,
         "cases": len(cases),
         "states": dict(Counter(str(c.state) for c in cases)),
-        "stages": dict(Counter(str(s.t_stage) for s in stagings if s)),
+        "stages": dict(Counter(str(found.primary.t_stage) for found in answers if found)),
         "refusals": dict(Counter(str(c.refusal.code) for c in cases if c.refusal)),
         "failed": failed,
         "delivery": {"held": list(held), "why": list(dict.fromkeys(held.values()))} if held else {},
@@ -95,6 +96,11 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
         "shadow": _shadow(site, night),
         "stopped": stopped.sentence if (stopped := site.switch.stopped()) else "",
     }
+
+
+def _answers(site: Site, case_id: str) -> CaseAnswers | None:
+    staging = site.cases.staging(case_id)
+    return None if staging is None else answers_of(staging, site.cases.score(case_id))
 
 
 def _is_mismatched(case: Case) -> bool:
@@ -209,6 +215,7 @@ def _shown(site: Site, case: Case) -> NightCase:
     begun = case.state is not CaseState.REFUSED and PATH.index(case.reached) < PATH.index(CaseState.STAGED)
     staging = None if begun else site.cases.staging(case.case_id)  # one that begins anew shows no result of before
     score = None if begun else site.cases.score(case.case_id)
+    answers = answers_of(staging, score) if staging else None
     reason = ""
     if case.refusal is not None:
         reason = f"{case.refusal.code}: {case.refusal.sentence}"
@@ -224,9 +231,11 @@ def _shown(site: Site, case: Case) -> NightCase:
         series_uid=case.series_uid,
         state=case.state,
         reached=case.reached,
-        t_stage=staging.t_stage if staging else None,
-        probabilities=staging.probabilities if staging else None,
-        nomogram=score.probabilities if score else None,
+        t_stage=answers.primary.t_stage if answers else None,
+        probabilities=answers.primary.probabilities if answers else None,
+        stage_set=staging.stage_set if staging else None,
+        primary=answers.primary.source if answers else None,
+        supporting=answers.supporting if answers else None,
         points=score.points if score else None,
         key_slice_source=staging.key_slice_source if staging else None,
         flags=staging.flags if staging else (),

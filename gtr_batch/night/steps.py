@@ -19,9 +19,9 @@ from gtr_batch.domain.delivery import ReportObject
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
-from gtr_batch.domain.score import NomogramScore
+from gtr_batch.domain.score import AnswerSource, NomogramScore, answers_of
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord
-from gtr_batch.domain.staging import CaseStaging, Flag
+from gtr_batch.domain.staging import FLAG_MEANINGS, CaseStaging, Flag
 from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import (
     AssociationRefused,
@@ -369,7 +369,10 @@ def _flags_of_selection(site: Site, case: Case) -> list[Flag]:
 
 
 def nomogram(site: Site, night: date, shard: Sequence[str]) -> list[str]:
-    """Rad-score, points and P(T1..T4) from the key slice's features and the EHR's covariates."""
+    """Rad-score, points and P(T1..T4) from the key slice's features and the EHR's covariates.
+
+    Where the model has no nomogram of its own the case has none either, and is flagged.
+    """
     return Shard(site, Step.NOMOGRAM, shard, night).each(CaseState.SCORED, partial(_nomogram, site))
 
 
@@ -378,18 +381,33 @@ def _nomogram(site: Site, case: Case, record: StepRecord) -> Detail:
 
     staging = _staging(site, case)
     manifest = site.artefact_by(staging.model_version).manifest
+    if manifest.nomogram is None:
+        record.flag(*_flags_of_answer(staging, None), Flag.NO_NOMOGRAM)
+        return {"nomogram": FLAG_MEANINGS[Flag.NO_NOMOGRAM].words}
     features = site.cases.features(case.case_id, staging.model_version)
     if features is None:
         raise InputLost("the features of the key slice are gone; staged again", CaseState.PREPROCESSED)
     facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
     covariates = facts.covariates if facts else Covariates()
-    answer = score(manifest.nomogram, rad_score(manifest.rad_score, features[0]), covariates)
+    answer = attrs.evolve(
+        score(manifest.nomogram, rad_score(manifest.rad_score, features[0]), covariates),
+        is_primary=site.settings.report.primary == AnswerSource.NOMOGRAM,
+    )
     record.scores(answer, covariates)
     if answer.missing:
         record.flag(Flag.MISSING_COVARIATES)
-    if answer.probabilities.most_likely is not staging.t_stage:
-        record.flag(Flag.NOMOGRAM_DISAGREES)
+    record.flag(*_flags_of_answer(staging, answer))
     return {"points": round(answer.points["total"], 1), "missing": list(answer.missing)}
+
+
+def _flags_of_answer(staging: CaseStaging, score: NomogramScore | None) -> list[Flag]:
+    """Where network and nomogram differ, and where what counts lies outside the set of likely stages."""
+    found, flags = answers_of(staging, score), []
+    if found.supporting is not None and found.supporting.t_stage is not found.primary.t_stage:
+        flags.append(Flag.NOMOGRAM_DISAGREES)
+    if staging.stage_set is not None and found.primary.t_stage not in staging.stage_set:
+        flags.append(Flag.STAGE_OUTSIDE_SET)
+    return flags
 
 
 def report(site: Site, night: date, shard: Sequence[str]) -> list[str]:
@@ -427,7 +445,7 @@ def report_one(site: Site, case: Case, answer: Answer, prepared: FileStore) -> l
     source = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     key = ROLES.index("key")
     hu = read_series(source, [geometry.sop_instance_uids[key]]).hu()[0]
-    overlay = overlay_rgb(hu, heat[key], staging, manifest)
+    overlay = overlay_rgb(hu, heat[key], staging, manifest, answers_of(staging, answer.score).primary)
     facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
     return write_case(
         site.files.folder(case.night, case.case_id, Step.REPORT),

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
-from gtr_batch.domain.model import NomogramModel
+from gtr_batch.domain.model import PAPER_TABLE_3, NomogramModel
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import STAGES, StageProbabilities
 from gtr_batch.errors import InputRefused, ModelArtefactError
@@ -145,7 +145,7 @@ def paper_table_3() -> NomogramModel:
     2.42 cm).
     """
     return NomogramModel(
-        name="paper-table-3",
+        name=PAPER_TABLE_3,
         rad_score=0.87,
         tumour_size=0.69,
         size_at_least_cm=5.0,

@@ -14,6 +14,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from gtr_batch.domain.refusal import REASONS, ReasonKind, RefusalCode
+from gtr_batch.domain.score import AnswerSource
 from gtr_batch.domain.staging import FLAG_MEANINGS, Flag, KeySliceSource, TStage
 
 PRIVATE = "99GTR"
@@ -72,8 +73,14 @@ UNSPECIFIED_REASON = Code("110513", "DCM", "Discontinued for unspecified reason"
 # Ours: names
 RESULT_STATUS = own("status", "Result status")
 KEY_SLICE_SOURCE = own("key_slice_source", "Source of the key slice")
+SLICE_VOTE = own("slice_vote", "Category that the slice votes for")
+ANSWER_BY = own("answer_by", "Who gives the category and its probabilities")
+SUPPORTING_CATEGORY = own("supporting_cat", "Supporting category, not the answer")
 SLICE_ROLE = own("slice_role", "Slice among the three that vote")
 FLAG = own("flag", "Flag")
+SET_LOWEST = own("set_lowest", "Lowest category of the set that holds the category")
+SET_HIGHEST = own("set_highest", "Highest category of the set that holds the category")
+SET_COVERAGE = own("set_coverage", "Probability with which the set holds the category")
 MISSING_COVARIATE = own("missing", "Covariate missing in the EHR")
 REASON = own("reason", "Reason why the case was not staged")
 RAD_SCORE = own("rad_score", "Rad-score")
@@ -91,6 +98,18 @@ NOMOGRAM_POINTS: Mapping[str, Code] = MappingProxyType(
 )
 
 # Ours: values
+ANSWERS: Mapping[AnswerSource, Code] = MappingProxyType(
+    {
+        AnswerSource.NETWORK: own("by_network", "The network, by vote and mean of three slices"),
+        AnswerSource.NOMOGRAM: own("by_nomogram", "The nomogram"),
+    }
+)
+SUPPORTING_PROBABILITY: Mapping[AnswerSource, Code] = MappingProxyType(
+    {
+        AnswerSource.NETWORK: own("prob_network", "Supporting probability, of the network"),
+        AnswerSource.NOMOGRAM: own("prob_nomogram", "Supporting probability, of the nomogram"),
+    }
+)
 AI_NOT_VERIFIED = own("ai_not_verified", NOT_VERIFIED)
 WITHDRAWN_RESULT = own("result_withdrawn", "Result of a withdrawn model")
 AI_WITHDRAWN = own("ai_withdrawn", "AI result - withdrawn, not to be used")

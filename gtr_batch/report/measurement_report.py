@@ -30,7 +30,7 @@ from gtr_batch import __version__
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.delivery import ObjectKind
 from gtr_batch.domain.identifiers import derived_uid
-from gtr_batch.domain.score import NomogramScore
+from gtr_batch.domain.score import AnswerSource, CaseAnswers, NomogramScore, StageAnswer, answers_of
 from gtr_batch.domain.staging import STAGES, CaseStaging, TStage
 from gtr_batch.report import codes
 from gtr_batch.report.codes import concept
@@ -52,10 +52,14 @@ class Answer:
 def build_report(context: Context, answer: Answer) -> Dataset:
     """The report of a staged case.
 
-    Groups (TID 1501): the case (category, status, flags), its probabilities, the nomogram, and one a slice.
+    Groups (TID 1501): the case (category, status, flags), its probabilities, what supports it, and one a slice. The
+    category and the probabilities of one answer alone stand under the standard codes.
     Numbers and coded evaluations never share a group: older OHIF viewers fail on a bare NUM beside qualitative items.
     """
-    groups = [_case(context, answer), _probabilities(context, answer.staging)]
+    found = answers_of(answer.staging, answer.score)
+    groups = [_case(context, answer, found), _probabilities(context, answer.staging, found.primary)]
+    if found.supporting is not None and found.supporting.source is AnswerSource.NETWORK:
+        groups.append(_supporting_network(context, found.supporting))
     if answer.score is not None:
         groups.append(_nomogram(context, answer.score, answer.covariates or Covariates()))
     groups += [_slice(context, answer, role) for role in range(len(answer.staging.slices))]
@@ -136,13 +140,21 @@ def _separate(item: Dataset) -> None:
         _separate(child)
 
 
-def _case(context: Context, answer: Answer) -> MeasurementsAndQualitativeEvaluations:
+def _case(context: Context, answer: Answer, found: CaseAnswers) -> MeasurementsAndQualitativeEvaluations:
     staging, score = answer.staging, answer.score
     evaluations = [
-        evaluation(codes.CT_CATEGORY, codes.T_STAGE[staging.t_stage]),
+        evaluation(codes.CT_CATEGORY, codes.T_STAGE[found.primary.t_stage]),
+        evaluation(codes.ANSWER_BY, codes.ANSWERS[found.primary.source]),
         evaluation(codes.RESULT_STATUS, codes.AI_NOT_VERIFIED),
         evaluation(codes.KEY_SLICE_SOURCE, codes.KEY_SLICE_SOURCES[staging.key_slice_source]),
     ]
+    if found.supporting is not None:
+        evaluations.append(evaluation(codes.SUPPORTING_CATEGORY, codes.T_STAGE[found.supporting.t_stage]))
+    if staging.stage_set is not None:
+        evaluations += [
+            evaluation(codes.SET_LOWEST, codes.T_STAGE[staging.stage_set.lowest]),
+            evaluation(codes.SET_HIGHEST, codes.T_STAGE[staging.stage_set.highest]),
+        ]
     evaluations += [evaluation(codes.FLAG, codes.FLAGS[flag]) for flag in staging.flags]
     evaluations += [evaluation(codes.MISSING_COVARIATE, _covariate(m)) for m in (score.missing if score else ())]
     apart = answer.marks_apart_mm
@@ -150,9 +162,19 @@ def _case(context: Context, answer: Answer) -> MeasurementsAndQualitativeEvaluat
     return _group(context, "Gastric cancer cT category", evaluations=evaluations, parameters=notes, method=codes.AJCC_8)
 
 
-def _probabilities(context: Context, staging: CaseStaging) -> MeasurementsAndQualitativeEvaluations:
-    measurements = [_of_stage(codes.PROBABILITY, staging.probabilities[stage], stage) for stage in STAGES]
+def _probabilities(
+    context: Context, staging: CaseStaging, primary: StageAnswer
+) -> MeasurementsAndQualitativeEvaluations:
+    measurements = [_of_stage(codes.PROBABILITY, primary.probabilities[stage], stage) for stage in STAGES]
+    if staging.stage_set is not None:
+        measurements.append(_number(codes.SET_COVERAGE, staging.stage_set.coverage, codes.NO_UNITS))
     return _group(context, "Probabilities of cT1, cT2, cT3, cT4", measurements=measurements)
+
+
+def _supporting_network(context: Context, answer: StageAnswer) -> MeasurementsAndQualitativeEvaluations:
+    name = codes.SUPPORTING_PROBABILITY[AnswerSource.NETWORK]
+    measurements = [_of_stage(name, answer.probabilities[stage], stage) for stage in STAGES]
+    return _group(context, "Supporting: network", measurements=measurements)
 
 
 def _nomogram(context: Context, score: NomogramScore, covariates: Covariates) -> MeasurementsAndQualitativeEvaluations:
@@ -162,9 +184,11 @@ def _nomogram(context: Context, score: NomogramScore, covariates: Covariates) ->
         *(_number(code, score.points[name], codes.POINTS) for name, code in points if name in score.points),
         _number(codes.LINEAR_PREDICTOR, score.linear_predictor, codes.NO_UNITS),
     ]
+    if not score.is_primary:
+        name = codes.SUPPORTING_PROBABILITY[AnswerSource.NOMOGRAM]
+        measurements += [_of_stage(name, score.probabilities[stage], stage) for stage in STAGES]
     for i, stage in enumerate(STAGES):
         measurements += [
-            _of_stage(codes.PROBABILITY, score.probabilities[stage], stage),
             _of_stage(codes.LOWEST_PROBABILITY, score.low[i], stage),
             _of_stage(codes.HIGHEST_PROBABILITY, score.high[i], stage),
         ]
@@ -182,7 +206,7 @@ def _slice(context: Context, answer: Answer, index: int) -> MeasurementsAndQuali
         context,
         codes.ROLES[one.role].meaning,
         evaluations=[
-            evaluation(codes.CT_CATEGORY, codes.T_STAGE[one.t_stage]),
+            evaluation(codes.SLICE_VOTE, codes.T_STAGE[one.t_stage]),
             evaluation(codes.SLICE_ROLE, codes.ROLES[one.role]),
         ],
         images=[source],

@@ -1,17 +1,15 @@
 """Weights from elsewhere as an artefact: a plain torchvision ResNet's state dict, read without executing anything.
 
 The checkpoint that the paper's authors published is a ResNet-152 with four outputs that takes ImageNet-normalised 8-bit
-RGB. GTRNet with its fusion at identity is that network exactly. What it has not got is a rad-score and a nomogram of
-its own: the artefact holds none (no feature is selected), and its nomogram is the paper's table, labelled so.
+RGB. GTRNet with its fusion at identity is that network exactly. What it has not got is a rad-score of its own, and so
+no nomogram: the artefact holds neither.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import attrs
-
-from gtr_batch.domain.model import ModelManifest, N4Settings, NomogramModel, PreprocessingContract, RadScoreModel
+from gtr_batch.domain.model import ModelManifest, N4Settings, PreprocessingContract, RadScoreModel
 from gtr_batch.errors import ModelArtefactError
 from gtr_batch.stage.artefact import write_artefact
 from gtr_batch.stage.state_dict import read_state_dict
@@ -29,9 +27,7 @@ def published_contract() -> PreprocessingContract:
     )
 
 
-def import_published(
-    file: Path, out: Path, nomogram: NomogramModel, *, md5: str = PUBLISHED_MD5, backbone: str = BACKBONE
-) -> str:
+def import_published(file: Path, out: Path, *, md5: str = PUBLISHED_MD5, backbone: str = BACKBONE) -> str:
     """Write an artefact of a plain ResNet's state dict with four outputs.
 
     Parameters
@@ -40,8 +36,6 @@ def import_published(
         ``torch.save`` of a state dict (zip or legacy format); keys may begin with ``module.``.
     out : Path
         The artefact's folder.
-    nomogram : NomogramModel
-        That the artefact shall hold (`gtr_batch.nomogram.paper_table_3`).
     md5 : str
         The file must have it; empty: any, and the manifest says so.
 
@@ -82,10 +76,7 @@ def import_published(
         contract=published_contract(),
         temperature=1.0,
         rad_score=RadScoreModel((), (), (), ()),
-        nomogram=attrs.evolve(
-            nomogram,
-            note=f"{nomogram.note} The imported network has no rad-score of its own: it counts as 0 SD.".strip(),
-        ),
+        nomogram=None,
         metrics={"imported_sha256": digest, "md5_checked": bool(md5), "calibrated": False},
         intended_use="Imported weights, neither calibrated nor validated here. Fit and evaluate before any use.",
     )

@@ -260,9 +260,10 @@ def _answer(
     flags += geometry.flags
     if artefact.manifest.demo:
         flags += (Flag.DEMO_MODEL,)
-    return StagedCase(
-        CaseStaging(stage, mean, slices, geometry.key_slice_source, artefact.version, flags), features, logits, heat
-    )
+    conformal = artefact.manifest.conformal
+    stage_set = None if conformal is None else conformal.of(mean)
+    staging = CaseStaging(stage, mean, slices, geometry.key_slice_source, artefact.version, flags, stage_set)
+    return StagedCase(staging, features, logits, heat)
 
 
 @contextmanager

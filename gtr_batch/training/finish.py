@@ -21,7 +21,7 @@ from gtr_batch.metrics.intervals import wilson
 from gtr_batch.metrics.reliability import ece_of, reliability
 from gtr_batch.nomogram.rad_score import rad_score
 from gtr_batch.training.cache import Cached, gather
-from gtr_batch.training.fit.conformal import fit_conformal
+from gtr_batch.training.fit.conformal import conformal_report, fit_conformal
 from gtr_batch.training.fit.locator import fit_locator
 from gtr_batch.training.fit.nomogram import NomogramFit, fit_proportional_odds, model_of
 from gtr_batch.training.fit.rad_score import fit_rad_score
@@ -67,6 +67,7 @@ def finish(site: TrainingSite, digest: str) -> str:
     locator, located = _locator(network, site, training, validation)
     probabilities = validation.probabilities(temperature)
     facts = [site.cases.facts(m.case_id) or {} for m in validation.members]
+    conformal = fit_conformal(probabilities, validation.stages)
     metrics = _metrics(validation, temperature)
     body: dict[str, Any] = {
         "cohort": {"digest": digest, "flow": dict(manifest.flow), "holdout": dict(manifest.holdout_counts)},
@@ -79,7 +80,7 @@ def finish(site: TrainingSite, digest: str) -> str:
         "rad_score": {"selected": len(rad_model.selected), "of": network.feature_count, "largest": _largest(rad_model)},
         "nomogram": {"note": nomogram_note, "fit": None if fitted is None else fitted.to_json()},
         "locator": located,
-        "conformal": fit_conformal(probabilities, validation.stages),
+        "conformal": conformal_report(conformal, probabilities, validation.stages),
         "heat": _heat(network, validation),
         "code_version": __version__,
     }
@@ -94,11 +95,11 @@ def finish(site: TrainingSite, digest: str) -> str:
         rad_score=rad_model,
         nomogram=nomogram,
         key_slice_locator=locator,
+        conformal=conformal,
         cohort_digest=digest,
         metrics={
             "validation_accuracy": metrics["accuracy"],
             "n_validation": metrics["n"],
-            "conformal": body["conformal"],
             "nomogram_fit": body["nomogram"],
         },
         reference=reference_of(validation.features, probabilities, validation.logits.argmax(axis=2), facts),
@@ -161,8 +162,11 @@ def _trained(site: TrainingSite, folder: Path) -> Any:
 
 def _nomogram(
     site: TrainingSite, digest: str, rad_model: RadScoreModel, training: _Part, validation: _Part
-) -> tuple[NomogramModel, NomogramFit | None, str]:
-    """The cohort's own nomogram; where its fit is refused, the champion's stays, and the report says why."""
+) -> tuple[NomogramModel | None, NomogramFit | None, str]:
+    """The cohort's own nomogram; none where its fit is refused, and the report says why.
+
+    The champion's would be of no use: its coefficients are those of the champion's rad-score.
+    """
     features = np.concatenate([training.features, validation.features])
     stages = np.concatenate([training.stages, validation.stages])
     covariates = [m.covariates for m in (*training.members, *validation.members)]
@@ -172,11 +176,10 @@ def _nomogram(
     try:
         fitted = fit_proportional_odds(name, scores, covariates, stages)
         note = f"Fitted on {fitted.n} patients of cohort {digest[:12]}, train and validation."
-        return model_of(name, fitted, covariates, note, site.champion.nomogram), fitted, note
+        model = model_of(name, fitted, covariates, note, site.champion.nomogram)
+        return model, fitted, model.note
     except ModelArtefactError as err:
-        kept = site.champion.nomogram
-        note = f"The champion's nomogram ({kept.name}) was kept, since the cohort's own was refused: {err}"
-        return attrs.evolve(kept, note=f"{kept.note} {note}".strip()), fitted, note
+        return None, fitted, f"A nomogram is not available for this model, since the cohort's was refused: {err}"
 
 
 def _locator(

@@ -22,21 +22,20 @@ if TYPE_CHECKING:
 COLOURS = ("#31688e", "#35b779", "#8a6d00", "#b5367a")
 
 
-def write_report(folder: Path, body: Mapping[str, Any], nomogram: NomogramModel) -> Path:
-    """Write ``report.html`` and ``nomogram.svg``/``.pdf``.
+def write_report(folder: Path, body: Mapping[str, Any], nomogram: NomogramModel | None) -> Path:
+    """Write ``report.html`` and, where there is a nomogram, ``nomogram.svg``/``.pdf``.
 
     Parameters
     ----------
     folder : Path
     body : mapping
         What ``report.json`` holds (`gtr_batch.training.finish`).
-    nomogram : NomogramModel
+    nomogram : NomogramModel or None
 
     Returns
     -------
     Path
     """
-    draw_nomogram(nomogram, folder / "nomogram.svg", folder / "nomogram.pdf")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gtr_batch.training"),
         autoescape=True,
@@ -49,7 +48,7 @@ def write_report(folder: Path, body: Mapping[str, Any], nomogram: NomogramModel)
         reasons=REASONS,
         curves=curves(body["epochs"]),
         diagrams=diagrams(body["validation"]["reliability"]),
-        nomogram_svg=inline_svg((folder / "nomogram.svg").read_text()),
+        nomogram_svg=drawn_nomogram(nomogram, folder),
     )
     return write_text(folder / "report.html", page)
 
@@ -105,6 +104,17 @@ def as_svg(figure: Figure) -> str:
     with mpl.rc_context({"svg.hashsalt": "gtr", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return inline_svg(buffer.getvalue())
+
+
+def drawn_nomogram(nomogram: NomogramModel | None, folder: Path) -> str:
+    """Write ``nomogram.svg`` and ``.pdf`` and return the element; nothing for a model that has none."""
+    files = folder / "nomogram.svg", folder / "nomogram.pdf"
+    if nomogram is None:
+        for file in files:  # of an earlier try
+            file.unlink(missing_ok=True)
+        return ""
+    draw_nomogram(nomogram, *files)
+    return inline_svg(files[0].read_text())
 
 
 def inline_svg(svg: str) -> str:

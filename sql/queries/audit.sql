@@ -15,6 +15,7 @@ select
     c.night, c.study_on, c.is_staged,
     case when c.state = 'refused' then c.refusal_code end as refusal,
     r.model_version, r.t_stage, r.p_t1, r.p_t2, r.p_t3, r.p_t4, r.flags, r.key_slice_source,
+    r.set_lowest, r.set_highest, r.set_coverage,
     array(
         select l.t_stage from slice_result as l
         where l.case_id = r.case_id and l.model_version = r.model_version

@@ -6,12 +6,14 @@ join staging_result as r using (case_id)
 where c.series_uid = any (%(series_uids)s) and r.model_version = %(model_version)s
     and c.reached >= 'staged' and c.state <> 'refused';
 
--- name: save_staging(case_id, model_version, t_stage, p_t1, p_t2, p_t3, p_t4, key_slice_source, flags)
+-- name: save_staging(case_id, model_version, t_stage, p_t1, p_t2, p_t3, p_t4, key_slice_source, flags, set_lowest, set_highest, set_coverage)
 -- A case's vote and probabilities by this model version.
-insert into staging_result (case_id, model_version, t_stage, p_t1, p_t2, p_t3, p_t4, key_slice_source, flags)
-values (
+insert into staging_result (
+    case_id, model_version, t_stage, p_t1, p_t2, p_t3, p_t4, key_slice_source, flags, set_lowest, set_highest,
+    set_coverage
+) values (
     %(case_id)s, %(model_version)s, %(t_stage)s, %(p_t1)s, %(p_t2)s, %(p_t3)s, %(p_t4)s, %(key_slice_source)s,
-    %(flags)s
+    %(flags)s, %(set_lowest)s, %(set_highest)s, %(set_coverage)s
 )
 on conflict (case_id, model_version) do update set
     t_stage = excluded.t_stage,
@@ -21,6 +23,9 @@ on conflict (case_id, model_version) do update set
     p_t4 = excluded.p_t4,
     key_slice_source = excluded.key_slice_source,
     flags = excluded.flags,
+    set_lowest = excluded.set_lowest,
+    set_highest = excluded.set_highest,
+    set_coverage = excluded.set_coverage,
     staged_at = clock_timestamp();
 
 -- name: add_flags(case_id, flags)
@@ -78,15 +83,15 @@ on conflict (case_id, model_version) do update set features = excluded.features,
 -- What a model version saw of a case.
 select features, logits from case_feature where case_id = %(case_id)s and model_version = %(model_version)s;
 
--- name: save_score(case_id, model_version, coefficients, rad_score_sd, rad_score_clipped, linear_predictor, points, p_t1, p_t2, p_t3, p_t4, low, high, missing, tumour_size_cm, differentiation, lauren)
+-- name: save_score(case_id, model_version, coefficients, rad_score_sd, rad_score_clipped, linear_predictor, points, p_t1, p_t2, p_t3, p_t4, low, high, missing, tumour_size_cm, differentiation, lauren, is_primary)
 -- The nomogram's answer and the covariates it was computed from.
 insert into nomogram_result (
     case_id, model_version, coefficients, rad_score_sd, rad_score_clipped, linear_predictor, points, p_t1, p_t2, p_t3,
-    p_t4, low, high, missing, tumour_size_cm, differentiation, lauren
+    p_t4, low, high, missing, tumour_size_cm, differentiation, lauren, is_primary
 ) values (
     %(case_id)s, %(model_version)s, %(coefficients)s, %(rad_score_sd)s, %(rad_score_clipped)s, %(linear_predictor)s,
     %(points)s, %(p_t1)s, %(p_t2)s, %(p_t3)s, %(p_t4)s, %(low)s, %(high)s, %(missing)s, %(tumour_size_cm)s,
-    %(differentiation)s, %(lauren)s
+    %(differentiation)s, %(lauren)s, %(is_primary)s
 )
 on conflict (case_id, model_version) do update set
     coefficients = excluded.coefficients,
@@ -104,6 +109,7 @@ on conflict (case_id, model_version) do update set
     tumour_size_cm = excluded.tumour_size_cm,
     differentiation = excluded.differentiation,
     lauren = excluded.lauren,
+    is_primary = excluded.is_primary,
     scored_at = clock_timestamp();
 
 -- name: score(case_id)

@@ -7,15 +7,27 @@ select
     c.case_id,
     c.night,
     c.state::text as state,
-    'c' || s.t_stage as ct,
-    s.p_t1,
-    s.p_t2,
-    s.p_t3,
-    s.p_t4,
-    n.p_t1 as nomogram_p_t1,
-    n.p_t2 as nomogram_p_t2,
-    n.p_t3 as nomogram_p_t3,
-    n.p_t4 as nomogram_p_t4,
+    'c' || case when n.is_primary then m.t_stage else s.t_stage end as ct,
+    case when n.is_primary then n.p_t1 else s.p_t1 end as p_t1,
+    case when n.is_primary then n.p_t2 else s.p_t2 end as p_t2,
+    case when n.is_primary then n.p_t3 else s.p_t3 end as p_t3,
+    case when n.is_primary then n.p_t4 else s.p_t4 end as p_t4,
+    case when n.is_primary then 'nomogram' when s.case_id is not null then 'network' end as answer_by,
+    case
+        when s.set_lowest is null then null
+        when s.set_lowest = s.set_highest then s.set_lowest
+        else s.set_lowest || '-' || s.set_highest
+    end || ' (' || round((100 * s.set_coverage)::numeric, 6)::double precision || '%)' as stage_set,
+    case when n.is_primary then 'network' when n.case_id is not null then 'nomogram' end as supporting_by,
+    'c' || case when n.is_primary then s.t_stage else m.t_stage end as supporting_ct,
+    case when n.is_primary then s.p_t1 else n.p_t1 end as supporting_p_t1,
+    case when n.is_primary then s.p_t2 else n.p_t2 end as supporting_p_t2,
+    case when n.is_primary then s.p_t3 else n.p_t3 end as supporting_p_t3,
+    case when n.is_primary then s.p_t4 else n.p_t4 end as supporting_p_t4,
+    case
+        when n.case_id is not null then 'available'
+        when 'nomogram_not_available' = any (s.flags) then 'not available for this model'
+    end as nomogram,
     n.low as nomogram_low,
     n.high as nomogram_high,
     (n.points ->> 'total')::double precision as nomogram_points_total,
@@ -67,6 +79,12 @@ left join staging_result as s
 left join nomogram_result as n
     on n.case_id = s.case_id and n.model_version = s.model_version and c.reached >= 'scored'
 left join lateral (
+    -- The nomogram's stage is its likeliest, the lower one on a tie.
+    select case greatest(n.p_t1, n.p_t2, n.p_t3, n.p_t4)
+        when n.p_t1 then 'T1' when n.p_t2 then 'T2' when n.p_t3 then 'T3' when n.p_t4 then 'T4'
+    end as t_stage
+) as m on true
+left join lateral (
     select max(at) as delivered_at from case_event where case_id = c.case_id and state = 'committed'
 ) as e on true;
 
@@ -79,5 +97,11 @@ comment on column worklist_annotation.refusal_code is
 comment on column worklist_annotation.delivered_at is
     'When the PACS committed the objects (or listed them, where it offers no commitment); null until then.';
 comment on column worklist_annotation.nomogram_low is 'Smallest P(T1..T4) over the possible values of what is missing.';
+
+comment on column worklist_annotation.answer_by is
+    'Whose ct and p_t1 to p_t4 are: the network''s or the nomogram''s, as the site had set (report.primary). The other '
+    'answer stands under supporting_*, and is not the answer.';
+comment on column worklist_annotation.stage_set is
+    'Neighbouring stages that hold the true one with the probability in brackets; null where the model has no such sets.';
 
 grant select on worklist_annotation to gtr_app, gtr_reader;

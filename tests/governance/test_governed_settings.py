@@ -35,6 +35,7 @@ def test_history_wins_over_the_file_and_leaves_the_rest_alone():
         ("validate.max_thickness_mm", "3.5", 3.5),
         ("governance.accuracy_margin", "0.02", 0.02),
         ("audit.pause_delivery", "yes", True),
+        ("report.primary", "nomogram", "nomogram"),
         ("audit.false_alarm_budget", "0.1", 0.1),
     ],
 )
@@ -47,6 +48,7 @@ def test_a_value_becomes_one_of_its_kind(name, text, value):
     [
         ("pacs.port", "104", "not governed"),
         ("report.refusal_sr", "perhaps", "yes or no"),
+        ("report.primary", "radiologist", "'network' or 'nomogram'"),
         ("validate.min_slices", "many", "a number of kind int"),
         ("validate.max_thickness_mm", "nan", "a number of kind float"),
         ("governance.accuracy_margin", "5", "a share from 0 to 1"),

@@ -70,7 +70,7 @@ def random_artefact(folder: Path, seed: int, **contract: float) -> Path:
         contract=PreprocessingContract(n4=N4Settings(shrink=8), **contract),
         temperature=1.0,
         rad_score=RadScoreModel((1, 5), (0.0, 0.0), (1.0, 1.0), (0.5, 0.2)),
-        nomogram=paper_table_3(),
+        nomogram=attrs.evolve(paper_table_3(), name="random"),
         key_slice_locator=KeySliceLocator(
             (0.0,) * features, (1.0,) * features, tuple(np.random.default_rng(seed).normal(size=features))
         ),

@@ -32,7 +32,9 @@ from gtr_batch.simulation.hospital.cohort import draw_phantom
 from gtr_batch.simulation.hospital.ehr import draw_clinical
 from gtr_batch.stage.artefact import load_artefact, write_artefact
 from gtr_batch.stage.network import GTRNet
+from gtr_batch.stage.predict import calibrated
 from gtr_batch.training.fit import SIZE_AT_LEAST_CM, fit_locator, fit_nomogram, fit_rad_score, fit_temperature
+from gtr_batch.training.fit.conformal import fit_conformal
 from gtr_batch.training.loop import Epoch, PreparedSlices, Settings, penultimate, predict, train, voted
 
 BACKBONE = "resnet10"
@@ -157,6 +159,9 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
     covariates = [_covariates(VALIDATION_SEED, k) for k in validation.indices]
     nomogram = demo_nomogram(rad_scores, validation.cohort.stages, covariates, plan.seed)
 
+    spread = calibrated(logits, temperature).mean(axis=1)
+    conformal = fit_conformal(spread, validation.cohort.stages)
+
     series = whole_series(network, plan, say)
     share_found = cross_validated(series, plan.seed)
 
@@ -171,6 +176,7 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
         rad_score=rad_model,
         nomogram=nomogram,
         key_slice_locator=locator_of(series, plan.seed),
+        conformal=conformal,
         cohort_digest=_digest(training.cohort),
         intended_use="Demo of the service on simulated phantoms. Not for patients.",
         demo=True,

@@ -28,6 +28,7 @@ from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.reconstruction import KernelKind
 from gtr_batch.domain.staging import STAGES, KeySliceSource
 from gtr_batch.domain.transitions import STEP_OF
+from gtr_batch.errors import ModelArtefactError
 from gtr_batch.night.site import Site
 from gtr_batch.nomogram import rad_score, score
 from gtr_batch.preprocess import Volume, prepare_volume
@@ -209,6 +210,10 @@ def into_the_book(site: Site, batch: Sequence[tuple[Operated, Prepared, bool]]) 
     """What the nights would have left of these patients."""
     from gtr_batch.stage import stage_shard
 
+    manifest = site.artefact.manifest
+    nomogram = manifest.nomogram
+    if nomogram is None:
+        raise ModelArtefactError(f"model {manifest.name} has no nomogram: the year's cases are scored")
     cases = {id(one): _case(one) for one, _, _ in batch}
     inputs = {cases[id(one)].case_id: p.slices for one, p, _ in batch}
     geometries = {cases[id(one)].case_id: p.geometry for one, p, _ in batch}
@@ -219,9 +224,9 @@ def into_the_book(site: Site, batch: Sequence[tuple[Operated, Prepared, bool]]) 
         site.cases.record([case])
         outcome: Any = staged[case.case_id]
         key = outcome.features[ROLES.index("key")]
-        clinical, manifest = one.patient.clinical, site.artefact.manifest
+        clinical = one.patient.clinical
         covariates = Covariates(clinical.size_cm, clinical.differentiation, clinical.lauren)
-        answer = score(manifest.nomogram, rad_score(manifest.rad_score, key), covariates)
+        answer = score(nomogram, rad_score(manifest.rad_score, key), covariates)
         for state in PATH[1:]:
             with site.cases.step(case.case_id, STEP_OF[state]) as record:
                 record.advance(state)

@@ -157,13 +157,13 @@ def fit_nomogram(
     Parameters
     ----------
     against : NomogramModel, optional
-        The champion's: a coefficient whose sign flips against it is refused.
+        The champion's: a coefficient whose sign is the other way is a remark in the note.
 
     Raises
     ------
     ModelArtefactError
         See `fit_proportional_odds`; thresholds that do not rise; a sign that is nonsense (a larger rad-score, a larger
-        tumour or poor differentiation that lowers the stage); a sign that flips against the champion.
+        tumour or poor differentiation that lowers the stage).
     """
     return model_of(name, fit_proportional_odds(name, rad_scores, covariates, stages), covariates, note, against)
 
@@ -185,16 +185,7 @@ def model_of(
                 f"nomogram {name!r}: coefficient of {term} is {beta[term]:.3f}, but the stage must rise with it"
             )
     if against is not None:
-        flipped = [
-            f"{term} ({old:.2f} -> {beta[term]:.2f})"
-            for term, old in _coefficients(against).items()
-            if old * beta[term] < 0 and abs(beta[term]) > _z95(fitted, term)
-        ]
-        if flipped:
-            raise ModelArtefactError(
-                f"nomogram {name!r}: against {against.name!r} the sign flips of {', '.join(flipped)}; a person must "
-                "find out why before this can be used"
-            )
+        note = f"{note} {flipped_signs(fitted, against)}".strip()
     return NomogramModel(
         name=name,
         rad_score=beta["rad_score"],
@@ -210,6 +201,23 @@ def model_of(
         distribution=_distribution(covariates),
         note=note,
     )
+
+
+def flipped_signs(fitted: NomogramFit, against: NomogramModel) -> str:
+    """A remark on coefficients whose sign is surely another than in `against`; empty where there is none.
+
+    No refusal: which of the two is wrong, cohort or table, is not known. The paper's Table 3 has +1.06 for Lauren
+    diffuse, and the data that its authors published have -1.06.
+    """
+    beta = dict(zip(fitted.terms, fitted.coefficients, strict=True))
+    flipped = [
+        f"{term} ({old:.2f} -> {beta[term]:.2f})"
+        for term, old in _coefficients(against).items()
+        if old * beta[term] < 0 and abs(beta[term]) > _z95(fitted, term)
+    ]
+    if not flipped:
+        return ""
+    return f"Remark: against {against.name!r} the sign is the other way for {', '.join(flipped)}; find out why."
 
 
 def brant(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:

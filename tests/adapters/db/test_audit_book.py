@@ -439,7 +439,7 @@ def worklist(dsn):
 
     def read() -> tuple:
         with psycopg2.connect(as_role(dsn, "gtr_reader")) as connection, connection.cursor() as cursor:
-            cursor.execute("select ct, p_t1, nomogram_p_t1, refusal_code, refusal_sentence from worklist_annotation")
+            cursor.execute("select ct, p_t1, supporting_p_t1, refusal_code, refusal_sentence from worklist_annotation")
             [row] = cursor.fetchall()
             return row
 

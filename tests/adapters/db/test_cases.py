@@ -22,7 +22,15 @@ from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.identity import PatientIdentity
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.score import NomogramScore
-from gtr_batch.domain.staging import CaseStaging, Flag, KeySliceSource, SliceStaging, StageProbabilities, TStage
+from gtr_batch.domain.staging import (
+    CaseStaging,
+    Flag,
+    KeySliceSource,
+    SliceStaging,
+    StageProbabilities,
+    StageSet,
+    TStage,
+)
 from gtr_batch.domain.transitions import Reopening
 from gtr_batch.errors import DatabaseBusy
 from tests.case_moves import Moves
@@ -53,9 +61,11 @@ def a_case(number: int = 1, **changes) -> Case:
     return attrs.evolve(case, **changes)
 
 
-def a_staging(version: str = "v1", flags: tuple[Flag, ...] = (Flag.TIE,)) -> CaseStaging:
+def a_staging(
+    version: str = "v1", flags: tuple[Flag, ...] = (Flag.TIE,), stage_set: StageSet | None = None
+) -> CaseStaging:
     slices = tuple(SliceStaging(f"1.2.3.{i}", role, TStage.T3, P) for i, role in enumerate(("below", "key", "above")))
-    return CaseStaging(TStage.T3, P, slices, KeySliceSource.EHR, version, flags)
+    return CaseStaging(TStage.T3, P, slices, KeySliceSource.EHR, version, flags, stage_set)
 
 
 def a_score(points: float = 120.5) -> NomogramScore:
@@ -302,6 +312,8 @@ def test_staging_comes_back_as_it_was_saved(book):
     book.save_staging(case.case_id, a_staging(flags=(Flag.AUTOMATIC_KEY_SLICE, Flag.MISSING_COVARIATES)))
 
     assert book.staging(case.case_id) == a_staging(flags=(Flag.AUTOMATIC_KEY_SLICE, Flag.MISSING_COVARIATES))
+    book.save_staging(case.case_id, a_staging(stage_set=StageSet(TStage.T2, TStage.T3, 0.9)))
+    assert book.staging(case.case_id).stage_set == StageSet(TStage.T2, TStage.T3, 0.9)
 
 
 def test_a_case_carries_the_staging_that_was_saved_last(book):
@@ -321,6 +333,8 @@ def test_a_score_belongs_to_the_staging_that_it_was_computed_from(book):
     book.save_score(case.case_id, a_score(), Covariates(6.2, Differentiation.POOR, Lauren.DIFFUSE))
 
     before = book.score(case.case_id)
+    book.save_score(case.case_id, attrs.evolve(a_score(), is_primary=True), Covariates())
+    assert book.score(case.case_id).is_primary
     book.save_staging(case.case_id, a_staging("v2"))
 
     assert before == a_score()

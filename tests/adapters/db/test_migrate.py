@@ -194,8 +194,10 @@ def test_a_column_is_added_to_a_view_in_one_place(empty_dsn, own_sql):
 
 def test_a_column_of_a_view_can_go_and_be_renamed(empty_dsn, own_sql):
     migrate(empty_dsn)
-    change_worklist(own_sql, "    s.p_t4,\n", "")
-    change_worklist(own_sql, "    s.p_t1,\n", "    s.p_t1 as probability_t1,\n")
+    change_worklist(own_sql, "    case when n.is_primary then n.p_t4 else s.p_t4 end as p_t4,\n", "")
+    change_worklist(
+        own_sql, " then n.p_t1 else s.p_t1 end as p_t1,\n", " then n.p_t1 else s.p_t1 end as probability_t1,\n"
+    )
 
     migrate(empty_dsn)
 

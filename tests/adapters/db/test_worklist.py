@@ -14,7 +14,7 @@ from gtr_batch.domain.case import Case, CaseState, Failure, Step
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.refusal import Refusal, RefusalCode
-from gtr_batch.domain.staging import Flag
+from gtr_batch.domain.staging import Flag, StageProbabilities, StageSet, TStage
 from gtr_batch.errors import DatabaseRefused
 from tests.adapters.db.test_cases import a_case, a_score, a_staging
 from tests.case_moves import Moves
@@ -57,14 +57,63 @@ def test_shows_the_result_of_a_study(book, worklist):
     assert (row["accession_number"], row["study_uid"], row["case_id"]) == ("ACC1", "1.2.1", case.case_id)
     assert (row["state"], row["ct"], row["label"]) == ("committed", "cT3", "AI result - not verified")
     assert [row[f"p_t{i}"] for i in range(1, 5)] == [0.1, 0.2, 0.6, 0.1]
-    assert [row[f"nomogram_p_t{i}"] for i in range(1, 5)] == [0.1, 0.2, 0.6, 0.1]
+    assert (row["answer_by"], row["supporting_by"], row["supporting_ct"]) == ("network", "nomogram", "cT3")
+    assert [row[f"supporting_p_t{i}"] for i in range(1, 5)] == [0.1, 0.2, 0.6, 0.1]
+    assert row["nomogram"] == "available"
     assert (row["nomogram_low"], row["nomogram_high"]) == ([0.05, 0.1, 0.4, 0.05], [0.2, 0.3, 0.7, 0.2])
     assert (row["nomogram_points_total"], row["key_slice_source"], row["model_version"]) == (
         120.5,
         "ehr_reference",
         "v1",
     )
+    assert row["stage_set"] is None
     assert row["delivered_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "coverage", "shown"),
+    [
+        (TStage.T2, TStage.T3, 0.9, "T2-T3 (90%)"),
+        (TStage.T3, TStage.T3, 0.9, "T3 (90%)"),
+        (TStage.T1, TStage.T4, 0.975, "T1-T4 (97.5%)"),
+    ],
+)
+def test_shows_the_set_of_likely_stages_as_it_is_printed(book, worklist, lowest, highest, coverage, shown):
+    case, found = a_case(), StageSet(lowest, highest, coverage)
+    book.record([case])
+    book.save_staging(case.case_id, a_staging(flags=(), stage_set=found))
+    book.advance(case.case_id, CaseState.STAGED)
+
+    [row] = worklist()
+
+    assert row["stage_set"] == shown == str(found)
+
+
+def test_shows_the_nomograms_answer_first_where_it_counts(book, worklist):
+    case = a_case()
+    book.record([case])
+    book.save_staging(case.case_id, a_staging(flags=()))
+    nomogram = StageProbabilities((0.05, 0.45, 0.45, 0.05))
+    book.save_score(case.case_id, attrs.evolve(a_score(), probabilities=nomogram, is_primary=True), Covariates())
+    book.advance(case.case_id, CaseState.SCORED)
+
+    [row] = worklist()
+
+    assert (row["answer_by"], row["ct"]) == ("nomogram", "cT2")  # the lower one on a tie
+    assert [row[f"p_t{i}"] for i in range(1, 5)] == list(nomogram.values)
+    assert (row["supporting_by"], row["supporting_ct"], row["supporting_p_t3"]) == ("network", "cT3", 0.6)
+
+
+def test_says_that_a_model_has_no_nomogram(book, worklist):
+    case = a_case()
+    book.record([case])
+    book.save_staging(case.case_id, a_staging(flags=(Flag.NO_NOMOGRAM,)))
+    book.advance(case.case_id, CaseState.SCORED)
+
+    [row] = worklist()
+
+    assert (row["answer_by"], row["ct"], row["nomogram"]) == ("network", "cT3", "not available for this model")
+    assert (row["supporting_by"], row["supporting_ct"], row["supporting_p_t1"]) == (None, None, None)
 
 
 def test_holds_no_patient(book, worklist):
@@ -103,7 +152,7 @@ def test_shows_a_refusal_with_its_reason_and_no_result(book, worklist):
     [row] = worklist()
 
     assert (row["refusal_code"], row["refusal_sentence"]) == ("non_finite_output", "not finite")
-    assert (row["ct"], row["p_t1"], row["nomogram_p_t1"], row["model_version"]) == (None, None, None, None)
+    assert (row["ct"], row["p_t1"], row["supporting_p_t1"], row["model_version"]) == (None, None, None, None)
 
 
 def test_shows_no_result_that_was_written_but_not_reached(book, worklist):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import attrs
 import pydicom
 import pytest
 from pydicom import Dataset
@@ -13,7 +14,7 @@ from gtr_batch.config import ReportConfig
 from gtr_batch.domain.clinical import Covariates, Differentiation
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.refusal import Refusal, RefusalCode
-from gtr_batch.domain.staging import Flag
+from gtr_batch.domain.staging import Flag, StageSet, TStage
 from gtr_batch.report import write_case, write_refusal
 from tests.builders import (
     MODEL_VERSION,
@@ -50,11 +51,10 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "manifest": a_manifest(demo=True),
     }
     plain = write_case(folder, staging=a_staging(geometry), config=ReportConfig(), **common)
+    tied = a_staging(geometry, A_TIE, flags=tuple(Flag))
     full = write_case(
         folder,
-        staging=a_staging(
-            geometry, [(0.7, 0.1, 0.1, 0.1), (0.1, 0.7, 0.1, 0.1), (0.1, 0.1, 0.7, 0.1)], flags=tuple(Flag)
-        ),
+        staging=attrs.evolve(tied, stage_set=StageSet(TStage.T1, TStage.T3, 0.9)),
         score=a_score(missing=("tumour_size", "lauren")),
         covariates=Covariates(differentiation=Differentiation.POOR),
         config=ReportConfig(institution="Universitätsklinikum"),
@@ -73,8 +73,15 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         config=ReportConfig(),
         score=a_score(),
     )
+    nomogram = write_case(
+        folder,
+        staging=a_staging(geometry),
+        config=ReportConfig(parametric_map=False, secondary_capture=False, key_objects=False),
+        score=attrs.evolve(a_score((0.1, 0.6, 0.2, 0.1)), is_primary=True),
+        **common,
+    )
     refusals = [_refuse(folder, series, code) for code in REFUSED]
-    named = {"plain": plain, "full": full, "scanned": scanned, "refused": refusals}
+    named = {"plain": plain, "full": full, "scanned": scanned, "nomogram": nomogram, "refused": refusals}
     return {f"{n} {o.kind} {i}": folder / o.file for n, found in named.items() for i, o in enumerate(found)}
 
 
@@ -120,7 +127,10 @@ def test_dciodvfy_finds_no_error_where_every_attribute_of_the_source_is_invalid(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["full structured_report 3", "full key_objects 2", "refused structured_report 0"])
+@pytest.mark.parametrize(
+    "name",
+    ["full structured_report 3", "nomogram structured_report 0", "full key_objects 2", "refused structured_report 0"],
+)
 def test_pixelmed_finds_no_error_in_any_kind_of_document(objects, pixelmed, name):
     # It compiles its templates anew on every start: the light compiler halves the time.
     java, *rest = pixelmed
@@ -144,6 +154,9 @@ def test_dcmtk_reads_every_document_and_shows_the_answer(objects, need_program):
     assert '"cT category")=(1228889001,SCT,"cT1")' in staged
     assert "Verification Flag   : UNVERIFIED" in staged
     assert "Completion Flag     : COMPLETE" in staged
+    by_nomogram = _run(dsrdump, str(objects["nomogram structured_report 0"]))
+    assert '"cT category")=(1228929004,SCT,"cT2")' in by_nomogram
+    assert '"Supporting category, not the answer")=(1228938002,SCT,"cT3")' in by_nomogram
 
 
 def test_dcmtk_renders_a_report_with_the_names_beside_the_values(objects, need_program, tmp_path):

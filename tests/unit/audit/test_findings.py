@@ -22,8 +22,7 @@ from gtr_batch.audit.subgroups import subgroups
 from gtr_batch.audit.verdict import answer
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import AlarmLevel
-from gtr_batch.domain.audited_model import AuditedModel, ConformalSets, ModelMetrics
-from gtr_batch.domain.staging import STAGES, TStage
+from gtr_batch.domain.staging import STAGES, StageSet, TStage
 from gtr_batch.errors import InputRefused
 from gtr_batch.metrics.utility import Treatment
 from tests.audit_builder import a_month, a_week, every_stage, hand_made, labelled_case, on_new_scanner
@@ -237,13 +236,17 @@ def test_a_subgroup_is_judged_only_where_it_is_large_enough():
     assert large == {"female": "worse", "male": "better"}
 
 
-def test_coverage_of_the_sets_is_counted_where_the_artefact_has_a_threshold():
-    model = AuditedModel(name="m", metrics=ModelMetrics(conformal=ConformalSets(threshold=0.7, coverage=0.9)))
+def test_coverage_is_of_the_sets_that_were_reported():
+    """Not of those that today's model would make of the probabilities."""
+    low, high = StageSet(TStage.T1, TStage.T2, 0.9), StageSet(TStage.T2, TStage.T4, 0.9)
+    staged = [attrs.evolve(c, stage_set=(low, high, None)[k % 3]) for k, c in enumerate(every_stage(21))]
+    given = [c for c in staged if c.stage_set is not None]
 
-    found = compute(hand_made(every_stage(20), model=model)).month.coverage
+    found = compute(hand_made(staged)).month.coverage
 
-    assert found.n == 20
-    assert found.held == 16  # sets of one stage: right as often as the stage
+    assert (found.n, found.promised) == (14, 0.9)
+    assert found.held == sum(c.surgery.t_stage in c.stage_set for c in given)
+    assert found.mean_size == pytest.approx(2.5)
     assert compute(hand_made(every_stage(20))).month.coverage is None
 
 

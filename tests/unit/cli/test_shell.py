@@ -13,6 +13,8 @@ from gtr_batch.cli import shell
 from gtr_batch.cli.table import show_night
 from gtr_batch.domain.case import CaseState
 from gtr_batch.domain.night_case import NightCase
+from gtr_batch.domain.score import AnswerSource, StageAnswer
+from gtr_batch.domain.staging import Flag, StageProbabilities, StageSet, TStage
 from gtr_batch.errors import ConfigError, GovernanceRefused, InputRefused, NightFailed, PacsBusy
 
 
@@ -66,6 +68,48 @@ def test_a_night_is_a_date(text):
 def test_no_night_is_none_and_a_date_is_that_evening():
     assert shell.parse_night(None) is None
     assert shell.parse_night("2026-03-02") == date(2026, 3, 2)
+
+
+def test_the_set_of_likely_stages_is_shown():
+    stream = io.StringIO()
+    found = StageSet(TStage.T2, TStage.T3, 0.9)
+    case = NightCase("a" * 36, "1.2", "", CaseState.STAGED, CaseState.STAGED, TStage.T3, stage_set=found)
+
+    show_night(Console(file=stream, width=200), date(2026, 3, 2), [case])
+
+    assert "T2-T3 (90%)" in stream.getvalue()
+    assert case.to_json()["stage_set"] == "T2-T3 (90%)"
+
+
+def test_the_answer_that_counts_is_shown_before_the_other():
+    stream = io.StringIO()
+    network = StageAnswer(AnswerSource.NETWORK, TStage.T3, StageProbabilities((0.0, 0.2, 0.7, 0.1)))
+    case = NightCase(
+        "a" * 36,
+        "1.2",
+        "",
+        CaseState.SCORED,
+        CaseState.SCORED,
+        TStage.T2,
+        StageProbabilities((0.1, 0.6, 0.2, 0.1)),
+        primary=AnswerSource.NOMOGRAM,
+        supporting=network,
+    )
+
+    show_night(Console(file=stream, width=200), date(2026, 3, 2), [case])
+
+    [row] = [line for line in stream.getvalue().splitlines() if "aaaaaaaa" in line]
+    assert row.index("T2 (nomogram)") < row.index("0.10 0.60 0.20 0.10") < row.index("network T3: 0.00 0.20 0.70 0.10")
+    assert case.to_json()["supporting"] == {"source": "network", "t_stage": "T3", "probabilities": [0.0, 0.2, 0.7, 0.1]}
+
+
+def test_a_model_without_a_nomogram_is_shown_as_such():
+    stream = io.StringIO()
+    case = NightCase("a" * 36, "1.2", "", CaseState.SCORED, CaseState.SCORED, flags=(Flag.NO_NOMOGRAM,))
+
+    show_night(Console(file=stream, width=200), date(2026, 3, 2), [case])
+
+    assert "not available" in stream.getvalue()
 
 
 def test_the_reason_of_a_refusal_is_shown_letter_by_letter():

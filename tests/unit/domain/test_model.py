@@ -38,11 +38,35 @@ def test_a_manifest_written_then_read_is_the_same():
         ({"contract": {"window": 3}}, "manifest.contract"),
         ({"rad_score": None}, "manifest.rad_score"),
         ({"nomogram": 7}, "nomogram"),
+        ({"conformal": {"threshold": 1.5, "coverage": 0.9}}, "manifest.conformal"),
     ],
 )
 def test_a_wrong_field_is_refused_by_name(changes, named):
     with pytest.raises(ModelArtefactError, match=named):
         ModelManifest.from_json(as_read(**changes))
+
+
+def test_a_threshold_of_the_score_before_makes_no_sets():
+    """Earlier versions kept one in the metrics, for sets that grew: of this rule it promises nothing."""
+    before = as_read(metrics={"conformal": {"coverage": 0.9, "threshold": 0.97, "n": 60, "mean_size": 3.1}})
+    del before["conformal"]
+
+    assert ModelManifest.from_json(before).conformal is None
+    assert ModelManifest.from_json(as_read(conformal={"threshold": 0.5, "coverage": 0.9, "n": 60})).conformal.n == 60
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"nomogram": None},
+        {"rad_score": {"selected": [], "feature_mean": [], "feature_scale": [], "coefficients": []}},
+        {"nomogram": {**as_read()["nomogram"], "name": "paper-table-3"}},
+    ],
+    ids=["none", "no rad-score", "table of the paper"],
+)
+def test_a_nomogram_that_is_not_of_this_model_is_none(changes):
+    """Artefacts of earlier versions say "0 SD" for every patient where a network was imported."""
+    assert ModelManifest.from_json(as_read(**changes)).nomogram is None
 
 
 def test_a_missing_field_is_refused_by_name():

@@ -2,7 +2,8 @@ import attrs
 import numpy as np
 import pytest
 
-from gtr_batch.domain.staging import CaseStaging, Flag, StageProbabilities, TStage
+from gtr_batch.domain.score import AnswerSource, StageAnswer
+from gtr_batch.domain.staging import CaseStaging, Flag, StageProbabilities, StageSet, TStage
 from gtr_batch.explain import overlay, overlay_rgb
 from tests.builders import a_manifest
 
@@ -16,14 +17,14 @@ STAGING = CaseStaging(
 CENTRE = np.s_[200:300, 150:350]  # away from all writing
 
 
-def burned_in(monkeypatch, staging, manifest, size=512):
+def burned_in(monkeypatch, staging, manifest, size=512, answer=None):
     """The texts that are written, and the picture."""
     written = []
     write = overlay._write
     monkeypatch.setattr(
         overlay, "_write", lambda pen, at, text, *rest: (written.append(text), write(pen, at, text, *rest))
     )
-    picture = overlay_rgb(np.zeros((size, size)), np.zeros((size, size)), staging, manifest)
+    picture = overlay_rgb(np.zeros((size, size)), np.zeros((size, size)), staging, manifest, answer)
     return "\n".join(written), picture
 
 
@@ -34,6 +35,17 @@ def test_the_answer_is_burned_in_and_that_it_is_not_verified(monkeypatch):
     assert "cT3    P: T1 0.02  T2 0.11  T3 0.79  T4 0.08" in texts
     assert "Grad-CAM for T3; GTRNet 0123456789ab" in texts
     assert "demo" not in texts
+
+
+def test_the_answer_that_counts_is_burned_in_with_its_set_of_stages(monkeypatch):
+    nomogram = StageAnswer(AnswerSource.NOMOGRAM, TStage.T2, StageProbabilities((0.1, 0.6, 0.2, 0.1)))
+    staging = attrs.evolve(STAGING, stage_set=StageSet(TStage.T2, TStage.T3, 0.9))
+
+    texts, _ = burned_in(monkeypatch, staging, a_manifest(), answer=nomogram)
+
+    assert "cT2    P: T1 0.10  T2 0.60  T3 0.20  T4 0.10" in texts
+    assert "T2-T3 (90%), by the nomogram" in texts
+    assert "Grad-CAM for T3" in texts
 
 
 def test_the_demos_model_and_an_automatic_key_slice_are_burned_in(monkeypatch):

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from gtr_batch.config import GovernanceConfig
+from gtr_batch.domain.conformal import ConformalSets
 from gtr_batch.domain.model_json import to_json
 from gtr_batch.domain.shadow import ShadowCount
 from gtr_batch.governance import criteria
 from gtr_batch.governance.criteria import Answers, Paired
+from gtr_batch.governance.evaluation import set_coverage
 from gtr_batch.governance.gate import judge
 from gtr_batch.metrics.noninferiority import exact_power, patients_needed, tango_interval
 
@@ -228,3 +230,13 @@ def test_the_score_interval_holds_the_estimate_and_turns_with_its_sides(gained, 
 
     assert -1 <= low <= (gained - lost) / n <= high <= 1
     assert (other_low, other_high) == (pytest.approx(-high, abs=1e-6), pytest.approx(-low, abs=1e-6))
+
+
+def test_coverage_of_the_candidates_sets_is_counted_on_the_holdout():
+    stages = np.array([0, 1, 2, 3])
+    answers = Answers(np.zeros(4, int), np.array([[0.7, 0.1, 0.1, 0.1]] * 4))
+
+    found = set_coverage(ConformalSets(0.75, 0.9), stages, answers)
+
+    assert (found.promised, found.n, found.held, found.mean_size) == (0.9, 4, 2, 2.0)  # T1-T2
+    assert set_coverage(None, stages, answers) is None

@@ -15,7 +15,8 @@ from gtr_batch.config import ReportConfig
 from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.refusal import Refusal, RefusalCode
-from gtr_batch.domain.staging import STAGES, Flag, KeySliceSource
+from gtr_batch.domain.score import AnswerSource
+from gtr_batch.domain.staging import STAGES, Flag, KeySliceSource, StageSet, TStage
 from gtr_batch.errors import CaseRejected
 from gtr_batch.report import codes, write_case, write_refusal
 from tests.builders import (
@@ -108,7 +109,8 @@ def test_a_report_written_then_read_gives_the_same_values(
     numbers = found["Probabilities of cT1, cT2, cT3, cT4"]
     assert by_stage(numbers, codes.PROBABILITY) == list(staging.probabilities.values)
     scored = found["Nomogram"]
-    assert by_stage(scored, codes.PROBABILITY) == list(score.probabilities.values)
+    supporting = codes.SUPPORTING_PROBABILITY[AnswerSource.NOMOGRAM]
+    assert by_stage(scored, supporting) == list(score.probabilities.values)
     assert by_stage(scored, codes.LOWEST_PROBABILITY) == list(score.low)
     assert by_stage(scored, codes.HIGHEST_PROBABILITY) == list(score.high)
     for name, points in score.points.items():
@@ -116,8 +118,54 @@ def test_a_report_written_then_read_gives_the_same_values(
         assert measurement.value == points
     for one in staging.slices:
         group = found[codes.ROLES[one.role].meaning]
-        assert evaluations(group, codes.CT_CATEGORY) == [codes.T_STAGE[one.t_stage].value]
+        assert evaluations(group, codes.SLICE_VOTE) == [codes.T_STAGE[one.t_stage].value]
         assert [i.referenced_sop_instance_uid for i in group.source_images] == [one.sop_instance_uid]
+
+
+@pytest.mark.parametrize("nomogram_counts", [False, True])
+def test_one_answer_alone_stands_under_the_standard_codes(series, tmp_path, nomogram_counts):
+    """Whoever looks for "cT category" and "Probability" finds one stage and one set of four."""
+    geometry = a_geometry(series)
+    network, score = a_staging(geometry), attrs.evolve(a_score((0.1, 0.6, 0.2, 0.1)), is_primary=nomogram_counts)
+
+    document = report(tmp_path, series, geometry=geometry, staging=network, score=score)
+
+    found, content = groups(document), list(_descendants(document))
+    named = [i for i in content if "ConceptNameCodeSequence" in i and i.ValueType in ("CODE", "NUM")]
+    by_name = [i.ConceptNameCodeSequence[0].CodeValue for i in named if i.RelationshipType == "CONTAINS"]
+    assert by_name.count(codes.CT_CATEGORY.value) == 1
+    assert by_name.count(codes.PROBABILITY.value) == 4
+    answers = [network.t_stage, score.probabilities.most_likely]
+    primary, supporting = reversed(answers) if nomogram_counts else answers
+    case = found["Gastric cancer cT category"]
+    assert evaluations(case, codes.CT_CATEGORY) == [codes.T_STAGE[primary].value]
+    assert evaluations(case, codes.SUPPORTING_CATEGORY) == [codes.T_STAGE[supporting].value]
+    assert evaluations(case, codes.ANSWER_BY) == ["by_nomogram" if nomogram_counts else "by_network"]
+    probabilities = score.probabilities if nomogram_counts else network.probabilities
+    assert by_stage(found["Probabilities of cT1, cT2, cT3, cT4"], codes.PROBABILITY) == list(probabilities.values)
+    source = AnswerSource.NETWORK if nomogram_counts else AnswerSource.NOMOGRAM
+    group = found["Supporting: network" if nomogram_counts else "Nomogram"]
+    other = network.probabilities if nomogram_counts else score.probabilities
+    assert by_stage(group, codes.SUPPORTING_PROBABILITY[source]) == list(other.values)
+
+
+def test_the_set_of_likely_stages_is_coded_with_its_coverage(series, tmp_path):
+    geometry = a_geometry(series)
+    staging = attrs.evolve(a_staging(geometry), stage_set=StageSet(TStage.T2, TStage.T3, 0.9))
+
+    found = groups(report(tmp_path, series, geometry=geometry, staging=staging))
+
+    case = found["Gastric cancer cT category"]
+    assert evaluations(case, codes.SET_LOWEST) == [codes.T_STAGE[TStage.T2].value]
+    assert evaluations(case, codes.SET_HIGHEST) == [codes.T_STAGE[TStage.T3].value]
+    [coverage] = found["Probabilities of cT1, cT2, cT3, cT4"].get_measurements(codes.SET_COVERAGE)
+    assert coverage.value == 0.9
+
+
+def test_a_report_without_a_set_codes_none(series, tmp_path):
+    case = groups(report(tmp_path, series))["Gastric cancer cT category"]
+
+    assert evaluations(case, codes.SET_LOWEST) == []
 
 
 def test_patient_study_and_frame_of_reference_come_from_the_source(series, tmp_path):

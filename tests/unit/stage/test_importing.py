@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from gtr_batch.cli import app
 from gtr_batch.errors import ModelArtefactError
-from gtr_batch.nomogram import paper_table_3
 from gtr_batch.preprocess import Volume, prepare_volume
 from gtr_batch.stage import load_artefact
 from gtr_batch.stage.artefact import IMAGENET_MEAN, IMAGENET_SD
@@ -35,7 +34,7 @@ def saved(tmp_path, value, legacy=False):
 
 def imported(path, out, md5=None):
     md5 = hashlib.md5(path.read_bytes()).hexdigest() if md5 is None else md5
-    return import_published(path, out, paper_table_3(), md5=md5, backbone=BACKBONE)
+    return import_published(path, out, md5=md5, backbone=BACKBONE)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -53,7 +52,12 @@ def test_answers_as_the_plain_network_does_on_imagenet_normalised_rgb(tmp_path, 
         torch.testing.assert_close(artefact.network(grey), theirs((grey - mean) / sd), rtol=1e-4, atol=1e-4)
     assert artefact.version == version
     assert artefact.manifest.contract.normalisation == "imagenet"
-    assert "no rad-score of its own" in artefact.manifest.nomogram.note
+
+
+def test_a_model_without_its_own_rad_score_has_no_nomogram(tmp_path):
+    imported(saved(tmp_path, plain_resnet().state_dict()), tmp_path / "artefact")
+
+    assert load_artefact(tmp_path / "artefact").manifest.nomogram is None
 
 
 def test_its_contract_gives_eight_bit_grey_values_over_255():
@@ -70,7 +74,7 @@ def test_another_file_than_the_published_one_is_refused(tmp_path):
     path = saved(tmp_path, plain_resnet().state_dict())
 
     with pytest.raises(ModelArtefactError, match="not the published checkpoint"):
-        import_published(path, tmp_path / "artefact", paper_table_3(), backbone=BACKBONE)
+        import_published(path, tmp_path / "artefact", backbone=BACKBONE)
 
     assert not (tmp_path / "artefact").exists()
 

@@ -17,7 +17,7 @@ from gtr_batch.cli import app
 from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
 from gtr_batch.errors import InputRefused, ModelArtefactError
 from gtr_batch.nomogram.score import paper_table_3
-from gtr_batch.training.fit.nomogram import TERMS, brant, fit_nomogram, fit_proportional_odds, model_of
+from gtr_batch.training.fit.nomogram import TERMS, brant, fit_nomogram, fit_proportional_odds, flipped_signs, model_of
 from gtr_batch.training.tables import fit_tables, stages_of
 
 GRADES, TYPES = list(Differentiation), list(Lauren)
@@ -156,11 +156,15 @@ def test_refuses_a_sign_that_is_nonsense():
         fit_nomogram("test", -rad, covariates, stages)
 
 
-def test_refuses_a_sign_that_flips_against_the_champion():
+def test_a_sign_that_is_another_than_a_tables_is_a_remark_and_refuses_nothing():
     rad, covariates, stages = a_cohort(1500, beta=(0.9, 0.7, 0.3, 1.0, -1.0, -0.2))
 
-    with pytest.raises(ModelArtefactError, match=r"sign flips of lauren.diffuse \(1.06 -> -"):
-        fit_nomogram("test", rad, covariates, stages, against=paper_table_3())
+    model = fit_nomogram("test", rad, covariates, stages, note="Fitted.", against=paper_table_3())
+
+    assert model.lauren["diffuse"] < 0
+    assert model.note.startswith(
+        "Fitted. Remark: against 'paper-table-3' the sign is the other way for lauren.diffuse (1.06 -> -"
+    )
 
 
 def test_refuses_thresholds_that_do_not_rise():
@@ -242,3 +246,5 @@ def test_the_diffuse_coefficient_is_negative_on_the_authors_own_data(shared_data
     diffuse = {r["term"]: r for r in found.fit.rows()}["lauren.diffuse"]
     assert diffuse["high"] < 0
     assert any("T_stage of the features is the label itself" in w for w in found.warnings)
+    assert "lauren.diffuse (1.06 -> -1.06)" in flipped_signs(found.fit, paper_table_3())
+    assert found.nomogram is not None

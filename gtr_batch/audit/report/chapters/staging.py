@@ -126,7 +126,7 @@ def _calibration(month: MonthFindings, window: Evaluation, n: str) -> list[Block
             )
         )
     else:
-        why = "The artefact holds no thresholds of conformal sets: their coverage is not judged."
+        why = "No set of neighbouring stages was reported for these patients: there is no coverage to judge."
         blocks.append(Text(why, note=True))
     return blocks
 
