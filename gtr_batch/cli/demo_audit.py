@@ -22,18 +22,20 @@ app = typer.Typer()
 def audit(
     folder: Annotated[Path, typer.Option(help="Where the demo lives.")] = Path(".demo-audit"),
     patients: Annotated[int, typer.Option(help="Patients of the year.")] = 480,
+    mix: Annotated[str, typer.Option(help="Percent of T1/T2/T3/T4.")] = "15/15/35/35",
 ) -> None:
     """Simulate a year with a new scanner and a shift of pathology, audit it; 0 only if the reports find both."""
-    play(folder, lambda at: _audited(at, patients))
+    play(folder, lambda at: _audited(at, patients, mix))
 
 
-def _audited(folder: Path, patients: int) -> bool:
+def _audited(folder: Path, patients: int, mix: str) -> bool:
     from gtr_batch.simulation.demos import audit as demo_audit
     from gtr_batch.simulation.demos.story import Story
     from gtr_batch.simulation.hospital.audited_year import AuditedYear
+    from gtr_batch.simulation.hospital.mix import parse_mix
 
     began = time.monotonic()
-    story, year = Story(), AuditedYear(patients=patients)
+    story, year = Story(), AuditedYear(patients=patients, mix=parse_mix(mix))
 
     def admit(demo: Demo) -> None:
         with counting("a year of patients") as progress:

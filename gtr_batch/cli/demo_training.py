@@ -24,20 +24,22 @@ app = typer.Typer()
 def training(
     folder: Annotated[Path, typer.Option(help="Where the demo lives.")] = Path(".demo-training"),
     patients: Annotated[int, typer.Option(help="Operated patients of the year.")] = 280,
+    mix: Annotated[str, typer.Option(help="Percent of T1/T2/T3/T4.")] = "15/15/35/35",
 ) -> None:
     """Simulate a year of operated patients, run the retraining DAG, open the holdout; 0 if better than untrained."""
-    play(folder, lambda at: _trained(at, patients))
+    play(folder, lambda at: _trained(at, patients, mix))
 
 
-def _trained(folder: Path, patients: int) -> bool:
+def _trained(folder: Path, patients: int, mix: str) -> bool:
     from gtr_batch.simulation.demos import training as demo_training
+    from gtr_batch.simulation.hospital.mix import parse_mix
     from gtr_batch.simulation.hospital.year import Year
 
-    began = time.monotonic()
+    began, year = time.monotonic(), Year(patients=patients, mix=parse_mix(mix))
 
     def admit(demo: Demo) -> None:
         with counting("a year of patients") as progress:
-            demo_training.prepare(demo, Year(patients=patients), progress)
+            demo_training.prepare(demo, year, progress)
 
     demo = start_hospital(folder, admit, settings=demo_training.SETTINGS, pacs="the oldest to the PACS")
     with tasks_of("retraining") as progress:

@@ -17,6 +17,7 @@ from gtr_batch.cli.shell import foreign, out, print_json, speaks_plainly
 if TYPE_CHECKING:
     from gtr_batch.domain.gate import GateVerdict
     from gtr_batch.domain.lifecycle import RegistryEvent
+    from gtr_batch.domain.model import ModelManifest
 
 app = typer.Typer(help="Models: the registry, promotion, rollback, shadow, withdrawal.", no_args_is_help=True)
 app.add_typer(model_import.app)
@@ -107,7 +108,7 @@ def show(
         "intended use": manifest.intended_use,
         "network": f"{manifest.architecture}, {manifest.backbone}, {manifest.feature_count} features, weights verified",
         "contract": f"{contract.spacing_mm:g} mm, {low:g} to {high:g} HU, {n4}, {contract.size} x {contract.size}",
-        "temperature": f"{manifest.temperature:.3f}",
+        "calibration": _calibration(manifest),
         "rad-score": f"{len(manifest.rad_score.selected)} features selected",
         "nomogram": f"{nomogram.name}; thresholds {', '.join(f'{t:.2f}' for t in nomogram.thresholds)}"
         if nomogram
@@ -122,6 +123,16 @@ def show(
     for event in history:
         decision = f"{event.action} by {event.by_whom}: {event.why}"
         out.print(f"[bold]{event.at:%Y-%m-%d %H:%M}[/]  {foreign(decision)}", highlight=False)
+
+
+def _calibration(manifest: ModelManifest) -> str:
+    """Temperature and priors in a line."""
+    if manifest.priors is None:
+        return f"not calibrated here: the stages' priors are not known; temperature {manifest.temperature:.3f}"
+    trained, cohort = (
+        "/".join(f"{100 * s:.0f}" for s in p) for p in (manifest.priors.training, manifest.priors.cohort)
+    )
+    return f"T1/T2/T3/T4 {trained} in training, {cohort} in the cohort; temperature {manifest.temperature:.3f}"
 
 
 @app.command("diff")

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
+from gtr_batch.domain.calibration import StagePriors
 from gtr_batch.domain.conformal import ConformalSets
 from gtr_batch.domain.staging import STAGES
 from gtr_batch.errors import ModelArtefactError
@@ -126,6 +127,7 @@ class ModelManifest:
     reference: Mapping[str, Any] = field(factory=dict)  # distributions for the drift monitor
     intended_use: str = ""
     demo: bool = False  # "demo, not for patients"
+    priors: StagePriors | None = None  # None: not known, so not calibrated here
     created: str = ""
     format: int = 1
 
@@ -167,8 +169,9 @@ _NESTED: dict[tuple[str, str], type] = {
     ("ModelManifest", "nomogram"): NomogramModel,
     ("ModelManifest", "key_slice_locator"): KeySliceLocator,
     ("ModelManifest", "conformal"): ConformalSets,
+    ("ModelManifest", "priors"): StagePriors,
 }
-_OPTIONAL = ("n4", "nomogram", "key_slice_locator", "conformal")
+_OPTIONAL = ("n4", "nomogram", "key_slice_locator", "conformal", "priors")
 
 
 def _build(cls: Any, value: Any, where: str) -> Any:

@@ -51,6 +51,7 @@ class Flag(StrEnum):
     CONTRAST_TAGS_ABSENT = "contrast_tags_absent"
     PHASE_FROM_WORDS = "phase_from_words_alone"
     NO_STORAGE_COMMITMENT = "no_storage_commitment"
+    NOT_CALIBRATED = "not_calibrated_here"
     DEMO_MODEL = "demo_model_not_for_patients"
 
 
@@ -104,6 +105,9 @@ FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
     ),
     Flag.NO_STORAGE_COMMITMENT: FlagMeaning(
         "no_commitment", "The PACS offers no storage commitment", "no storage commitment by the PACS", False
+    ),
+    Flag.NOT_CALIBRATED: FlagMeaning(
+        "not_calibrated", "Probabilities not calibrated for this hospital", "not calibrated here"
     ),
     Flag.DEMO_MODEL: FlagMeaning("demo_model", "Demo model, not for patients", "demo model, not for patients", False),
 }

@@ -36,6 +36,7 @@ class CardArchitecture:
     feature_count: int | None
     class_order: Sequence[str] | None
     temperature: float | None
+    priors: Mapping[str, Sequence[float]] | None
 
 
 @frozen

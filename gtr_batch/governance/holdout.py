@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from attrs import field, frozen
 
+from gtr_batch.domain.calibration import calibrated
 from gtr_batch.domain.cohort import Member
 from gtr_batch.domain.gate import HoldoutEvaluation
 from gtr_batch.domain.model import PreprocessingContract
@@ -165,8 +166,6 @@ def _slices(opened: Opened, cached: Mapping[str, Cached]) -> PreparedSlices:
 
 
 def _answers(artefact: Artefact, slices: PreparedSlices) -> Answers:
-    from gtr_batch.stage.predict import calibrated
-
     logits = predict(artefact.network, slices)
-    temperature = artefact.manifest.temperature
-    return Answers(voted(logits, temperature), calibrated(logits, temperature).mean(axis=1))
+    temperature, priors = artefact.manifest.temperature, artefact.manifest.priors
+    return Answers(voted(logits, temperature, priors), calibrated(logits, temperature, priors).mean(axis=1))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from attrs import field, frozen
 
+from gtr_batch.domain.calibration import calibrated
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.staging import (
@@ -183,14 +184,6 @@ def slice_scores(artefact: Artefact, slices: np.ndarray, batch: int = 48) -> np.
     return np.where(np.isfinite(scores), scores, -np.inf)
 
 
-def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Softmax of ``logits / temperature`` over the last axis, in float64."""
-    z = np.asarray(logits, dtype=np.float64) / temperature
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
-    p: np.ndarray = e / e.sum(axis=-1, keepdims=True)
-    return p
-
-
 class PlainForward:
     """Features and logits, no heat map."""
 
@@ -226,7 +219,7 @@ def _voted(logits: np.ndarray, artefact: Artefact) -> list[int]:
     """For each slice, the class that its case is voted into; class 0 where a case has no finite answer."""
     classes = []
     for case in logits.reshape(-1, len(ROLES), len(STAGES)) if len(logits) % len(ROLES) == 0 else ():
-        p = calibrated(case, artefact.manifest.temperature)
+        p = calibrated(case, artefact.manifest.temperature, artefact.manifest.priors)
         position = vote([StageProbabilities(row) for row in p])[0].position if np.isfinite(p).all() else 0
         classes += [position] * len(ROLES)
     return classes
@@ -250,7 +243,7 @@ def _answer(
         for uid, role, p in zip(
             geometry.sop_instance_uids,
             ROLES,
-            (StageProbabilities(row) for row in calibrated(logits, artefact.manifest.temperature)),
+            map(StageProbabilities, calibrated(logits, artefact.manifest.temperature, artefact.manifest.priors)),
             strict=True,
         )
     )
@@ -258,6 +251,8 @@ def _answer(
     if geometry.key_slice_source is KeySliceSource.AUTOMATIC:
         flags += (Flag.AUTOMATIC_KEY_SLICE,)
     flags += geometry.flags
+    if artefact.manifest.priors is None:
+        flags += (Flag.NOT_CALIBRATED,)
     if artefact.manifest.demo:
         flags += (Flag.DEMO_MODEL,)
     conformal = artefact.manifest.conformal

@@ -9,8 +9,10 @@ from typing import Any
 
 import attrs
 import numpy as np
+from scipy.stats import beta
 
 from gtr_batch import __version__
+from gtr_batch.domain.calibration import StagePriors, calibrated, stage_priors
 from gtr_batch.domain.cohort import CohortManifest, Member, Split
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, NomogramModel, RadScoreModel
 from gtr_batch.domain.staging import STAGES
@@ -27,7 +29,7 @@ from gtr_batch.training.fit.nomogram import NomogramFit, fit_proportional_odds, 
 from gtr_batch.training.fit.rad_score import fit_rad_score
 from gtr_batch.training.fit.reference import reference_of
 from gtr_batch.training.fit.temperature import fit_temperature
-from gtr_batch.training.loop import PreparedSlices, penultimate, predict, voted
+from gtr_batch.training.loop import PreparedSlices, penultimate, predict, shown_shares, voted
 from gtr_batch.training.site import RECIPE, TrainingSite
 from gtr_batch.training.slices import members_of
 from gtr_batch.writing import write_canonical_json
@@ -38,7 +40,7 @@ BATCH = 16
 
 
 def finish(site: TrainingSite, digest: str) -> str:
-    """Fit temperature, rad-score, nomogram, locator, conformal sets and reference; write artefact and report.
+    """Fit priors, temperature, rad-score, nomogram, locator, conformal sets and reference; write artefact and report.
 
     Returns
     -------
@@ -60,15 +62,16 @@ def finish(site: TrainingSite, digest: str) -> str:
     network = _trained(site, folder)
     part = {split: _Part.of(site, manifest, split, network) for split in (Split.TRAIN, Split.VALIDATION)}
     training, validation = part[Split.TRAIN], part[Split.VALIDATION]
-    temperature = fit_temperature(validation.logits.reshape(-1, 4), np.repeat(validation.stages, 3))
+    priors = _priors(training, validation)
+    temperature = fit_temperature(validation.logits, validation.stages, priors)
     groups = np.array([m.subject for m in training.members])
     rad_model = fit_rad_score(training.features, training.stages, groups, site.config.training.seed)
     nomogram, fitted, nomogram_note = _nomogram(site, digest, rad_model, training, validation)
     locator, located = _locator(network, site, training, validation)
-    probabilities = validation.probabilities(temperature)
+    probabilities = validation.probabilities(temperature, priors)
     facts = [site.cases.facts(m.case_id) or {} for m in validation.members]
     conformal = fit_conformal(probabilities, validation.stages)
-    metrics = _metrics(validation, temperature)
+    metrics = _metrics(validation, temperature, priors)
     body: dict[str, Any] = {
         "cohort": {"digest": digest, "flow": dict(manifest.flow), "holdout": dict(manifest.holdout_counts)},
         "stages": {str(s): _by_stage(p) for s, p in part.items()},
@@ -77,6 +80,7 @@ def finish(site: TrainingSite, digest: str) -> str:
         "settings": attrs.asdict(site.config.training, filter=lambda a, _: a.name in RECIPE),
         "validation": metrics,
         "temperature": temperature,
+        "priors": _prior_rows(priors),
         "rad_score": {"selected": len(rad_model.selected), "of": network.feature_count, "largest": _largest(rad_model)},
         "nomogram": {"note": nomogram_note, "fit": None if fitted is None else fitted.to_json()},
         "locator": located,
@@ -105,6 +109,7 @@ def finish(site: TrainingSite, digest: str) -> str:
         reference=reference_of(validation.features, probabilities, validation.logits.argmax(axis=2), facts),
         intended_use=site.champion.intended_use,
         demo=site.champion.demo,
+        priors=priors,
         # The day of the cohort, not of the clock: the same cohort and recipe give the same model version.
         created=str(max(m.study_on for m in manifest.members)),
     )
@@ -139,12 +144,32 @@ class _Part:
             penultimate(network, slices[:, KEY]),
         )
 
-    def probabilities(self, temperature: float) -> np.ndarray:
+    def probabilities(self, temperature: float, priors: StagePriors | None) -> np.ndarray:
         """Mean of the three slices' calibrated probabilities, (patients, 4)."""
-        z = self.logits.astype(np.float64) / temperature
-        p = np.exp(z - z.max(axis=2, keepdims=True))
-        mean: np.ndarray = (p / p.sum(axis=2, keepdims=True)).mean(axis=1)
+        mean: np.ndarray = calibrated(self.logits, temperature, priors).mean(axis=1)
         return mean
+
+
+def _priors(training: _Part, validation: _Part) -> StagePriors:
+    """What the sampler showed, and the cohort: train and validation. The sealed patients are drawn in proportion."""
+    counts = np.bincount(training.stages, minlength=4) + np.bincount(validation.stages, minlength=4)
+    return stage_priors(shown_shares(training.stages).tolist(), counts.tolist())
+
+
+def _prior_rows(priors: StagePriors) -> list[dict[str, Any]]:
+    """A row a stage: its shares, and the 95% interval of the cohort's (Dirichlet posterior)."""
+    total = sum(priors.cohort_counts) + 4 * priors.pseudo_count
+    rows = zip(STAGES, priors.training, priors.cohort, priors.cohort_counts, strict=True)
+    return [
+        {
+            "stage": str(stage),
+            "training": trained,
+            "cohort": share,
+            "n": n,
+            "ci": beta.ppf([0.025, 0.975], n + priors.pseudo_count, total - n - priors.pseudo_count).tolist(),
+        }
+        for stage, trained, share, n in rows
+    ]
 
 
 def _trained(site: TrainingSite, folder: Path) -> Any:
@@ -233,10 +258,10 @@ def _heat(network: Any, validation: _Part) -> dict[str, Any]:
     return dict(looks(heats, lesions, bodies, validation.stages.tolist()))
 
 
-def _metrics(validation: _Part, temperature: float) -> dict[str, Any]:
-    answers = voted(validation.logits, temperature)
+def _metrics(validation: _Part, temperature: float, priors: StagePriors) -> dict[str, Any]:
+    answers = voted(validation.logits, temperature, priors)
     table = confusion(validation.stages, answers)
-    after, before = validation.probabilities(temperature), validation.probabilities(1.0)
+    after, before = validation.probabilities(temperature, priors), validation.probabilities(1.0, None)
     bins = {"before": reliability(validation.stages, before), "after": reliability(validation.stages, after)}
     n = len(answers)
     return {

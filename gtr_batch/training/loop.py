@@ -19,6 +19,7 @@ from attrs import asdict, field, frozen
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gtr_batch.domain.calibration import PSEUDO_COUNT, StagePriors, calibrated
 from gtr_batch.domain.staging import StageProbabilities, vote
 from gtr_batch.errors import ModelArtefactError
 from gtr_batch.training import distributed
@@ -152,6 +153,7 @@ def _teach(  # noqa: PLR0917 - the inner half of `train`
     steps = settings.epochs * math.ceil(len(cohort) * settings.slices_a_patient / settings.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps, settings.warmup))
     best_loss, best_weights, first = math.inf, None, 1
+    prior = _log_prior_ratio(cohort.stages, validation.stages)
     if kept is not None:
         network.load_state_dict(kept["network"])
         optimiser.load_state_dict(kept["optimiser"])
@@ -180,7 +182,7 @@ def _teach(  # noqa: PLR0917 - the inner half of `train`
                 "or a slice holds values that are not numbers; the epoch before it is in the checkpoint"
             )
         # The question early stopping asks: does a patient never seen lose less than in any epoch before?
-        answers = predict(network, validation, settings.window, device=device)
+        answers = predict(network, validation, settings.window, device=device) + prior
         loss_now = float(
             functional.cross_entropy(
                 torch.from_numpy(answers.reshape(-1, 4)), torch.from_numpy(np.repeat(validation.stages, 3)).long()
@@ -246,13 +248,12 @@ def batches(
     The slices are fetched in a thread of their own while the network works, and augmented on the device.
     """
     who, how = rngs
-    counts = np.bincount(cohort.stages, minlength=4)
     total = len(cohort) * settings.slices_a_patient
-    if (counts == counts[0]).all():
+    weights = shown_weights(cohort.stages)
+    if (weights == weights[0]).all():
         order = np.concatenate([who.permutation(len(cohort)) for _ in range(settings.slices_a_patient)])
     else:
-        weights = 1.0 / counts[cohort.stages]
-        order = who.choice(len(cohort), total, p=weights / weights.sum())
+        order = who.choice(len(cohort), total, p=weights)
     roles = who.choice(3, total, p=(0.25, 0.5, 0.25))
 
     def fetch() -> Iterator[tuple[Tensor, np.ndarray]]:
@@ -270,6 +271,24 @@ def batches(
         shown = augment(images.to(device, non_blocking=True), centres, settings.window, how)
         stages = torch.from_numpy(cohort.stages[chosen]).long().to(device)
         yield shown.expand(-1, 3, -1, -1), stages
+
+
+def shown_weights(stages: np.ndarray) -> np.ndarray:
+    """How often an epoch shows each patient, (n,), summing to 1: each stage that there is as often as the others."""
+    weights = 1.0 / np.bincount(stages, minlength=4)[stages]
+    return np.asarray(weights / weights.sum())
+
+
+def shown_shares(stages: np.ndarray) -> np.ndarray:
+    """How often an epoch shows each stage, (4,): the prior that the network learns."""
+    return np.bincount(stages, shown_weights(stages), minlength=4)
+
+
+def _log_prior_ratio(trained: np.ndarray, validated: np.ndarray) -> np.ndarray:
+    """What turns logits of the mix that training shows into those of the validation patients' mix, (4,), float32."""
+    shown, counts = shown_shares(trained), np.bincount(validated, minlength=4)
+    here = (counts + PSEUDO_COUNT) / (len(validated) + 4 * PSEUDO_COUNT)
+    return np.log(here / np.where(shown > 0, shown, here)).astype(np.float32)
 
 
 @torch.no_grad()
@@ -325,13 +344,7 @@ def penultimate(network: Any, slices: np.ndarray, batch: int = 48, device: str =
     return np.concatenate(parts)
 
 
-def voted(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+def voted(logits: np.ndarray, temperature: float = 1.0, priors: StagePriors | None = None) -> np.ndarray:
     """Position of each patient's stage after the vote of the three slices; logits (patients, 3, 4)."""
-    answers = []
-    for patient in logits:
-        z = patient.astype(np.float64) / temperature
-        p = np.exp(z - z.max(axis=1, keepdims=True))
-        p /= p.sum(axis=1, keepdims=True)
-        stage, _, _ = vote([StageProbabilities(tuple(row)) for row in p])
-        answers.append(stage.position)
-    return np.array(answers)
+    p = calibrated(logits, temperature, priors)
+    return np.array([vote(list(map(StageProbabilities, patient)))[0].position for patient in p])

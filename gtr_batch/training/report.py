@@ -78,7 +78,7 @@ def curves(epochs: Sequence[Mapping[str, float]]) -> str:
 
 
 def diagrams(bins: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Reliability before and after the temperature as SVG, with Wilson's intervals."""
+    """Reliability before and after priors and temperature as SVG, with Wilson's intervals."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")
@@ -87,7 +87,7 @@ def diagrams(bins: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
         for b in found:
             axes.plot([b["confidence"]] * 2, [b["low"], b["high"]], color=COLOURS[0], lw=1.2)
             axes.plot(b["confidence"], b["accuracy"], "o", color=COLOURS[0], ms=3 + min(b["n"], 60) ** 0.5)
-        axes.set_title(f"{name} temperature scaling", fontsize=10)
+        axes.set_title(f"{name} priors and temperature", fontsize=10)
         axes.set_xlabel("probability of the likeliest stage")
         axes.set_xlim(0.2, 1.02)
         axes.set_ylim(0, 1.02)

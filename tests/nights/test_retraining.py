@@ -23,6 +23,7 @@ from gtr_batch.errors import CannotTell, ConfigError, LeakFound
 from gtr_batch.files import LocalFileStore
 from gtr_batch.governance.holdout import evaluate_holdout
 from gtr_batch.simulation.demos.demo import ARTEFACT
+from gtr_batch.stage.artefact import read_manifest
 from gtr_batch.training import steps
 from gtr_batch.training.cache import contract_digest
 from gtr_batch.training.site import TrainingSite
@@ -135,6 +136,10 @@ def test_a_candidate_is_made_registered_and_judged_on_patients_it_never_saw(site
     report = json.loads((folder / "report.json").read_text())
     assert report["model_version"] == version
     assert report["heat"]["dice"]["all"]["n"] == report["validation"]["n"]
+    manifest, _ = read_manifest(folder / "artefact")
+    assert manifest.priors.training == pytest.approx([0.25] * 4)
+    assert sum(manifest.priors.cohort_counts) == cached["members"]
+    assert [row["n"] for row in report["priors"]] == list(manifest.priors.cohort_counts)
     page = (folder / "report.html").read_text()
     assert "SECRET" not in page
     assert not re.search(r'(?:src|href)="?https?:', page)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from attrs import frozen
 
+from gtr_batch.domain.calibration import calibrated, stage_priors
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, NomogramModel, PreprocessingContract
 from gtr_batch.domain.staging import STAGES
@@ -30,12 +31,21 @@ from gtr_batch.preprocess import Volume, prepare_all_for_locator
 from gtr_batch.simulation.demos.cohort import Say, blanked, gather
 from gtr_batch.simulation.hospital.cohort import draw_phantom
 from gtr_batch.simulation.hospital.ehr import draw_clinical
+from gtr_batch.simulation.hospital.mix import STAGE_MIX, in_turn
 from gtr_batch.stage.artefact import load_artefact, write_artefact
 from gtr_batch.stage.network import GTRNet
-from gtr_batch.stage.predict import calibrated
 from gtr_batch.training.fit import SIZE_AT_LEAST_CM, fit_locator, fit_nomogram, fit_rad_score, fit_temperature
 from gtr_batch.training.fit.conformal import fit_conformal
-from gtr_batch.training.loop import Epoch, PreparedSlices, Settings, penultimate, predict, train, voted
+from gtr_batch.training.loop import (
+    Epoch,
+    PreparedSlices,
+    Settings,
+    penultimate,
+    predict,
+    shown_shares,
+    train,
+    voted,
+)
 
 BACKBONE = "resnet10"
 TRAINING_SEED, VALIDATION_SEED, UNSEEN_SEED, LOCATOR_SEED = 100, 300, 200, 400
@@ -127,8 +137,9 @@ def demo_nomogram(rad_scores: np.ndarray, stages: np.ndarray, covariates: list[C
     rng = np.random.default_rng([seed, 77])
     large = np.array([(c.tumour_size_cm or 0) >= SIZE_AT_LEAST_CM for c in covariates])
     scores, drawn, truth = [], [], []
+    drawn_stages = in_turn(STAGE_MIX, 4000)
     for k in range(4000):
-        stage = STAGES[k % 4]
+        stage = STAGES[drawn_stages[k]]
         who = draw_clinical(rng, stage)
         alike = (stages == stage.position) & (large == (who.size_cm >= SIZE_AT_LEAST_CM))
         pool = np.flatnonzero(alike if alike.any() else stages == stage.position)
@@ -150,7 +161,11 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
 
     network = trained(training.cohort, validation.cohort, plan, say, "GTRNet")
     logits = predict(network, validation.cohort)
-    temperature = fit_temperature(logits.reshape(-1, 4), np.repeat(validation.cohort.stages, 3))
+    # Fitted in the validation patients' mix, and used in the simulated hospital's: as if 1000 of it had been counted.
+    shown = shown_shares(training.cohort.stages).tolist()
+    validated = stage_priors(shown, np.bincount(validation.cohort.stages, minlength=4).tolist())
+    temperature = fit_temperature(logits, validation.cohort.stages, validated)
+    priors = stage_priors(shown, [round(1000 * share) for share in STAGE_MIX])
     rad_model = fit_rad_score(
         penultimate(network, training.cohort.slices[:, 1]), training.cohort.stages, training.indices, plan.seed
     )
@@ -159,7 +174,7 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
     covariates = [_covariates(VALIDATION_SEED, k) for k in validation.indices]
     nomogram = demo_nomogram(rad_scores, validation.cohort.stages, covariates, plan.seed)
 
-    spread = calibrated(logits, temperature).mean(axis=1)
+    spread = calibrated(logits, temperature, validated).mean(axis=1)
     conformal = fit_conformal(spread, validation.cohort.stages)
 
     series = whole_series(network, plan, say)
@@ -180,6 +195,7 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
         cohort_digest=_digest(training.cohort),
         intended_use="Demo of the service on simulated phantoms. Not for patients.",
         demo=True,
+        priors=priors,
     )
     metrics: dict[str, Any] = {
         "cohort": "phantoms of gtr_batch.simulation",
@@ -190,7 +206,7 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
     }
     write_artefact(out, network, manifest, dtype=torch.float16)
     # What is measured is what was written: float16 weights, read back.
-    metrics |= measure(load_artefact(out).network, unseen.cohort, temperature)
+    metrics |= measure(load_artefact(out).network, unseen.cohort, temperature)  # as many of each stage: no prior
     blind = trained(blanked(training), blanked(validation), plan, say, "blind twin")
     answers = voted(predict(blind, blanked(unseen)))
     metrics["accuracy_box_without_stomach"] = float((answers == unseen.cohort.stages).mean())

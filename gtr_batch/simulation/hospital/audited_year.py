@@ -24,6 +24,7 @@ from gtr_batch.domain.staging import STAGES, KeySliceSource
 from gtr_batch.night.site import Site
 from gtr_batch.simulation.hospital.ehr import Rows, write_extracts
 from gtr_batch.simulation.hospital.hospital import Hospital
+from gtr_batch.simulation.hospital.mix import STAGE_MIX, Mix
 from gtr_batch.simulation.hospital.patient import History, Patient, ehr_rows
 from gtr_batch.simulation.hospital.year import Operated, Prepared, into_the_book, prepare_operated, surgery_rows
 from gtr_batch.simulation.phantom.scanner import SCANNERS, Phase, Scanner
@@ -69,6 +70,7 @@ class AuditedYear:
     refused: float = 0.1
     ypt: float = 0.05
     automatic: float = 0.1
+    mix: Mix = STAGE_MIX
 
 
 def patients_of(year: AuditedYear) -> list[Operated | Patient]:
@@ -78,7 +80,7 @@ def patients_of(year: AuditedYear) -> list[Operated | Patient]:
     found: list[Operated | Patient] = []
     for k in range(year.patients):
         on = year.first + timedelta(days=int(days * k / year.patients))
-        stage, scanner = STAGES[int(rng.integers(4))], SCANNERS[int(rng.integers(3))]
+        stage, scanner = STAGES[int(rng.choice(4, p=year.mix))], SCANNERS[int(rng.integers(3))]
         source = (KeySliceSource.EHR, KeySliceSource.KEY_OBJECT)[int(rng.integers(2))]
         source = KeySliceSource.AUTOMATIC if rng.uniform() < year.automatic else source
         draws, why = rng.uniform(size=3), int(rng.integers(len(_REFUSED)))

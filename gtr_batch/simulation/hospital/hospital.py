@@ -17,6 +17,7 @@ from gtr_batch.domain.identifiers import derived_uid
 from gtr_batch.domain.staging import STAGES, KeySliceSource, TStage
 from gtr_batch.simulation.hospital.adopt import adopt_series
 from gtr_batch.simulation.hospital.ehr import draw_clinical, write_extracts
+from gtr_batch.simulation.hospital.mix import STAGE_MIX, Mix
 from gtr_batch.simulation.hospital.patient import Fault, History, Patient, ehr_rows, key_sop_uid
 from gtr_batch.simulation.hospital.spoil import drop_slice, truncate_pixels
 from gtr_batch.simulation.phantom.dicom import (
@@ -37,11 +38,12 @@ class Hospital:
     """Patients without end, all of them drawn from one seed."""
 
     seed: int = 0
+    mix: Mix = STAGE_MIX
 
     def patient(self, index: int, on: date, place: int = 0, **given: object) -> Patient:
         """Patient `index`, scanned on `on` as the day's `place`-th; `given` overrides what is drawn."""
         rng = np.random.default_rng([self.seed, index, 4711])
-        stage = given.get("true_stage") or STAGES[int(rng.integers(4))]
+        stage = given.get("true_stage") or STAGES[int(rng.choice(4, p=self.mix))]
         assert isinstance(stage, TStage)
         clinical = draw_clinical(rng, stage)
         histories = [History.ELIGIBLE, History.PRIOR_CHEMOTHERAPY, History.DISTANT_METASTASIS, History.NO_CANCER]

@@ -35,6 +35,7 @@ from gtr_batch.preprocess import Volume, prepare_volume
 from gtr_batch.simulation.hospital.cohort import sketched_volume
 from gtr_batch.simulation.hospital.ehr import Rows, write_extracts
 from gtr_batch.simulation.hospital.hospital import Hospital
+from gtr_batch.simulation.hospital.mix import STAGE_MIX, Mix, in_turn
 from gtr_batch.simulation.hospital.patient import History, Patient, ehr_rows
 from gtr_batch.simulation.phantom.dicom import series_uid, sop_uid, write_phase
 from gtr_batch.simulation.phantom.phantom import Phantom
@@ -52,6 +53,7 @@ class Year:
     ypt: float = 0.05
     unreported: float = 0.04
     automatic: float = 0.05
+    mix: Mix = STAGE_MIX
 
 
 @frozen
@@ -83,8 +85,8 @@ class Prepared:
 
 
 def operated(year: Year) -> list[Operated]:
-    """The year's patients, oldest first: stages take turns, all else is drawn."""
-    hospital = Hospital(year.seed)
+    """The year's patients, oldest first: stages take turns in the proportions of the mix, all else is drawn."""
+    hospital, stages = Hospital(year.seed), in_turn(year.mix, year.patients)
     rng = np.random.default_rng([year.seed, 365])
     found = []
     for k in range(year.patients):
@@ -92,7 +94,8 @@ def operated(year: Year) -> list[Operated]:
         source = KeySliceSource.EHR if k % 3 == 0 else KeySliceSource.KEY_OBJECT
         if rng.uniform() < year.automatic:
             source = KeySliceSource.AUTOMATIC
-        patient = hospital.patient(k, on, k % 5, true_stage=STAGES[k % 4], history=History.ELIGIBLE, key_slice=source)
+        stage = STAGES[stages[k]]
+        patient = hospital.patient(k, on, k % 5, true_stage=stage, history=History.ELIGIBLE, key_slice=source)
         draw = rng.uniform()
         fate = "ypT" if draw < year.ypt else "unreported" if draw < year.ypt + year.unreported else "pT"
         found.append(Operated(patient, fate))

@@ -3,6 +3,7 @@
 import attrs
 import torch
 
+from gtr_batch.domain.calibration import stage_priors
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, NomogramModel, PreprocessingContract, RadScoreModel
 
 SIZE = 64  # network input of these tests: small
@@ -18,6 +19,7 @@ def small_manifest(**changes) -> ModelManifest:
             weights_sha256="",
             contract=PreprocessingContract(size=SIZE),
             temperature=1.5,
+            priors=stage_priors([0.25] * 4, [20] * 4),
             rad_score=RadScoreModel((3, 7), (0.1, 0.2), (1.0, 2.0), (0.5, -0.5)),
             nomogram=NomogramModel(
                 name="test",

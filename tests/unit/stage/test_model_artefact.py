@@ -106,6 +106,8 @@ def test_a_weight_too_large_for_float16_is_not_written(tmp_path: Path):
 MANIFEST_DAMAGE = {
     "manifest has unknown field": lambda m: m.update(surprise=1),
     "manifest: .*missing.*temperature": lambda m: m.pop("temperature"),
+    r"manifest.priors: priors.cohort is": lambda m: m["priors"].update(cohort=[1, 0, 0, 0]),
+    "manifest.priors has unknown field": lambda m: m["priors"].update(odds=1),
     "manifest.temperature is 0": lambda m: m.update(temperature=0),
     "not supported between": lambda m: m.update(temperature="hot"),
     "manifest.json is not JSON: Infinity": lambda m: m.update(temperature=float("inf")),
@@ -213,3 +215,9 @@ def test_a_pickle_in_place_of_the_weights_is_refused_and_not_executed(folder: Pa
         load_artefact(folder)
 
     assert not (tmp_path / "exploded").exists()
+
+
+def test_an_artefact_from_before_priors_were_kept_says_that_they_are_not_known(folder: Path):
+    edit_manifest(folder, lambda m: m.pop("priors"))
+
+    assert load_artefact(folder).manifest.priors is None

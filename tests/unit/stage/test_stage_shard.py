@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from gtr_batch.domain.calibration import calibrated, stage_priors
 from gtr_batch.domain.prepared import PreparedGeometry
 from gtr_batch.domain.staging import Flag, KeySliceSource, TStage
 from gtr_batch.errors import CaseRejected, ConfigError, GpuOutOfMemory, ModelArtefactError
 from gtr_batch.stage.artefact import Artefact
-from gtr_batch.stage.predict import calibrated, choose_device, slice_scores, stage_shard
+from gtr_batch.stage.predict import choose_device, slice_scores, stage_shard
 from tests.unit.stage.small import SIZE, small_locator, small_manifest
 
 
@@ -75,6 +76,33 @@ def test_an_automatic_key_slice_and_a_demo_model_are_flagged(artefact):
     assert stage_one(artefact, clear).flags == ()
     assert stage_one(artefact, clear, KeySliceSource.AUTOMATIC).flags == (Flag.AUTOMATIC_KEY_SLICE,)
     assert stage_one(artefact, clear, demo=True).flags == (Flag.DEMO_MODEL,)
+
+
+def test_the_prior_of_training_is_taken_out_and_the_cohorts_put_in(artefact):
+    priors = stage_priors([0.1, 0.2, 0.3, 0.4], [50, 30, 15, 5])
+    logits = torch.tensor([[0.0, 3, 0, 0], [0, 3, 1, 0], [0, 0, 0, 9]], dtype=torch.float64)
+
+    staging = stage_one(artefact, logits, temperature=2.0, priors=priors)
+
+    likelihood = (logits - torch.tensor(priors.training, dtype=torch.float64).log()) / 2.0
+    expected = torch.softmax(likelihood + torch.tensor(priors.cohort, dtype=torch.float64).log(), dim=1)
+    np.testing.assert_allclose(staging.probabilities.values, expected.mean(dim=0), atol=1e-12)
+    np.testing.assert_allclose([s.probabilities.values for s in staging.slices], expected, atol=1e-12)
+
+
+def test_vote_and_heat_map_follow_the_corrected_probabilities(artefact):
+    priors = stage_priors([0.25] * 4, [900, 10, 10, 80])
+    says = Says([[1.0, 1.5, 0, 0]] * 3)
+    changed = Artefact(small_manifest(priors=priors), artefact.network, artefact.version, artefact.folder)
+
+    staged = stage_shard(changed, {"c": noise(0)}, {"c": geometry("c")}, forward=says)["c"]
+
+    assert staged.staging.t_stage is TStage.T1
+    assert says.chosen == [TStage.T1.position] * 3
+
+
+def test_a_model_whose_priors_are_not_known_is_flagged(artefact):
+    assert stage_one(artefact, [[0, 3, 0, 0]] * 3, priors=None).flags == (Flag.NOT_CALIBRATED,)
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 1.7, 5.0])

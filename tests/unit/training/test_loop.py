@@ -88,7 +88,7 @@ def test_temperature_undoes_overconfidence():
     honest = rng.normal(0, 1, (4000, 4))
     honest[np.arange(4000), stages] += 1.0  # unit normal, shifted by one: these logits are calibrated
 
-    assert fit_temperature(honest * 3, stages) == pytest.approx(3.0, rel=0.12)
+    assert fit_temperature(honest[:, None] * 3, stages) == pytest.approx(3.0, rel=0.12)
 
 
 def test_the_rad_score_rises_with_the_stage_in_standard_deviations():
