@@ -93,7 +93,7 @@ def _why_yes(
 ) -> list[str]:
     reasons = [f"No alarm is open; {seeing} monitors of unlabelled data could judge, and are quiet."]
     shift = next((m for m in monitors if m.name == "stage_shift"), None)
-    if shift is not None and shift.state == "quiet":
+    if shift is not None and (shift.state == "quiet" or (shift.state == "cannot tell" and shift.path)):
         reasons.append(f"Pathology against the model's probabilities: {_sentence(shift.sentence)}")
     if weekly:
         return [*reasons, "Accuracy and calibration are judged in the monthly audit."]

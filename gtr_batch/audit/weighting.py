@@ -9,6 +9,7 @@ import numpy as np
 from attrs import field, frozen
 
 from gtr_batch.domain.audit import AuditCase, Classification, probability_rows
+from gtr_batch.domain.audit_run import known_by
 from gtr_batch.metrics.classification import CLASSES
 from gtr_batch.metrics.intervals import Interval, percentile_interval, wide
 from gtr_batch.metrics.redrawing import kappas_of, redrawn_counts
@@ -40,9 +41,9 @@ def weighted_accuracy(
     """Inverse-probability-weighted accuracy and kappa of the votes.
 
     Who has a label is modelled by a logistic regression with a mild ridge on what is known at staging: probabilities
-    and vote, age, sex, tumour size, location, differentiation (what is missing is a level of its own), and how long ago
-    the CT was staged. Patients staged later than anybody who has a label are left out. Weights are stabilised and
-    truncated. It is right where, among patients alike in these, who is labelled has nothing to do with whether the
+    and vote, age, sex, tumour size, location, differentiation, the radiologist's cT and the endosonographer's uT (what
+    is missing is a level of its own), and how long ago the CT was staged. Patients staged later than anybody who has a
+    label are left out. Weights are stabilised and truncated. It is right where, among patients alike in these, who is labelled has nothing to do with whether the
     model is right.
 
     Parameters
@@ -127,6 +128,12 @@ def _design(cases: Sequence[AuditCase], as_of: date, wait_days: int) -> tuple[tu
     columns["tumour size"] = _measured([c.tumour_size_cm for c in cases])
     columns["location"] = _levels([c.location for c in cases])
     columns["differentiation"] = _levels([c.differentiation for c in cases])
+    # Who is operated first goes by what people saw: without these two, weighting makes such a choice worse.
+    reads = [known_by(c, as_of).read for c in cases]
+    columns["cT"] = _levels([None if r is None or r.radiologist_ct is None else str(r.radiologist_ct) for r in reads])
+    columns["uT"] = _levels(
+        [None if r is None or r.endosonographer_ut is None else str(r.endosonographer_ut) for r in reads]
+    )
     days = np.array([min((as_of - c.night).days, wait_days) for c in cases], float)
     columns["days since staging"] = [days, np.log1p(days)]
     names, kept = [], []

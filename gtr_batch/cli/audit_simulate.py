@@ -30,6 +30,17 @@ def simulate(
     reference: Annotated[
         int, typer.Option(min=0, help="Patients of the artefact's reference; 0: monitors learn from the first weeks.")
     ] = 0,
+    world: Annotated[
+        str,
+        typer.Option(
+            help="Who is operated: none, usual, chemotherapy-first, strong, by-cT, by-uT, changing, by-model, or all; "
+            "the monitor of pathology alone, beside the ways it could have been."
+        ),
+    ] = "",
+    labelled: Annotated[float, typer.Option(min=0, help="With --world: pT a month; 0: as --per-month gives.")] = 0.0,
+    unread: Annotated[
+        bool, typer.Option("--without-reads", help="With --world: no cT and uT reach the audit.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the first history; the others count on from it.")] = 1,
     processes: Annotated[int, typer.Option(min=1, help="Histories computed at once.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
@@ -43,13 +54,19 @@ def simulate(
     kind = Shift.parse(shift)
     if kind.kind != "none" and at > months:
         raise InputRefused(f"the shift would begin in month {at} of a history of {months}")
-    plan = Months(months, per_month, kind, at, seed, everyone=everyone, reference=reference)
+    history = Months(months, per_month, kind, at, seed, everyone=everyone, reference=reference)
+    if world:
+        from gtr_batch.cli.audit_simulate_operated import simulate_operated
+
+        plan = (months, per_month, kind, at, labelled)
+        simulate_operated(world, plan, runs, reads=not unread, seed=seed, processes=processes, as_json=as_json)
+        return
     # The budget is one for a horizon; a history of another length is measured against its own.
     config = AuditConfig(horizon_months=months)
     with bars() as progress:
         task = progress.add_task("simulate", total=runs)
         found = study(
-            plan,
+            history,
             runs,
             config=config,
             processes=processes,

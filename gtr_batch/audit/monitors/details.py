@@ -95,8 +95,23 @@ class DatedShiftEstimate(ShiftEstimate):
 
 
 @frozen
+class OperatedEstimate:
+    """What fits where who is operated is taken to be as `assumption` says; `highest`: of both CUSUMs, in nats."""
+
+    assumption: str  # recorded | between | stage: as `gtr_batch.audit.monitors.selection` has them
+    highest: float
+    estimate: ShiftEstimate | None
+    crossed_on: date | None = None  # had it been the only assumption
+
+
+@frozen
 class ShiftDetail:
-    """Of the monitor of pathology against the probabilities: both CUSUM paths (day, nats), and what fits best."""
+    """Of the monitor of pathology against the probabilities: both CUSUM paths (day, nats), and what fits best.
+
+    The paths are the lowest of those of all assumptions on who is operated. `estimate*` take the operated as they are.
+    `chances_of_pT`: how often T1 to T4 get a pT, as shares of the stage that gets it most often, if it depends on the
+    stage alone.
+    """
 
     labelled: int
     labelled_this_period: int
@@ -108,6 +123,13 @@ class ShiftDetail:
     estimate: ShiftEstimate | None
     estimate_first: DatedShiftEstimate | None
     estimate_last: DatedShiftEstimate | None
+    by_assumption: tuple[OperatedEstimate, ...] = ()
+    chances_of_pT: tuple[float, ...] = ()
+
+    @property
+    def crossed_alone(self) -> dict[str, date | None]:
+        """When each assumption on who is operated would have crossed alone."""
+        return {found.assumption: found.crossed_on for found in self.by_assumption}
 
 
 @frozen

@@ -1,4 +1,9 @@
-"""Pathology against the probabilities, patient after patient in the order of the reports."""
+"""Pathology against the probabilities, patient after patient in the order of the reports.
+
+Only operated patients have one. What the probabilities promise among them depends on who is operated, which is known
+under assumptions only (`selection`): an alarm is a shift that is one under each of them. Where they disagree the
+monitor cannot tell from operated patients, and says so.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from datetime import date
 from itertools import pairwise
 
 import numpy as np
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from gtr_batch.audit.labels import one_a_patient
 from gtr_batch.audit.monitors.budget import DAYS_A_MONTH, share_of
@@ -19,12 +24,24 @@ from gtr_batch.audit.monitors.cusum import (
     increments,
     threshold_for,
 )
-from gtr_batch.audit.monitors.details import DatedShiftEstimate, ShiftDetail, ShiftEstimate
-from gtr_batch.audit.monitors.watched import ALARM, OFF, QUIET, TITLES, Watched, level_of, silent
+from gtr_batch.audit.monitors.details import DatedShiftEstimate, OperatedEstimate, ShiftDetail, ShiftEstimate
+from gtr_batch.audit.monitors.selection import (
+    ASSUMPTIONS,
+    LEAST_LABELLED,
+    LEAST_STAGED,
+    RECORDED,
+    STAGE,
+    Operated,
+    operated_over_time,
+    staged_patients,
+    tilted,
+)
+from gtr_batch.audit.monitors.watched import ALARM, CANNOT_TELL, OFF, QUIET, TITLES, Watched, level_of, silent
 from gtr_batch.audit.monitors.weekly import since_of
 from gtr_batch.audit.monitors.weeks import staged_by_this_model, watched_cases
 from gtr_batch.domain.audit import AuditCase, Classification, probability_rows
 from gtr_batch.domain.audit_run import AuditInputs
+from gtr_batch.domain.audit_settings import AuditSettings
 
 NAME = "stage_shift"
 _ENOUGH_DAYS = 120  # of reports: from then on their own rate is believed, before that the rate of staging
@@ -58,7 +75,10 @@ def pathology_of(cases: Sequence[AuditCase], as_of: date) -> Pathology:
 
 
 def watch_stage_shift(inputs: AuditInputs) -> Watched:
-    """CUSUMs of a shift up and of one down by the settings' odds ratio, each with half of the monitor's share."""
+    """CUSUMs of a shift up and of one down by the settings' odds ratio, each with half of the monitor's share.
+
+    Each is the lowest of three: of what the probabilities promise among the operated under three assumptions on who is.
+    """
     settings, since = inputs.settings, since_of(inputs, NAME)
     level = share_of(settings, NAME)
     if level == 0:
@@ -76,50 +96,127 @@ def watch_stage_shift(inputs: AuditInputs) -> Watched:
             f"staged cases {max(waiting, 0)} more were operated without a pT that counts.",
         )
 
-    odds_ratio = settings.odds_ratio
-    tolerated = math.log(settings.tolerated_odds_ratio)
+    operated = operated_over_time(staged_patients(cases), since, inputs.as_of)
+    if not operated:
+        return silent(
+            inputs,
+            NAME,
+            since,
+            f"{n} patients with a pT by {inputs.as_of} since {since}: too few to say who is operated, and so what the "
+            f"probabilities promise among the operated ({LEAST_LABELLED} of {LEAST_STAGED} staged within half a year).",
+        )
+    seen = evolve(seen, days=tuple(max(day, operated[0].since) for day in seen.days))
     mix = probability_rows(c.probabilities for c in cases)  # all staged: who gets a pT next is not known
     horizon = expected_labels(seen.days, len(cases), since, inputs)
-    up, down = math.log(odds_ratio), -math.log(odds_ratio)
-    height = max(
-        threshold_for(mix, up, horizon, level / 2, truth=tolerated),
-        threshold_for(mix, down, horizon, level / 2, truth=-tolerated),
-    )
-    rows = np.arange(n)
-    paths = {
-        "up": cusum(increments(seen.probabilities, up)[rows, seen.labels]),
-        "down": cusum(increments(seen.probabilities, down)[rows, seen.labels]),
-    }
-    both = np.maximum(paths["up"], paths["down"])
+    height = _threshold(mix, settings, horizon, level)
+    paths = {name: _path(seen, promised, settings) for name, promised in _promised(seen, operated).items()}
+    up = np.minimum.reduce([p.up for p in paths.values()])
+    down = np.minimum.reduce([p.down for p in paths.values()])
+    both = np.maximum(up, down)
     crossing = np.flatnonzero(both >= height)
     crossed = int(crossing[0]) if len(crossing) else None
+    found = tuple(_alone(name, p, seen, height) for name, p in paths.items())
     days = _by_day(seen.days)
     path = tuple((day, float(both[rows].max()), height) for day, rows in days)
     lately = [k for k, day in enumerate(seen.days) if day >= inputs.first]
+    hidden = _hidden(found)
+    apart = any(f.highest >= height for f in found) or (hidden is not None and hidden >= settings.odds_ratio)
+    state = ALARM if crossed is not None else CANNOT_TELL if apart else QUIET
+    sentence = (
+        _cannot_tell(found, operated[-1], n, since, height)
+        if state == CANNOT_TELL
+        else _sentence(seen, {"up": up, "down": down}, crossed, height, since)
+    )
+    seeing = _could_have_seen(
+        mix,
+        math.log(settings.odds_ratio),
+        height,
+        lately=len(lately),
+        n=n,
+        months=(inputs.as_of - since).days / DAYS_A_MONTH,
+    )
     return Watched(
         NAME,
         TITLES[NAME],
-        QUIET if crossed is None else ALARM,
+        state,
         level_of(inputs, NAME),
         since,
         None if crossed is None else seen.days[crossed],
         path[-1][1],
         height,
         path,
-        _sentence(seen, paths, crossed, height, since),
-        _could_have_seen(mix, up, height, lately=len(lately), n=n, months=(inputs.as_of - since).days / DAYS_A_MONTH),
+        sentence,
+        seeing + ("" if hidden is None else f" Who is operated may hide an odds ratio of up to {hidden:.2f}."),
         ShiftDetail(
             labelled=n,
             labelled_this_period=len(lately),
             horizon_patients=horizon,
-            tolerated_odds_ratio=math.exp(tolerated),
-            odds_ratio=odds_ratio,
-            up=tuple((day, float(paths["up"][rows].max())) for day, rows in days),
-            down=tuple((day, float(paths["down"][rows].max())) for day, rows in days),
+            tolerated_odds_ratio=settings.tolerated_odds_ratio,
+            odds_ratio=settings.odds_ratio,
+            up=tuple((day, float(up[rows].max())) for day, rows in days),
+            down=tuple((day, float(down[rows].max())) for day, rows in days),
             estimate=estimate_shift(seen.labels, seen.probabilities),
             estimate_first=_estimate(seen, range(min(n, 2 * minimum))),
             estimate_last=_estimate(seen, range(max(n - 2 * minimum, 0), n)),
+            by_assumption=found,
+            chances_of_pT=operated[-1].chances,
         ),
+    )
+
+
+def _threshold(mix: np.ndarray, settings: AuditSettings, horizon: int, level: float) -> float:
+    shift, tolerated = math.log(settings.odds_ratio), math.log(settings.tolerated_odds_ratio)
+    return max(threshold_for(mix, sign * shift, horizon, level / 2, truth=sign * tolerated) for sign in (1.0, -1.0))
+
+
+def _promised(seen: Pathology, operated: Sequence[Operated]) -> dict[str, np.ndarray]:
+    """What the probabilities promise among the operated, by assumption: (n, 4), as was known when each report came."""
+    begins = np.array([o.since.toordinal() for o in operated])
+    which = np.searchsorted(begins, [day.toordinal() for day in seen.days], side="right") - 1
+    return {
+        name: tilted(seen.probabilities, np.array([o.log_chances[name] for o in operated])[which])
+        for name in ASSUMPTIONS
+    }
+
+
+@frozen(eq=False)
+class _Path:
+    up: np.ndarray
+    down: np.ndarray
+    estimate: ShiftEstimate | None
+
+
+def _path(seen: Pathology, promised: np.ndarray, settings: AuditSettings) -> _Path:
+    rows, shift = np.arange(len(seen.labels)), math.log(settings.odds_ratio)
+    up, down = (cusum(increments(promised, sign * shift)[rows, seen.labels]) for sign in (1.0, -1.0))
+    return _Path(up, down, estimate_shift(seen.labels, promised))
+
+
+def _alone(name: str, path: _Path, seen: Pathology, height: float) -> OperatedEstimate:
+    both = np.maximum(path.up, path.down)
+    at = np.flatnonzero(both >= height)
+    return OperatedEstimate(name, float(both.max()), path.estimate, seen.days[int(at[0])] if len(at) else None)
+
+
+def _hidden(found: Sequence[OperatedEstimate]) -> float | None:
+    """How far the assumptions on who is operated lie apart, as an odds ratio; None where one has no estimate."""
+    fits = [f.estimate.odds_ratio for f in found if f.estimate is not None]
+    return max(fits) / min(fits) if len(fits) == len(found) else None
+
+
+def _cannot_tell(found: Sequence[OperatedEstimate], operated: Operated, n: int, since: date, height: float) -> str:
+    by_name = {f.assumption: f for f in found}
+    said = [
+        f"odds times {_interval(by_name[name].estimate)} ({by_name[name].highest:.1f} nats) if {ASSUMPTIONS[name]}"
+        for name in (RECORDED, STAGE)
+    ]
+    shares = ", ".join(f"{100 * c:.0f}" for c in operated.chances)
+    return (
+        "Cannot tell from operated patients: whether pathology is what the probabilities say depends on how patients "
+        f"are chosen for an operation. Over {n} patients with a pT since {since}: {'; '.join(said)}; the threshold is "
+        f"{height:.1f}. As a share of the stage that gets a pT most often, T1 to T4 get one in {shares}%. Needed to "
+        "tell: cT and uT of every staged patient, also of those not operated; or the stage of a sample of those not "
+        "operated (laparoscopy, endosonography, follow-up)."
     )
 
 
@@ -166,7 +263,9 @@ def _sentence(seen: Pathology, paths: dict[str, np.ndarray], crossed: int | None
     )
 
 
-def _interval(found: ShiftEstimate) -> str:
+def _interval(found: ShiftEstimate | None) -> str:
+    if found is None:
+        return "no number"
     return f"{found.odds_ratio:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
