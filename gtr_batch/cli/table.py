@@ -41,7 +41,7 @@ def show_night(console: Console, night: date, cases: Sequence[NightCase]) -> Non
         table.add_row(
             case.case_id[:8],
             f"[{_COLOUR.get(case.state, 'cyan')}]{case.state}[/]",
-            str(case.t_stage or ""),
+            str(case.t_stage or ("none" if case.not_staged else "")),
             _shares(case.probabilities),
             _shares(case.nomogram),
             _SOURCE[case.key_slice_source] if case.key_slice_source else "",

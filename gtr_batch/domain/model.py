@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
+from gtr_batch.domain.abstention import AbstentionRule, FeatureReference
 from gtr_batch.domain.staging import STAGES
 from gtr_batch.errors import ModelArtefactError
 
@@ -113,6 +114,7 @@ class ModelManifest:
     nomogram: NomogramModel
     class_order: tuple[str, ...] = field(default=tuple(str(s) for s in STAGES), converter=tuple)
     key_slice_locator: KeySliceLocator | None = None
+    abstention: AbstentionRule | None = None  # when no stage is given; None: one is always given
     cohort_digest: str = ""
     metrics: Mapping[str, Any] = field(factory=dict)
     reference: Mapping[str, Any] = field(factory=dict)  # distributions for the drift monitor
@@ -154,8 +156,10 @@ _NESTED: dict[tuple[str, str], type] = {
     ("ModelManifest", "rad_score"): RadScoreModel,
     ("ModelManifest", "nomogram"): NomogramModel,
     ("ModelManifest", "key_slice_locator"): KeySliceLocator,
+    ("ModelManifest", "abstention"): AbstentionRule,
+    ("AbstentionRule", "features"): FeatureReference,
 }
-_OPTIONAL = ("n4", "key_slice_locator")
+_OPTIONAL = ("n4", "key_slice_locator", "abstention", "features")
 
 
 def _build(cls: Any, value: Any, where: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
+from gtr_batch.domain.abstention import AbstentionCode
 from gtr_batch.domain.case import CaseState
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.staging import Flag, KeySliceSource, StageProbabilities, TStage
@@ -17,7 +18,7 @@ class NightCase:
     """One case; no PHI.
 
     `probabilities` are the network's, `nomogram` the nomogram's with its `points` by predictor. `reason`: why it was
-    refused, failed or held back; empty where it was not.
+    refused, failed or held back, or why it has no stage (`not_staged`); empty where it was not.
     """
 
     case_id: str
@@ -34,6 +35,7 @@ class NightCase:
     model_version: str | None = None
     refusal: RefusalCode | None = None
     reason: str = ""
+    not_staged: AbstentionCode | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able, as `gtr status --json` prints it."""
@@ -52,4 +54,5 @@ class NightCase:
             "model_version": self.model_version,
             "refusal": self.refusal and str(self.refusal),
             "reason": self.reason,
+            "not_staged": self.not_staged and str(self.not_staged),
         }

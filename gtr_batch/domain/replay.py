@@ -13,7 +13,7 @@ from attrs import asdict, field, frozen
 class CaseAnswer:
     """What a model says of a case; probabilities of T1 to T4 to six digits: what differs beyond differs by machine."""
 
-    t_stage: str
+    t_stage: str  # "T1" to "T4"; or "not staged: " and the code of why, without probabilities
     probabilities: tuple[float, ...]
     nomogram: tuple[float, ...] | None
     key_slice_source: str

@@ -78,13 +78,21 @@ def _blend(hu: np.ndarray, heat: np.ndarray, window_hu: tuple[float, float]) -> 
 
 def _lines(staging: CaseStaging, manifest: ModelManifest) -> tuple[list[tuple[str, Colour]], list[tuple[str, Colour]]]:
     """What is written above and below the slice."""
-    each = "  ".join(f"{stage} {p:.2f}" for stage, p in zip(STAGES, staging.probabilities.values, strict=True))
-    above = [(NOT_VERIFIED, AMBER), (f"c{staging.t_stage}    P: {each}", WHITE)]
+    above = [(NOT_VERIFIED, AMBER), _answer_line(staging)]
     below = [(FLAG_TEXTS[flag], AMBER) for flag in staging.flags if flag in FLAG_TEXTS]
-    below.append((f"Grad-CAM for {staging.t_stage}; {manifest.name} {staging.model_version[:12]}", WHITE))
+    of_what = f" for {staging.t_stage}" if staging.t_stage else ""
+    below.append((f"Grad-CAM{of_what}; {manifest.name} {staging.model_version[:12]}", WHITE))
     if manifest.demo or Flag.DEMO_MODEL in staging.flags:
         below.append((DEMO, AMBER))
     return above, below
+
+
+def _answer_line(staging: CaseStaging) -> tuple[str, Colour]:
+    """The stage and its probabilities, or why there is none."""
+    if staging.abstention is not None or staging.probabilities is None:
+        return f"Not staged: {staging.abstention.words if staging.abstention else 'no answer'}", AMBER
+    each = "  ".join(f"{stage} {p:.2f}" for stage, p in zip(STAGES, staging.probabilities.values, strict=True))
+    return f"c{staging.t_stage}    P: {each}", WHITE
 
 
 def _font(pen: ImageDraw, texts: list[str], rows: int, columns: int) -> FreeTypeFont:

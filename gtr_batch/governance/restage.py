@@ -20,7 +20,7 @@ from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.lifecycle import CHAMPION, WITHDRAWN
 from gtr_batch.domain.replay import CaseAnswer, ComparedCase, Comparison, Redelivered, ReplayApproval
-from gtr_batch.domain.staging import CaseStaging, StageProbabilities, TStage
+from gtr_batch.domain.staging import STAGES, CaseStaging, StageProbabilities, TStage
 from gtr_batch.errors import CasesToRetry, GovernanceRefused, GtrError, InputRefused
 from gtr_batch.governance.registry import answered_for, check_registered
 from gtr_batch.governance.scratch import ScratchFiles
@@ -109,7 +109,7 @@ def deliver(gov: GovernanceSite, digits: str, *, by: str, why: str) -> Redeliver
     gov.restages.approve(row.digest, by=by, why=why)
     _note_openings(gov.night, version, {case.night for case in cases})
     delivered, failed = [], {}
-    staged = [c for c in cases if replayed.staging(c.case_id) is not None and replayed.score(c.case_id) is not None]
+    staged = [c for c in cases if _is_finished(replayed, c.case_id)]
     for case in staged:
         try:
             _replace_result(gov, case, replayed, row.digest)
@@ -171,6 +171,7 @@ def _compared(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> tuple
     replayed = _replayed(gov, version, cases)
     compared = tuple(_compared_case(gov.night, replayed, case) for case in cases)
     both = [(c.before.t_stage, c.after.t_stage) for c in compared if c.before and c.after]
+    both = [pair for pair in both if set(pair) <= set(STAGES)]  # a case without a stage agrees with nothing
     positions = np.array([[TStage(stage).position for stage in pair] for pair in both], int).reshape(-1, 2)
     # What a case carried before is no part of it: an approval is of the answers that will be sent.
     answers = [version, [[c.case_id, c.after and attrs.asdict(c.after), c.error] for c in compared]]
@@ -232,21 +233,28 @@ def _compared_case(site: Site, replayed: MemoryCases, case: Case) -> ComparedCas
     staging, scored = replayed.staging(case.case_id), replayed.score(case.case_id)
     then = replayed.get(case.case_id)
     error = None
-    if staging is None or scored is None:
+    finished = _is_finished(replayed, case.case_id)
+    if not finished:
         error = then.failure.error if then.failure else (then.refusal.sentence if then.refusal else "not staged")
     return ComparedCase(
         case_id=case.case_id,
         night=str(case.night),
         before=_answer(before, score.probabilities if score else None) if before else None,
-        after=_answer(staging, scored.probabilities) if staging and scored else None,
+        after=_answer(staging, scored.probabilities if scored else None) if staging and finished else None,
         error=error,
     )
 
 
+def _is_finished(replayed: MemoryCases, case_id: str) -> bool:
+    """Whether the replay gave the case an answer: a stage and the nomogram's, or the word that it gets no stage."""
+    staging = replayed.staging(case_id)
+    return staging is not None and (staging.abstention is not None or replayed.score(case_id) is not None)
+
+
 def _answer(staging: CaseStaging, nomogram: StageProbabilities | None) -> CaseAnswer:
     return CaseAnswer(
-        t_stage=str(staging.t_stage),
-        probabilities=tuple(round(p, 6) for p in staging.probabilities.values),
+        t_stage=f"not staged: {staging.abstention.code}" if staging.abstention else str(staging.t_stage),
+        probabilities=tuple(round(p, 6) for p in staging.probabilities.values) if staging.probabilities else (),
         nomogram=tuple(round(p, 6) for p in nomogram.values) if nomogram else None,
         key_slice_source=str(staging.key_slice_source),
         slices=tuple(s.sop_instance_uid for s in staging.slices),
@@ -271,19 +279,20 @@ def _replace_result(gov: GovernanceSite, case: Case, replayed: MemoryCases, dige
 
     site, case_id = gov.night, case.case_id
     staging, scored = replayed.staging(case_id), replayed.scored(case_id)
-    assert staging is not None and scored is not None  # only what was staged and scored is delivered
+    assert staging is not None  # only what was finished is delivered
     features = replayed.features(case_id, staging.model_version)
     assert features is not None  # kept with the staging
     files = ScratchFiles(site.files, gov.scratch)
     site.folder_of(staging.model_version)  # a model withdrawn meanwhile sends nothing
-    objects = report_one(site, case, Answer(staging, scored.score), files)
+    objects = report_one(site, case, Answer(staging, scored.score if scored else None), files)
     parcel = Parcel(case, objects, site.files.folder(case.night, case_id, Step.REPORT))
     sent = store_objects(site.archive, site.deliveries, parcel)
     if not {o.sop_instance_uid for o in objects} <= {o.sop_instance_uid for o in site.cases.objects(case_id)}:
         _take_over_files(gov, case)
         with site.cases.step(case_id, Step.DELIVER) as record:  # the PACS has it now: so may the worklist
             record.stages(staging, *features)
-            record.scores(scored.score, scored.covariates)
+            if scored is not None:
+                record.scores(scored.score, scored.covariates)
             record.writes(objects, staging.model_version)
             record.replace({"restaged": digest, "model_version": staging.model_version, "sent": sent})
             record.advance(CaseState.STORED)

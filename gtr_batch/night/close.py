@@ -77,7 +77,8 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
         "model_version": site.nights.model_of(night) or site.model_version,
         "cases": len(cases),
         "states": dict(Counter(str(c.state) for c in cases)),
-        "stages": dict(Counter(str(s.t_stage) for s in stagings if s)),
+        "stages": dict(Counter(str(s.t_stage) for s in stagings if s and s.t_stage)),
+        "not_staged": dict(Counter(str(s.abstention.code) for s in stagings if s and s.abstention)),
         "refusals": dict(Counter(str(c.refusal.code) for c in cases if c.refusal)),
         "failed": failed,
         "delivery": {"held": list(held), "why": list(dict.fromkeys(held.values()))} if held else {},
@@ -205,6 +206,9 @@ def _shown(site: Site, case: Case) -> NightCase:
         reason = f"{case.failure.step}: {case.failure.error}"
     elif case.state is CaseState.REPORTED:
         reason = why_held(site, case) or ""
+    abstention = staging.abstention if staging and case.refusal is None else None
+    if abstention is not None and not reason:
+        reason = abstention.sentence
     return NightCase(
         case_id=case.case_id,
         study_uid=case.study_uid,
@@ -220,4 +224,5 @@ def _shown(site: Site, case: Case) -> NightCase:
         model_version=staging.model_version if staging else None,
         refusal=case.refusal.code if case.refusal else None,
         reason=reason,
+        not_staged=abstention.code if abstention else None,
     )

@@ -20,6 +20,7 @@ from highdicom.sr import (
     QualitativeEvaluation,
     RelationshipTypeValues,
     SourceImageForMeasurementGroup,
+    TextContentItem,
     TrackingIdentifier,
 )
 from pydicom import Dataset
@@ -31,7 +32,7 @@ from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.delivery import ObjectKind
 from gtr_batch.domain.identifiers import derived_uid
 from gtr_batch.domain.score import NomogramScore
-from gtr_batch.domain.staging import STAGES, CaseStaging, TStage
+from gtr_batch.domain.staging import STAGES, CaseStaging, StageProbabilities, TStage
 from gtr_batch.report import codes
 from gtr_batch.report.codes import concept
 from gtr_batch.report.context import Context
@@ -41,11 +42,12 @@ from gtr_batch.report.sources import performed_procedures
 
 @frozen
 class Answer:
-    """What the report is about."""
+    """What the report is about; `always`: the model holds nothing by which it could tell when not to answer."""
 
     staging: CaseStaging
     score: NomogramScore | None
     covariates: Covariates | None
+    always: bool = False
 
 
 def build_report(context: Context, answer: Answer) -> Dataset:
@@ -53,8 +55,11 @@ def build_report(context: Context, answer: Answer) -> Dataset:
 
     Groups (TID 1501): the case (category, status, flags), its probabilities, the nomogram, and one a slice.
     Numbers and coded evaluations never share a group: older OHIF viewers fail on a bare NUM beside qualitative items.
+    A case without a stage has the coded reason in the category's place, no probabilities, and its slices as they are.
     """
-    groups = [_case(context, answer), _probabilities(context, answer.staging)]
+    groups = [_case(context, answer)]
+    if answer.staging.probabilities is not None:
+        groups.append(_probabilities(context, answer.staging.probabilities))
     if answer.score is not None:
         groups.append(_nomogram(context, answer.score, answer.covariates or Covariates()))
     groups += [_slice(context, answer, role) for role in range(len(answer.staging.slices))]
@@ -138,17 +143,38 @@ def _separate(item: Dataset) -> None:
 def _case(context: Context, answer: Answer) -> MeasurementsAndQualitativeEvaluations:
     staging, score = answer.staging, answer.score
     evaluations = [
-        evaluation(codes.CT_CATEGORY, codes.T_STAGE[staging.t_stage]),
+        *_stage_or_reason(staging),
         evaluation(codes.RESULT_STATUS, codes.AI_NOT_VERIFIED),
         evaluation(codes.KEY_SLICE_SOURCE, codes.KEY_SLICE_SOURCES[staging.key_slice_source]),
     ]
     evaluations += [evaluation(codes.FLAG, codes.FLAGS[flag]) for flag in staging.flags]
     evaluations += [evaluation(codes.MISSING_COVARIATE, _covariate(m)) for m in (score.missing if score else ())]
-    return _group(context, "Gastric cancer cT category", evaluations=evaluations, method=codes.AJCC_8)
+    parameters = ["no reference of the model's patients: every case gets a stage"] if answer.always else []
+    group = _group(
+        context, "Gastric cancer cT category", evaluations=evaluations, parameters=parameters, method=codes.AJCC_8
+    )
+    if staging.abstention is not None:
+        sentence = TextContentItem(
+            name=concept(codes.COMMENT),
+            value=staging.abstention.sentence,
+            relationship_type=RelationshipTypeValues.CONTAINS,
+        )
+        group[0].ContentSequence.append(sentence)
+    return group
 
 
-def _probabilities(context: Context, staging: CaseStaging) -> MeasurementsAndQualitativeEvaluations:
-    measurements = [_of_stage(codes.PROBABILITY, staging.probabilities[stage], stage) for stage in STAGES]
+def _stage_or_reason(staging: CaseStaging) -> list[QualitativeEvaluation]:
+    if staging.t_stage is not None:
+        return [evaluation(codes.CT_CATEGORY, codes.T_STAGE[staging.t_stage])]
+    assert staging.abstention is not None  # one of the two is there
+    return [
+        evaluation(codes.CT_CATEGORY, codes.NOT_STAGED),
+        evaluation(codes.REASON, codes.ABSTAINED[staging.abstention.code]),
+    ]
+
+
+def _probabilities(context: Context, probabilities: StageProbabilities) -> MeasurementsAndQualitativeEvaluations:
+    measurements = [_of_stage(codes.PROBABILITY, probabilities[stage], stage) for stage in STAGES]
     return _group(context, "Probabilities of cT1, cT2, cT3, cT4", measurements=measurements)
 
 
@@ -173,13 +199,13 @@ def _nomogram(context: Context, score: NomogramScore, covariates: Covariates) ->
 
 
 def _slice(context: Context, answer: Answer, index: int) -> MeasurementsAndQualitativeEvaluations:
-    one = answer.staging.slices[index]
+    one, given = answer.staging.slices[index], answer.staging.t_stage is not None
     source = next(ds for ds in context.sources if ds.SOPInstanceUID == one.sop_instance_uid)
     return _group(
         context,
         codes.ROLES[one.role].meaning,
         evaluations=[
-            evaluation(codes.CT_CATEGORY, codes.T_STAGE[one.t_stage]),
+            *([evaluation(codes.CT_CATEGORY, codes.T_STAGE[one.t_stage])] if given else []),
             evaluation(codes.SLICE_ROLE, codes.ROLES[one.role]),
         ],
         images=[source],

@@ -4,7 +4,7 @@ import pytest
 
 from gtr_batch.domain.staging import CaseStaging, Flag, StageProbabilities, TStage
 from gtr_batch.explain import overlay, overlay_rgb
-from tests.builders import a_manifest
+from tests.builders import a_manifest, not_staged
 
 STAGING = CaseStaging(
     t_stage=TStage.T3,
@@ -34,6 +34,16 @@ def test_the_answer_is_burned_in_and_that_it_is_not_verified(monkeypatch):
     assert "cT3    P: T1 0.02  T2 0.11  T3 0.79  T4 0.08" in texts
     assert "Grad-CAM for T3; GTRNet 0123456789ab" in texts
     assert "demo" not in texts
+
+
+def test_a_case_without_a_stage_says_so_and_shows_no_probability(monkeypatch):
+    texts, _ = burned_in(monkeypatch, not_staged(STAGING), a_manifest(name="GTRNet"))
+
+    assert "Not staged: image unlike those of the model's patients" in texts
+    assert "Grad-CAM; GTRNet" in texts
+    assert "AI result - not verified" in texts
+    assert "T3" not in texts
+    assert "P:" not in texts
 
 
 def test_the_demos_model_and_an_automatic_key_slice_are_burned_in(monkeypatch):
