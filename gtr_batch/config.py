@@ -154,6 +154,11 @@ class StageConfig:
     device: str = "auto"  # "auto" | "cpu" | "cuda"
     batch_cases: int = 16
     threads: int = 0  # CPU threads, 0: torch's choice
+    abstain_level: float = 0.01  # p at which a case gets no stage: the share of good cases that each rule may cost
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 <= self.abstain_level <= 0.5:
+            raise ConfigError(f"stage.abstain_level is {self.abstain_level:g}; from 0 (every case is answered) to 0.5")
 
 
 @frozen

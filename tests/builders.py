@@ -7,9 +7,11 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pydicom
 
+from gtr_batch.domain.abstention import Abstention, AbstentionCode
 from gtr_batch.domain.case import Case
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.model import ModelManifest, NomogramModel, PreprocessingContract, RadScoreModel
@@ -87,6 +89,12 @@ def a_staging(
         model_version=model_version,
         flags=(*found, *flags),
     )
+
+
+def not_staged(staging: CaseStaging) -> CaseStaging:
+    """The same case where the model gives no stage."""
+    reason = Abstention(AbstentionCode.UNLIKE_REFERENCE, "Not staged: unlike (p 0.008).", {"p_distance": 0.008})
+    return attrs.evolve(staging, t_stage=None, probabilities=None, abstention=reason)
 
 
 def a_score(probabilities: Sequence[float] = (0.05, 0.2, 0.55, 0.2), missing: tuple[str, ...] = ()) -> NomogramScore:

@@ -90,8 +90,10 @@ def show_shadow(console: Console, summary: Mapping[str, Any] | None) -> None:
 
 
 def _stage(case: NightCase) -> str:
-    """The stage that counts; said whose it is where it is not the network's."""
+    """The stage that counts, or that none was given; said whose it is where it is not the network's."""
     by = f" ({case.primary})" if case.primary is AnswerSource.NOMOGRAM else ""
+    if case.not_staged:
+        return "none"
     return f"{case.t_stage}{by}" if case.t_stage else ""
 
 

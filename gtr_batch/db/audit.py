@@ -177,6 +177,7 @@ def _case(row: Mapping[str, Any], as_of: date) -> AuditCase:
         refusal=row["refusal"] or "",
         failed=not staged and row["refusal"] is None,
         t_stage=TStage(row["t_stage"]) if row["t_stage"] else None,
+        not_staged=row["not_staged"] or "",
         probabilities=_probabilities(row, "p_t"),
         slice_stages=tuple(TStage(s) for s in row["slice_stages"]),
         flags=tuple(row["flags"] or ()),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 from psycopg2.extras import Json
 
+from gtr_batch.domain.abstention import Abstention
 from gtr_batch.domain.case import Case, CaseState, Failure, Selected, Step
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.score import NomogramScore
@@ -121,16 +122,35 @@ def probabilities_of(row: Mapping[str, Any]) -> StageProbabilities:
     return StageProbabilities((row["p_t1"], row["p_t2"], row["p_t3"], row["p_t4"]))
 
 
-def columns_of(probabilities: StageProbabilities) -> dict[str, float]:
+def columns_of(probabilities: StageProbabilities | None) -> dict[str, float | None]:
     """The columns ``p_t1`` … ``p_t4``."""
-    return {f"p_t{i}": float(p) for i, p in enumerate(probabilities.values, start=1)}
+    values: Sequence[float | None] = (None,) * 4 if probabilities is None else probabilities.values
+    return {f"p_t{i}": None if p is None else float(p) for i, p in enumerate(values, start=1)}
+
+
+def columns_of_abstention(abstention: Abstention | None) -> dict[str, Any]:
+    """The columns ``not_staged`` … of staging_result."""
+    if abstention is None:
+        return {"not_staged": None, "not_staged_sentence": None, "not_staged_numbers": None}
+    return {
+        "not_staged": str(abstention.code),
+        "not_staged_sentence": text(abstention.sentence),
+        "not_staged_numbers": as_json(abstention.numbers),
+    }
+
+
+def abstention_of(row: Mapping[str, Any]) -> Abstention | None:
+    """Why a row of staging_result has no stage."""
+    if row["not_staged"] is None:
+        return None
+    return Abstention(row["not_staged"], row["not_staged_sentence"], row["not_staged_numbers"])
 
 
 def staging_of(row: Mapping[str, Any], slices: list[dict[str, Any]]) -> CaseStaging:
     """A row of staging_result and its rows of slice_result."""
     return CaseStaging(
-        t_stage=TStage(row["t_stage"]),
-        probabilities=probabilities_of(row),
+        t_stage=None if row["t_stage"] is None else TStage(row["t_stage"]),
+        probabilities=None if row["t_stage"] is None else probabilities_of(row),
         slices=tuple(
             SliceStaging(s["sop_instance_uid"], s["role"], TStage(s["t_stage"]), probabilities_of(s)) for s in slices
         ),
@@ -138,6 +158,7 @@ def staging_of(row: Mapping[str, Any], slices: list[dict[str, Any]]) -> CaseStag
         model_version=row["model_version"],
         flags=tuple(Flag(f) for f in row["flags"]),
         stage_set=stage_set_of(row),
+        abstention=abstention_of(row),
     )
 
 

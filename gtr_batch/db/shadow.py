@@ -36,7 +36,7 @@ class PostgresShadows:
             champion,
             challenger.model_version,
             t_stage=str(challenger.t_stage),
-            probabilities=list(challenger.probabilities.values),
+            probabilities=None if challenger.probabilities is None else list(challenger.probabilities.values),
             flags=[str(f) for f in challenger.flags],
             features=np.asarray(features, np.float32).ravel().tolist(),
             logits=np.asarray(logits, np.float32).reshape(12).tolist(),

@@ -94,8 +94,9 @@ def _staging(tx: Transaction, case_id: str, staged: Staged) -> None:
     tx.run(
         _results()["save_staging"],
         **key,
-        t_stage=str(staging.t_stage),
+        t_stage=None if staging.t_stage is None else str(staging.t_stage),
         **rows.columns_of(staging.probabilities),
+        **rows.columns_of_abstention(staging.abstention),
         key_slice_source=str(staging.key_slice_source),
         flags=[str(f) for f in staging.flags],
         **rows.columns_of_stage_set(staging.stage_set),

@@ -56,7 +56,8 @@ class AuditCase:
     model_version: str = ""
     refusal: str = ""  # code; empty: staged
     failed: bool = False  # neither staged nor refused: it broke
-    t_stage: TStage | None = None  # the vote
+    t_stage: TStage | None = None  # the vote; None also where the model gave none, then `not_staged` says why
+    not_staged: str = ""  # code of an abstention
     probabilities: StageProbabilities | None = None  # mean calibrated
     slice_stages: tuple[TStage, ...] = ()  # below, key, above
     flags: tuple[str, ...] = ()

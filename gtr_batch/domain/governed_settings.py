@@ -29,6 +29,8 @@ GOVERNED: tuple[str, ...] = (
     "validate.min_coverage_mm",
     "validate.max_tilt_degrees",
     "validate.gap_tolerance",
+    # staging
+    "stage.abstain_level",
     # delivery
     "night.failure_tolerance",
     "report.refusal_sr",

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
+from gtr_batch.domain.abstention import AbstentionRule, FeatureReference
 from gtr_batch.domain.calibration import StagePriors
 from gtr_batch.domain.conformal import ConformalSets
 from gtr_batch.domain.staging import STAGES
@@ -122,6 +123,7 @@ class ModelManifest:
     class_order: tuple[str, ...] = field(default=tuple(str(s) for s in STAGES), converter=tuple)
     key_slice_locator: KeySliceLocator | None = None
     conformal: ConformalSets | None = None  # of earlier versions: none, their thresholds were of another score
+    abstention: AbstentionRule | None = None  # when no stage is given; None: one is always given
     cohort_digest: str = ""
     metrics: Mapping[str, Any] = field(factory=dict)
     reference: Mapping[str, Any] = field(factory=dict)  # distributions for the drift monitor
@@ -170,8 +172,10 @@ _NESTED: dict[tuple[str, str], type] = {
     ("ModelManifest", "key_slice_locator"): KeySliceLocator,
     ("ModelManifest", "conformal"): ConformalSets,
     ("ModelManifest", "priors"): StagePriors,
+    ("ModelManifest", "abstention"): AbstentionRule,
+    ("AbstentionRule", "features"): FeatureReference,
 }
-_OPTIONAL = ("n4", "nomogram", "key_slice_locator", "conformal", "priors")
+_OPTIONAL = ("n4", "nomogram", "key_slice_locator", "conformal", "priors", "abstention", "features")
 
 
 def _build(cls: Any, value: Any, where: str) -> Any:

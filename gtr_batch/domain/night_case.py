@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
+from gtr_batch.domain.abstention import AbstentionCode
 from gtr_batch.domain.case import CaseState
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.score import AnswerSource, StageAnswer
@@ -18,8 +19,8 @@ class NightCase:
     """One case; no PHI.
 
     `t_stage` and `probabilities` are those that count, the answer of `primary`; `supporting` is the other answer where
-    there is one. `points`: the nomogram's, by predictor. `reason`: why it was refused, failed or held back; empty where
-    it was not.
+    there is one. `points`: the nomogram's, by predictor. `reason`: why it was refused, failed or held back, or why it
+    has no stage (`not_staged`); empty where it was not.
     """
 
     case_id: str
@@ -38,6 +39,7 @@ class NightCase:
     model_version: str | None = None
     refusal: RefusalCode | None = None
     reason: str = ""
+    not_staged: AbstentionCode | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able, as `gtr status --json` prints it."""
@@ -63,4 +65,5 @@ class NightCase:
             "model_version": self.model_version,
             "refusal": self.refusal and str(self.refusal),
             "reason": self.reason,
+            "not_staged": self.not_staged and str(self.not_staged),
         }

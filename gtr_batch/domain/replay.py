@@ -16,7 +16,7 @@ class CaseAnswer:
     `t_stage` is the one that counts, that of `primary`; `probabilities` are the network's.
     """
 
-    t_stage: str
+    t_stage: str  # "T1" to "T4"; or "not staged: " and the code of why, without probabilities
     probabilities: tuple[float, ...]
     nomogram: tuple[float, ...] | None
     key_slice_source: str

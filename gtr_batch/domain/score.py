@@ -55,8 +55,10 @@ class CaseAnswers:
     supporting: StageAnswer | None
 
 
-def answers_of(staging: CaseStaging, score: NomogramScore | None) -> CaseAnswers:
-    """The network's and the nomogram's answer on a case, that which counts apart from the other."""
+def answers_of(staging: CaseStaging, score: NomogramScore | None) -> CaseAnswers | None:
+    """The network's and the nomogram's answer on a case, what counts apart from the other; None without a stage."""
+    if staging.t_stage is None or staging.probabilities is None:
+        return None
     network = StageAnswer(AnswerSource.NETWORK, staging.t_stage, staging.probabilities)
     if score is None:
         return CaseAnswers(network, None)

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from attrs import field, frozen
 
+from gtr_batch.domain.abstention import Abstention
+
 
 class TStage(StrEnum):
     """Clinical T category, AJCC 8th edition; T4a and T4b are one class (paper, Discussion)."""
@@ -168,15 +170,24 @@ class SliceStaging:
 
 @frozen
 class CaseStaging:
-    """A case's answer: majority vote of three slices and mean calibrated probabilities."""
+    """A case's answer: majority vote of three slices and mean calibrated probabilities.
 
-    t_stage: TStage
-    probabilities: StageProbabilities
+    Where the model has no business answering, `abstention` says why, and there is neither stage nor probability; what
+    its slices' own answers are stays with them, for those who judge the model, and is shown to no reader.
+    """
+
+    t_stage: TStage | None
+    probabilities: StageProbabilities | None
     slices: tuple[SliceStaging, ...]
     key_slice_source: KeySliceSource
     model_version: str  # SHA-256 digest of the artefact
     flags: tuple[Flag, ...] = ()
     stage_set: StageSet | None = None  # None: the model has no threshold for one
+    abstention: Abstention | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if len({self.t_stage is None, self.probabilities is None, self.abstention is not None}) != 1:
+            raise ValueError("a staging has either a stage with its probabilities, or a reason why it has none")
 
 
 def vote(slices: Sequence[StageProbabilities]) -> tuple[TStage, StageProbabilities, tuple[Flag, ...]]:

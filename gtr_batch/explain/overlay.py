@@ -63,7 +63,8 @@ def overlay_rgb(
     image = fromarray(_blend(hu, heat, manifest.contract.window_hu))
     pen = Draw(image)
     rows, columns = hu.shape
-    above, below = _lines(staging, manifest, answer or answers_of(staging, None).primary)
+    found = answers_of(staging, None)
+    above, below = _lines(staging, manifest, answer or (found.primary if found else None))
     font = _font(pen, [text for text, _ in above + below], rows, columns)
     line, margin = round(font.size * 1.3), max(2, round(font.size * 0.4))
     for k, (text, colour) in enumerate(above):
@@ -86,19 +87,27 @@ def _blend(hu: np.ndarray, heat: np.ndarray, window_hu: tuple[float, float]) -> 
 
 
 def _lines(
-    staging: CaseStaging, manifest: ModelManifest, answer: StageAnswer
+    staging: CaseStaging, manifest: ModelManifest, answer: StageAnswer | None
 ) -> tuple[list[tuple[str, Colour]], list[tuple[str, Colour]]]:
     """What is written above and below the slice."""
-    each = "  ".join(f"{stage} {p:.2f}" for stage, p in zip(STAGES, answer.probabilities.values, strict=True))
-    above = [(NOT_VERIFIED, AMBER), (f"c{answer.t_stage}    P: {each}", WHITE)]
+    above = [(NOT_VERIFIED, AMBER), _answer_line(staging, answer)]
     beside = [str(staging.stage_set)] if staging.stage_set is not None else []
-    beside += ["by the nomogram"] if answer.source is AnswerSource.NOMOGRAM else []
+    beside += ["by the nomogram"] if answer is not None and answer.source is AnswerSource.NOMOGRAM else []
     above += [(", ".join(beside), WHITE)] if beside else []
     below = [(FLAG_TEXTS[flag], AMBER) for flag in staging.flags if flag in FLAG_TEXTS]
-    below.append((f"Grad-CAM for {staging.t_stage}; {manifest.name} {staging.model_version[:12]}", WHITE))
+    of_what = f" for {staging.t_stage}" if staging.t_stage else ""
+    below.append((f"Grad-CAM{of_what}; {manifest.name} {staging.model_version[:12]}", WHITE))
     if manifest.demo or Flag.DEMO_MODEL in staging.flags:
         below.append((DEMO, AMBER))
     return above, below
+
+
+def _answer_line(staging: CaseStaging, answer: StageAnswer | None) -> tuple[str, Colour]:
+    """The stage and its probabilities, or why there is none."""
+    if answer is None:
+        return f"Not staged: {staging.abstention.words if staging.abstention else 'no answer'}", AMBER
+    each = "  ".join(f"{stage} {p:.2f}" for stage, p in zip(STAGES, answer.probabilities.values, strict=True))
+    return f"c{answer.t_stage}    P: {each}", WHITE
 
 
 def _font(pen: ImageDraw, texts: list[str], rows: int, columns: int) -> FreeTypeFont:

@@ -21,7 +21,7 @@ from gtr_batch.domain.governed_settings import digest_of_settings, governed
 from gtr_batch.domain.lifecycle import CHAMPION, WITHDRAWN
 from gtr_batch.domain.replay import CaseAnswer, ComparedCase, Comparison, Redelivered, ReplayApproval
 from gtr_batch.domain.score import NomogramScore, answers_of
-from gtr_batch.domain.staging import CaseStaging, TStage
+from gtr_batch.domain.staging import STAGES, CaseStaging, TStage
 from gtr_batch.errors import CasesToRetry, GovernanceRefused, GtrError, InputRefused, ServiceStopped
 from gtr_batch.governance.registry import answered_for, check_registered
 from gtr_batch.governance.scratch import ScratchFiles
@@ -175,6 +175,7 @@ def _compared(gov: GovernanceSite, version: str, cases: Sequence[Case]) -> tuple
     replayed = _replayed(gov, version, cases)
     compared = tuple(_compared_case(gov.night, replayed, case) for case in cases)
     both = [(c.before.t_stage, c.after.t_stage) for c in compared if c.before and c.after]
+    both = [pair for pair in both if set(pair) <= set(STAGES)]  # a case without a stage agrees with nothing
     positions = np.array([[TStage(stage).position for stage in pair] for pair in both], int).reshape(-1, 2)
     # What a case carried before is no part of it: an approval is of the answers that will be sent.
     answers = [version, [[c.case_id, c.after and attrs.asdict(c.after), c.error] for c in compared]]
@@ -255,16 +256,17 @@ def answer_of(replayed: MemoryCases, case_id: str) -> CaseAnswer | None:
 
 
 def _answer(staging: CaseStaging, score: NomogramScore | None) -> CaseAnswer:
-    primary = answers_of(staging, score).primary
+    found = answers_of(staging, score)
+    none = f"not staged: {staging.abstention.code}" if staging.abstention else "not staged"
     return CaseAnswer(
-        t_stage=str(primary.t_stage),
-        probabilities=tuple(round(p, 6) for p in staging.probabilities.values),
+        t_stage=str(found.primary.t_stage) if found else none,
+        probabilities=tuple(round(p, 6) for p in staging.probabilities.values) if staging.probabilities else (),
         nomogram=tuple(round(p, 6) for p in score.probabilities.values) if score else None,
         key_slice_source=str(staging.key_slice_source),
         slices=tuple(s.sop_instance_uid for s in staging.slices),
         flags=tuple(str(f) for f in staging.flags),
         model_version=staging.model_version,
-        primary=str(primary.source),
+        primary=str(found.primary.source) if found else "",
         stage_set=None if staging.stage_set is None else str(staging.stage_set),
     )
 

@@ -80,7 +80,9 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
             failed[case.case_id] = f"{case.failure.step}: {case.failure.error}"
         elif case.state not in done and case.case_id not in held and case.study_uid not in intake.get("waiting", {}):
             failed[case.case_id] = f"did not finish: stopped after {case.state}"
-    answers = [_answers(site, c.case_id) for c in cases if c.state is CaseState.COMMITTED]
+    committed = [c.case_id for c in cases if c.state is CaseState.COMMITTED]
+    stagings = [site.cases.staging(case_id) for case_id in committed]
+    answers = [_answers(site, case_id) for case_id in committed]
     return {
         "identity_mismatch": [c.case_id for c in cases if _is_mismatched(c)],
         "night": str(night),
@@ -88,6 +90,7 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
         "cases": len(cases),
         "states": dict(Counter(str(c.state) for c in cases)),
         "stages": dict(Counter(str(found.primary.t_stage) for found in answers if found)),
+        "not_staged": dict(Counter(str(s.abstention.code) for s in stagings if s and s.abstention)),
         "refusals": dict(Counter(str(c.refusal.code) for c in cases if c.refusal)),
         "failed": failed,
         "delivery": {"held": list(held), "why": list(dict.fromkeys(held.values()))} if held else {},
@@ -225,6 +228,9 @@ def _shown(site: Site, case: Case) -> NightCase:
         reason = f"{case.failure.step}: {case.failure.error}"
     elif case.state is CaseState.REPORTED:
         reason = why_held(site, case) or ""
+    abstention = staging.abstention if staging and case.refusal is None else None
+    if abstention is not None and not reason:
+        reason = abstention.sentence
     return NightCase(
         case_id=case.case_id,
         study_uid=case.study_uid,
@@ -242,4 +248,5 @@ def _shown(site: Site, case: Case) -> NightCase:
         model_version=staging.model_version if staging else None,
         refusal=case.refusal.code if case.refusal else None,
         reason=reason,
+        not_staged=abstention.code if abstention else None,
     )

@@ -233,7 +233,10 @@ class MemoryCases:
         return None if scored is None else scored.score
 
     def scored(self, case_id: str) -> Scored | None:
-        """The same with the covariates that it was computed from."""
+        """The same with the covariates that it was computed from; None where the staging has no stage."""
+        staging = self.staging(case_id)
+        if staging is not None and staging.abstention is not None:
+            return None
         return self._scores.get((case_id, self._carried.get(case_id, "")))
 
     def objects(self, case_id: str) -> list[ReportObject]:

@@ -43,7 +43,7 @@ def shadow(site: Site, night: date, shard: Sequence[str]) -> dict[str, int]:
 
 
 def _challenge(site: Site, version: str, shard: Sequence[str]) -> int:
-    from gtr_batch.stage import stage_shard
+    from gtr_batch.stage import AbstainAt, stage_shard
 
     before = site.shadows.done(shard, version)
     cases = [case for case in site.cases.select(shard) if _staged(case) and case.case_id not in before]
@@ -51,7 +51,9 @@ def _challenge(site: Site, version: str, shard: Sequence[str]) -> int:
         return 0
     artefact = site.artefact_by(version)
     stagings = {c.case_id: site.cases.staging(c.case_id) for c in cases}
-    champions = {case_id: staging for case_id, staging in stagings.items() if staging is not None}
+    # A case that the champion gives no stage is compared with nothing.
+    champions = {case_id: s for case_id, s in stagings.items() if s is not None and s.t_stage is not None}
+    cases = [case for case in cases if case.case_id in champions]
     prepared: dict[str, Prepared] = {}
     for case in cases:
         try:
@@ -63,10 +65,14 @@ def _challenge(site: Site, version: str, shard: Sequence[str]) -> int:
         {i: p[0] for i, p in prepared.items()},
         {i: p[1] for i, p in prepared.items()},
         batch_cases=site.config.stage.batch_cases,
+        abstain=AbstainAt(site.settings.stage.abstain_level),
     )
     for case_id, answer in answers.items():
         if isinstance(answer, CaseRejected):
             site.shadows.save_error(case_id, champions[case_id], version, answer.sentence)
+            continue
+        if answer.staging.abstention is not None:
+            site.shadows.save_error(case_id, champions[case_id], version, answer.staging.abstention.sentence)
             continue
         site.shadows.save(
             case_id,

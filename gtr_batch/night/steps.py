@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.score import AnswerSource, NomogramScore, answers_of
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord
-from gtr_batch.domain.staging import FLAG_MEANINGS, CaseStaging, Flag
+from gtr_batch.domain.staging import FLAG_MEANINGS, CaseStaging, Flag, KeySliceSource
 from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import (
     AssociationRefused,
@@ -58,6 +58,7 @@ from gtr_batch.night.site import REFERENCE_MODALITIES, Site
 
 HELD = "held"  # file of a case whose report was held back
 READS_PIXELS = (Step.VALIDATE, Step.PREPROCESS, Step.STAGE, Step.NOMOGRAM, Step.REPORT)
+TUMOUR_SCORE, TUMOUR_SCORE_BY = "tumour_score", "tumour_score_by"  # the locator's largest, and which model's it is
 MISSING = "missing_attachments"  # in the detail of a retrieval: what of the study could not be had, and why
 
 T = TypeVar("T")
@@ -258,8 +259,12 @@ def _prepare(site: Site, case: Case) -> Detail:
     volume = read_series(folder, case.expected_sop_uids)
     facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
 
+    located: list[float] = []
+
     def locate() -> Any:
-        return slice_scores(artefact, prepare_all_for_locator(volume, contract, device=artefact.device))
+        scores = slice_scores(artefact, prepare_all_for_locator(volume, contract, device=artefact.device))
+        located.append(float(scores.max(initial=-np.inf)))
+        return scores
 
     reference = references(site, case).own
     key = find_key_slice(
@@ -273,6 +278,9 @@ def _prepare(site: Site, case: Case) -> Detail:
     index = volume.sop_instance_uids.index(key.sop_instance_uid)
     slices, geometry = prepare_volume(volume, index, contract, key.source, device=artefact.device)
     geometry = attrs.evolve(geometry, flags=key.flags, apart_mm=key.apart_mm)
+    if key.source is KeySliceSource.AUTOMATIC and located:
+        sign = {TUMOUR_SCORE: located[-1], TUMOUR_SCORE_BY: artefact.version}
+        geometry = attrs.evolve(geometry, facts={**geometry.facts, **sign})
     lesion = lesion_on_grid(reference["SEG"], geometry)
     arrays = {"slices": slices} if lesion is None else {"slices": slices, "lesion": lesion}
     site.files.write_arrays(case.night, case.case_id, Step.PREPROCESS, "prepared", arrays)
@@ -288,7 +296,7 @@ def _prepare(site: Site, case: Case) -> Detail:
 def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """One forward pass for the shard: vote, features and heat maps."""
     from gtr_batch.explain import GradCamForward, to_source_pixels
-    from gtr_batch.stage import stage_shard
+    from gtr_batch.stage import AbstainAt, stage_shard
 
     work = Shard(site, Step.STAGE, shard, night)
     if not work.cases:
@@ -307,6 +315,7 @@ def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
             geometries,
             forward=GradCamForward(artefact.network),
             batch_cases=site.config.stage.batch_cases,
+            abstain=AbstainAt(site.settings.stage.abstain_level, _tumour_scores(geometries, artefact.version)),
         )
 
     broken = _faults(work.cases, read)
@@ -333,9 +342,22 @@ def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
         flags = (*outcome.staging.flags, *_flags_of_selection(site, case))
         staging = attrs.evolve(outcome.staging, flags=tuple(dict.fromkeys(flags)))
         record.stages(staging, outcome.features[ROLES.index("key")], outcome.logits)
-        return {"t_stage": str(staging.t_stage), "p": round(staging.probabilities[staging.t_stage], 3)}
+        return _said(staging) | outcome.evidence.numbers()
 
     return work.each(CaseState.STAGED, keep)
+
+
+def _tumour_scores(geometries: Mapping[str, PreparedGeometry], version: str) -> dict[str, float]:
+    """The locator's largest score of each series, where this model located the key slice."""
+    mine = {i: g.facts for i, g in geometries.items() if g.facts.get(TUMOUR_SCORE_BY) == version}
+    return {case_id: float(facts[TUMOUR_SCORE]) for case_id, facts in mine.items()}
+
+
+def _said(staging: CaseStaging) -> dict[str, Any]:
+    """A staging in the case's event: the stage and its probability, or why there is none."""
+    if staging.t_stage is None or staging.probabilities is None:
+        return {"not_staged": str(staging.abstention.code) if staging.abstention else ""}
+    return {"t_stage": str(staging.t_stage), "p": round(staging.probabilities[staging.t_stage], 3)}
 
 
 def _prepared(site: Site, case: Case, contract: PreprocessingContract) -> tuple[np.ndarray, PreparedGeometry]:
@@ -380,6 +402,8 @@ def _nomogram(site: Site, case: Case, record: StepRecord) -> Detail:
     from gtr_batch.nomogram import rad_score, score
 
     staging = _staging(site, case)
+    if staging.abstention is not None:  # no rad-score of an image that the model knows nothing of
+        return {"not_staged": str(staging.abstention.code)}
     manifest = site.artefact_by(staging.model_version).manifest
     if manifest.nomogram is None:
         record.flag(*_flags_of_answer(staging, None), Flag.NO_NOMOGRAM)
@@ -403,6 +427,8 @@ def _nomogram(site: Site, case: Case, record: StepRecord) -> Detail:
 def _flags_of_answer(staging: CaseStaging, score: NomogramScore | None) -> list[Flag]:
     """Where network and nomogram differ, and where what counts lies outside the set of likely stages."""
     found, flags = answers_of(staging, score), []
+    if found is None:
+        return []
     if found.supporting is not None and found.supporting.t_stage is not found.primary.t_stage:
         flags.append(Flag.NOMOGRAM_DISAGREES)
     if staging.stage_set is not None and found.primary.t_stage not in staging.stage_set:
@@ -445,7 +471,8 @@ def report_one(site: Site, case: Case, answer: Answer, prepared: FileStore) -> l
     source = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     key = ROLES.index("key")
     hu = read_series(source, [geometry.sop_instance_uids[key]]).hu()[0]
-    overlay = overlay_rgb(hu, heat[key], staging, manifest, answers_of(staging, answer.score).primary)
+    found = answers_of(staging, answer.score)
+    overlay = overlay_rgb(hu, heat[key], staging, manifest, found.primary if found else None)
     facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
     return write_case(
         site.files.folder(case.night, case.case_id, Step.REPORT),

@@ -114,7 +114,8 @@ def write_case(
         if config.key_objects:
             selection, _ = write_object(folder, build_selection(context, selected), ObjectKind.KEY_OBJECTS, previous)
             objects.append(selection)
-        document = build_report(context, Answer(staging, score, covariates, geometry.apart_mm))
+        answer = Answer(staging, score, covariates, geometry.apart_mm, manifest.abstention is None)
+        document = build_report(context, answer)
         report, _ = write_object(folder, document, ObjectKind.STRUCTURED_REPORT, previous)
         objects.append(report)
     return objects

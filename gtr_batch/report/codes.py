@@ -13,6 +13,7 @@ from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
+from gtr_batch.domain.abstention import ABSTENTIONS, AbstentionCode
 from gtr_batch.domain.refusal import REASONS, ReasonKind, RefusalCode
 from gtr_batch.domain.score import AnswerSource
 from gtr_batch.domain.staging import FLAG_MEANINGS, Flag, KeySliceSource, TStage
@@ -140,6 +141,10 @@ COVARIATES: Mapping[str, Code] = MappingProxyType(
 )
 REFUSALS: Mapping[RefusalCode, Code] = MappingProxyType(
     {code: own(reason.coded_value, reason.meaning) for code, reason in REASONS.items()}
+)
+NOT_STAGED = own("not_staged", "Not staged")
+ABSTAINED: Mapping[AbstentionCode, Code] = MappingProxyType(
+    {code: own(one.coded_value, one.meaning) for code, one in ABSTENTIONS.items()}
 )
 _STANDARD_REASONS: Mapping[ReasonKind, Code] = MappingProxyType(
     {

@@ -20,6 +20,7 @@ from highdicom.sr import (
     QualitativeEvaluation,
     RelationshipTypeValues,
     SourceImageForMeasurementGroup,
+    TextContentItem,
     TrackingIdentifier,
 )
 from pydicom import Dataset
@@ -41,12 +42,13 @@ from gtr_batch.report.sources import performed_procedures
 
 @frozen
 class Answer:
-    """What the report is about."""
+    """What the report is about; `always`: the model holds nothing by which it could tell when not to answer."""
 
     staging: CaseStaging
     score: NomogramScore | None
     covariates: Covariates | None
     marks_apart_mm: float = 0.0  # how far the furthest other mark of the key slice lies from it
+    always: bool = False  # the model gives every case a stage
 
 
 def build_report(context: Context, answer: Answer) -> Dataset:
@@ -55,10 +57,13 @@ def build_report(context: Context, answer: Answer) -> Dataset:
     Groups (TID 1501): the case (category, status, flags), its probabilities, what supports it, and one a slice. The
     category and the probabilities of one answer alone stand under the standard codes.
     Numbers and coded evaluations never share a group: older OHIF viewers fail on a bare NUM beside qualitative items.
+    A case without a stage has the coded reason in the category's place, no probabilities, and its slices as they are.
     """
     found = answers_of(answer.staging, answer.score)
-    groups = [_case(context, answer, found), _probabilities(context, answer.staging, found.primary)]
-    if found.supporting is not None and found.supporting.source is AnswerSource.NETWORK:
+    groups = [_case(context, answer, found)]
+    if found is not None:
+        groups.append(_probabilities(context, answer.staging, found.primary))
+    if found is not None and found.supporting is not None and found.supporting.source is AnswerSource.NETWORK:
         groups.append(_supporting_network(context, found.supporting))
     if answer.score is not None:
         groups.append(_nomogram(context, answer.score, answer.covariates or Covariates()))
@@ -140,15 +145,14 @@ def _separate(item: Dataset) -> None:
         _separate(child)
 
 
-def _case(context: Context, answer: Answer, found: CaseAnswers) -> MeasurementsAndQualitativeEvaluations:
+def _case(context: Context, answer: Answer, found: CaseAnswers | None) -> MeasurementsAndQualitativeEvaluations:
     staging, score = answer.staging, answer.score
     evaluations = [
-        evaluation(codes.CT_CATEGORY, codes.T_STAGE[found.primary.t_stage]),
-        evaluation(codes.ANSWER_BY, codes.ANSWERS[found.primary.source]),
+        *_stage_or_reason(staging, found),
         evaluation(codes.RESULT_STATUS, codes.AI_NOT_VERIFIED),
         evaluation(codes.KEY_SLICE_SOURCE, codes.KEY_SLICE_SOURCES[staging.key_slice_source]),
     ]
-    if found.supporting is not None:
+    if found is not None and found.supporting is not None:
         evaluations.append(evaluation(codes.SUPPORTING_CATEGORY, codes.T_STAGE[found.supporting.t_stage]))
     if staging.stage_set is not None:
         evaluations += [
@@ -159,7 +163,31 @@ def _case(context: Context, answer: Answer, found: CaseAnswers) -> MeasurementsA
     evaluations += [evaluation(codes.MISSING_COVARIATE, _covariate(m)) for m in (score.missing if score else ())]
     apart = answer.marks_apart_mm
     notes = [f"key slice: another mark lies {apart:.0f} mm away"] if apart else []
-    return _group(context, "Gastric cancer cT category", evaluations=evaluations, parameters=notes, method=codes.AJCC_8)
+    notes += ["no reference of the model's patients: every case gets a stage"] if answer.always else []
+    group = _group(
+        context, "Gastric cancer cT category", evaluations=evaluations, parameters=notes, method=codes.AJCC_8
+    )
+    if staging.abstention is not None:
+        sentence = TextContentItem(
+            name=concept(codes.COMMENT),
+            value=staging.abstention.sentence,
+            relationship_type=RelationshipTypeValues.CONTAINS,
+        )
+        group[0].ContentSequence.append(sentence)
+    return group
+
+
+def _stage_or_reason(staging: CaseStaging, found: CaseAnswers | None) -> list[QualitativeEvaluation]:
+    if found is not None:
+        return [
+            evaluation(codes.CT_CATEGORY, codes.T_STAGE[found.primary.t_stage]),
+            evaluation(codes.ANSWER_BY, codes.ANSWERS[found.primary.source]),
+        ]
+    assert staging.abstention is not None  # one of the two is there
+    return [
+        evaluation(codes.CT_CATEGORY, codes.NOT_STAGED),
+        evaluation(codes.REASON, codes.ABSTAINED[staging.abstention.code]),
+    ]
 
 
 def _probabilities(
@@ -200,13 +228,13 @@ def _nomogram(context: Context, score: NomogramScore, covariates: Covariates) ->
 
 
 def _slice(context: Context, answer: Answer, index: int) -> MeasurementsAndQualitativeEvaluations:
-    one = answer.staging.slices[index]
+    one, given = answer.staging.slices[index], answer.staging.t_stage is not None
     source = next(ds for ds in context.sources if ds.SOPInstanceUID == one.sop_instance_uid)
     return _group(
         context,
         codes.ROLES[one.role].meaning,
         evaluations=[
-            evaluation(codes.SLICE_VOTE, codes.T_STAGE[one.t_stage]),
+            *([evaluation(codes.SLICE_VOTE, codes.T_STAGE[one.t_stage])] if given else []),
             evaluation(codes.SLICE_ROLE, codes.ROLES[one.role]),
         ],
         images=[source],

@@ -15,7 +15,7 @@ from gtr_batch.report.context import Context
 
 
 def build_map(context: Context, heat: np.ndarray) -> Dataset:
-    """Grad-CAM of the voted stage, one frame a slice.
+    """Grad-CAM of the class with the most votes (the stage, where one is given), one frame a slice.
 
     Parameters
     ----------

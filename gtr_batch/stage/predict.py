@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+import attrs
 import numpy as np
 from attrs import field, frozen
 
+from gtr_batch.domain.abstention import Evidence
 from gtr_batch.domain.calibration import calibrated
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.refusal import RefusalCode
@@ -44,12 +46,27 @@ class Forward(Protocol):
 
 @frozen(eq=False)
 class StagedCase:
-    """A case's answer and the arrays behind it, slices in the order below, key, above."""
+    """A case's answer and the arrays behind it, slices in the order below, key, above.
+
+    `evidence`: how it compares with the model's patients, whether or not it got a stage.
+    """
 
     staging: CaseStaging
     features: np.ndarray = field(repr=False)  # (3, D) float32
     logits: np.ndarray = field(repr=False)  # (3, 4) float32, not calibrated
     heat: np.ndarray | None = field(default=None, repr=False)  # (3, size, size) float32, 0..1
+    evidence: Evidence = field(factory=Evidence)
+
+
+@frozen
+class AbstainAt:
+    """The level at which a case gets no stage (0: never), and the locator's largest score of a series, by case id.
+
+    A case whose key slice a person named has no score: that there is a tumour is not asked then.
+    """
+
+    level: float = 0.0
+    tumour_scores: Mapping[str, float] = field(factory=dict)
 
 
 def choose_device(setting: str = "auto", threads: int = 0) -> str:
@@ -89,6 +106,7 @@ def stage_shard(
     *,
     forward: Forward | None = None,
     batch_cases: int = 16,
+    abstain: AbstainAt | None = None,
 ) -> dict[str, StagedCase | CaseRejected]:
     """Stage the cases of a shard.
 
@@ -104,6 +122,8 @@ def stage_shard(
         The forward pass; without one there is no heat map.
     batch_cases : int
         Cases in one pass; halved as often as the GPU runs out of memory.
+    abstain : AbstainAt, optional
+        When a case gets no stage, by the rule in the artefact's manifest; without it every case gets one.
 
     Returns
     -------
@@ -121,11 +141,13 @@ def stage_shard(
     Paper, Methods, "aggregating the model outputs of these three slices through a majority-voting strategy".
     """
     forward = PlainForward(artefact.network) if forward is None else forward
+    abstain = abstain or AbstainAt()
     size = artefact.manifest.contract.size
     for case_id, slices in inputs.items():
         if np.shape(slices) != (len(ROLES), size, size):
             raise ValueError(f"case {case_id}: input of shape {np.shape(slices)}, not {(len(ROLES), size, size)}")
-    ids, answers, at, step = list(inputs), {}, 0, max(1, batch_cases)
+    answers: dict[str, StagedCase | CaseRejected] = {}
+    ids, at, step = list(inputs), 0, max(1, batch_cases)
     while at < len(ids):
         batch = ids[at : at + step]
         try:
@@ -138,11 +160,14 @@ def stage_shard(
             continue
         for k, case_id in enumerate(batch):
             rows = slice(k * len(ROLES), (k + 1) * len(ROLES))
-            answers[case_id] = _answer(
+            answer = _answer(
                 artefact,
                 (features[rows], logits[rows], None if heat is None else heat[rows]),
                 geometries[case_id],
             )
+            if isinstance(answer, StagedCase):
+                answer = _or_none(answer, artefact, abstain.level, abstain.tumour_scores.get(case_id))
+            answers[case_id] = answer
         at += len(batch)
     return answers
 
@@ -259,6 +284,27 @@ def _answer(
     stage_set = None if conformal is None else conformal.of(mean)
     staging = CaseStaging(stage, mean, slices, geometry.key_slice_source, artefact.version, flags, stage_set)
     return StagedCase(staging, features, logits, heat)
+
+
+def _or_none(answer: StagedCase, artefact: Artefact, level: float, tumour_score: float | None) -> StagedCase:
+    """The answer, or the same without a stage where the case is unlike the model's patients."""
+    rule = artefact.manifest.abstention
+    if rule is None:
+        return answer
+    evidence = rule.evidence(answer.features[ROLES.index("key")], tumour_score)
+    abstention = evidence.abstention(level)
+    if abstention is None:
+        return attrs.evolve(answer, evidence=evidence)
+    votes = (Flag.TIE, Flag.VOTE_MEAN_DISAGREE)
+    staging = attrs.evolve(
+        answer.staging,
+        t_stage=None,
+        probabilities=None,
+        stage_set=None,
+        abstention=abstention,
+        flags=tuple(flag for flag in answer.staging.flags if flag not in votes),
+    )
+    return attrs.evolve(answer, staging=staging, evidence=evidence)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ select
     audit_subject_of(coalesce(nullif(c.patient_id, ''), 'study ' || c.study_uid)) as subject,
     c.night, c.study_on, c.is_staged,
     case when c.state = 'refused' then c.refusal_code end as refusal,
-    r.model_version, r.t_stage, r.p_t1, r.p_t2, r.p_t3, r.p_t4, r.flags, r.key_slice_source,
+    r.model_version, r.t_stage, r.not_staged, r.p_t1, r.p_t2, r.p_t3, r.p_t4, r.flags, r.key_slice_source,
     r.set_lowest, r.set_highest, r.set_coverage,
     array(
         select l.t_stage from slice_result as l
@@ -32,6 +32,7 @@ select
 from picked as c
 left join staging_result as r on c.is_staged and r.case_id = c.case_id and r.model_version = c.model_version
 left join nomogram_result as n on n.case_id = r.case_id and n.model_version = r.model_version and c.reached >= 'scored'
+    and r.not_staged is null
 left join case_feature as v on v.case_id = r.case_id and v.model_version = r.model_version
 left join series_fact as f on f.case_id = c.case_id
 left join ehr_patient as p on p.patient_id = c.patient_id

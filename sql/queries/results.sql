@@ -6,14 +6,15 @@ join staging_result as r using (case_id)
 where c.series_uid = any (%(series_uids)s) and r.model_version = %(model_version)s
     and c.reached >= 'staged' and c.state <> 'refused';
 
--- name: save_staging(case_id, model_version, t_stage, p_t1, p_t2, p_t3, p_t4, key_slice_source, flags, set_lowest, set_highest, set_coverage)
--- A case's vote and probabilities by this model version.
+-- name: save_staging(case_id, model_version, t_stage, p_t1, p_t2, p_t3, p_t4, not_staged, not_staged_sentence, not_staged_numbers, key_slice_source, flags, set_lowest, set_highest, set_coverage)
+-- A case's vote and probabilities by this model version, or why it gives no stage.
 insert into staging_result (
-    case_id, model_version, t_stage, p_t1, p_t2, p_t3, p_t4, key_slice_source, flags, set_lowest, set_highest,
-    set_coverage
+    case_id, model_version, t_stage, p_t1, p_t2, p_t3, p_t4, not_staged, not_staged_sentence, not_staged_numbers,
+    key_slice_source, flags, set_lowest, set_highest, set_coverage
 ) values (
-    %(case_id)s, %(model_version)s, %(t_stage)s, %(p_t1)s, %(p_t2)s, %(p_t3)s, %(p_t4)s, %(key_slice_source)s,
-    %(flags)s, %(set_lowest)s, %(set_highest)s, %(set_coverage)s
+    %(case_id)s, %(model_version)s, %(t_stage)s, %(p_t1)s, %(p_t2)s, %(p_t3)s, %(p_t4)s, %(not_staged)s,
+    %(not_staged_sentence)s, %(not_staged_numbers)s, %(key_slice_source)s, %(flags)s, %(set_lowest)s, %(set_highest)s,
+    %(set_coverage)s
 )
 on conflict (case_id, model_version) do update set
     t_stage = excluded.t_stage,
@@ -21,6 +22,9 @@ on conflict (case_id, model_version) do update set
     p_t2 = excluded.p_t2,
     p_t3 = excluded.p_t3,
     p_t4 = excluded.p_t4,
+    not_staged = excluded.not_staged,
+    not_staged_sentence = excluded.not_staged_sentence,
+    not_staged_numbers = excluded.not_staged_numbers,
     key_slice_source = excluded.key_slice_source,
     flags = excluded.flags,
     set_lowest = excluded.set_lowest,
@@ -113,6 +117,8 @@ on conflict (case_id, model_version) do update set
     scored_at = clock_timestamp();
 
 -- name: score(case_id)
--- The nomogram's answer on the result that a case carries.
-select n.* from staging_case as c join nomogram_result as n using (case_id, model_version)
-where c.case_id = %(case_id)s;
+-- The nomogram's answer on the result that a case carries; none where that has no stage.
+select n.* from staging_case as c
+join staging_result as r using (case_id, model_version)
+join nomogram_result as n using (case_id, model_version)
+where c.case_id = %(case_id)s and r.not_staged is null;

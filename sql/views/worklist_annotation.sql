@@ -37,6 +37,7 @@ select
     case
         when w.version is not null then 'model_withdrawn'
         when p.held then 'delivery_paused'
+        when s.not_staged is not null then s.not_staged
         else c.refusal_code
     end as refusal_code,
     case
@@ -44,6 +45,7 @@ select
             then 'The model that staged this study was withdrawn; its result must not be used.'
         when p.held
             then 'The audit has raised an alarm about the model; its results are held back until a person has looked.'
+        when s.not_staged is not null then s.not_staged_sentence
         else c.refusal_sentence
     end as refusal_sentence,
     s.key_slice_source,
@@ -77,7 +79,7 @@ left join staging_result as s
     on s.case_id = c.case_id and s.model_version = c.model_version
     and c.state <> 'refused' and c.reached >= 'staged' and w.version is null and not p.held
 left join nomogram_result as n
-    on n.case_id = s.case_id and n.model_version = s.model_version and c.reached >= 'scored'
+    on n.case_id = s.case_id and n.model_version = s.model_version and c.reached >= 'scored' and s.not_staged is null
 left join lateral (
     -- The nomogram's stage is its likeliest, the lower one on a tie.
     select case greatest(n.p_t1, n.p_t2, n.p_t3, n.p_t4)
@@ -93,7 +95,8 @@ comment on view worklist_annotation is
     'Holds no name, PatientID or birth date. Written by no step; read by the console and the RIS.';
 comment on column worklist_annotation.refusal_code is
     'Why there is no result; model_withdrawn where there was one that must not be used any more, delivery_paused where '
-    'there is one that is held back.';
+    'there is one that is held back; unlike_reference or no_tumour_sign where the model gave no stage (its images are in '
+    'the PACS all the same).';
 comment on column worklist_annotation.delivered_at is
     'When the PACS committed the objects (or listed them, where it offers no commitment); null until then.';
 comment on column worklist_annotation.nomogram_low is 'Smallest P(T1..T4) over the possible values of what is missing.';

@@ -1,5 +1,8 @@
-"""What is fitted after the network: temperature, rad-score, nomogram, locator, conformal sets, reference for drift."""
+"""What is fitted after the network: temperature, rad-score, nomogram, locator, conformal sets, reference for drift,
+and when no stage is given.
+"""
 
+from gtr_batch.training.fit.abstention import fit_abstention
 from gtr_batch.training.fit.locator import fit_locator
 from gtr_batch.training.fit.nomogram import SIZE_AT_LEAST_CM, NomogramFit, fit_nomogram, fit_proportional_odds
 from gtr_batch.training.fit.rad_score import fit_rad_score
@@ -8,6 +11,7 @@ from gtr_batch.training.fit.temperature import fit_temperature
 __all__ = [
     "SIZE_AT_LEAST_CM",
     "NomogramFit",
+    "fit_abstention",
     "fit_locator",
     "fit_nomogram",
     "fit_proportional_odds",

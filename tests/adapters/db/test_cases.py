@@ -33,6 +33,7 @@ from gtr_batch.domain.staging import (
 )
 from gtr_batch.domain.transitions import Reopening
 from gtr_batch.errors import DatabaseBusy
+from tests.builders import not_staged
 from tests.case_moves import Moves
 
 NIGHT = date(2026, 3, 1)
@@ -314,6 +315,20 @@ def test_staging_comes_back_as_it_was_saved(book):
     assert book.staging(case.case_id) == a_staging(flags=(Flag.AUTOMATIC_KEY_SLICE, Flag.MISSING_COVARIATES))
     book.save_staging(case.case_id, a_staging(stage_set=StageSet(TStage.T2, TStage.T3, 0.9)))
     assert book.staging(case.case_id).stage_set == StageSet(TStage.T2, TStage.T3, 0.9)
+
+
+def test_a_case_without_a_stage_comes_back_with_its_reason_and_hides_a_score_of_before(book):
+    case = a_case()
+    book.record([case])
+    book.save_staging(case.case_id, a_staging())
+    book.save_score(case.case_id, a_score(), Covariates(6.2, Differentiation.POOR, Lauren.DIFFUSE))
+
+    book.save_staging(case.case_id, not_staged(a_staging()))  # the same model, at another level
+
+    assert book.staging(case.case_id) == not_staged(a_staging())
+    assert book.score(case.case_id) is None
+    book.save_staging(case.case_id, a_staging())
+    assert book.staging(case.case_id) == a_staging()
 
 
 def test_a_case_carries_the_staging_that_was_saved_last(book):

@@ -26,6 +26,7 @@ from tests.builders import (
     a_series,
     a_staging,
     an_overlay,
+    not_staged,
 )
 from tests.spoilt_sources import SIZE as SMALL
 from tests.spoilt_sources import a_spoilt_series, written
@@ -81,7 +82,11 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         **common,
     )
     refusals = [_refuse(folder, series, code) for code in REFUSED]
-    named = {"plain": plain, "full": full, "scanned": scanned, "nomogram": nomogram, "refused": refusals}
+    unlike = write_case(folder, staging=not_staged(a_staging(geometry)), config=ReportConfig(), **common)
+    named = {
+        **{"plain": plain, "unlike": unlike, "full": full, "scanned": scanned},
+        **{"nomogram": nomogram, "refused": refusals},
+    }
     return {f"{n} {o.kind} {i}": folder / o.file for n, found in named.items() for i, o in enumerate(found)}
 
 
@@ -129,7 +134,13 @@ def test_dciodvfy_finds_no_error_where_every_attribute_of_the_source_is_invalid(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["full structured_report 3", "nomogram structured_report 0", "full key_objects 2", "refused structured_report 0"],
+    [
+        "full structured_report 3",
+        "nomogram structured_report 0",
+        "full key_objects 2",
+        "refused structured_report 0",
+        "unlike structured_report 3",
+    ],
 )
 def test_pixelmed_finds_no_error_in_any_kind_of_document(objects, pixelmed, name):
     # It compiles its templates anew on every start: the light compiler halves the time.

@@ -5,7 +5,7 @@ import pytest
 from gtr_batch.domain.score import AnswerSource, StageAnswer
 from gtr_batch.domain.staging import CaseStaging, Flag, StageProbabilities, StageSet, TStage
 from gtr_batch.explain import overlay, overlay_rgb
-from tests.builders import a_manifest
+from tests.builders import a_manifest, not_staged
 
 STAGING = CaseStaging(
     t_stage=TStage.T3,
@@ -46,6 +46,16 @@ def test_the_answer_that_counts_is_burned_in_with_its_set_of_stages(monkeypatch)
     assert "cT2    P: T1 0.10  T2 0.60  T3 0.20  T4 0.10" in texts
     assert "T2-T3 (90%), by the nomogram" in texts
     assert "Grad-CAM for T3" in texts
+
+
+def test_a_case_without_a_stage_says_so_and_shows_no_probability(monkeypatch):
+    texts, _ = burned_in(monkeypatch, not_staged(STAGING), a_manifest(name="GTRNet"))
+
+    assert "Not staged: image unlike those of the model's patients" in texts
+    assert "Grad-CAM; GTRNet" in texts
+    assert "AI result - not verified" in texts
+    assert "T3" not in texts
+    assert "P:" not in texts
 
 
 def test_the_demos_model_and_an_automatic_key_slice_are_burned_in(monkeypatch):

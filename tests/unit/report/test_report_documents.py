@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtr_batch.config import ReportConfig
+from gtr_batch.domain.abstention import AbstentionRule, FeatureReference
 from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.refusal import Refusal, RefusalCode
@@ -29,6 +30,7 @@ from tests.builders import (
     a_series,
     a_staging,
     an_overlay,
+    not_staged,
 )
 
 ONLY_SR = ReportConfig(parametric_map=False, secondary_capture=False, key_objects=False, refusal_sr=True)
@@ -514,3 +516,52 @@ def test_a_refusal_that_nobody_knows_whose_it_is_gets_no_report(series, tmp_path
 
     assert written == []
     assert not (tmp_path / "report").exists()
+
+
+def test_a_case_without_a_stage_says_why_and_gives_neither_category_nor_probability(tmp_path, series):
+    staging = not_staged(a_staging(a_geometry(series)))
+
+    document = report(tmp_path, series, staging=staging, score=None)
+
+    found = groups(document)
+    case = found["Gastric cancer cT category"]
+    assert evaluations(case, codes.CT_CATEGORY) == ["not_staged"]
+    assert evaluations(case, codes.REASON) == ["unlike_reference"]
+    assert evaluations(case, codes.RESULT_STATUS) == ["ai_not_verified"]
+    assert staging.abstention.sentence in document.to_json()
+    assert not any(code.value in document.to_json() for code in codes.T_STAGE.values())
+    assert not any(group.get_measurements() for group in found.values())
+    pictured = [g for name, g in found.items() if name in {role.meaning for role in codes.ROLES.values()}]
+    assert len(pictured) == 3  # its slices are referenced all the same
+    assert not any(evaluations(group, codes.CT_CATEGORY) for group in pictured)
+
+
+def test_the_images_of_a_case_without_a_stage_are_written_all_the_same(tmp_path, series):
+    written = write_case(
+        tmp_path,
+        case=a_case(series),
+        source_files=series,
+        staging=not_staged(a_staging(a_geometry(series))),
+        geometry=a_geometry(series),
+        heat=a_heat(SIZE),
+        overlay=an_overlay(SIZE),
+        manifest=a_manifest(),
+        config=ReportConfig(),
+    )
+
+    assert [one.kind for one in written] == [
+        ObjectKind.PARAMETRIC_MAP,
+        ObjectKind.SECONDARY_CAPTURE,
+        ObjectKind.KEY_OBJECTS,
+        ObjectKind.STRUCTURED_REPORT,
+    ]
+
+
+def test_the_report_of_a_model_without_a_reference_says_that_it_always_answers(tmp_path, series):
+    rule = AbstentionRule(FeatureReference((0.0,), (1.0,), ((1.0,),), 1.0, (1.0,)))
+
+    without = report(tmp_path / "without", series, manifest=a_manifest())
+    with_one = report(tmp_path / "with", series, manifest=a_manifest(abstention=rule))
+
+    assert "every case gets a stage" in without.to_json()
+    assert "every case gets a stage" not in with_one.to_json()

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 import torch
 
+from gtr_batch.domain.abstention import AbstentionCode, AbstentionRule, FeatureReference
 from gtr_batch.domain.calibration import calibrated, stage_priors
 from gtr_batch.domain.prepared import PreparedGeometry
 from gtr_batch.domain.staging import Flag, KeySliceSource, TStage
 from gtr_batch.errors import CaseRejected, ConfigError, GpuOutOfMemory, ModelArtefactError
 from gtr_batch.stage.artefact import Artefact
-from gtr_batch.stage.predict import choose_device, slice_scores, stage_shard
+from gtr_batch.stage.predict import AbstainAt, choose_device, slice_scores, stage_shard
 from tests.unit.stage.small import SIZE, small_locator, small_manifest
 
 
@@ -222,3 +223,47 @@ def test_the_repr_of_an_answer_holds_no_pixels_and_no_features(artefact):
     answer = stage_shard(artefact, {"c": noise(0)}, {"c": geometry("c")})["c"]
 
     assert "array" not in repr(answer)
+
+
+def near(place: float) -> AbstentionRule:
+    """Patients whose features (two of them) lie about this place, and whose series score 0 to 98."""
+    reference = FeatureReference((place,) * 2, (1.0,) * 2, ((1.0, 0.0),), 1.0, tuple(np.linspace(0, 2, 99)))
+    return AbstentionRule(reference, tuple(range(99)))
+
+
+def stage_abstaining(artefact, rule, abstain, logits=((0, 3, 0, 0), (0, 3, 1, 0), (0, 0, 0, 9))):
+    changed = Artefact(small_manifest(abstention=rule), artefact.network, artefact.version, artefact.folder)
+    return stage_shard(changed, {"c": noise(0)}, {"c": geometry()}, forward=Says(logits), abstain=abstain)["c"]
+
+
+def test_a_case_unlike_the_model_s_patients_gets_no_stage_and_keeps_its_slices(artefact):
+    answer = stage_abstaining(artefact, near(50.0), AbstainAt(0.01))
+
+    staging = answer.staging
+    assert staging.t_stage is None
+    assert staging.probabilities is None
+    assert staging.abstention.code is AbstentionCode.UNLIKE_REFERENCE
+    assert [s.role for s in staging.slices] == ["below", "key", "above"]
+    assert staging.flags == ()  # a tie of votes that count for nothing is none
+    assert answer.evidence.p_distance == pytest.approx(0.01)
+
+
+def test_a_case_like_the_model_s_patients_gets_its_stage_and_its_p(artefact):
+    answer = stage_abstaining(artefact, near(1.0), AbstainAt(0.01, {"c": 50.0}))
+
+    assert answer.staging.t_stage is TStage.T2
+    assert answer.staging.abstention is None
+    assert answer.evidence.p_distance == 1.0
+    assert answer.evidence.p_tumour_sign == pytest.approx(0.52)
+
+
+def test_a_series_without_a_sign_of_a_tumour_gets_no_stage(artefact):
+    staging = stage_abstaining(artefact, near(1.0), AbstainAt(0.01, {"c": -7.0})).staging
+
+    assert staging.t_stage is None
+    assert staging.abstention.code is AbstentionCode.NO_TUMOUR_SIGN
+
+
+@pytest.mark.parametrize(("rule", "level"), [(None, 0.5), (near(50.0), 0.0)])
+def test_without_a_reference_or_a_level_every_case_gets_a_stage(artefact, rule, level):
+    assert stage_abstaining(artefact, rule, AbstainAt(level, {"c": -7.0})).staging.t_stage is TStage.T2
