@@ -3,7 +3,7 @@
 Two DAGs that are started by hand, with a reason. **`stop_service`**: from that moment nothing is staged and nothing is
 sent, in any DAG and from any command line; a night that is running ends red and says so. **`resume_service`** lets the
 service work again; the nights that were held up are run again by hand. Who did it is the user whom Airflow
-authenticated; both are kept for ever. The same from a shell: `gtr stop`, `gtr resume`.
+authenticated; both are kept permanently. The same from a shell: `gtr stop`, `gtr resume`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gtr_airflow.retry import default_args
 from gtr_batch.config import load
 
 CONFIG = load()
-WHY = {"why": Param("", type="string", minLength=1, title="Why", description="Kept for ever.")}
+WHY = {"why": Param("", type="string", minLength=1, title="Why", description="Kept permanently.")}
 
 
 @task(execution_timeout=timedelta(minutes=10))
