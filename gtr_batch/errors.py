@@ -19,6 +19,7 @@ Three questions, three branches: may it work later, is it only this case, or is 
     │   ├── InputLost               a file of an earlier step is gone or cut: the case goes back to that step
     │   ├── GpuOutOfMemory
     │   └── CasesToRetry            raised at the end of a shard task that has such cases
+    ├── CasesSentBack           raised at the end of a shard task whose cases went back to an earlier step
     ├── CaseRejected            only this case: recorded with its code, the night goes on (a refusal where the code
     │                           lies in the patient or the images, else a failure that is asked again)
     │   └── UnreadableFile          a file that is broken, or larger than what it is worth
@@ -117,6 +118,10 @@ class GpuOutOfMemory(TransientError):
 
 class CasesToRetry(TransientError):
     """Some cases of a shard failed in a way that may work later; the others are done."""
+
+
+class CasesSentBack(GtrError):
+    """Cases of a shard went back to an earlier step: this task has nothing left to do, the night's next run has."""
 
 
 class CaseRejected(GtrError):

@@ -3,7 +3,7 @@
 A bend is of the files (headers that no reader expects) or of what the PACS answers to questions about one study. Ends:
 a code of `RefusalCode`, ``validated`` (harmless: the series is as good as it was), or the name of an error that the
 night's summary must show for the study (``night.intake.errors``) or its case. A VR of other characters than letters
-lets the reader lose its place before the Study Instance UID: then it is not known whose images they are.
+lets the reader lose its place before the Study Instance UID: a file that cannot be read, not another patient's.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ BENT_FILES = (
     BentStudy("instance number too long", raw("InstanceNumber", "IS", b"9" * 40), "validated"),
     BentStudy("thickness doubled", raw("SliceThickness", "DS", rb"5\5"), "slice_thickness"),
     BentStudy("thickness of an unknown VR", raw("SliceThickness", "ZZ", b"5"), "unreadable_pixels"),
-    BentStudy("kernel of an unknown VR", raw("ConvolutionKernel", "??", b"B30f"), "identity_mismatch"),
+    BentStudy("kernel of an unknown VR", raw("ConvolutionKernel", "??", b"B30f"), "unreadable_pixels"),
+    BentStudy("kernel of an unknown VR in some", raw("ConvolutionKernel", "??", b"B30f"), "unreadable_pixels", 0.3),
+    BentStudy("patient's name of an unknown VR", raw("PatientName", "??", b"Phantom^Test"), "unreadable_pixels"),
     BentStudy("private element of an unknown VR", raw("0x00091001", "QQ", b"12"), "validated"),
     BentStudy("position of two numbers", raw("ImagePositionPatient", "DS", rb"1\2"), "not_primary_axial"),
     BentStudy("position of letters", raw("ImagePositionPatient", "DS", rb"a\b\c"), "not_primary_axial"),

@@ -90,7 +90,7 @@ def night(
     """Run a night from here, without Airflow: from PACS to PACS. Finished cases are left alone."""
     from gtr_batch import night as steps
     from gtr_batch.config import load
-    from gtr_batch.errors import CasesToRetry
+    from gtr_batch.errors import CasesSentBack, CasesToRetry
     from gtr_batch.night.task_memory import limited_memory
     from gtr_batch.wiring import open_site
 
@@ -105,7 +105,7 @@ def night(
             for shard in shards:
                 try:
                     step(site, when, shard)
-                except CasesToRetry as error:  # noted in the case book; close_night decides the colour
+                except (CasesToRetry, CasesSentBack) as error:  # noted in the case book; close_night decides the colour
                     err.print(f"[yellow]{foreign(error)}[/]", highlight=False)
         for shard in shards:
             steps.shadow(site, when, shard)

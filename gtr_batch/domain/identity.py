@@ -79,6 +79,21 @@ class SeriesIdentity:
             found.append("SOPClassUID")
         return tuple(found)
 
+    def is_lost(self, instance: InstanceIdentity) -> bool:
+        """Whether a header does not say of which study or series it is, and nothing in it is another's.
+
+        Both are Type 1 in every image: a file without them was cut, or its reader lost its place (a malformed VR makes
+        the rest of a file the value of one element). That is a file that cannot be read, not somebody else's.
+        """
+        if instance.study_uid and instance.series_uid:
+            return False
+        said = (
+            (instance.study_uid, self.study_uid),
+            (instance.series_uid, self.series_uid),
+            (instance.patient.patient_id, self.patient.patient_id if self.patient else ""),
+        )
+        return not any(found and expected and found != expected for found, expected in said)
+
 
 def mismatch(sentence: str, differs: Iterable[str] = ()) -> CaseRejected:
     """The refusal of a case whose images, reports or study are not its patient's; `differs`: DICOM keywords.

@@ -22,7 +22,7 @@ from gtr_batch.domain.lifecycle import CHAMPION, WITHDRAWN
 from gtr_batch.domain.replay import CaseAnswer, ComparedCase, Comparison, Redelivered, ReplayApproval
 from gtr_batch.domain.score import NomogramScore, answers_of
 from gtr_batch.domain.staging import STAGES, CaseStaging, TStage
-from gtr_batch.errors import CasesToRetry, GovernanceRefused, GtrError, InputRefused, ServiceStopped
+from gtr_batch.errors import CasesSentBack, CasesToRetry, GovernanceRefused, GtrError, InputRefused, ServiceStopped
 from gtr_batch.governance.registry import answered_for, check_registered
 from gtr_batch.governance.scratch import ScratchFiles
 from gtr_batch.governance.site import GovernanceSite
@@ -220,7 +220,7 @@ def _do(site: Site, step: Callable[[Site, date, Sequence[str]], object], night: 
     for start in range(0, len(ids), size):
         try:
             step(site, night, ids[start : start + size])
-        except CasesToRetry as err:  # with the cases, and so in the comparison
+        except (CasesToRetry, CasesSentBack) as err:  # with the cases, and so in the comparison
             get_logger("restage").warning("restage.cases_failed", error=str(err))
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 
-from gtr_batch.domain.case import Case, CaseState, Failure, Step
+from gtr_batch.domain.case import NEEDS, Case, CaseState, Failure, Step
 from gtr_batch.domain.refusal import REASONS, Refusal, RefusalCode, Subject
 from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import (
     CaseRejected,
+    CasesSentBack,
     CasesToRetry,
     CaseTakenOver,
     ConfigError,
@@ -61,6 +62,7 @@ class Shard:
             site.check_running()
         self.log = get_logger(step)
         self._retry: list[tuple[str, str]] = []
+        self._sent_back: list[tuple[str, str]] = []
         self._done = 0
 
     def each(self, to: CaseState, work: Work) -> list[str]:
@@ -151,7 +153,9 @@ class Shard:
             record.fail(Failure(step=self.step, error=error, retryable=retryable, back_to=back_to))
         self.log.error("case.failed", case_id=tried.case_id, error=error, retryable=retryable)
         if retryable:
-            self._retry.append((tried.case_id, error))
+            # A try of this task again finds the case only where this step finds its work.
+            again = back_to is None or back_to in NEEDS[self.step]
+            (self._retry if again else self._sent_back).append((tried.case_id, error))
 
     def finish(self) -> list[str]:
         """The shard's ids.
@@ -160,8 +164,21 @@ class Shard:
         ------
         CasesToRetry
             Some cases failed in a way that may work later; a retry of the task handles only those.
+        CasesSentBack
+            No case may, and some went back to an earlier step: a retry of the task would find none.
         """
         if self._retry:
-            named = "; ".join(f"{case_id}: {error}" for case_id, error in self._retry[:5])
-            raise CasesToRetry(f"{self.step}: {len(self._retry)} of {len(self.cases)} cases may work later ({named})")
+            raise CasesToRetry(f"{self.step}: {self._some(self._retry)} may work later ({_named(self._retry)})")
+        if self._sent_back:
+            raise CasesSentBack(
+                f"{self.step}: {self._some(self._sent_back)} went back to an earlier step, where the night's next run "
+                f"begins ({_named(self._sent_back)})"
+            )
         return self.ids
+
+    def _some(self, cases: Sequence[tuple[str, str]]) -> str:
+        return f"{len(cases)} of {len(self.cases)} cases"
+
+
+def _named(cases: Sequence[tuple[str, str]]) -> str:
+    return "; ".join(f"{case_id}: {error}" for case_id, error in cases[:5])

@@ -156,6 +156,8 @@ class Arrivals:
         found = read_identity(path) if self._identity is not None else None
         if found is None or self._identity is None:
             return ()
+        if found.sop_instance_uid in ("", uid) and self._identity.is_lost(found):
+            return ()
         differs = list(self._identity.differences(found))
         if found.sop_instance_uid != uid:
             differs.append("SOPInstanceUID")

@@ -19,7 +19,7 @@ from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging
-from gtr_batch.errors import CaseRejected, fault_of
+from gtr_batch.errors import CaseRejected, UnreadableFile, fault_of
 from gtr_batch.identity import identity_of
 from gtr_batch.logs import get_logger
 from gtr_batch.report.context import Context
@@ -178,7 +178,10 @@ def write_refusal(
 
 def _of_case(source: Dataset, case: Case) -> Dataset:
     """A source instance that the objects inherit patient and study from: of the case, or no report."""
-    differs = case.identity(case.series_uid).differences(identity_of(source))
+    expected, said = case.identity(case.series_uid), identity_of(source)
+    if expected.is_lost(said):
+        raise UnreadableFile("does not say of which study it is")
+    differs = expected.differences(said)
     if differs:
         raise mismatch(
             f"source instance {source.SOPInstanceUID} has another {' and '.join(differs)} than the case: a report "

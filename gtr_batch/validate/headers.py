@@ -17,7 +17,7 @@ from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.reconstruction import image_type_problem, kernel_kind, kernel_shown
 from gtr_batch.domain.stack import POSITION_TOLERANCE_MM, set_aside
-from gtr_batch.errors import CaseRejected
+from gtr_batch.errors import CaseRejected, UnreadableFile
 from gtr_batch.identity import identity_of
 from gtr_batch.reading import read_dicom
 
@@ -184,7 +184,12 @@ def _row(ds: pydicom.Dataset, limits: ValidateConfig) -> dict[str, Any]:
 
 
 def _compare(found: Series, ds: pydicom.Dataset, identity: SeriesIdentity | None) -> None:
-    differs = identity.differences(identity_of(ds)) if identity is not None else ()
+    if identity is None:
+        return
+    said = identity_of(ds)
+    if identity.is_lost(said):
+        raise UnreadableFile("does not say of which study it is")
+    differs = identity.differences(said)
     found.foreign += bool(differs)
     found.differs.update(differs)
 

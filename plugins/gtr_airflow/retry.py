@@ -11,7 +11,7 @@ from datetime import timedelta
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from gtr_batch.config import Config
-from gtr_batch.errors import CaseRejected, PermanentError, TransientError
+from gtr_batch.errors import CaseRejected, CasesSentBack, PermanentError, TransientError
 
 
 def retry_policy(delay: timedelta) -> ExceptionRetryPolicy:
@@ -20,6 +20,7 @@ def retry_policy(delay: timedelta) -> ExceptionRetryPolicy:
         rules=[
             RetryRule(TransientError, RetryAction.RETRY, delay, "may work later: retried"),
             RetryRule(PermanentError, RetryAction.FAIL, reason="a person must mend something: not retried"),
+            RetryRule(CasesSentBack, RetryAction.FAIL, reason="the night's next run goes on: not retried"),
             RetryRule(CaseRejected, RetryAction.FAIL, reason="this case will be refused again: not retried"),
         ]
     )

@@ -38,6 +38,11 @@ def test_a_rejected_case_fails_at_once():
     assert _decide(retry_policy(DELAY), errors.CaseRejected("wrong_phase", "arterial")).action is RetryAction.FAIL
 
 
+def test_cases_that_went_back_to_an_earlier_step_fail_at_once():
+    """The task would wait five minutes to find that it has nothing to do."""
+    assert _decide(retry_policy(DELAY), errors.CasesSentBack("x")).action is RetryAction.FAIL
+
+
 @pytest.mark.parametrize("error", [ValueError("x"), MemoryError(), TimeoutError()], ids=repr)
 def test_what_is_not_ours_keeps_the_usual_retries(error):
     assert _decide(retry_policy(DELAY), error).action is RetryAction.DEFAULT
@@ -48,6 +53,7 @@ def test_the_policy_survives_the_way_through_airflows_database():
 
     assert _decide(back, errors.PacsBusy("x")).retry_delay == DELAY
     assert _decide(back, errors.ConfigError("x")).action is RetryAction.FAIL
+    assert _decide(back, errors.CasesSentBack("x")).action is RetryAction.FAIL
 
 
 def test_retries_and_delay_come_from_the_settings():

@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorag
 from gtr_batch import night as steps
 from gtr_batch.domain.case import CaseState, Failure, Step
 from gtr_batch.domain.identifiers import derived_uid
-from gtr_batch.errors import CasesToRetry, NightFailed
+from gtr_batch.errors import CasesSentBack, CasesToRetry, NightFailed
 from tests.nights.conftest import NIGHT
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
@@ -76,7 +76,7 @@ def go_on(site, case_id: str, last: int) -> None:
     for step in steps.SHARD_STEPS[:last]:
         try:
             step(site, NIGHT, [case_id])
-        except CasesToRetry:
+        except (CasesToRetry, CasesSentBack):
             continue
 
 

@@ -73,3 +73,24 @@ def test_neither_a_repr_nor_a_refusal_shows_whose_they_are():
 
     assert "PHANTOM" not in f"{SERIES!r} {INSTANCE!r} {error} {error.numbers}"
     assert error.numbers == {"differs": ["PatientID"]}
+
+
+@pytest.mark.parametrize(
+    ("patient_id", "study_uid", "series_uid", "is_lost"),
+    [
+        ("", "", "", True),  # the reader lost its place before the patient
+        ("P1", "", "", True),
+        ("P1", "1.2", "", True),
+        ("P1", "1.2", "1.2.3", False),
+        ("P2", "", "", False),  # what it did read is another patient's
+        ("P1", "1.9", "", False),
+        ("", "1.2", "1.2.3", False),  # it says of which study it is, and names nobody
+        ("P1", "", "1.2.9", False),
+    ],
+)
+def test_a_header_that_is_lost_is_not_another_patients(patient_id, study_uid, series_uid, is_lost):
+    series = SeriesIdentity("1.2", "1.2.3", PatientIdentity("P1"))
+    instance = InstanceIdentity(PatientIdentity(patient_id), study_uid, series_uid)
+
+    assert series.is_lost(instance) is is_lost
+    assert series.differences(instance) or not is_lost
