@@ -36,6 +36,7 @@ class PacsConfig:
     host: str = "127.0.0.1"
     port: int = 11112
     called_ae_title: str = "PACS"
+    store_ae_title: str = ""  # the PACS's AE title for C-STORE and storage commitment; "": called_ae_title
     calling_ae_title: str = "GTRBATCH"
     accepted_ae_titles: tuple[str, ...] = field(
         default=(), converter=tuple
@@ -72,6 +73,12 @@ class PacsConfig:
         absent = [f"pacs.{name}" for name, path in tls.items() if not path]
         if (self.tls_crl or any(tls.values())) and absent:
             raise ConfigError(f"TLS needs pacs.tls_ca, pacs.tls_cert and pacs.tls_key; not set: {', '.join(absent)}")
+
+    @property
+    def pacs_ae_titles(self) -> tuple[str, ...]:
+        """Every AE title by which this PACS is called, or calls us."""
+        given = (self.called_ae_title, self.store_ae_title, *self.accepted_ae_titles)
+        return tuple(dict.fromkeys(title for title in given if title))
 
 
 @frozen

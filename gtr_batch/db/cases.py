@@ -150,7 +150,7 @@ class PostgresCases:
         """The newest objects of a case, one a kind, in the order of `ObjectKind`."""
         with self._database.transaction("objects") as tx:
             found = {row["kind"]: row for row in tx.all(_deliveries()["objects"], case_id=rows.key(case_id))}
-        return [ReportObject(**{**found[kind], "kind": kind}) for kind in ObjectKind if kind in found]
+        return [rows.object_of(found[kind]) for kind in ObjectKind if kind in found]
 
 
 def _record(tx: Transaction, case: Case, selection: Selected | None) -> bool:

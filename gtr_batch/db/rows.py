@@ -13,6 +13,7 @@ from psycopg2.extras import Json
 
 from gtr_batch.domain.abstention import Abstention
 from gtr_batch.domain.case import Case, CaseState, Failure, Selected, Step
+from gtr_batch.domain.delivery import ObjectKind, Predecessor, ReportObject
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import (
@@ -206,3 +207,16 @@ def columns_of_selection(selection: Selected) -> dict[str, Any]:
         "phase_confirmed": selection.phase_confirmed,
         "detail": dict(selection.detail),
     }
+
+
+def object_of(row: Mapping[str, Any]) -> ReportObject:
+    """A written object of its row."""
+    return ReportObject(
+        kind=ObjectKind(row["kind"]),
+        sop_class_uid=row["sop_class_uid"],
+        sop_instance_uid=row["sop_instance_uid"],
+        series_uid=row["series_uid"],
+        file=row["file"],
+        content_digest=row["content_digest"],
+        predecessors=tuple(Predecessor(**one) for one in row["predecessors"]),
+    )

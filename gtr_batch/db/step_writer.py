@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from attrs import asdict
 
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Transaction
@@ -50,6 +51,7 @@ def write(tx: Transaction, record: StepRecord) -> None:
             file=one.file,
             content_digest=one.content_digest,
             model_version=record.objects_of,
+            predecessors=rows.as_json([asdict(p) for p in one.predecessors]),
         )
     _move(tx, case, record)
 

@@ -17,8 +17,21 @@ class ObjectKind(StrEnum):
 
 
 @frozen
+class Predecessor:
+    """A report that a later one replaces, as the later one names it (*Predecessor Documents Sequence*)."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
+
+
+@frozen
 class ReportObject:
-    """One written object; `file` is its name in the case's ``report`` folder."""
+    """One written object.
+
+    `file` is its name in the case's ``report`` folder; with `content_digest` and `predecessors` the same object can be
+    written again.
+    """
 
     kind: ObjectKind
     sop_class_uid: str
@@ -26,6 +39,11 @@ class ReportObject:
     series_uid: str
     file: str
     content_digest: str
+    predecessors: tuple[Predecessor, ...] = ()
+
+    def as_predecessor(self) -> Predecessor:
+        """As a later report names it."""
+        return Predecessor(self.sop_class_uid, self.sop_instance_uid, self.series_uid)
 
 
 @frozen

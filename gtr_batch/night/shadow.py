@@ -11,10 +11,11 @@ import numpy as np
 
 from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
-from gtr_batch.errors import CaseRejected, fault_of
+from gtr_batch.errors import CaseRejected, InputLost, fault_of
 from gtr_batch.logs import get_logger
+from gtr_batch.night.inputs import judging_retrieved, prepared_contract, prepared_geometry, prepared_slices
 from gtr_batch.night.site import Site
-from gtr_batch.night.steps import contract_json
+from gtr_batch.night.steps import contract_json, prepare_case
 
 Prepared = tuple[np.ndarray, PreparedGeometry, bool]  # slices, where they lie, prepared anew for the challenger
 
@@ -58,6 +59,10 @@ def _challenge(site: Site, version: str, shard: Sequence[str]) -> int:
     for case in cases:
         try:
             prepared[case.case_id] = prepared_for(site, case, artefact)
+        except (
+            InputLost
+        ) as err:  # the series itself: `retrieve` of the night's next run fetches it, and it is tried again
+            site.shadows.save_error(case.case_id, champions[case.case_id], version, str(err))
         except Exception as err:  # noqa: BLE001 - one case; the others go on
             site.shadows.save_error(case.case_id, champions[case.case_id], version, fault_of(err)[:500])
     answers = stage_shard(
@@ -88,18 +93,35 @@ def _challenge(site: Site, version: str, shard: Sequence[str]) -> int:
 def prepared_for(site: Site, case: Case, artefact: Any) -> Prepared:
     """A case's slices as this model wants them: the night's own where the contract is the same, else anew.
 
-    Anew means from the retrieved series, at the same key slice: two models are compared on the same picture.
+    Anew means from the retrieved series, at the same key slice: two models are compared on the same picture. What the
+    night prepared and is gone or cut is made again first, as the night's own steps make it.
+
+    Raises
+    ------
+    InputLost
+        The retrieved series itself is gone or cut.
     """
-    at = (case.night, case.case_id, Step.PREPROCESS)
-    geometry = PreparedGeometry.from_json(site.files.read_json(*at, "geometry"))
-    if site.files.read_json(*at, "contract") == contract_json(artefact.manifest.contract):
-        return site.files.read_arrays(*at, "prepared")["slices"], geometry, False
+    try:
+        return _prepared_for(site, case, artefact)
+    except InputLost as err:
+        if err.back_to == CaseState.FOUND:
+            raise
+        get_logger("shadow").warning("shadow.prepared_again", case_id=case.case_id, reason=str(err))
+    prepare_case(site, case)
+    return _prepared_for(site, case, artefact)
+
+
+def _prepared_for(site: Site, case: Case, artefact: Any) -> Prepared:
+    contract = artefact.manifest.contract
+    geometry = prepared_geometry(site.files, case)
+    if prepared_contract(site.files, case) == contract_json(contract):
+        return prepared_slices(site.files, case, contract.size), geometry, False
     from gtr_batch.preprocess import prepare_volume, read_series
 
-    volume = read_series(site.files.folder(case.night, case.case_id, Step.RETRIEVE), case.expected_sop_uids)
-    index = volume.sop_instance_uids.index(geometry.sop_instance_uids[ROLES.index("key")])
-    contract, device = artefact.manifest.contract, artefact.device
-    slices, anew = prepare_volume(volume, index, contract, geometry.key_slice_source, device=device)
+    with judging_retrieved(site, case):
+        volume = read_series(site.files.folder(case.night, case.case_id, Step.RETRIEVE), case.expected_sop_uids)
+        index = volume.sop_instance_uids.index(geometry.sop_instance_uids[ROLES.index("key")])
+        slices, anew = prepare_volume(volume, index, contract, geometry.key_slice_source, device=artefact.device)
     return slices, attrs.evolve(anew, flags=geometry.flags, apart_mm=geometry.apart_mm), True
 
 

@@ -239,11 +239,12 @@ def _faults(cases: Sequence[Case], work: Callable[[Case], object]) -> dict[str, 
 def preprocess(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Key slice and neighbours as network input."""
     return Shard(site, Step.PREPROCESS, shard, night).each(
-        CaseState.PREPROCESSED, lambda case, _: _preprocess(site, case)
+        CaseState.PREPROCESSED, lambda case, _: prepare_case(site, case)
     )
 
 
-def _preprocess(site: Site, case: Case) -> Detail:
+def prepare_case(site: Site, case: Case) -> Detail:
+    """Prepare a case's slices from its retrieved series, and write them; the same whenever it is done."""
     with judging_retrieved(site, case):
         return _prepare(site, case)
 
@@ -374,7 +375,7 @@ def _prepared(site: Site, case: Case, contract: PreprocessingContract) -> tuple[
             return stored()
     except InputLost as err:
         get_logger(Step.STAGE).warning("case.prepared_again", case_id=case.case_id, reason=str(err))
-    _preprocess(site, case)
+    prepare_case(site, case)
     return stored()
 
 

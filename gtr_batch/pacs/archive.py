@@ -50,36 +50,36 @@ class Pacs:
     """
 
     def __init__(self, config: PacsConfig, may_send: Callable[[], None] | None = None) -> None:
-        for title in (
-            config.called_ae_title,
-            config.calling_ae_title,
-            config.move_ae_title,
-            *config.accepted_ae_titles,
-        ):
+        for title in (config.calling_ae_title, config.move_ae_title, *config.pacs_ae_titles):
             AETitle(title)
         self.config = config
         self._caller = Caller(config)
         self._sessions = Sessions(self._caller)
+        self._storing = Caller(config, to_store=True)
         self._listeners = Listeners(config)
         self._may_send = may_send
 
     def echo(self) -> None:
-        """C-ECHO; returns where the PACS answers Success."""
+        """C-ECHO; returns where the PACS answers Success, under each AE title that we call it by."""
         self._sessions.release()
-        with self._caller.associate([build_context(Verification)]) as line:
-            status = line.status(line.assoc.send_c_echo(), "C-ECHO")
-        if status != 0x0000:
-            raise PermanentError(f"C-ECHO to {self._caller.peer}: status 0x{status:04X}")
+        for caller in [self._caller, self._storing] if self._stores_elsewhere() else [self._caller]:
+            with caller.associate([build_context(Verification)]) as line:
+                status = line.status(line.assoc.send_c_echo(), "C-ECHO")
+            if status != 0x0000:
+                raise PermanentError(f"C-ECHO to {caller.peer}: status 0x{status:04X}")
 
     @contextmanager
     def connected(self, to_store: Sequence[Path] = ()) -> Iterator[None]:
         """Share one association among the calls of this thread; see `gtr_batch.ports.ImageArchive.connected`.
 
         C-FIND goes with C-STORE on one association where `to_store` says what will be stored, else with C-GET or
-        C-MOVE. Storage commitment has one of its own, before which the shared one is released.
+        C-MOVE. Storage commitment has one of its own, before which the shared one is released, and so has C-STORE where
+        the PACS receives under another AE title (``store_ae_title``).
         """
 
         def foresee() -> Need:
+            if to_store and self._stores_elsewhere():
+                return _FIND
             if to_store:
                 return foreseen(to_store)
             return move_need() if self.config.retrieve_mode == "move" else retrieve.get_need(self.config.max_bytes)
@@ -152,14 +152,21 @@ class Pacs:
 
     def store(self, files: Sequence[Path], note: Callable[[StoreReceipt], None] | None = None) -> list[StoreReceipt]:
         """C-STORE; see `gtr_batch.pacs.store.store`."""
-        return store(self._sessions, files, note, self._may_send)
+        if not self._stores_elsewhere():
+            return store(self._sessions, files, note, self._may_send)
+        self._sessions.release()
+        return store(Sessions(self._storing), files, note, self._may_send)
 
     def commit(self, objects: Sequence[tuple[str, str]], timeout_s: float) -> Commitment:
         """Storage commitment; see `gtr_batch.pacs.commitment.commit`."""
         self._sessions.release()
-        return commitment.commit(self._caller, self._listeners, objects, timeout_s)
+        return commitment.commit(self._storing, self._listeners, objects, timeout_s)
 
     def present(self, study_uid: str, series_uid: str, sop_uids: Sequence[str]) -> frozenset[str]:
         """Which of these instances the PACS lists now."""
         listed = {record.sop_instance_uid for record in self.find_instances(study_uid, series_uid)}
         return frozenset(uid for uid in sop_uids if uid in listed)
+
+    def _stores_elsewhere(self) -> bool:
+        """Whether the PACS receives under another AE title than it is queried by."""
+        return self._storing.called != self._caller.called

@@ -40,7 +40,7 @@ Handlers = Sequence[tuple[Any, ...]]
 _REJECTED = {
     (1, 2): ("application context name not supported", "this is no DICOM PACS of our time"),
     (1, 3): ("calling AE title not recognised", "register our AE title in the PACS, or mend pacs.calling_ae_title"),
-    (1, 7): ("called AE title not recognised", "mend pacs.called_ae_title"),
+    (1, 7): ("called AE title not recognised", "mend pacs.{setting}"),
 }
 
 _shared: dict[tuple[str, int, str], threading.BoundedSemaphore] = {}
@@ -84,11 +84,21 @@ class OpenAssociation:
 
 
 class Caller:
-    """Opens associations to the PACS, never more at once than `pacs.associations` in this process."""
+    """Opens associations to the PACS, never more at once than `pacs.associations` in this process.
 
-    def __init__(self, config: PacsConfig) -> None:
+    Parameters
+    ----------
+    config : PacsConfig
+    to_store : bool
+        Calls the PACS by ``store_ae_title``, where there is one. The slots are the same: who holds an association under
+        the one title releases it before it asks for one under the other.
+    """
+
+    def __init__(self, config: PacsConfig, *, to_store: bool = False) -> None:
         self.config = config
-        self.peer = f"AE {config.called_ae_title!r} at {config.host}:{config.port}"
+        self.setting = "store_ae_title" if to_store and config.store_ae_title else "called_ae_title"
+        self.called: str = getattr(config, self.setting)
+        self.peer = f"AE {self.called!r} at {config.host}:{config.port}"
         self.uid_lists = True  # the PACS is thought to know list of UID matching until it refuses one
         key = (config.host, config.port, config.called_ae_title)
         with _shared_lock:
@@ -167,7 +177,7 @@ class Caller:
                 config.host,
                 config.port,
                 contexts=list(contexts),
-                ae_title=config.called_ae_title,
+                ae_title=self.called,
                 max_pdu=config.max_pdu,
                 ext_neg=[build_role(sop_class, scp_role=True) for sop_class in scp_roles],
                 evt_handlers=list(handlers),
@@ -190,7 +200,7 @@ class Caller:
             # Source 3 is congestion or a local limit: transient by nature, whatever the PACS says of itself.
             if answer.result == 2 or source == 3:
                 return AssociationRefused(f"{tried} rejected for now: {answer.reason_str}; tried again later")
-            return ConfigError(f"{tried} rejected for good: {reason}; {mend}")
+            return ConfigError(f"{tried} rejected for good: {reason}; {mend.format(setting=self.setting)}")
         if not watch.opened:
             return PacsUnreachable(
                 f"{tried}: no TCP connection within {self.config.connect_timeout_s:g} s; tried again later"

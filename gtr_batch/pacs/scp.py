@@ -32,7 +32,7 @@ _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - refused here
 class Listener:
     """One listening port. Only the PACS may call, from its addresses and by our AE title; others are rejected.
 
-    The PACS calls by ``pacs.called_ae_title`` or by one of ``pacs.accepted_ae_titles``.
+    The PACS calls by ``pacs.called_ae_title``, ``pacs.store_ae_title`` or one of ``pacs.accepted_ae_titles``.
 
     Instances go to the retrieves that wait for them, commitment reports to the request of their Transaction UID.
     """
@@ -58,7 +58,7 @@ class Listener:
         config = self._config
         ae = AE(ae_title=str(self.ae_title))
         ae.require_called_aet = True
-        ae.require_calling_aet = [config.called_ae_title, *config.accepted_ae_titles]
+        ae.require_calling_aet = list(config.pacs_ae_titles)
         ae.maximum_pdu_size = config.max_pdu
         ae.maximum_associations = 1_000_000  # the guard limits them; pynetdicom counts connections without one too
         ae.acse_timeout = config.acse_timeout_s

@@ -15,13 +15,13 @@ from datetime import datetime, time
 from io import BytesIO
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 from pydicom import Dataset
 from pydicom.uid import UID
 
 from gtr_batch import __version__
 from gtr_batch.domain.case import Case
-from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.domain.delivery import ObjectKind, Predecessor, ReportObject
 from gtr_batch.domain.identifiers import Uid, derived_uid
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.reading import read_dicom
@@ -108,8 +108,9 @@ def write_object(
     ds : Dataset
         The object, with `NO_UID` for its own; changed in place.
     previous : sequence of ReportObject
-        What was written for this case before. An unchanged answer keeps its file and UID; a changed one names those of
-        its own kind as predecessors, where the object is a document that can (PS3.3, C.17.2).
+        What was written for this case before. An unchanged answer keeps its file and UID, and is the same object again
+        where its file was lost; a changed one names those of its own kind as predecessors, where the object is a
+        document that can (PS3.3, C.17.2).
 
     Returns
     -------
@@ -118,20 +119,34 @@ def write_object(
     digest = hashlib.sha256(_encoded(ds)).hexdigest()
     before = [p for p in previous if p.kind is kind]
     for old in before:
-        if old.content_digest == digest and old.series_uid == ds.SeriesInstanceUID and is_as_written(folder, old):
-            _name(ds, old.sop_instance_uid)
-            return old, ds
-    predecessors = [p for p in before if p.content_digest != digest] if kind is ObjectKind.STRUCTURED_REPORT else []
-    if predecessors:
-        ds.PredecessorDocumentsSequence = [_reference(str(ds.StudyInstanceUID), p) for p in predecessors]
-    parts = [ds.SeriesInstanceUID, digest, *sorted(p.sop_instance_uid for p in predecessors)]
-    uid = derived_uid("instance", *parts)
-    _name(ds, uid)
-    written = ReportObject(kind, str(ds.SOPClassUID), uid, str(ds.SeriesInstanceUID), f"{kind}-{uid}.dcm", digest)
+        if old.content_digest == digest and old.series_uid == ds.SeriesInstanceUID:
+            if is_as_written(folder, old):
+                _name(ds, old.sop_instance_uid)
+                return old, ds
+            if _instance_uid(old) == old.sop_instance_uid:  # its file is gone or cut
+                return _written(folder, ds, old), ds
+    documents = kind is ObjectKind.STRUCTURED_REPORT
+    predecessors = tuple(p.as_predecessor() for p in before if documents and p.content_digest != digest)
+    new = ReportObject(kind, str(ds.SOPClassUID), "", str(ds.SeriesInstanceUID), "", digest, predecessors)
+    uid = _instance_uid(new)
+    return _written(folder, ds, evolve(new, sop_instance_uid=uid, file=f"{kind}-{uid}.dcm")), ds
+
+
+def _instance_uid(one: ReportObject) -> Uid:
+    return derived_uid(
+        "instance", one.series_uid, one.content_digest, *sorted(p.sop_instance_uid for p in one.predecessors)
+    )
+
+
+def _written(folder: Path, ds: Dataset, one: ReportObject) -> ReportObject:
+    """Write a dataset as this object: with its UID, and the predecessors that it names."""
+    if one.predecessors:
+        ds.PredecessorDocumentsSequence = [_reference(str(ds.StudyInstanceUID), p) for p in one.predecessors]
+    _name(ds, one.sop_instance_uid)
     with full_disk_is_transient(folder):
         make_folder(folder)
-    write_bytes(folder / written.file, _encoded(ds))
-    return written, ds
+    write_bytes(folder / one.file, _encoded(ds))
+    return one
 
 
 @contextlib.contextmanager
@@ -168,7 +183,7 @@ def _name(ds: Dataset, uid: str) -> None:
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID(uid)
 
 
-def _reference(study_uid: str, previous: ReportObject) -> Dataset:
+def _reference(study_uid: str, previous: Predecessor) -> Dataset:
     instance, series, study = Dataset(), Dataset(), Dataset()
     instance.ReferencedSOPClassUID = previous.sop_class_uid
     instance.ReferencedSOPInstanceUID = previous.sop_instance_uid

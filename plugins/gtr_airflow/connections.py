@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 #: The fields of a ``dicom`` connection that are kept in its ``extra``; named as in `gtr_batch.config.PacsConfig`.
 DICOM_FIELDS = (
     "called_ae_title",
+    "store_ae_title",
     "calling_ae_title",
     "retrieve_mode",
     "move_host",

@@ -25,6 +25,9 @@ _DICOM = {
     },
     "conn-fields": {
         "called_ae_title": _field("Called AE title", _AE, "AE title of the PACS"),
+        "store_ae_title": _field(
+            "AE title for storing", _AE, "AE title by which the PACS receives and commits; empty: the called one"
+        ),
         "calling_ae_title": _field("Calling AE title", _AE, "Our AE title, as the PACS knows it"),
         "retrieve_mode": _field(
             "Retrieve mode", {**_STRING, "enum": ["get", "move", None]}, "get: C-GET; move: C-MOVE to our Storage SCP"

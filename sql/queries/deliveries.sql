@@ -1,20 +1,21 @@
--- name: save_object(sop_instance_uid, case_id, kind, sop_class_uid, series_uid, file, content_digest, model_version)
+-- name: save_object(sop_instance_uid, case_id, kind, sop_class_uid, series_uid, file, content_digest, model_version, predecessors)
 -- An object that was written; the same object again is only written later.
 insert into report_object (
-    sop_instance_uid, case_id, kind, sop_class_uid, series_uid, file, content_digest, model_version
+    sop_instance_uid, case_id, kind, sop_class_uid, series_uid, file, content_digest, model_version, predecessors
 ) select
     %(sop_instance_uid)s, case_id, %(kind)s, %(sop_class_uid)s, %(series_uid)s, %(file)s, %(content_digest)s,
-    coalesce(%(model_version)s, model_version)
+    coalesce(%(model_version)s, model_version), %(predecessors)s
 from staging_case where case_id = %(case_id)s
 on conflict (sop_instance_uid) do update set
     file = excluded.file,
     content_digest = excluded.content_digest,
     model_version = excluded.model_version,
+    predecessors = excluded.predecessors,
     last_written_at = clock_timestamp();
 
 -- name: objects(case_id)
 -- The newest object of each kind.
-select distinct on (kind) kind, sop_class_uid, sop_instance_uid, series_uid, file, content_digest
+select distinct on (kind) kind, sop_class_uid, sop_instance_uid, series_uid, file, content_digest, predecessors
 from report_object where case_id = %(case_id)s
 order by kind, last_written_at desc, sop_instance_uid;
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from gtr_batch import night as steps
 from gtr_batch.cli import app
 from gtr_batch.domain.lifecycle import Approval, NoticesSent
+from gtr_batch.domain.shadow import ShadowAnswer
 from gtr_batch.errors import GovernanceRefused, InputRefused, ModelArtefactError, NightFailed
 from gtr_batch.governance import restage
 from gtr_batch.governance.promotion import promote, to_shadow
@@ -138,6 +139,48 @@ def test_a_challenger_stages_beside_the_champion_and_nothing_of_it_leaves_the_ho
         cursor.execute("select model_version, bool_and(own_preparation) from shadow_result group by 1")
         assert dict(cursor.fetchall()) == {versions["challenger"]: False, versions["foreigner"]: True}
     connection.close()
+
+
+@pytest.mark.slow
+def test_challengers_stage_what_the_night_lost_as_if_it_was_there_and_say_where_they_cannot(
+    config, gov, versions, admit, enter_in_ehr, fill, dsn
+):
+    """What the night prepared is made again; a series that was lost waits for `retrieve`, and is tried again then."""
+    for name in ("challenger", "foreigner"):
+        to_shadow(gov.registry, versions[name], **WHO)
+    admit("one")
+    enter_in_ehr("one")
+    fill()
+
+    def in_shadow() -> list[ShadowAnswer]:
+        with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
+            cursor.execute("delete from shadow_result")
+        connection.close()
+        steps.shadow(site, NIGHT, [found])
+        return [row for name in ("challenger", "foreigner") for row in site.shadows.of_model(versions[name])]
+
+    with open_site(config) as site:
+        [[found]] = steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT))
+        for step in (steps.retrieve, steps.validate, steps.preprocess, steps.stage):
+            step(site, NIGHT, [found])
+        folder = config.files.root / str(NIGHT) / found
+        undisturbed = in_shadow()
+        (folder / "preprocess" / "prepared.npz").unlink()
+        (folder / "preprocess" / "contract.json").write_text("{")
+        again = in_shadow()
+        (folder / "preprocess" / "geometry.json").write_text("")
+        instance = sorted((folder / "retrieve").glob("*.dcm"))[3]
+        arrived = instance.read_bytes()
+        instance.write_bytes(arrived[:5000])
+        lost = in_shadow()
+        instance.write_bytes(arrived)
+        steps.shadow(site, NIGHT, [found])
+        mended = [row for name in ("challenger", "foreigner") for row in site.shadows.of_model(versions[name])]
+
+    assert [row.error for row in undisturbed] == [None, None]
+    assert again == undisturbed
+    assert all("gone or cut; retrieved again" in row.error for row in lost)
+    assert mended == undisturbed
 
 
 @pytest.mark.slow

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from pydicom import Dataset, FileMetaDataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorage
 
 from gtr_batch import night as steps
 from gtr_batch.domain.case import CaseState, Failure, Step
+from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.identifiers import derived_uid
 from gtr_batch.errors import CasesSentBack, CasesToRetry, NightFailed
 from tests.nights.conftest import NIGHT
@@ -116,6 +118,35 @@ def test_a_file_that_is_gone_or_cut_is_made_again(damage, site, found, tmp_path)
     steps.deliver(site, NIGHT, [found])
     assert site.cases.get(found).state is CaseState.COMMITTED
     assert site.deliveries.stored(found) == {one.sop_instance_uid for one in undisturbed[2]}
+
+
+@pytest.mark.slow
+def test_a_changed_report_that_is_lost_is_written_again_as_the_same_instance(site, found, dsn, tmp_path):
+    """With the predecessor that it names: a reader must be told what it replaces."""
+    go_on(site, found, -1)
+    [first, *_] = site.cases.objects(found)
+    with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute("insert into ehr_tumour values ('PHANTOM-one', '2026-02-20', 6.5, 'lower')")
+    connection.close()
+    folder = tmp_path / "store" / str(NIGHT) / found / "report"
+
+    def answered_again() -> ReportObject:
+        with site.cases.step(found, Step.REPORT) as record:
+            record.fail(Failure(Step.REPORT, "rewound", retryable=True, back_to=CaseState.STAGED))
+        steps.nomogram(site, NIGHT, [found])
+        steps.report(site, NIGHT, [found])
+        return next(one for one in site.cases.objects(found) if one.kind is ObjectKind.STRUCTURED_REPORT)
+
+    changed = answered_again()
+    before = (folder / changed.file).read_bytes()
+    (folder / changed.file).unlink()
+    again = answered_again()
+
+    assert again == changed
+    assert (folder / changed.file).read_bytes() == before
+    [study] = dcmread(folder / changed.file).PredecessorDocumentsSequence
+    [named] = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert named.ReferencedSOPInstanceUID == first.sop_instance_uid
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

@@ -6,7 +6,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
-from gtr_batch.errors import AssociationLost, DeliveryRefused, PacsBusy, PermanentError
+from gtr_batch.errors import AssociationLost, ConfigError, DeliveryRefused, PacsBusy, PermanentError
 from tests.adapters.pacs.peers import HostilePacs, a_free_port, storescp
 
 
@@ -134,3 +134,38 @@ def test_stores_to_dcmtk(pacs_at, need_program, files, tmp_path, option):
     got = {ds.SOPInstanceUID: ds.PixelData for ds in map(dcmread, folder.iterdir())}
     assert got == {ds.SOPInstanceUID: ds.PixelData for ds in map(dcmread, files)}
     assert {r.status for r in receipts} == {0}
+
+
+def titles_called(peer: HostilePacs) -> list[str]:
+    """By which AE titles it was called, in order."""
+    return [str(assoc.requestor.primitive.called_ae_title) for assoc in peer.opened]
+
+
+@pytest.mark.parametrize(("given", "called"), [("", "PACS"), ("ARCHIVE_IN", "ARCHIVE_IN")])
+def test_a_pacs_that_receives_under_another_title_is_called_by_it_to_store_and_commit_alone(
+    pacs_at, files, series, given, called
+):
+    """In one block of calls too, and where it grants us one association at a time: a second would wait without end."""
+    peer = HostilePacs(series)
+    peer.on_action = lambda event: (0x0122, None)
+    study = str(series[0].StudyInstanceUID)
+    with peer.running():
+        pacs = pacs_at(peer, store_ae_title=given, associations=1)
+        with pacs.connected(files):
+            pacs.find_study(study)
+            receipts = pacs.store(files)
+            pacs.find_study(study)
+        pacs.commit([(str(series[0].SOPClassUID), str(series[0].SOPInstanceUID))], 5)
+        pacs.find_study(study)
+
+    assert [title for title in titles_called(peer) if title != "PACS"] == [title for title in [given] * 2 if title]
+    assert titles_called(peer)[-1] == "PACS"
+    assert called in titles_called(peer)
+    assert len(receipts) == len(files)
+
+
+def test_a_title_that_the_pacs_does_not_know_names_the_setting_it_came_from(pacs_at, files):
+    peer = HostilePacs()
+    peer.require_called = True
+    with peer.running(), pytest.raises(ConfigError, match=r"'ELSEWHERE'.*mend pacs\.store_ae_title"):
+        pacs_at(peer, store_ae_title="ELSEWHERE").echo()

@@ -460,6 +460,24 @@ def test_a_retry_of_a_changed_answer_keeps_the_instance_and_its_predecessor(seri
     assert (tmp_path / again.file).read_bytes() == before
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_changed_answer_whose_file_was_lost_is_the_same_instance_with_the_same_predecessor(cut, series, tmp_path):
+    """What was never sent may be written again; what names the one before must go on naming it."""
+    changed = a_staging(a_geometry(series), [(0.9, 0.05, 0.03, 0.02)] * 3)
+    [first] = _write(tmp_path, series)
+    [second] = _write(tmp_path, series, staging=changed, previous=[first])
+    [third] = _write(tmp_path, series, previous=[second])
+    for one, staging in ((second, changed), (third, a_staging(a_geometry(series)))):
+        path = tmp_path / one.file
+        before = path.read_bytes()
+        path.write_bytes(before[: len(before) // 2]) if cut else path.unlink()
+
+        [again] = _write(tmp_path, series, staging=staging, previous=[one])
+
+        assert again == one
+        assert path.read_bytes() == before
+
+
 def _write(folder: Path, series: list[Path], **changes: object) -> list[ReportObject]:
     geometry = a_geometry(series)
     arguments = {
