@@ -254,7 +254,6 @@ class GovernanceConfig:
     kappa_margin: float = 0.03  # quadratic weighted kappa
     ece_margin: float = 0.02
     slope_margin: float = 0.2  # how much further from 1 than the champion's
-    intercept_margin: float = 0.3  # how much further from 0
     t4_understaging_cap: float = 0.1  # share of T4 staged lower
     minimum_patients: int = 40  # of the sealed holdout; fewer: cannot tell
     assumed_discordance: float = 0.1  # share of pairs that differ, for the sample size that is stated
@@ -286,7 +285,7 @@ class AuditConfig:
     share_disagreement: float = 0.05  # slices that vote apart
     share_key_slice: float = 0.05  # where key slices come from
     odds_ratio: float = 2.0  # the shift of stages that stage_shift is tuned to
-    tolerated_odds_ratio: float = 1.1  # a shift that calibration, and who is operated, may leave within the budget
+    tolerated_odds_ratio: float = 1.1  # of pathology against the probabilities: what gate and monitor both let pass
     minimum_labels: int = 20  # patients with pathology; fewer: cannot tell
     minimum_cases: int = 10  # a week for the unlabelled monitors; one with fewer is judged again with the next
     baseline_weeks: int = 8  # the first weeks, with which monitors without an artefact's reference compare

@@ -43,8 +43,8 @@ def weighted_accuracy(
     Who has a label is modelled by a logistic regression with a mild ridge on what is known at staging: probabilities
     and vote, age, sex, tumour size, location, differentiation, the radiologist's cT and the endosonographer's uT (what
     is missing is a level of its own), and how long ago the CT was staged. Patients staged later than anybody who has a
-    label are left out. Weights are stabilised and truncated. It is right where, among patients alike in these, who is labelled has nothing to do with whether the
-    model is right.
+    label are left out. Weights are stabilised and truncated. It is right where, among patients alike in these, who is
+    labelled has nothing to do with whether the model is right.
 
     Parameters
     ----------

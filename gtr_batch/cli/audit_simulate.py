@@ -41,6 +41,10 @@ def simulate(
     unread: Annotated[
         bool, typer.Option("--without-reads", help="With --world: no cT and uT reach the audit.")
     ] = False,
+    gate: Annotated[
+        int,
+        typer.Option(min=0, help="From the gate, with so many patients in the holdout, to 24 months of the monitor."),
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the first history; the others count on from it.")] = 1,
     processes: Annotated[int, typer.Option(min=1, help="Histories computed at once.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
@@ -55,6 +59,11 @@ def simulate(
     if kind.kind != "none" and at > months:
         raise InputRefused(f"the shift would begin in month {at} of a history of {months}")
     history = Months(months, per_month, kind, at, seed, everyone=everyone, reference=reference)
+    if gate:
+        from gtr_batch.cli.audit_simulate_operated import simulate_through_gate
+
+        simulate_through_gate(gate, runs, seed=seed, as_json=as_json)
+        return
     if world:
         from gtr_batch.cli.audit_simulate_operated import simulate_operated
 

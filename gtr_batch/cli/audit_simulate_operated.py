@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gtr_batch.simulation.hospital.months import Shift
     from gtr_batch.simulation.hospital.operated_study import OperatedResult
 
+OFF = (1.0, 1.1, 1.2, 1.35, 1.5, 2.0)
 Plan = tuple[int, int, "Shift", int, float]
 
 
@@ -58,6 +59,40 @@ def simulate_operated(
         print_json([attrs.asdict(one) for one in found])
     else:
         show(out, found, shift.kind == "or")
+
+
+def simulate_through_gate(patients: int, runs: int, *, seed: int, as_json: bool) -> None:
+    """Print, for candidates that are further and further off, how many the gate passes and the monitor then stops."""
+    from gtr_batch.config import load
+    from gtr_batch.simulation.hospital.gate_to_monitor import through_gate
+
+    config = load().audit
+    found = []
+    for odds_ratio in OFF:
+        with bars() as progress:
+            task = progress.add_task(f"odds ratio {odds_ratio:g}", total=runs)
+            found.append(
+                through_gate(
+                    odds_ratio,
+                    patients,
+                    runs,
+                    config=config,
+                    seed=seed,
+                    progress=lambda done, p=progress, t=task: p.update(t, completed=done),  # type: ignore[misc]
+                )
+            )
+    if as_json:
+        print_json([attrs.asdict(one) for one in found])
+        return
+    out.print(
+        f"{patients} patients in the holdout; tolerated odds ratio {config.tolerated_odds_ratio:g}", highlight=False
+    )
+    table = Table("true odds ratio", "gate passes", "gate fails", "of those passed, stopped in 24 months", box=None)
+    for one in found:
+        table.add_row(
+            f"{one.odds_ratio:g}", f"{one.passed}/{one.runs}", f"{one.failed}/{one.runs}", f"{one.stopped}/{one.passed}"
+        )
+    out.print(table)
 
 
 def show(console: Console, found: list[OperatedResult], shifted: bool) -> None:

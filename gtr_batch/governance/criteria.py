@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from attrs import field, frozen
 
+from gtr_batch.audit.monitors.cusum import GRID, estimate_shift, shift_likelihood
 from gtr_batch.config import GovernanceConfig
 from gtr_batch.domain.gate import GateCriterion, Subgroup, Verdict
 from gtr_batch.domain.shadow import ShadowCount
@@ -18,8 +19,8 @@ from gtr_batch.metrics.noninferiority import ALPHA, tango_interval
 PASS, FAIL, CANNOT_TELL = Verdict.PASS, Verdict.FAIL, Verdict.CANNOT_TELL
 T4 = 3
 # Columns of `redrawn`.
-ACCURACY, KAPPA, ECE, SLOPE, INTERCEPT = range(5)
-_IDEAL = {SLOPE: 1.0, INTERCEPT: 0.0}
+ACCURACY, KAPPA, ECE, SLOPE, SHIFT = range(5)
+_CONTRADICTED = 0.8  # one-sided confidence from which the holdout speaks against the tolerance
 
 
 @frozen(eq=False)
@@ -45,19 +46,26 @@ class Paired:
 
 
 def redrawn(paired: Paired, draws: int, seed: int) -> np.ndarray:
-    """(draws, 2, 5): the candidate's and the champion's accuracy, kappa, ECE, and how far calibration slope and
-    intercept lie from their ideals, on redrawn patients."""
+    """(draws, 2, 5): the candidate's and the champion's accuracy, kappa, ECE, and how far the calibration slope lies
+    from 1 and the logarithm of the stages' odds ratio from 0, on redrawn patients."""
     if not len(paired.stages):
         return np.full((draws, 2, 5), np.nan)
 
     def of_both(rows: np.ndarray) -> np.ndarray:
-        return np.array([_of_one(paired.stages[rows], a.votes[rows], a.probabilities[rows]) for a in both], float)
+        return np.array(
+            [
+                _of_one(paired.stages[rows], a.votes[rows], a.probabilities[rows], shift[rows])
+                for a, shift in zip(both, shifts, strict=True)
+            ],
+            float,
+        )
 
     both = (paired.candidate, paired.champion)
+    shifts = [shift_likelihood(paired.stages, a.probabilities) for a in both]
     return cluster_bootstrap(of_both, paired.subjects, draws, seed)
 
 
-def _of_one(labels: np.ndarray, votes: np.ndarray, probabilities: np.ndarray) -> list[float]:
+def _of_one(labels: np.ndarray, votes: np.ndarray, probabilities: np.ndarray, shift: np.ndarray) -> list[float]:
     agreed, line = kappa_of(confusion(labels, votes)), recalibration(*at_least_t3(labels, probabilities))
     error = ece_top(labels, probabilities)
     return [
@@ -65,7 +73,7 @@ def _of_one(labels: np.ndarray, votes: np.ndarray, probabilities: np.ndarray) ->
         np.nan if agreed is None else agreed,
         np.nan if error is None else error,
         np.nan if line is None else abs(line.slope - 1),
-        np.nan if line is None else abs(line.intercept),
+        abs(float(GRID[shift.sum(axis=0).argmax()])),
     ]
 
 
@@ -131,18 +139,47 @@ def _noninferior(
     return GateCriterion(name, verdict, sentence, value, low, high, -margin)
 
 
-def calibration(paired: Paired, settings: GovernanceConfig, drawn: np.ndarray) -> list[GateCriterion]:
-    """No worse: within what a calibrated model shows by chance, or not further off than the champion by a margin."""
+def calibration(
+    paired: Paired, settings: GovernanceConfig, drawn: np.ndarray, tolerated_odds_ratio: float
+) -> list[GateCriterion]:
+    """No worse: within what a calibrated model shows by chance, or not further off than the champion by a margin.
+
+    The odds ratio of the stages against the probabilities is held against the tolerance that the audit's monitor has.
+    """
     value = ece_top(paired.stages, paired.candidate.probabilities)
     null = ece_null_95(paired.candidate.probabilities)
     lines = [recalibration(*at_least_t3(paired.stages, a.probabilities)) for a in (paired.candidate, paired.champion)]
     found = [_ece(value, null, _bounds(drawn[:, ECE]), settings.ece_margin)]
-    for what, column, margin in (
-        ("slope", SLOPE, settings.slope_margin),
-        ("intercept", INTERCEPT, settings.intercept_margin),
-    ):
-        found.append(_line(what, _IDEAL[column], lines, (*_bounds(drawn[:, column]), margin)))
+    found.append(_slope(lines, (*_bounds(drawn[:, SLOPE]), settings.slope_margin)))
+    found.append(shift(paired, tolerated_odds_ratio, drawn[:, SHIFT]))
     return found
+
+
+def shift(paired: Paired, tolerated: float, drawn: np.ndarray) -> GateCriterion:
+    """The odds ratio of the stages against the candidate's probabilities, within what the monitor will tolerate.
+
+    It passes where the holdout does not speak against the tolerance (one-sided, 80%), fails where it shows (95%) that
+    the candidate lies outside, and further off than the champion; else it cannot tell.
+    """
+    name, words = "calibration_shift", "Stages against the probabilities"
+    stages, p = paired.stages, paired.candidate.probabilities
+    inner, outer = (estimate_shift(stages, p, level=2 * one_sided - 1) for one_sided in (_CONTRADICTED, 1 - ALPHA))
+    low, _ = _bounds(drawn)
+    if inner is None or outer is None or low is None:
+        return GateCriterion(name, CANNOT_TELL, f"{words}: cannot be computed on these patients.", limit=tolerated)
+    outside = outer.low > tolerated or outer.high < 1 / tolerated
+    inside = inner.low <= tolerated and inner.high >= 1 / tolerated
+    verdict = PASS if inside else (FAIL if outside and low > 0 else CANNOT_TELL)
+    ending = {
+        PASS: "within what the monitor tolerates, as far as these patients can tell",
+        FAIL: "further off than the monitor tolerates, and than the champion",
+        CANNOT_TELL: "may be further off than the monitor tolerates",
+    }[verdict]
+    sentence = (
+        f"{words}: odds times {outer.odds_ratio:.2f} ({outer.low:.2f} to {outer.high:.2f}), tolerated "
+        f"{1 / tolerated:.2f} to {tolerated:.2f}: {ending}."
+    )
+    return GateCriterion(name, verdict, sentence, outer.odds_ratio, outer.low, outer.high, tolerated)
 
 
 def _ece(
@@ -159,24 +196,19 @@ def _ece(
     return GateCriterion("ece", verdict, sentence, value, low, high, null)
 
 
-def _line(
-    what: str,
-    ideal: float,
-    lines: Sequence[Recalibration | None],
-    further: tuple[float | None, float | None, float],
-) -> GateCriterion:
-    """`further`: bounds of how much further from the ideal the candidate lies than the champion, and the margin."""
-    name, words = f"calibration_{what}", f"Calibration {what} (T3 or T4)"
+def _slope(lines: Sequence[Recalibration | None], further: tuple[float | None, float | None, float]) -> GateCriterion:
+    """`further`: bounds of how much further from 1 the candidate lies than the champion, and the margin."""
+    name, words, ideal = "calibration_slope", "Calibration slope (T3 or T4)", 1.0
     own, other = lines
     low, high, margin = further
     if own is None or other is None or low is None or high is None:
         return GateCriterion(name, CANNOT_TELL, f"{words}: cannot be computed on these patients.", limit=ideal)
-    value, error = getattr(own, what), getattr(own, f"{what}_se")
+    value, error = own.slope, own.slope_se
     own_low, own_high = value - 1.96 * error, value + 1.96 * error
     verdict = PASS if own_low <= ideal <= own_high or high <= margin else (FAIL if low > 0 else CANNOT_TELL)
     sentence = (
         f"{words}: {value:.2f} ({own_low:.2f} to {own_high:.2f}), ideal {ideal:g}, champion's "
-        f"{getattr(other, what):.2f}; further off than it by {low:+.2f} to {high:+.2f}: {_no_worse(verdict)}."
+        f"{other.slope:.2f}; further off than it by {low:+.2f} to {high:+.2f}: {_no_worse(verdict)}."
     )
     return GateCriterion(name, verdict, sentence, value, own_low, own_high, ideal)
 

@@ -79,7 +79,12 @@ def evaluate(
     check_registered(registry, champion)
     paired, opened = stage_holdout(training, cohort, candidate=version, champion=champion, by=by, why=why)
     settings = governed(config)
-    judgement = judge(paired, config.governance, shadow=shadow_of(gov, version))
+    judgement = judge(
+        paired,
+        config.governance,
+        shadow=shadow_of(gov, version),
+        tolerated_odds_ratio=config.audit.tolerated_odds_ratio,
+    )
     found = GateVerdict(
         **attrs.asdict(judgement, recurse=False),
         model_version=version,

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from gtr_batch.config import GovernanceConfig
+from gtr_batch.config import AuditConfig, GovernanceConfig
 from gtr_batch.domain.gate import Both, Judgement, Power, Verdict
 from gtr_batch.domain.shadow import ShadowCount
 from gtr_batch.governance import criteria
@@ -28,6 +28,7 @@ def judge(
     settings: GovernanceConfig,
     *,
     shadow: ShadowCount | None = None,
+    tolerated_odds_ratio: float = AuditConfig().tolerated_odds_ratio,
     draws: int = DRAWS,
     seed: int = SEED,
 ) -> Judgement:
@@ -41,6 +42,8 @@ def judge(
         Margins, caps and what is asked of the shadow.
     shadow : ShadowCount, optional
         How long the candidate has staged in shadow.
+    tolerated_odds_ratio : float
+        Of pathology against the probabilities: `audit.tolerated_odds_ratio`, which the monitor has, too.
     draws, seed : int
         Of the patient-cluster bootstrap: the same answers give the same verdict.
 
@@ -55,7 +58,7 @@ def judge(
         criteria.enough(paired, settings),
         criteria.accuracy(paired, settings, drawn[:, criteria.ACCURACY]),
         criteria.kappa(paired, settings, drawn[:, criteria.KAPPA]),
-        *criteria.calibration(paired, settings, drawn),
+        *criteria.calibration(paired, settings, drawn, tolerated_odds_ratio),
         criteria.t4(paired, settings),
     ]
     if settings.shadow_nights or settings.shadow_cases:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 
 from gtr_batch.audit.monitors.details import ShiftEstimate
 
@@ -155,8 +155,22 @@ def detectable_odds_ratio(
     return float(np.exp(high))
 
 
-def estimate_shift(labels: np.ndarray, probabilities: np.ndarray) -> ShiftEstimate | None:
-    """The odds ratio that fits best, its 95% interval by likelihood ratio; None where the likelihood has no top.
+GRID = np.linspace(-3.5, 3.5, 351)  # logarithms of odds ratios
+
+
+def shift_likelihood(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Each patient's log-likelihood at every shift of `GRID`: (n, 351); sums of rows are those of any redrawing."""
+    rows = np.arange(len(labels))
+    safe = np.clip(np.asarray(probabilities, float), _EDGE, None)
+    below = logit((safe / safe.sum(axis=1, keepdims=True)).cumsum(axis=1)[:, :-1])
+    padded = np.concatenate([np.full((len(labels), 1), -40.0), below, np.full((len(labels), 1), 40.0)], axis=1)
+    high, low = padded[rows, labels + 1], padded[rows, labels]
+    chance = expit(high[:, None] - GRID[None, :]) - expit(low[:, None] - GRID[None, :])
+    return np.asarray(np.log(np.maximum(chance, 1e-12)))
+
+
+def estimate_shift(labels: np.ndarray, probabilities: np.ndarray, level: float = 0.95) -> ShiftEstimate | None:
+    """The odds ratio that fits best, its interval by likelihood ratio; None where the likelihood has no top.
 
     Parameters
     ----------
@@ -164,18 +178,13 @@ def estimate_shift(labels: np.ndarray, probabilities: np.ndarray) -> ShiftEstima
         (n,), 0 to 3.
     probabilities : numpy.ndarray
         (n, 4).
+    level : float
+        Of the two-sided interval.
     """
-    grid = np.linspace(-3.5, 3.5, 351)
-    rows = np.arange(len(labels))
-    safe = np.clip(np.asarray(probabilities, float), _EDGE, None)
-    below = logit((safe / safe.sum(axis=1, keepdims=True)).cumsum(axis=1)[:, :-1])
-    padded = np.concatenate([np.full((len(labels), 1), -40.0), below, np.full((len(labels), 1), 40.0)], axis=1)
-    high, low = padded[rows, labels + 1], padded[rows, labels]
-    chance = expit(high[:, None] - grid[None, :]) - expit(low[:, None] - grid[None, :])
-    likelihood = np.log(np.maximum(chance, 1e-12)).sum(axis=0)
+    likelihood = shift_likelihood(labels, probabilities).sum(axis=0)
     best = int(likelihood.argmax())
-    inside = np.flatnonzero(likelihood >= likelihood[best] - 1.9207)  # half of chi-square's 95%
-    if best in (0, len(grid) - 1) or inside[0] == 0 or inside[-1] == len(grid) - 1:
+    inside = np.flatnonzero(likelihood >= likelihood[best] - float(chi2.ppf(level, 1)) / 2)
+    if best in (0, len(GRID) - 1) or inside[0] == 0 or inside[-1] == len(GRID) - 1:
         return None
-    odds_ratio, low_end, high_end = np.exp(grid[[best, inside[0], inside[-1]]]).tolist()
+    odds_ratio, low_end, high_end = np.exp(GRID[[best, inside[0], inside[-1]]]).tolist()
     return ShiftEstimate(odds_ratio, low_end, high_end, len(labels))
