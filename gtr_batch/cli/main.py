@@ -90,7 +90,7 @@ def night(
     """Run a night from here, without Airflow: from PACS to PACS. Finished cases are left alone."""
     from gtr_batch import night as steps
     from gtr_batch.config import load
-    from gtr_batch.errors import CasesSentBack, CasesToRetry
+    from gtr_batch.errors import CasesSentBack, CasesToRetry, NightFailed
     from gtr_batch.night.task_memory import limited_memory
     from gtr_batch.wiring import open_site
 
@@ -109,10 +109,12 @@ def night(
                     err.print(f"[yellow]{foreign(error)}[/]", highlight=False)
         for shard in shards:
             steps.shadow(site, when, shard)
+        red: NightFailed | None = None
         try:
             summary = steps.close_night(site, when)
-        finally:
-            cases = _cases(site, when)
+        except NightFailed as error:  # what became of the cases is told all the same
+            red, summary = error, dict(site.nights.summary(when) or {})
+        cases = _cases(site, when)
     if as_json:
         print_json({**summary, "cases": [case.to_json() for case in cases]})
     else:
@@ -120,6 +122,8 @@ def night(
         show_waiting(out, summary)
         show_looked_back(out, summary)
         show_shadow(out, summary)
+    if red is not None:
+        raise red
 
 
 def wait_for_arrivals(site: Site, studies: list[str]) -> None:

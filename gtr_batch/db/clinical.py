@@ -26,8 +26,8 @@ class PostgresClinicalSource:
         study_uid : str
             Study Instance UID, for the key slice and the readers' stages.
         on : date
-            The study date. The biopsy, size and assessment of metastasis are the latest on or before it; treatment is
-            prior when it started before it.
+            The study date. The biopsy, size and assessment of metastasis are the latest on or before it; treatment and
+            surgery are prior when they were before it.
 
         Returns
         -------
@@ -50,6 +50,7 @@ class PostgresClinicalSource:
             biopsy = tx.one(query["biopsy"], **when) or {}
             size = tx.one(query["size"], **when) or {}
             treatments = {row["kind"] for row in tx.all(query["treatments"], **when)}
+            operated = tx.one(query["operated"], **when)
             metastasis = tx.one(query["metastasis"], **when) or {}
             read = tx.one(query["study_read"], **study) or {}
             key_slice = tx.one(query["key_slice"], **study) or {}
@@ -60,6 +61,7 @@ class PostgresClinicalSource:
             biopsy_date=biopsy.get("biopsy_date"),
             prior_chemotherapy="chemotherapy" in treatments,
             prior_radiotherapy="radiotherapy" in treatments,
+            prior_gastric_surgery=operated is not None,
             distant_metastasis=metastasis.get("distant_metastasis"),
             covariates=Covariates(
                 tumour_size_cm=size.get("size_cm"),

@@ -73,6 +73,7 @@ class PatientFacts:
     biopsy_date: date | None = None
     prior_chemotherapy: bool = False  # before the study date
     prior_radiotherapy: bool = False
+    prior_gastric_surgery: bool = False
     distant_metastasis: bool | None = None
     covariates: Covariates = field(factory=Covariates)
     age_years: int | None = None

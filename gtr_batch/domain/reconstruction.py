@@ -33,13 +33,17 @@ _PHILIPS_SHARP = frozenset({"E", "L", "YC", "YD", "LA", "LB"})
 _NOT_SLICES = re.compile(
     r"^(localizer|scout|topogram|surview|ref_survi.*|mpr|csa mpr|cpr|reformatted|projection image|max_?ip|mip|min_?ip"
     r"|volume ?ren.*|volren|vrt|3d|screen ?save|dose(_info)?|patient_info|results|mosaic|fusion|perfusion.*"
-    r"|vnc|vue|iodine.*|calcium.*|material.*|eff_?z.*|rho.*|z_?effective|monitor.*|bolus.*)$",
+    r"|vnc|vue|iodine.*|calcium.*|material.*|mat_.*|eff_?atomic.*|electron_?density.*|eff_?z.*|rho.*|z_?effective|monitor.*|bolus.*)$",
     re.IGNORECASE,
 )
 
 _FAMILIES = re.compile(
-    r"ref_survi|volume ?ren|dose_?info|perfusion|iodine|calcium|material|eff_?z|rho|monitor|bolus", re.IGNORECASE
+    r"ref_survi|volume ?ren|dose_?info|perfusion|iodine|calcium|material|mat_|eff_?atomic"
+    r"|electron_?density|eff_?z|rho|monitor|bolus",
+    re.IGNORECASE,
 )
+# Virtual monoenergetic images: VMI is the standard's word (PS3.3, C.8.2.1.1.1; Supplement 188), the others vendors'.
+_MONOENERGETIC = re.compile(r"vmi.*|(gsi ?)?mono ?_?(e|\+|\d|$).*|monochromatic.*|virtual ?_?mono.*", re.IGNORECASE)
 # A kernel's name as vendors build them: a few letters with a number, or a word of theirs.
 _KERNEL_NAME = re.compile(
     r"[a-z]{1,2}[ _]?\d{2}[a-z]{0,2}(_\d)?|fc ?\d\d|[a-z]{1,2}|lung|bone(plus)?|edge|ultra(sharp)?|chst|sharp|hrct"
@@ -113,6 +117,8 @@ def image_type_problem(image_type: str | Sequence[str] | None) -> str:
     if len(values) > 1 and values[1] == "SECONDARY":
         return "SECONDARY"
     for value in values:
+        if _MONOENERGETIC.fullmatch(value):
+            return "virtual monoenergetic"
         if _NOT_SLICES.match(value):
             family = _FAMILIES.match(value)  # what follows a family's name may be anything
             return family[0] if family else value[:16]

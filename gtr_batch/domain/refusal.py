@@ -22,6 +22,7 @@ class RefusalCode(StrEnum):
     # intake: the patient
     NOT_IN_EHR = "not_in_ehr"
     NO_GASTRIC_ADENOCARCINOMA = "no_gastric_adenocarcinoma"
+    PRIOR_GASTRIC_SURGERY = "prior_gastric_surgery"
     PRIOR_CHEMOTHERAPY = "prior_chemotherapy"
     PRIOR_RADIOTHERAPY = "prior_radiotherapy"
     DISTANT_METASTASIS = "distant_metastasis"
@@ -108,6 +109,14 @@ REASONS: Mapping[RefusalCode, Reason] = {
         "no biopsy-proven gastric adenocarcinoma",
         ReasonKind.OTHER,
         True,
+        Subject.PATIENT,
+    ),
+    RefusalCode.PRIOR_GASTRIC_SURGERY: Reason(
+        "prior_surgery",
+        "Stomach operated before the study",
+        "stomach operated before the CT",
+        ReasonKind.OTHER,
+        False,
         Subject.PATIENT,
     ),
     RefusalCode.PRIOR_CHEMOTHERAPY: Reason(

@@ -136,6 +136,7 @@ FACTS: tuple[SeriesFact, ...] = (
     SeriesFact("slices", "number of slices", _STACK, monitor=_QUALITY, heading="Slices", chart=6),
     SeriesFact("spacing_mm", "slice spacing", _STACK, unit="mm", heading="Slice spacing (mm)", chart=8),
     SeriesFact("shear_degrees", "shear of the stack", _STACK, unit="degrees", in_reference=False),
+    SeriesFact("out_of_order", "slices out of the order of their numbers", _STACK, in_reference=False),
     SeriesFact("air_share", "share of air", _STACK, in_reference=False),
     SeriesFact(
         "phase", "contrast phase", _PHASE, _NAME, in_reference=False, values=tuple(str(phase) for phase in Phase)

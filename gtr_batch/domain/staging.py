@@ -52,6 +52,7 @@ class Flag(StrEnum):
     MISSING_ATTACHMENTS = "missing_attachments"
     CONTRAST_TAGS_ABSENT = "contrast_tags_absent"
     PHASE_FROM_WORDS = "phase_from_words_alone"
+    SLICE_ORDER = "slice_order_unclear"
     NO_STORAGE_COMMITMENT = "no_storage_commitment"
     NOT_CALIBRATED = "not_calibrated_here"
     DEMO_MODEL = "demo_model_not_for_patients"
@@ -103,7 +104,10 @@ FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
         "no_contrast_tags", "Contrast phase not documented in the headers", "contrast tags absent"
     ),
     Flag.PHASE_FROM_WORDS: FlagMeaning(
-        "phase_by_words", "Portal venous phase by description alone", "phase known by the description alone", False
+        "phase_by_words", "Portal venous phase by description alone", "phase known by the description alone"
+    ),
+    Flag.SLICE_ORDER: FlagMeaning(
+        "slice_order", "Instance numbers do not follow the slices' places", "instance numbers in no order"
     ),
     Flag.NO_STORAGE_COMMITMENT: FlagMeaning(
         "no_commitment", "The PACS offers no storage commitment", "no storage commitment by the PACS", False

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from gtr_batch.domain.series import SeriesRecord
-from gtr_batch.intake.words import Said, fold, read
+from gtr_batch.intake.words import Said, fold, monoenergetic, read
 
 MOST_PROBED = 6
 FEWEST_INSTANCES = 20
@@ -61,7 +61,7 @@ def _promise(record: SeriesRecord) -> int:
     """Larger is better: phase words first, then region, then enough instances to cover an abdomen."""
     description = {w.says for w in read(record.description)}
     said = description or {w.says for w in read(record.protocol)}
-    value = 0
+    value = -20 if monoenergetic(record.description) else 0  # refused by name, if it is among those that are probed
     if Said.PORTAL_VENOUS in said:
         value += 8
     if Said.ENHANCED in said:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gtr_batch.domain.clinical import PatientFacts
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.series import StudyRecord
+from gtr_batch.intake.words import operated
 
 _BASIS = "as of the study date"
 
@@ -28,7 +29,7 @@ def judge_patient(facts: PatientFacts | None) -> Refusal | None:
     References
     ----------
     Paper, Methods, "Patients": histologically confirmed gastric cancer, no prior chemotherapy or radiotherapy, no
-    distant metastasis.
+    distant metastasis. An operated stomach is ours: the model has seen none, and there is no primary tumour to stage.
     """
     if facts is None:
         return Refusal(RefusalCode.NOT_IN_EHR, "The EHR extracts do not know this patient, so eligibility is unknown.")
@@ -47,6 +48,10 @@ def judge_patient(facts: PatientFacts | None) -> Refusal | None:
                 f"The EHR holds no biopsy that proves gastric adenocarcinoma {_BASIS}.",
             )
         )
+    if facts.prior_gastric_surgery:
+        found.append(
+            (RefusalCode.PRIOR_GASTRIC_SURGERY, "The EHR records an operation of the stomach before the study date.")
+        )
     if facts.prior_chemotherapy:
         found.append((RefusalCode.PRIOR_CHEMOTHERAPY, "The EHR records chemotherapy that began before the study date."))
     if facts.prior_radiotherapy:
@@ -58,6 +63,24 @@ def judge_patient(facts: PatientFacts | None) -> Refusal | None:
     code, sentence = found[0]
     also = [str(c) for c, _ in found[1:]]
     return Refusal(code, sentence, {"also": also} if also else {})
+
+
+def judge_descriptions(descriptions: Iterable[tuple[str, str]]) -> Refusal | None:
+    """Whether a description says that the stomach was operated before the study, whatever the EHR knows.
+
+    Parameters
+    ----------
+    descriptions : iterable of (str, str)
+        Where a text stands, and the text. Only the words that matched are repeated.
+    """
+    for where, text in descriptions:
+        if words := operated(text):
+            return Refusal(
+                RefusalCode.PRIOR_GASTRIC_SURGERY,
+                f"The {where} says {words!r}: the stomach was operated before the study.",
+                {"where": where, "words": words},
+            )
+    return None
 
 
 def judge_study(studies: Sequence[StudyRecord]) -> dict[str, Refusal]:

@@ -16,7 +16,7 @@ from gtr_batch.config import ValidateConfig
 from gtr_batch.domain.contrast import Phase
 from gtr_batch.domain.reconstruction import KernelKind, image_type_problem, kernel_kind
 from gtr_batch.domain.series import SeriesEvidence
-from gtr_batch.intake.words import Said, read
+from gtr_batch.intake.words import Said, monoenergetic, read
 
 _CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2",)  # CT Image Storage; Enhanced CT is not read by this service
 _WORST = -100.0
@@ -63,6 +63,8 @@ def _kind(item: SeriesEvidence, limits: ValidateConfig) -> list[Reason]:
         found.append(Reason("kind", f"Image Type says {problem}", _WORST, True))
     elif h.get("ImageType"):
         found.append(Reason("kind", "primary axial Image Type", 1.0))
+    if words := _monoenergetic(item):
+        found.append(Reason("kind", f"virtual monoenergetic series: {words}", _WORST, True))
     orientation = h.get("ImageOrientationPatient")
     if isinstance(orientation, list) and len(orientation) == 6 and not _is_axial(orientation):
         found.append(Reason("kind", "slices are not axial", _WORST, True))
@@ -72,6 +74,17 @@ def _kind(item: SeriesEvidence, limits: ValidateConfig) -> list[Reason]:
             Reason("matrix", f"matrix {rows} x {columns}, not {limits.matrix} x {limits.matrix}", _WORST, True)
         )
     return found
+
+
+def _monoenergetic(item: SeriesEvidence) -> str:
+    """What says that the series is virtual monoenergetic; empty where nothing does."""
+    h = item.headers
+    sources = (
+        ("series description", text_of(h, "SeriesDescription") or item.record.description),
+        ("derivation description", text_of(h, "DerivationDescription")),
+    )
+    said = ((where, monoenergetic(text)) for where, text in sources)
+    return next((f"{where} says {words!r}" for where, words in said if words), "")
 
 
 def _is_axial(orientation: Sequence[Any]) -> bool:

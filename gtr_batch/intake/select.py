@@ -19,6 +19,7 @@ from gtr_batch.domain.staging import Flag
 from gtr_batch.intake.evidence import Reason, judge, number_of, text_of
 
 _QUALITY = frozenset({"thickness", "matrix", "kernel", "coverage"})  # what validation refuses with a code of its own
+_PHASE = ("pixels", "outweighed", "delay", "words", "no evidence")  # what says of the phase, the most telling first
 
 
 @frozen
@@ -50,10 +51,9 @@ class Selection:
             )
         if not self.rejected:
             return "The study has no CT series that could be portal venous."
-        refusing = sorted(
-            {r.evidence for reasons in self.rejected.values() for r in reasons if r.weight < 0 or r.refuses}
-        )
-        return f"None of {len(self.rejected)} series is portal venous: " + "; ".join(refusing[:6]) + "."
+        against = [r for reasons in self.rejected.values() for r in reasons if r.weight < 0 or r.refuses]
+        telling = list(dict.fromkeys(r.evidence for r in sorted(against, key=_tells)))
+        return f"None of {len(self.rejected)} series is portal venous: " + "; ".join(telling[:6]) + "."
 
     def numbers(self) -> dict[str, Any]:
         """Reasons per series as plain values."""
@@ -100,10 +100,7 @@ def select_portal_venous(evidence: Sequence[SeriesEvidence], limits: ValidateCon
             if portal and all(r.rule in _QUALITY for r in refusing):
                 unfit.append((total, item, reasons))
         elif not portal:
-            rejected[item.record.series_uid] = (
-                *(r for r in reasons if r.weight < 0),
-                Reason("no evidence", "nothing says portal venous: neither words, nor a delay, nor the pixels", -1.0),
-            )
+            rejected[item.record.series_uid] = _not_portal(reasons)
         else:
             able.append((total, item, reasons))
     able = able or unfit
@@ -129,6 +126,27 @@ def select_portal_venous(evidence: Sequence[SeriesEvidence], limits: ValidateCon
         flags.append(Flag.CONTRAST_TAGS_ABSENT)
     phase = Phase.PORTAL_VENOUS if by_pixels or by_delay else Phase.UNKNOWN
     return Selection(best.record.series_uid, phase, reasons, rejected, tuple(flags))
+
+
+def _tells(reason: Reason) -> tuple[int, str]:
+    """What a refusal names first: the phase as it was seen, then what the series is, then the limits."""
+    place = _PHASE.index(reason.rule) if reason.rule in _PHASE else len(_PHASE) + (reason.rule in _QUALITY)
+    return place, reason.evidence
+
+
+def _not_portal(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+    """Why a series is not portal venous: what speaks against it, and what that outweighs."""
+    against = tuple(r for r in reasons if r.weight < 0)
+    of_phase = [r for r in reasons if r.rule in ("words", "delay", "pixels")]
+    portal = [r for r in of_phase if r.weight > 0]
+    if not any(r.weight >= 2 for r in portal):
+        said = "nothing says portal venous: neither words, nor a delay, nor the pixels"
+        return *against, Reason("no evidence", said, -1.0)
+    other = [r for r in of_phase if r.weight < 0]
+    said, outweighing = (" and ".join(f"{r.evidence} ({r.weight:+g})" for r in found) for found in (portal, other))
+    total = sum(r.weight for r in of_phase)
+    rest = tuple(r for r in against if r not in other)
+    return Reason("outweighed", f"{said} is outweighed by {outweighing}", min(total, -1.0)), *rest
 
 
 def _speaks_for_portal(reasons: Sequence[Reason]) -> bool:

@@ -1,4 +1,4 @@
-"""What the words in a description or protocol say of the contrast phase, in several languages.
+"""What the words in a description or protocol say, in several languages: contrast phase, operated stomach, VMI.
 
 Texts are folded (NFKC, lower case, no accents, ``_`` as a blank) before they are read. Only the matched word is ever
 kept as evidence, never the text: a technologist may have typed anything into it.
@@ -72,6 +72,46 @@ _RULES: tuple[tuple[Said, str], ...] = (
     ),
 )
 _COMPILED = tuple((says, re.compile(pattern)) for says, pattern in _RULES)
+
+# An operation of the stomach that lies behind the patient. Between "after" and the operation only words of a closed
+# list may stand: "post contrast, before gastrectomy" is a plan.
+_AFTER = (
+    r"s ?/ ?p|status ?post|st\.? ?p\.?|post ?-? ?op\w*( (de|of))?|post|after|h ?/ ?o|history of"
+    r"|z\.? ?n\.?|zustand nach|st(atus)?\.? ?n(ach)?\.?|nach|pos ?-? ?op\w*( de)?|pos|tras|apres|statut post"
+    r"|esiti( di)?|pregress[ao]|dopo|после"
+)
+_BETWEEN = (
+    r"(total\w*|subtotal\w*|partial|parcial|partiell\w*|distal\w*|proximal\w*|radi[ck]al\w*|lap(aros[ck]op\w*)?|open"
+    r"|robotic|sleeve|status|post|pos|a|an|the|of|de|di|der|einer|d[1-3]|4/5|2/3)"
+)
+_OPERATION = (
+    r"(\w*gastr(ectom\w*|ektom\w*)|gastrorese[ck]\w*|magen(teil)?rese[ck]\w*|magenbypass"
+    r"|gastric (resection|bypass|sleeve|pull ?-? ?up)|gastrectomie\w*|(o?e|o)sophag(ectom\w*|ektom\w*)|гастрэктоми\w*)"
+)
+_OPERATED = re.compile(
+    rf"{_STARTS}({_AFTER})[ .,:-]*({_BETWEEN}[ .,-]+){{0,4}}{_OPERATION}"
+    r"|postgastre[ck]tom\w*|gastrectomized|gastrectomizad[oa]\w*|gastrektomiert\w*|gastrectomise\w*"
+    r"|gastric (stump|remnant)|(remnant|residual) stomach|restmagen\w*|magenstumpf\w*|coto gastrico|munon gastrico"
+    rf"|moignon gastrique|moncone gastrico|{_STARTS}billroth|культя желудка"
+    r"|胃(癌|全|次全|部分|大部|远端|遠位)*(切除|摘|切)?(术|術)?(后|後)|残胃|위(암|전)?(절제술?|수술) ?후|잔위"
+)
+# A virtual monoenergetic series. Tube voltages are often written as keV: 80, 100, 120, 140 alone say nothing.
+_MONOENERGETIC = re.compile(
+    r"(?<![a-z])vmi(?![a-z])|mono ?-?e(nerg\w*)?(?![a-z])|monochromatic|(?<![a-z])mono ?\+"
+    r"|(?<![a-z])mono ?-?\d{2,3}(?!\d)|(?<![\d.])(?!(?:80|100|110|120|130|135|140) ?kev)\d{2,3} ?kev"
+)
+
+
+def operated(text: str) -> str:
+    """The words that say that the stomach was operated before the study; empty where none do."""
+    match = _OPERATED.search(fold(text))
+    return match[0].strip() if match else ""
+
+
+def monoenergetic(text: str) -> str:
+    """The words that say that a series is virtual monoenergetic; empty where none do."""
+    match = _MONOENERGETIC.search(fold(text))
+    return match[0].strip() if match else ""
 
 
 def fold(text: str) -> str:

@@ -191,6 +191,9 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
     if elsewhere := [case.series_uid for case in chosen if case.night != night]:
         staged = site.cases.staged_before(elsewhere, site.model_of(night))
         return "already_staged" if staged and not earlier else ""
+    if operated := step.judge_descriptions(_described(listing)):
+        _refuse(site, _study_case(night, study), operated)
+        return ""
     arriving.look(site, listing)
     if earlier and any(arriving.judged_as_it_is(site, case) for case in known):
         return ""
@@ -208,6 +211,12 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
     )
     site.cases.record([case], {case.case_id: _selected(selection, unread)})
     return ""
+
+
+def _described(listing: arriving.Listing) -> list[tuple[str, str]]:
+    """What the CT series of a study are called, and after which protocol they were taken."""
+    series = [one for one in listing.series if one.modality == "CT"]
+    return [("series description", one.description) for one in series] + [("protocol", one.protocol) for one in series]
 
 
 def _eligible(site: Site, night: date, studies: Sequence[StudyRecord], ambiguous: Mapping[str, Refusal]) -> list[str]:
@@ -237,7 +246,7 @@ def _refusal_without_pacs(site: Site, night: date, study: StudyRecord, ambiguous
     facts = _facts(site, night, study)
     if facts is None and not site.settings.intake.refuse_without_ehr:
         return None
-    return step.judge_patient(facts)
+    return step.judge_patient(facts) or step.judge_descriptions([("study description", study.description)])
 
 
 def _facts(site: Site, night: date, study: StudyRecord) -> PatientFacts | None:
@@ -274,10 +283,21 @@ def _select(
                 raise
             get_logger(Step.INTAKE).warning("series.unread", study_uid=study.study_uid, error=fault_of(err))
             unread.append(err)
+    if operated := step.judge_descriptions(_described_in_headers(evidence)):
+        raise CaseRejected(operated.code, operated.sentence, operated.numbers)
     selection = step.select_portal_venous(evidence, site.settings.validate)
     if selection.series_uid is None and unread:
         raise unread[0]
     return selection, instances.get(selection.series_uid or "", ()), [fault_of(err) for err in unread]
+
+
+def _described_in_headers(evidence: Sequence[SeriesEvidence]) -> list[tuple[str, str]]:
+    """What the instances say of study and series: a PACS may leave texts out of its answers, or have changed them."""
+    return [
+        (where, str(one.headers.get(keyword, "")))
+        for where, keyword in (("study description", "StudyDescription"), ("series description", "SeriesDescription"))
+        for one in evidence
+    ]
 
 
 def _probe(site: Site, night: date, study: StudyRecord, series: SeriesRecord, found: Sequence[Any]) -> SeriesEvidence:

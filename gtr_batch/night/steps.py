@@ -388,6 +388,8 @@ def _flags_of_selection(site: Site, case: Case) -> list[Flag]:
         flags.append(Flag.MISSING_ATTACHMENTS)
     if not selection.phase_confirmed and facts.get("phase") != "portal_venous":
         flags.append(Flag.PHASE_FROM_WORDS)
+    if facts.get("out_of_order"):
+        flags.append(Flag.SLICE_ORDER)
     return flags
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from gtr_batch.reading import read_dicom
 _KEYWORDS = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID",
     "IssuerOfPatientID", "Modality", "ImageType", "Manufacturer", "ManufacturerModelName", "KVP", "CTDIvol", "Exposure",
+    "InstanceNumber", "AcquisitionNumber",
     "SliceThickness", "GantryDetectorTilt", "ConvolutionKernel", "ContrastBolusAgent", "BurnedInAnnotation",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SamplesPerPixel",
     "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "BitsAllocated",
@@ -51,6 +53,15 @@ _RESCALE_TYPES = (  # PS3.3, C.11.1.1.2
 _UNSAFE = re.compile(r"[^A-Za-z0-9 ._+/^-]")
 
 
+@frozen
+class Numbered:
+    """Where a slice lies along the normal, mm, and how it is numbered: acquisition and instance."""
+
+    along: float
+    acquisition: int
+    instance: int
+
+
 @define
 class Series:
     """What was read of one case: rows for the header suite, placed slices, and the identities only as counts.
@@ -60,6 +71,7 @@ class Series:
 
     rows: list[dict[str, Any]] = field(factory=list)
     placed: list[tuple[float, float, float]] = field(factory=list)  # along the normal, and off it in two directions
+    numbered: list[Numbered] = field(factory=list)
     sop_uids: list[str] = field(factory=list)
     patients: set[tuple[str, str]] = field(factory=set, repr=False)
     studies: set[str] = field(factory=set)
@@ -78,6 +90,7 @@ class Place:
     frame: str
     orientation: tuple[float, ...] = ()
     at: tuple[float, float, float] | None = None
+    numbered: Numbered | None = None
 
 
 def read_series(
@@ -134,6 +147,8 @@ def read_series(
         if place.at is not None:
             found.orientations.add(place.orientation)
             found.placed.append(place.at)
+        if place.numbered is not None:
+            found.numbered.append(place.numbered)
     return found
 
 
@@ -170,6 +185,8 @@ def _row(ds: pydicom.Dataset, limits: ValidateConfig) -> dict[str, Any]:
         "kernel": kernel_name,
         "kernel_shown": kernel_shown(kernel_name),
         "kernel_kind": str(kernel_kind(kernel_name, manufacturer, limits.kernels)),
+        "slope": slope,
+        "intercept": intercept,
         "rescale_known": slope is not None and intercept is not None and slope != 0,
         "rescale_type": known(ds.get("RescaleType"), _RESCALE_TYPES) or "HU",
         "burned_in": known(ds.get("BurnedInAnnotation"), ("YES", "NO")) or "NO",
@@ -209,7 +226,9 @@ def _place(ds: pydicom.Dataset) -> Place:
         return Place(frame)
     row, column = np.asarray(orientation[:3]), np.asarray(orientation[3:])
     along, across, down = (float(np.dot(axis, position)) for axis in (np.cross(row, column), row, column))
-    return Place(frame, tuple(orientation), (along, across, down))
+    instance, acquisition = number(ds, "InstanceNumber"), number(ds, "AcquisitionNumber")
+    numbered = None if instance is None else Numbered(along, int(acquisition or 0), int(instance))
+    return Place(frame, tuple(orientation), (along, across, down), numbered)
 
 
 def geometry(series: Series) -> dict[str, Any]:
@@ -232,7 +251,9 @@ def geometry(series: Series) -> dict[str, Any]:
         "gap_share": 0.0,
         "missing_positions": 0,
         "shear_degrees": 0.0,
+        "largest_shift_mm": 0.0,
         "coverage_mm": 0.0,
+        "out_of_order": out_of_order(series.numbered),
     }
     if len(series.placed) < 2:
         return facts
@@ -244,6 +265,8 @@ def geometry(series: Series) -> dict[str, Any]:
         return facts
     real = steps[distinct]
     median = float(np.median(real))
+    sideways = np.diff(placed[:, 1:], axis=0)[distinct]
+    shifts = np.linalg.norm(sideways - np.median(sideways, axis=0), axis=1)  # a leaning stack shifts evenly
     drift = np.linalg.norm(placed[-1, 1:] - placed[0, 1:])
     facts |= {
         "spacing_mm": round(median, 4),
@@ -252,9 +275,45 @@ def geometry(series: Series) -> dict[str, Any]:
         "gap_share": round(float(np.abs(real - median).max() / median), 4),
         "missing_positions": int(np.maximum(np.round(real / median) - 1, 0).sum()),
         "shear_degrees": round(float(np.degrees(np.arctan2(drift, placed[-1, 0] - placed[0, 0]))), 3),
+        "largest_shift_mm": round(float(shifts.max()), 2),
         "coverage_mm": round(float(placed[-1, 0] - placed[0, 0]), 2),
     }
     return facts
+
+
+def out_of_order(slices: Sequence[Numbered]) -> int:
+    """How many slices lie elsewhere in the stack than their instance numbers say; 0 where these say nothing.
+
+    Numbers may run either way, and each acquisition may count for itself. Where two slices have one number the numbers
+    are not judged.
+
+    References
+    ----------
+    DICOM PS3.3, C.7.6.1 (Instance Number identifies an image; no order is promised)
+    """
+    acquisitions: dict[int, list[Numbered]] = {}
+    for one in slices:
+        acquisitions.setdefault(one.acquisition, []).append(one)
+    counts = [_out_of_order(slices)]
+    if min(map(len, acquisitions.values()), default=0) >= 3:  # not an acquisition a slice, as in sequential scanning
+        counts.append(sum(_out_of_order(group) or 0 for group in acquisitions.values()))
+    return min((count for count in counts if count is not None), default=0)
+
+
+def _out_of_order(slices: Sequence[Numbered]) -> int | None:
+    upward = [one.instance for one in sorted(slices, key=lambda one: one.along)]
+    if len(set(upward)) < len(upward):
+        return None
+    return len(upward) - max(_longest_rise(upward), _longest_rise(upward[::-1]))
+
+
+def _longest_rise(values: Sequence[int]) -> int:
+    """Length of the longest subsequence that rises."""
+    ends: list[int] = []  # the smallest end of a rise of each length
+    for value in values:
+        place = bisect_left(ends, value)
+        ends[place : place + 1] = [value]
+    return len(ends)
 
 
 def number(ds: pydicom.Dataset, keyword: str) -> float | None:

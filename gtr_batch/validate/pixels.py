@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from gtr_batch.validate.headers import number, numbers
 
 _AIR_BINS = np.arange(-1100, -495, 10)
 _PHASE_SLICES = 12
+MOST_AIR_DIFFERS_HU = 60.0  # between slices of one series
 
 
 @define
@@ -33,6 +35,7 @@ class PixelLook:
     tissue: int = 0
     blanked_cm2: float = 0.0
     burned_pixels: int = 0
+    slices: list[tuple[float, float, float | None]] = field(factory=list)  # shares of air and tissue, and air in HU
     kept: list[tuple[float, np.ndarray]] = field(factory=list, repr=False)  # position along the normal, image
     spacing: tuple[float, float] | None = None
 
@@ -58,10 +61,17 @@ class PixelLook:
         thin = hu[::2, ::2]
         body = _body(thin)
         # Lung and gas are no measure of air: only what lies outside the body is; padding lies below the first bin.
-        self.air += np.histogram(thin[~ndimage.binary_fill_holes(body)], bins=_AIR_BINS)[0]
-        self.dark += int(((thin > _AIR_BINS[0]) & (thin < _AIR_BINS[-1])).sum())
+        air = np.histogram(thin[~ndimage.binary_fill_holes(body)], bins=_AIR_BINS)[0]
+        dark, tissue = (
+            int(((thin > _AIR_BINS[0]) & (thin < _AIR_BINS[-1])).sum()),
+            int(((thin > -150) & (thin < 200)).sum()),
+        )
+        self.air += air
+        self.dark += dark
         self.pixels += thin.size
-        self.tissue += int(((thin > -150) & (thin < 200)).sum())
+        self.tissue += tissue
+        air_hu = _mode(air) if air.sum() > 0.01 * thin.size else None
+        self.slices.append((dark / thin.size, tissue / thin.size, air_hu))
         mm = row["pixel_spacing_mm"] or 1.0
         self.blanked_cm2 = max(self.blanked_cm2, blanked_area(thin, body) * (2 * mm) ** 2 / 100)
         self.burned_pixels = max(self.burned_pixels, burned_over(hu, body))
@@ -76,7 +86,8 @@ class PixelLook:
         enough = self.pixels > 0 and self.air.sum() > 0.01 * self.pixels  # a field of view inside the body has no air
         return {
             "air_share": round(self.dark / self.pixels, 4) if self.pixels else None,
-            "air_hu": float(_AIR_BINS[int(self.air.argmax())] + 5) if enough else None,
+            "air_hu": _mode(self.air) if enough else None,
+            "unlike_slices": unlike(self.slices),
             "tissue_share": round(self.tissue / self.pixels, 4) if self.pixels else None,
             "blanked_cm2": round(self.blanked_cm2, 2),
             "burned_pixels": self.burned_pixels,
@@ -89,6 +100,32 @@ class PixelLook:
         by_place = [image for _, image in sorted(self.kept, key=lambda place_and_image: place_and_image[0])]
         chosen = np.unique(np.linspace(0, len(by_place) - 1, _PHASE_SLICES).round().astype(int))
         return phase_from_pixels([by_place[i] for i in chosen], self.spacing)
+
+
+def _mode(air: np.ndarray) -> float:
+    return float(_AIR_BINS[int(air.argmax())] + 5)
+
+
+def unlike(slices: Sequence[tuple[float, float, float | None]]) -> int:
+    """How many slices are in other units than the rest: their air lies elsewhere, or they show none, or no tissue.
+
+    Parameters
+    ----------
+    slices : sequence of (float, float, float or None)
+        Of each slice the share of pixels as dark as air, that of soft tissue, and where air outside the body lies, HU
+        (None where there is hardly any). A share counts as gone below a tenth of what is usual in the series.
+    """
+    if not slices:
+        return 0
+    dark, tissue = (float(np.median([one[place] for one in slices])) for place in (0, 1))
+    known = [one[2] for one in slices if one[2] is not None]
+    usual = float(np.median(known)) if known else None
+
+    def differs(one: tuple[float, float, float | None]) -> bool:
+        gone = (dark > 0.02 and one[0] < 0.1 * dark) or (tissue > 0.1 and one[1] < 0.1 * tissue)
+        return gone or (usual is not None and one[2] is not None and abs(one[2] - usual) > MOST_AIR_DIFFERS_HU)
+
+    return sum(differs(one) for one in slices)
 
 
 def _decode(ds: pydicom.Dataset) -> np.ndarray | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,9 @@ from gtr_batch.validate.pixels import PixelLook
 T = TypeVar("T")
 
 _CONTRADICTS = (Phase.UNENHANCED, Phase.ARTERIAL)
+_STORED = (0.0, 4095.0)  # between which a rescale is compared
+# Of the slices, and at least two: where more lie out of order, the numbers follow no order, and accuse nobody.
+MOST_MISPLACED = 0.1
 
 
 @frozen
@@ -189,7 +193,8 @@ def _frame(pd: Any, name: str, rows: Mapping[str, Mapping[str, Any]], all_checks
 def _case_row(case: CaseFiles, series: Series, look: PixelLook, evidence: PhaseEvidence) -> dict[str, Any]:
     promised, there = set(case.expected_sop_uids), set(series.sop_uids)
     readable = [r for r in series.rows if r["readable"]]
-    numbers = evidence.numbers()
+    numbers, stack = evidence.numbers(), geometry(series)
+    out = stack["out_of_order"]
     measured = ", ".join(
         f"{what} {numbers[key]:.0f} HU"
         for what, key in (("aorta", "aorta_hu"), ("liver", "liver_hu"))
@@ -210,7 +215,9 @@ def _case_row(case: CaseFiles, series: Series, look: PixelLook, evidence: PhaseE
         "orientations": max(1, distinct(series.orientations, ORIENTATION_TOLERANCE)),
         "thicknesses": max(1, distinct([(r["thickness_mm"],) for r in readable], LENGTH_TOLERANCE_MM)),
         "pixel_spacings": max(1, distinct([(r["pixel_spacing_mm"],) for r in readable], LENGTH_TOLERANCE_MM)),
-        **geometry(series),
+        **stack,
+        "misplaced": out if out <= max(2, MOST_MISPLACED * len(series.numbered)) else 0,
+        "other_rescales": _other_rescales(readable),
         **look.facts(),
         "phase": str(evidence.phase).replace("_", " "),
         "expected_phase": case.expected_phase.replace("_", " "),
@@ -222,6 +229,16 @@ def _case_row(case: CaseFiles, series: Series, look: PixelLook, evidence: PhaseE
         "aorta_hu": numbers.get("aorta_hu"),
         "liver_hu": numbers.get("liver_hu"),
     }
+
+
+def _other_rescales(rows: Sequence[Mapping[str, Any]]) -> int:
+    """How many slices have another rescale than most: one by which some value would be another HU."""
+    ends = [
+        tuple(round(row["slope"] * stored + row["intercept"]) for stored in _STORED)
+        for row in rows
+        if row["rescale_known"]
+    ]
+    return len(ends) - max(Counter(ends).values(), default=0)
 
 
 def _refusal(

@@ -27,6 +27,14 @@ limit 1;
 -- Kinds of treatment that started before the study date.
 select distinct kind from ehr_treatment where patient_id = %(patient_id)s and started_on < %(on_date)s;
 
+-- name: operated(patient_id, on_date)
+-- The latest operation of the stomach before the study date.
+select operated_on
+from ehr_surgery
+where patient_id = %(patient_id)s and operated_on < %(on_date)s
+order by operated_on desc
+limit 1;
+
 -- name: metastasis(patient_id, on_date)
 -- The latest assessment of distant metastasis on or before the study date.
 select distant_metastasis

@@ -181,6 +181,23 @@ def test_a_night_from_the_shell_and_its_status(gtr, settings, admit, enter_in_eh
 
 
 @pytest.mark.slow
+def test_a_red_night_prints_its_json_as_well(gtr, settings, pacs, admit, enter_in_ehr, fill):
+    """One instance is gone from the PACS's store, so the series cannot be retrieved whole."""
+    admit("one")
+    enter_in_ehr("one")
+    fill()
+    sorted((pacs.folder / "instances").iterdir())[5].unlink()
+
+    ran = gtr("night", "--night", str(NIGHT), "--json", **settings)
+
+    assert ran.exit_code == 1
+    told = json.loads(ran.stdout)
+    assert [case["state"] for case in told["cases"]] == ["failed"]
+    assert list(told["failed"]) == [told["cases"][0]["case_id"]]
+    assert "red:" in ran.stderr
+
+
+@pytest.mark.slow
 def test_a_refusal_is_reopened_by_name_from_the_shell(gtr, settings, admit, enter_in_ehr, fill):
     admit("gap", skip=(9,))
     enter_in_ehr("gap")

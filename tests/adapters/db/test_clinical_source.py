@@ -33,6 +33,7 @@ BIOPSY = "patient_id,biopsy_date,site,adenocarcinoma,lauren,differentiation\n"
 TUMOUR = "patient_id,measured_on,size_cm,location\n"
 TREATMENT = "patient_id,kind,started_on,ended_on\n"
 METASTASIS = "patient_id,assessed_on,distant_metastasis\n"
+SURGERY = "patient_id,operated_on,reported_on,classification,t_category\n"
 KEY_SLICE = "patient_id,study_uid,accession_number,sop_instance_uid\n"
 
 
@@ -148,3 +149,14 @@ def test_a_key_slice_by_study_goes_before_one_by_accession_number(facts, databas
 
 def test_patient_id_is_not_in_repr(facts):
     assert "P1" not in repr(facts())
+
+
+@pytest.mark.parametrize(("operated_on", "prior"), [("2026-02-28", True), ("2026-03-01", False), ("2026-03-20", False)])
+def test_an_operation_of_the_stomach_is_prior_where_it_was_before_the_study(facts, operated_on, prior):
+    found = facts(surgery=f"{SURGERY}P1,{operated_on},,,\n")
+
+    assert found.prior_gastric_surgery is prior
+
+
+def test_says_which_patients_it_knows(source):
+    assert source.known(["P1", "nobody"]) == {"P1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 
 import attrs
+import psycopg2
 import pytest
 
 from gtr_batch.config import DatabaseConfig
@@ -166,13 +167,21 @@ def test_shows_no_result_that_was_written_but_not_reached(book, worklist):
     assert (row["state"], row["ct"]) == ("failed", None)
 
 
-def test_shows_the_latest_result_of_a_study_once(book, worklist):
+def test_shows_the_latest_result_of_a_study_once(book, worklist, dsn):
+    """Two series of it were staged by a version that did not see to that, and the study was refused later."""
     older, newer, refused = (
-        attrs.evolve(a_case(), case_id=case_id("1.2.1", series), series_uid=series, night=night)
-        for series, night in (("1.1", date(2026, 3, 1)), ("1.2", date(2026, 3, 2)), ("1.3", date(2026, 3, 3)))
+        attrs.evolve(a_case(), case_id=case_id(study, series), study_uid=study, series_uid=series, night=night)
+        for study, series, night in (
+            ("1.2.2", "1.1", date(2026, 3, 1)),
+            ("1.2.1", "1.2", date(2026, 3, 2)),
+            ("1.2.1", "", date(2026, 3, 3)),
+        )
     )
     bring(book, newer, CaseState.COMMITTED, "v2")
     bring(book, older, CaseState.COMMITTED, "v1")
+    with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute("update staging_case set study_uid = '1.2.1'")
+    connection.close()
     book.record([refused])
     book.refuse(refused.case_id, Step.INTAKE, Refusal(RefusalCode.NO_PORTAL_VENOUS_SERIES, "none"))
 

@@ -115,3 +115,11 @@ def test_the_picture_is_the_same_twice():
 def test_heat_and_slice_must_be_the_same_pixels():
     with pytest.raises(ValueError, match=r"\(512, 512\).*\(224, 224\)"):
         overlay_rgb(np.zeros((512, 512)), np.zeros((224, 224)), STAGING, a_manifest())
+
+
+def test_a_phase_that_is_known_by_words_alone_stands_on_the_picture(monkeypatch):
+    flagged = attrs.evolve(STAGING, flags=(Flag.PHASE_FROM_WORDS,))
+
+    written, _ = burned_in(monkeypatch, flagged, a_manifest())
+
+    assert "phase known by the description alone" in written

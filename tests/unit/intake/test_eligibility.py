@@ -32,6 +32,8 @@ def test_takes_a_patient_who_meets_the_papers_criteria() -> None:
         ({"gastric_adenocarcinoma": False}, "no_gastric_adenocarcinoma"),
         ({"gastric_adenocarcinoma": None}, "no_gastric_adenocarcinoma"),
         ({"prior_chemotherapy": True}, "prior_chemotherapy"),
+        ({"prior_gastric_surgery": True}, "prior_gastric_surgery"),
+        ({"prior_gastric_surgery": True, "prior_chemotherapy": True}, "prior_gastric_surgery"),
         ({"prior_radiotherapy": True}, "prior_radiotherapy"),
         ({"distant_metastasis": True}, "distant_metastasis"),
     ],

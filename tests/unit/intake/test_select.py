@@ -197,6 +197,52 @@ def test_nothing_that_speaks_for_a_phase_chooses_nothing() -> None:
     assert "nothing says portal venous" in selection.sentence()
 
 
+def test_a_refusal_says_what_outweighed_what() -> None:
+    late = _series(
+        "1.1",
+        "Abdomen pv",
+        {"score_delayed": 0.9, "aorta_hu": 95.0, "liver_hu": 90.0},
+        ContrastBolusStartTime="100000",
+        AcquisitionTime="100400",
+    )
+
+    sentence = select_portal_venous([late]).sentence()
+
+    assert "series description says 'pv' (+4) is outweighed by" in sentence
+    assert "pixels look delayed (aorta 95 HU, liver 90 HU) (-3)" in sentence
+    assert "taken 240 s after injection: delayed (-3)" in sentence
+    assert "nothing says portal venous" not in sentence
+
+
+def test_a_refusal_begins_with_the_most_telling_reason() -> None:
+    """What the pixels show, before what words say, before the limits of a series that is none anyway."""
+    series = [
+        _series("1.1", "A: arterial"),
+        _series("1.2", "Abdomen pv", ARTERIAL),
+        _series("1.3", "Abdomen", ImageType=["DERIVED", "SECONDARY", "MPR"], SliceThickness=9.0),
+    ]
+
+    sentence = select_portal_venous(series).sentence()
+
+    assert sentence.startswith("None of 3 series is portal venous: pixels look arterial (aorta 290 HU, liver 65 HU)")
+    assert sentence.index("pixels look") < sentence.index("'arterial'") < sentence.index("9 mm")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"SeriesDescription": "VMI 40 keV pv"},
+        {"SeriesDescription": "pv", "DerivationDescription": "Monoenergetic Plus 40 keV"},
+        {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "MONO_E40"]},
+    ],
+)
+def test_a_virtual_monoenergetic_series_is_never_chosen(headers: dict[str, object]) -> None:
+    selection = select_portal_venous([_series("1.1", "pv", PORTAL, **headers)])
+
+    assert selection.series_uid is None
+    assert "virtual monoenergetic" in selection.sentence()
+
+
 def test_no_series_is_an_answer_too() -> None:
     assert select_portal_venous([]).series_uid is None
     assert select_portal_venous([]).sentence() == "The study has no CT series that could be portal venous."

@@ -87,6 +87,26 @@ def _no_rescale(index: int, ds: Dataset) -> None:
     del ds.RescaleSlope, ds.RescaleIntercept
 
 
+def _aside(index: int, ds: Dataset) -> None:
+    """Three slices in the middle lie 30 mm beside the others, and the stack ends where it should."""
+    x, y, z = ds.ImagePositionPatient
+    ds.ImagePositionPatient = [x + 30 * (3 <= index < 6), y, z]
+
+
+def _swap(index: int, ds: Dataset) -> None:
+    """Two slices say that they lie at each other's place; their numbers stay."""
+    x, y, _ = ds.ImagePositionPatient
+    ds.ImagePositionPatient = [x, y, {2: 5, 5: 2}.get(index, index) * 3.0]
+
+
+def _both(*changes: Change) -> Change:
+    def change(index: int, ds: Dataset) -> None:
+        for one in changes:
+            one(index, ds)
+
+    return change
+
+
 SPOILT: dict[str, tuple[str, Change]] = {
     "empty uids": ("invalid_uid", _set(StudyInstanceUID="")),
     "no frame of reference": ("invalid_uid", _set(FrameOfReferenceUID="")),
@@ -114,6 +134,26 @@ SPOILT: dict[str, tuple[str, Change]] = {
     "a flat image": ("scrubbed_pixels", _rewrite(np.zeros_like, only=2)),
     "a blanked rectangle": ("scrubbed_pixels", _rewrite(_blank, only=2)),
     "burnt-in text": ("scrubbed_pixels", _rewrite(_stamp)),
+    "a slice of another intercept": ("not_hounsfield", _set(only=4, RescaleIntercept="3000")),
+    "a slice of another intercept by 30": ("not_hounsfield", _set(only=4, RescaleIntercept="30")),
+    "a slice of another slope": ("not_hounsfield", _set(only=4, RescaleSlope="2")),
+    "a white slice": ("not_hounsfield", _rewrite(lambda image: image + 2500, only=4)),
+    "a slice off by 300": ("not_hounsfield", _rewrite(lambda image: image + 300, only=4)),
+    "a virtual monoenergetic series": (
+        "not_primary_axial",
+        _set(ImageType=["DERIVED", "PRIMARY", "AXIAL", "MONOENERGETIC"]),
+    ),
+    "a virtual monoenergetic series by the standard": (
+        "not_primary_axial",
+        _set(ImageType=["DERIVED", "PRIMARY", "AXIAL", "VMI"]),
+    ),
+    "slices aside": ("inconsistent_headers", _aside),
+    "two slices swapped": ("inconsistent_headers", _swap),
+    "tilted, without a frame of reference": ("gantry_tilt", _both(_tilt, _set(FrameOfReferenceUID=""))),
+    "doubled, without a frame of reference": (
+        "duplicate_slices",
+        _both(_set(only=3, ImagePositionPatient=[-204.8, -204.8, 6.0]), _set(FrameOfReferenceUID="")),
+    ),
     "declared burnt-in text": ("scrubbed_pixels", _set(BurnedInAnnotation="YES")),
 }
 
@@ -233,6 +273,30 @@ def test_refuses_what_is_missing_from_a_series(shard: dict[str, Verdict], name: 
 
     assert refusal is not None
     assert refusal.code == code, refusal
+
+
+@pytest.mark.parametrize(
+    "number", [lambda index: SLICES - index, lambda index: 1 + (index * 4) % SLICES, lambda index: 1]
+)
+def test_numbers_that_run_backward_or_follow_no_order_at_all_refuse_nothing(
+    abdomen: np.ndarray, tmp_path: Path, number: Callable[[int], int]
+) -> None:
+    """Backward is lawful; where many slices are out of order the numbers say nothing of the place: flagged."""
+    write_series(tmp_path / "whole", abdomen, change=lambda index, ds: setattr(ds, "InstanceNumber", number(index)))
+
+    verdict = validate_shard([CaseFiles("whole", tmp_path / "whole")], SMALL)["whole"]
+
+    assert verdict.ok, verdict.refusal
+    assert (verdict.facts["out_of_order"] > 0) == (number(1) == 5)
+
+
+def test_two_acquisitions_that_are_each_numbered_from_one_are_in_order(abdomen: np.ndarray, tmp_path: Path) -> None:
+    def renumber(index: int, ds: Dataset) -> None:
+        ds.AcquisitionNumber, ds.InstanceNumber = 1 + index // 4, 1 + index % 4
+
+    write_series(tmp_path / "whole", abdomen, change=renumber)
+
+    assert validate_shard([CaseFiles("whole", tmp_path / "whole")], SMALL)["whole"].facts["out_of_order"] == 0
 
 
 def test_says_how_many_promised_instances_are_missing(shard: dict[str, Verdict]) -> None:
