@@ -48,6 +48,7 @@ class Flag(StrEnum):
     MISSING_ATTACHMENTS = "missing_attachments"
     CONTRAST_TAGS_ABSENT = "contrast_tags_absent"
     PHASE_FROM_WORDS = "phase_from_words_alone"
+    PHASE_UNCLEAR = "phase_unclear"
     NO_STORAGE_COMMITMENT = "no_storage_commitment"
     DEMO_MODEL = "demo_model_not_for_patients"
 
@@ -87,6 +88,9 @@ FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
     ),
     Flag.PHASE_FROM_WORDS: FlagMeaning(
         "phase_by_words", "Portal venous phase by description alone", "phase known by the description alone", False
+    ),
+    Flag.PHASE_UNCLEAR: FlagMeaning(
+        "phase_unclear", "Pixels between two contrast phases", "contrast phase not clear from the pixels"
     ),
     Flag.NO_STORAGE_COMMITMENT: FlagMeaning(
         "no_commitment", "The PACS offers no storage commitment", "no storage commitment by the PACS", False
