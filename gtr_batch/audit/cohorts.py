@@ -101,6 +101,7 @@ def tally(cases: Sequence[AuditCase]) -> Tally:
         refused=sum(bool(c.refusal) for c in cases),
         failed=sum(c.failed for c in cases),
         patients=len({c.subject for c in cases}),
+        not_staged=sum(bool(c.not_staged) for c in cases),
     )
 
 

@@ -29,6 +29,7 @@ from gtr_batch.metrics.probability import brier, log_loss, rps
 from gtr_batch.metrics.redrawing import WeightedAuc, confusion_by_patient, kappas_of, redrawn_counts
 from gtr_batch.metrics.reliability import reliability
 from gtr_batch.metrics.roc import roc_points
+from gtr_batch.metrics.selective import risk_coverage
 from gtr_batch.metrics.utility import decision_curve, treatment
 
 FEW = 20  # patients; below, a bootstrap is too sure of itself
@@ -120,7 +121,8 @@ def evaluate(
         draws=draws,
         seed=seed,
     )
-    return evolve(found, sentences=tuple(_sentences(found, y, p, who, draws)))
+    curve = risk_coverage(given == y, p.max(axis=1))
+    return evolve(found, sentences=tuple(_sentences(found, y, p, who, draws)), risk_coverage=curve)
 
 
 def _ordered(labels: Any, probabilities: Any, predicted: Any, patients: Any) -> tuple[np.ndarray, ...]:

@@ -62,6 +62,11 @@ class PhaseEvidence:
             return True
         return True if self.aorta_hu > 100 or self.liver_hu > 90 else None
 
+    @property
+    def unclear(self) -> bool:
+        """Whether aorta and liver were measured, and lie between the phases."""
+        return is_unclear(self.phase, self.aorta_hu, self.liver_hu)
+
     def numbers(self) -> dict[str, float]:
         """What was measured, as plain finite numbers (HU, counts)."""
         values = {
@@ -72,6 +77,12 @@ class PhaseEvidence:
             "slices_measured": self.slices,
         }
         return {name: round(float(value), 1) for name, value in values.items() if np.isfinite(value)}
+
+
+def is_unclear(phase: str, aorta_hu: float | None, liver_hu: float | None) -> bool:
+    """Whether pixels were measured and show no one phase: words, delay and tags decide, and the case is flagged."""
+    measured = all(v is not None and np.isfinite(v) for v in (aorta_hu, liver_hu))
+    return phase == Phase.UNKNOWN and measured
 
 
 def phase_from_pixels(slices: Sequence[np.ndarray] | np.ndarray, spacing_mm: tuple[float, float]) -> PhaseEvidence:
@@ -136,9 +147,12 @@ def _scores(aorta: float, liver: float) -> dict[Phase, float]:
     # Blood far ahead of the liver is arterial, at any tube voltage: a ratio of enhancements does not depend on it. A
     # fatty liver looks unenhanced in the portal venous phase, so the blood itself must be bright too.
     ratio = (aorta - _BASE_AORTA_HU) / max(liver - _BASE_LIVER_HU, 5.0)
-    arterial = blood * _ramp(aorta, 170, 210) * _ramp(ratio, 3.5, 5.0)
+    early = blood * _ramp(aorta, 170, 210) * _ramp(ratio, 3.5, 5.0)
+    # 45 to 50 s after the injection, at 100 kVp, or with a fatty liver, a portal venous series looks like that too.
+    # Only blood brighter than any portal venous phase's, beside a liver that has hardly begun, is arterial for certain.
+    arterial = early * _ramp(aorta, 220, 265) * (1 - _ramp(liver, 80, 100))
     washed_out = 1 - _ramp(aorta - liver, 8, 22)
-    venous = blood * (1 - arterial)
+    venous = blood * (1 - early)
     return {
         Phase.UNENHANCED: unenhanced,
         Phase.ARTERIAL: arterial,

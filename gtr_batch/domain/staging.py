@@ -53,6 +53,7 @@ class Flag(StrEnum):
     CONTRAST_TAGS_ABSENT = "contrast_tags_absent"
     PHASE_FROM_WORDS = "phase_from_words_alone"
     SLICE_ORDER = "slice_order_unclear"
+    PHASE_UNCLEAR = "phase_unclear"
     NO_STORAGE_COMMITMENT = "no_storage_commitment"
     NOT_CALIBRATED = "not_calibrated_here"
     DEMO_MODEL = "demo_model_not_for_patients"
@@ -108,6 +109,9 @@ FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
     ),
     Flag.SLICE_ORDER: FlagMeaning(
         "slice_order", "Instance numbers do not follow the slices' places", "instance numbers in no order"
+    ),
+    Flag.PHASE_UNCLEAR: FlagMeaning(
+        "phase_unclear", "Pixels between two contrast phases", "contrast phase not clear from the pixels"
     ),
     Flag.NO_STORAGE_COMMITMENT: FlagMeaning(
         "no_commitment", "The PACS offers no storage commitment", "no storage commitment by the PACS", False

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from gtr_batch.domain.case import Case, CaseState, Selected, Step
 from gtr_batch.domain.clinical import Covariates
+from gtr_batch.domain.contrast import is_unclear
 from gtr_batch.domain.delivery import ReportObject
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.model import PreprocessingContract
@@ -390,6 +391,8 @@ def _flags_of_selection(site: Site, case: Case) -> list[Flag]:
         flags.append(Flag.PHASE_FROM_WORDS)
     if facts.get("out_of_order"):
         flags.append(Flag.SLICE_ORDER)
+    if is_unclear(str(facts.get("phase", "")), facts.get("aorta_hu"), facts.get("liver_hu")):
+        flags.append(Flag.PHASE_UNCLEAR)
     return flags
 
 

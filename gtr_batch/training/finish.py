@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import beta
 
 from gtr_batch import __version__
+from gtr_batch.domain.abstention import AbstentionRule, in_words
 from gtr_batch.domain.calibration import StagePriors, calibrated, stage_priors
 from gtr_batch.domain.cohort import CohortManifest, Member, Split
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, NomogramModel, RadScoreModel
@@ -21,8 +22,10 @@ from gtr_batch.explain.lesion import body_of, looks
 from gtr_batch.metrics.classification import accuracy, auc, auc_intervals, confusion, kappa_of, rates
 from gtr_batch.metrics.intervals import wilson
 from gtr_batch.metrics.reliability import ece_of, reliability
+from gtr_batch.metrics.selective import risk_coverage
 from gtr_batch.nomogram.rad_score import rad_score
 from gtr_batch.training.cache import Cached, gather
+from gtr_batch.training.fit.abstention import fit_abstention
 from gtr_batch.training.fit.conformal import conformal_report, fit_conformal
 from gtr_batch.training.fit.locator import fit_locator
 from gtr_batch.training.fit.nomogram import NomogramFit, fit_proportional_odds, model_of
@@ -67,7 +70,9 @@ def finish(site: TrainingSite, digest: str) -> str:
     groups = np.array([m.subject for m in training.members])
     rad_model = fit_rad_score(training.features, training.stages, groups, site.config.training.seed)
     nomogram, fitted, nomogram_note = _nomogram(site, digest, rad_model, training, validation)
-    locator, located = _locator(network, site, training, validation)
+    locator, located, best_scores = _locator(network, site, training, validation)
+    # The network has not been trained on the validation patients: as far as they lie from its own, new ones may.
+    abstention = fit_abstention(training.features, validation.features, best_scores)
     probabilities = validation.probabilities(temperature, priors)
     facts = [site.cases.facts(m.case_id) or {} for m in validation.members]
     conformal = fit_conformal(probabilities, validation.stages)
@@ -84,6 +89,7 @@ def finish(site: TrainingSite, digest: str) -> str:
         "rad_score": {"selected": len(rad_model.selected), "of": network.feature_count, "largest": _largest(rad_model)},
         "nomogram": {"note": nomogram_note, "fit": None if fitted is None else fitted.to_json()},
         "locator": located,
+        "abstention": _abstention(abstention, validation, temperature, priors, site.config.stage.abstain_level),
         "conformal": conformal_report(conformal, probabilities, validation.stages),
         "heat": _heat(network, validation),
         "code_version": __version__,
@@ -100,10 +106,12 @@ def finish(site: TrainingSite, digest: str) -> str:
         nomogram=nomogram,
         key_slice_locator=locator,
         conformal=conformal,
+        abstention=abstention,
         cohort_digest=digest,
         metrics={
             "validation_accuracy": metrics["accuracy"],
             "n_validation": metrics["n"],
+            "abstention": body["abstention"],
             "nomogram_fit": body["nomogram"],
         },
         reference=reference_of(validation.features, probabilities, validation.logits.argmax(axis=2), facts),
@@ -209,8 +217,11 @@ def _nomogram(
 
 def _locator(
     network: Any, site: TrainingSite, training: _Part, validation: _Part
-) -> tuple[KeySliceLocator | None, dict[str, Any]]:
-    """The locator, and how often it lies within two slices of the marked one in patients it was not fitted on."""
+) -> tuple[KeySliceLocator | None, dict[str, Any], np.ndarray]:
+    """The locator, and how often it lies within two slices of the marked one in patients it was not fitted on.
+
+    The third are the best scores of whole series, by locators fitted without the patient, of validation patients.
+    """
     seen = [
         (one, penultimate(network, one.stack.astype(np.float32)))
         for one in (*validation.cached, *training.cached)
@@ -220,24 +231,47 @@ def _locator(
         why = (
             f"{len(seen)} whole series are in the cache, {LEAST_FOR_LOCATOR} are needed: there is no automatic locator"
         )
-        return None, {"n": len(seen), "near": None, "note": why}
+        return None, {"n": len(seen), "near": None, "note": why}, np.zeros(0)
 
     def fit(rows: list[tuple[Cached, np.ndarray]]) -> KeySliceLocator:
         features = np.concatenate([f for _, f in rows])
         marked = np.concatenate([np.abs(np.arange(len(f)) - one.key_index) <= 1 for one, f in rows])
         return fit_locator(features, marked, site.config.training.seed)
 
-    distances = []
+    distances, best = [], []
+    unseen = {m.case_id for m in validation.members}
+    whose = [
+        m.case_id
+        for part in (validation, training)
+        for m, c in zip(part.members, part.cached, strict=True)
+        if c.stack is not None
+    ]
     folds = min(5, len(seen))
     for fold in range(folds):
         locator = fit([s for k, s in enumerate(seen) if k % folds != fold])
         mean, scale = np.array(locator.feature_mean), np.array(locator.feature_scale)
-        for one, features in seen[fold::folds]:
-            answer = int(np.argmax((features - mean) / scale @ np.array(locator.coefficients)))
-            distances.append(abs(answer - one.key_index))
+        for case_id, (one, features) in zip(whose[fold::folds], seen[fold::folds], strict=True):
+            scores = locator.intercept + (features - mean) / scale @ np.array(locator.coefficients)
+            distances.append(abs(int(np.argmax(scores)) - one.key_index))
+            if case_id in unseen:
+                best.append(float(scores.max()))
     near = int(np.sum(np.array(distances) <= 2))
     found = {"n": len(seen), "near": near / len(seen), "near_ci": wilson(near, len(seen)), "note": "within two slices"}
-    return fit(seen), found
+    return fit(seen), found, np.array(best)
+
+
+def _abstention(
+    rule: AbstentionRule, validation: _Part, temperature: float, priors: StagePriors, level: float
+) -> dict[str, Any]:
+    """What the rule compares with, and what answering fewer patients would save (risk against coverage)."""
+    right = voted(validation.logits, temperature, priors) == validation.stages
+    return {
+        "words": in_words(rule, level),
+        "level": level,
+        "patients": len(rule.features.distances) if rule.features else 0,
+        "series": len(rule.tumour_scores),
+        "risk_coverage": risk_coverage(right, validation.probabilities(temperature, priors).max(axis=1)),
+    }
 
 
 def _heat(network: Any, validation: _Part) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from gtr_batch.config import GovernanceConfig
+from gtr_batch.domain.abstention import in_words
 from gtr_batch.domain.gate import GateVerdict, Verdict
 from gtr_batch.domain.governed_settings import digest_of_settings
 from gtr_batch.domain.lifecycle import Approval
@@ -111,7 +112,9 @@ def test_every_heading_names_its_item_of_claim_or_tripod(registry, models, versi
 
 def test_a_full_card_shows_data_training_metrics_gate_and_who_approved(registry, models, versions, champion):
     version = versions["third"]
-    registry.attach(version, "training_report", TRAINING, by="Ada")
+    curve = {"n": 4, "coverage": [0.5] * 10, "risk": [0.1] * 10, "aurc": 0.05, "best": 0.01}
+    said = {"words": in_words(None, 0.01), "risk_coverage": curve}
+    registry.attach(version, "training_report", TRAINING | {"abstention": said}, by="Ada")
     registry.attach(version, "gate", to_json(a_gate(champion, verdict=Verdict.PASS, sentence="Not worse.")), by="Ada")
     promote(registry, version, Approval(version, champion, "Eve Example", "better on T4"))
 
@@ -126,6 +129,8 @@ def test_a_full_card_shows_data_training_metrics_gate_and_who_approved(registry,
     assert re.search(r"quadratic kappa</td><td>0\.\d{3} \(0\.\d{3} to \d\.\d{3}\)", page)
     assert re.search(r"<td>sex: female</td><td>120</td>", page)
     assert [e["action"] for e in card["history"]] == ["register", "promote"]
+    assert "answers every case" in page
+    assert "area under the curve 0.050" in page
     assert card["gate"]["verdict"] == "pass"
     assert card["contract"]["window_width_hu"] == 350
     assert registry.document(version, "model_card")["version"] == version

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from gtr_batch.metrics.selective import RiskCoverage
+
 Interval95 = tuple[float, float]
 ByStage = Mapping[str, float | None]
 IntervalByStage = Mapping[str, Interval95 | None]
@@ -103,6 +105,7 @@ class Evaluation:
     draws: int
     seed: int
     sentences: tuple[str, ...] = ()
+    risk_coverage: RiskCoverage | None = None  # of those who were answered, the surest first
 
     def rate(self, name: str, stage: str) -> tuple[float | None, Interval95 | None]:
         """``sensitivity``, ``specificity``, ``ppv`` or ``npv`` of a stage, with Wilson's interval."""

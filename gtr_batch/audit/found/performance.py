@@ -16,13 +16,17 @@ CriterionVerdict = Literal["worse", "not shown", "cannot tell"]
 
 @frozen
 class Tally:
-    """Cases of the period's nights: of those `seen` some were `staged`, `refused` or `failed`; of how many patients."""
+    """Cases of the period's nights: of those `seen` some were `staged`, `refused` or `failed`; of how many patients.
+
+    `not_staged` got no stage from the model.
+    """
 
     seen: int
     staged: int
     refused: int
     failed: int
     patients: int
+    not_staged: int = 0
 
 
 @frozen
@@ -61,6 +65,7 @@ class WeeklyHeadline:
     patients: int
     n: int
     right: int
+    not_staged: int = 0
 
 
 @frozen
@@ -96,6 +101,7 @@ class Headline:
     refused: int | None = None
     failed: int | None = None
     patients: int | None = None
+    not_staged: int | None = None
 
 
 @frozen

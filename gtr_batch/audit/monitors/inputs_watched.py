@@ -53,11 +53,11 @@ def watch_quality(inputs: AuditInputs) -> Watched:
 
 
 def watch_refusals(inputs: AuditInputs) -> Watched:
-    """Share of studies that were refused or broke, and why. The artefact knows nothing of them."""
+    """Share of studies that were refused, broke or got no stage, and why. The artefact knows nothing of them."""
     cases = watched_cases(inputs, since_of(inputs, "refusals"), lambda c: True)
     readings = [
         Reading("outcome", "outcome", _outcome, 2),
-        Reading("code", "refusal code", lambda c: c.refusal or ("failed" if c.failed else "staged"), 1),
+        Reading("code", "refusal code", lambda c: c.refusal or c.not_staged or ("failed" if c.failed else "staged"), 1),
     ]
 
     def power(measures: Sequence[Measure], week: int, quarter: int, alpha: float) -> str:
@@ -122,6 +122,8 @@ def _number(name: str) -> Callable[[AuditCase], float | None]:
 
 
 def _outcome(case: AuditCase) -> str:
+    if case.not_staged:
+        return "not staged"
     return "failed" if case.failed else "refused" if case.refusal else "staged"
 
 

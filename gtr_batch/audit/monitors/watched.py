@@ -21,7 +21,7 @@ TITLES: Mapping[str, str] = {
     "stage_shift": "Pathology against the probabilities",
     "headers": "Scanners and protocols",
     "quality": "Image quality",
-    "refusals": "Refusals and failures",
+    "refusals": "Refusals, failures and cases without a stage",
     "features": "What the network sees",
     "output": "Mix of stages",
     "disagreement": "Slices that vote apart",

@@ -28,6 +28,7 @@ from gtr_batch.domain.model import KeySliceLocator, ModelManifest, NomogramModel
 from gtr_batch.domain.staging import STAGES
 from gtr_batch.nomogram.rad_score import rad_score
 from gtr_batch.preprocess import Volume, prepare_all_for_locator
+from gtr_batch.simulation.demos.abstention import REFERENCE_PATIENTS, REFERENCE_SEED, rule_of
 from gtr_batch.simulation.demos.cohort import Say, blanked, gather
 from gtr_batch.simulation.hospital.cohort import draw_phantom
 from gtr_batch.simulation.hospital.ehr import draw_clinical
@@ -53,12 +54,16 @@ TRAINING_SEED, VALIDATION_SEED, UNSEEN_SEED, LOCATOR_SEED = 100, 300, 200, 400
 
 @frozen
 class Plan:
-    """How much of everything; the defaults made the committed artefact."""
+    """How much of everything; the defaults made the committed artefact.
+
+    `reference`: patients among whom a new one is ranked, to tell whether the model may answer.
+    """
 
     families: int = 120
     validation: int = 60
     unseen: int = 120
     locator: int = 60
+    reference: int = REFERENCE_PATIENTS
     near_epochs: int = 35
     wide_epochs: int = 8
     whole_epochs: int = 14
@@ -179,6 +184,8 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
 
     series = whole_series(network, plan, say)
     share_found = cross_validated(series, plan.seed)
+    locator = locator_of(series, plan.seed)
+    others = gather("one", REFERENCE_SEED, plan.reference, cache, say)
 
     manifest = ModelManifest(
         name="gtrnet-demo",
@@ -190,8 +197,9 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
         temperature=temperature,
         rad_score=rad_model,
         nomogram=nomogram,
-        key_slice_locator=locator_of(series, plan.seed),
+        key_slice_locator=locator,
         conformal=conformal,
+        abstention=rule_of(network, locator, validation.cohort, others.cohort),
         cohort_digest=_digest(training.cohort),
         intended_use="Demo of the service on simulated phantoms. Not for patients.",
         demo=True,
@@ -256,6 +264,7 @@ def main(arguments: list[str] | None = None) -> int:
         "validation",
         "unseen",
         "locator",
+        "reference",
         "near_epochs",
         "wide_epochs",
         "whole_epochs",

@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from gtr_batch.domain.staging import TStage
 from gtr_batch.simulation.phantom.anatomy import Anatomy, hu
+from gtr_batch.simulation.phantom.elsewhere import Elsewhere, paint_elsewhere
 from gtr_batch.simulation.phantom.fields import Grid
 from gtr_batch.simulation.phantom.organs import paint_body, paint_organs, paint_table
 from gtr_batch.simulation.phantom.scanner import Phase, Scanner, quantum_noise
@@ -47,6 +48,10 @@ class Phantom:
     scanner : Scanner
     matrix : int
         Rows and columns.
+    wall : float
+        Thickness of the stomach's wall, against that of the phantoms that the demo's model was trained on.
+    elsewhere : Elsewhere or None
+        A tumour of another organ.
     """
 
     seed: int
@@ -56,6 +61,8 @@ class Phantom:
     size_cm: float
     scanner: Scanner
     matrix: int = 512
+    wall: float = 1.0
+    elsewhere: Elsewhere | None = None
     anatomy: Anatomy = field(init=False, repr=False)
     stomach: Stomach = field(init=False, repr=False)
     tumour: Tumour | None = field(init=False, repr=False)
@@ -69,7 +76,7 @@ class Phantom:
 
     @stomach.default
     def _stomach(self) -> Stomach:
-        return Stomach(stream(self.seed, self.index, "stomach"), self.third, self.anatomy.scale)
+        return Stomach(stream(self.seed, self.index, "stomach"), self.third, self.anatomy.scale, self.wall)
 
     @tumour.default
     def _tumour(self) -> Tumour | None:
@@ -184,6 +191,9 @@ class Phantom:
         clear = np.full(image.shape, 200.0, np.float32)
         clear[where] = stomach.clearance(part, depth, layers)
         paint_organs(image, body, anatomy, ground, phase, clear=clear, lobule=stomach.lobule())
+        if self.elsewhere is not None:
+            rng = stream(self.seed, self.index, "tumour", 1)
+            paint_elsewhere(image, body, anatomy, phase, organ=self.elsewhere, rng=rng)
         stomach.paint(image[where], part, phase, depth, layers=layers, e=anatomy.enhancement)
         if self.tumour is not None:
             invasion = self.tumour.invade(part, point, layers, ground.cavity[where])

@@ -83,9 +83,11 @@ class Stomach:
         Where its tumour, if it has one, lies.
     scale : float
         Size of the body, 1 for the average.
+    wall : float
+        Thickness of all layers, against those that the demo's model was trained on.
     """
 
-    def __init__(self, rng: np.random.Generator, third: Third, scale: float) -> None:
+    def __init__(self, rng: np.random.Generator, third: Third, scale: float, wall: float = 1.0) -> None:
         u = rng.uniform
         points = _CENTRELINE.copy()
         points[:, :3] = points[:, :3] * scale + rng.uniform(-5, 5, (len(points), 3)) + rng.uniform(-5, 5, 3)
@@ -98,7 +100,7 @@ class Stomach:
         self.gap = u(8.0, 12.0)  # of fat between wall and neighbour, mm
         self.normal_wall = u(0.36, 0.50)  # thickness away from the site, against the oedematous wall at it
         self.oedema_radius = u(26, 46)
-        self.layer_mm = np.array([u(2.6, 3.4), u(4.2, 5.4), u(3.4, 4.2)])
+        self.layer_mm = np.array([u(2.6, 3.4), u(4.2, 5.4), u(3.4, 4.2)]) * wall
         self.fluid = u(0, 20) if u() < 0.88 else u(170, 250)  # water, or a thin positive oral contrast
         self.gas_level = u(0.15, 0.75)  # share of the front-to-back extent that is gas
         self.fold = SmoothField(rng, 24, 20)

@@ -231,3 +231,22 @@ def test_a_table_whose_rows_do_not_fit_its_columns_is_our_mistake():
         Table((Column("a"), Column("b")), [("1",)])
     with pytest.raises(ValueError, match="tone"):
         Cell("x", "loud")
+
+
+def test_cases_without_a_stage_are_counted_and_the_others_risk_is_shown_against_coverage(month, tmp_path):
+    def unlike(k, case):
+        if case.t_stage is None or case.night < month.first or k % 2:
+            return case
+        return attrs.evolve(case, t_stage=None, probabilities=None, nomogram=None, not_staged="unlike_reference")
+
+    cases = tuple(unlike(k, c) for k, c in enumerate(month.cases))
+    count = sum(bool(c.not_staged) for c in cases)
+
+    files = write_report(compute(attrs.evolve(month, cases=cases)), tmp_path)
+
+    page, kept = files["report.html"].read_text(), json.loads(files["report.json"].read_text())
+    assert count > 0
+    assert f"{count} without a stage" in page
+    assert "Risk against coverage" in page
+    curve = kept["performance"]["window"]["risk_coverage"]
+    assert 0 <= curve["best"] <= curve["aurc"] <= 1

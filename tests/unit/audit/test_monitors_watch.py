@@ -381,3 +381,21 @@ def test_the_promise_of_the_probabilities_is_their_mean(calm):
 
     assert found.value == pytest.approx(np.mean([c.probabilities[c.t_stage] for c in staged]))
     assert "Assumes no concept drift" in found.sentence
+
+
+def test_more_cases_without_a_stage_are_an_alarm(calm):
+    """From the fifth month on the model gives every fourth case no stage, as it would for images of another kind."""
+    since = FIRST + timedelta(days=150)
+
+    def unlike(k, case):
+        if case.t_stage is None or case.night < since or k % 4:
+            return case
+        return attrs.evolve(case, t_stage=None, probabilities=None, nomogram=None, not_staged="unlike_reference")
+
+    changed = attrs.evolve(calm, cases=tuple(unlike(k, c) for k, c in enumerate(calm.cases)))
+
+    found = _watched(changed)["refusals"]
+
+    assert found.state == "alarm"
+    assert found.crossed_on >= since
+    assert _watched(calm)["refusals"].state == "quiet"

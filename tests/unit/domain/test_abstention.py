@@ -3,7 +3,7 @@
 import attrs
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtr_batch.config import StageConfig
@@ -56,6 +56,7 @@ def test_a_series_whose_best_slice_shows_less_than_any_patients_has_no_tumour_si
     assert rule.evidence(usual, None).abstention(0.01) is None  # a person named the slice
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60))
 def test_few_patients_give_no_small_p_and_the_words_say_so(n):
     rng = np.random.default_rng(4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from datetime import date
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from gtr_batch.domain.contrast import Phase, PhaseEvidence
+from gtr_batch.domain.contrast import Phase, PhaseEvidence, _scores
 from gtr_batch.intake import phase_from_pixels
 from gtr_batch.simulation.hospital.hospital import Hospital
 from gtr_batch.simulation.phantom.phantom import Phantom
@@ -41,6 +42,7 @@ def test_three_probes_tell_the_phase_of_a_simulated_abdomen(
 
     assert evidence.phase is expected
     assert evidence.enhanced is (expected is not Phase.UNENHANCED)
+    assert not evidence.unclear
 
 
 def _abdomen(aorta: float, liver: float) -> np.ndarray:
@@ -65,6 +67,11 @@ def _abdomen(aorta: float, liver: float) -> np.ndarray:
         (150, 80, Phase.PORTAL_VENOUS),  # fatty liver
         (100, 92, Phase.DELAYED),
         (180, 60, Phase.UNKNOWN),  # late arterial, or portal with a very fatty liver: not told apart
+        (200, 85, Phase.UNKNOWN),  # 45 to 50 s after the injection, which the paper's Table 4 allows
+        (205, 65, Phase.UNKNOWN),  # portal venous at 100 kVp with a fatty liver, or arterial
+        (200, 75, Phase.UNKNOWN),
+        (260, 105, Phase.UNKNOWN),  # too bright a vessel for portal venous, too bright a liver for arterial
+        (270, 60, Phase.ARTERIAL),
     ],
 )
 def test_levels_of_aorta_and_liver_make_the_phase(aorta: float, liver: float, expected: Phase) -> None:
@@ -73,6 +80,7 @@ def test_levels_of_aorta_and_liver_make_the_phase(aorta: float, liver: float, ex
     assert evidence.aorta_hu == pytest.approx(aorta, abs=12)
     assert evidence.liver_hu == pytest.approx(liver, abs=4)
     assert evidence.phase is expected, evidence
+    assert evidence.unclear is (expected is Phase.UNKNOWN)
 
 
 def test_order_and_grid_of_the_slices_do_not_matter() -> None:
@@ -128,3 +136,36 @@ def test_real_volume_without_contrast_is_unenhanced(shared_data: Path, name: str
     assert evidence.phase is Phase.UNENHANCED, evidence
     assert evidence.enhanced is False
     assert 30 < evidence.aorta_hu < 55
+
+
+@pytest.mark.parametrize("delay_s", [45, 50, 60])
+@pytest.mark.parametrize("voltage", [1.0, 1.25], ids=["120 kVp", "100 kVp"])
+@pytest.mark.parametrize("fat", [0, 15, 30])
+def test_pixels_never_call_a_series_of_the_papers_own_delay_arterial(delay_s: int, voltage: float, fat: int) -> None:
+    """Table 4: 45 to 60 s. 200/85 HU at 45 s, 155/100 at 60; brighter at 100 kVp, and a fatty liver is darker."""
+    share = (delay_s - 45) / 15
+    aorta, liver = 40 + voltage * (160 - 45 * share), 55 - fat + voltage * (30 + 15 * share)
+
+    scores = _scores(aorta, liver)
+
+    assert scores[Phase.ARTERIAL] < 0.6, (aorta, liver)
+
+
+def test_a_real_head_in_a_tilted_gantry_is_not_taken_for_an_enhanced_abdomen(shared_data: Path, tmp_path: Path) -> None:
+    with tarfile.open(shared_data / "quirks" / "dcmqa_ge_tilt_varspacing" / "series.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    found = [pydicom.dcmread(p, force=True) for p in sorted(tmp_path.rglob("*")) if p.is_file()]
+    files = [ds for ds in found if "PixelData" in ds]
+    slices = [ds.pixel_array * float(ds.RescaleSlope) + float(ds.RescaleIntercept) for ds in files]
+
+    evidence = phase_from_pixels(slices[:: max(1, len(slices) // 12)], tuple(float(v) for v in files[0].PixelSpacing))
+
+    assert evidence.phase in (Phase.UNKNOWN, Phase.UNENHANCED), evidence
+
+
+def test_real_localizers_and_secondary_captures_have_no_phase(shared_data: Path) -> None:
+    for path in sorted((shared_data / "quirks" / "dcmqa_philips_localizer_sc").rglob("I*")):
+        image = pydicom.dcmread(path).pixel_array.astype(float)
+        evidence = phase_from_pixels([image] if image.ndim == 2 else [], (1.0, 1.0))
+
+        assert evidence.phase is Phase.UNKNOWN, evidence

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from gtr_batch.config import StageConfig
+from gtr_batch.domain.abstention import AbstentionCode, smallest_p
 from gtr_batch.domain.clinical import Covariates
+from gtr_batch.domain.staging import KeySliceSource
 from gtr_batch.nomogram.score import score
-from gtr_batch.preprocess import Volume, prepare_all_for_locator
+from gtr_batch.preprocess import Volume, prepare_all_for_locator, prepare_volume, read_series
 from gtr_batch.simulation.demos.demo import ARTEFACT
 from gtr_batch.simulation.hospital.blunt import blunted
 from gtr_batch.simulation.hospital.cohort import draw_phantom, prepare_patient
 from gtr_batch.stage.artefact import load_artefact, read_manifest
-from gtr_batch.stage.predict import slice_scores
+from gtr_batch.stage.predict import AbstainAt, slice_scores, stage_shard
 from gtr_batch.training.loop import PreparedSlices, predict, voted
 
 NEVER_SEEN = 987_654  # a seed that no cohort of the demo's model was drawn from
@@ -88,3 +91,28 @@ def test_its_locator_finds_a_slice_of_the_tumour():
     scores = slice_scores(artefact, prepare_all_for_locator(volume, artefact.manifest.contract))
 
     assert phantom.tumour_areas()[int(np.argmax(scores))] > 0
+
+
+def test_it_has_patients_enough_to_give_no_stage_at_the_default_level():
+    rule = read_manifest(ARTEFACT)[0].abstention
+
+    assert smallest_p(len(rule.features.distances)) <= StageConfig().abstain_level
+    assert smallest_p(len(rule.tumour_scores)) <= StageConfig().abstain_level
+
+
+@pytest.mark.slow
+def test_a_real_series_of_a_colon_cancer_gets_no_stage(shared_data):
+    """It is sure of a stage where it is made to answer, and its locator finds a slice that it takes for a tumour."""
+    artefact = load_artefact(ARTEFACT)
+    contract = artefact.manifest.contract
+    volume = read_series(shared_data / "ct" / "tcga_coad_siemens")
+    scores = slice_scores(artefact, prepare_all_for_locator(volume, contract))
+    slices, geometry = prepare_volume(volume, int(np.argmax(scores)), contract, KeySliceSource.AUTOMATIC)
+    level = AbstainAt(StageConfig().abstain_level, {"c": float(scores.max())})
+
+    made_to = stage_shard(artefact, {"c": slices}, {"c": geometry})["c"].staging
+    staging = stage_shard(artefact, {"c": slices}, {"c": geometry}, abstain=level)["c"].staging
+
+    assert max(made_to.probabilities.values) > 0.9
+    assert staging.t_stage is None
+    assert staging.abstention.code is AbstentionCode.UNLIKE_REFERENCE

@@ -30,6 +30,7 @@ def _tiles(findings: Findings) -> list[Tile]:
     alarmed = [m for m in findings.monitors if m.state == "alarm"]
     watching = [m for m in findings.monitors if m.state != "off" and m.name != "confidence"]
     came = f"{words.count(counts.patients, 'patient')}; {counts.refused} refused, {counts.failed} failed"
+    came += f", {counts.not_staged} without a stage" if counts.not_staged else ""
     tiles = [
         Tile(f"{counts.staged} of {counts.seen}", "studies staged", came),
         Tile(

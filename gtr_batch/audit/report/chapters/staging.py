@@ -8,6 +8,7 @@ from gtr_batch.audit.found.performance import Performance
 from gtr_batch.audit.report import figures_performance as draw
 from gtr_batch.audit.report import words
 from gtr_batch.audit.report.blocks import Block, Bullets, Column, Heading, Picture, Table, Text
+from gtr_batch.metrics.selective import RiskCoverage
 
 STAGES = ("T1", "T2", "T3", "T4")
 
@@ -46,12 +47,25 @@ def staging(month: MonthFindings) -> list[Block]:
                 "ROC curves of the four stages",
             )
         )
+    if window.risk_coverage is not None:
+        blocks.append(Text(_risk_coverage(window.risk_coverage)))
     blocks += _calibration(month, window, n)
     blocks += _decisions(performance, window, n)
     sentences = [words.prose(s) for s in window.sentences]
     if sentences:
         blocks += [Heading("What to bear in mind with these numbers", 3), Bullets(sentences)]
     return blocks
+
+
+def _risk_coverage(curve: RiskCoverage) -> str:
+    """What answering fewer patients, the surest first, would have saved."""
+    half = min(range(len(curve["coverage"])), key=lambda k: abs(curve["coverage"][k] - 0.5))
+    return (
+        f"Risk against coverage: of all {curve['n']} answers {words.share(curve['risk'][-1])} were wrong, of the "
+        f"surest {words.share(curve['coverage'][half], 0)} of them {words.share(curve['risk'][half])}; area under the "
+        f"curve {words.number(curve['aurc'])}, {words.number(curve['best'])} if every wrong answer were the least "
+        "sure. Patients who were given no stage are not among them."
+    )
 
 
 def _rates(window: Evaluation) -> Table:
