@@ -86,7 +86,7 @@ def prepared_for(site: Site, case: Case, artefact: Any) -> Prepared:
     at = (case.night, case.case_id, Step.PREPROCESS)
     geometry = PreparedGeometry.from_json(site.files.read_json(*at, "geometry"))
     if site.files.read_json(*at, "contract") == contract_json(artefact.manifest.contract):
-        return site.files.read_arrays(*at, "prepared")["slices"], geometry, False
+        return site.files.read_arrays(*at, "prepared")["slices"], attrs.evolve(geometry, nearby=()), False
     from gtr_batch.preprocess import prepare_volume, read_series
 
     volume = read_series(site.files.folder(case.night, case.case_id, Step.RETRIEVE), case.expected_sop_uids)

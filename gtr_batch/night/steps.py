@@ -249,7 +249,7 @@ def _preprocess(site: Site, case: Case) -> Detail:
 def _prepare(site: Site, case: Case) -> Detail:
     from gtr_batch.preprocess import find_key_slice, prepare_all_for_locator, prepare_volume, read_series
     from gtr_batch.preprocess.outline import lesion_on_grid
-    from gtr_batch.stage import slice_scores
+    from gtr_batch.stage import find_location
 
     artefact = site.artefact_of(case.night)
     contract = artefact.manifest.contract
@@ -258,7 +258,8 @@ def _prepare(site: Site, case: Case) -> Detail:
     facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
 
     def locate() -> Any:
-        return slice_scores(artefact, prepare_all_for_locator(volume, contract, device=artefact.device))
+        every = prepare_all_for_locator(volume, contract, device=artefact.device)
+        return find_location(artefact, every, volume.heights_mm)
 
     reference = references(site, case).own
     key = find_key_slice(
@@ -271,7 +272,7 @@ def _prepare(site: Site, case: Case) -> Detail:
     )
     index = volume.sop_instance_uids.index(key.sop_instance_uid)
     slices, geometry = prepare_volume(volume, index, contract, key.source, device=artefact.device)
-    geometry = attrs.evolve(geometry, flags=key.flags, apart_mm=key.apart_mm)
+    geometry = attrs.evolve(geometry, flags=key.flags, apart_mm=key.apart_mm, nearby=key.nearby)
     lesion = lesion_on_grid(reference["SEG"], geometry)
     arrays = {"slices": slices} if lesion is None else {"slices": slices, "lesion": lesion}
     site.files.write_arrays(case.night, case.case_id, Step.PREPROCESS, "prepared", arrays)

@@ -12,6 +12,7 @@ import numpy as np
 
 from gtr_batch import __version__
 from gtr_batch.domain.cohort import CohortManifest, Member, Split
+from gtr_batch.domain.locating import lung_share_of
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, NomogramModel, RadScoreModel
 from gtr_batch.domain.staging import STAGES
 from gtr_batch.errors import ConfigError, ModelArtefactError
@@ -22,7 +23,7 @@ from gtr_batch.metrics.reliability import ece_of, reliability
 from gtr_batch.nomogram.rad_score import rad_score
 from gtr_batch.training.cache import Cached, gather
 from gtr_batch.training.fit.conformal import fit_conformal
-from gtr_batch.training.fit.locator import fit_locator
+from gtr_batch.training.fit.locator import MarkedSeries, fit_and_measure
 from gtr_batch.training.fit.nomogram import NomogramFit, fit_proportional_odds, model_of
 from gtr_batch.training.fit.rad_score import fit_rad_score
 from gtr_batch.training.fit.reference import reference_of
@@ -64,7 +65,7 @@ def finish(site: TrainingSite, digest: str) -> str:
     groups = np.array([m.subject for m in training.members])
     rad_model = fit_rad_score(training.features, training.stages, groups, site.config.training.seed)
     nomogram, fitted, nomogram_note = _nomogram(site, digest, rad_model, training, validation)
-    locator, located = _locator(network, site, training, validation)
+    locator, located = _locator(network, training, validation)
     probabilities = validation.probabilities(temperature)
     facts = [site.cases.facts(m.case_id) or {} for m in validation.members]
     metrics = _metrics(validation, temperature)
@@ -99,6 +100,7 @@ def finish(site: TrainingSite, digest: str) -> str:
             "validation_accuracy": metrics["accuracy"],
             "n_validation": metrics["n"],
             "conformal": body["conformal"],
+            "locator": located,
             "nomogram_fit": body["nomogram"],
         },
         reference=reference_of(validation.features, probabilities, validation.logits.argmax(axis=2), facts),
@@ -179,37 +181,26 @@ def _nomogram(
         return attrs.evolve(kept, note=f"{kept.note} {note}".strip()), fitted, note
 
 
-def _locator(
-    network: Any, site: TrainingSite, training: _Part, validation: _Part
-) -> tuple[KeySliceLocator | None, dict[str, Any]]:
-    """The locator, and how often it lies within two slices of the marked one in patients it was not fitted on."""
+def _locator(network: Any, training: _Part, validation: _Part) -> tuple[KeySliceLocator | None, dict[str, Any]]:
+    """The locator, and the distribution of its error on series that it was not fitted on (five folds)."""
     seen = [
-        (one, penultimate(network, one.stack.astype(np.float32)))
+        MarkedSeries(
+            penultimate(network, one.stack.astype(np.float32)),
+            one.heights_mm,
+            lung_share_of(one.stack.astype(np.float32)),
+            one.key_index,
+        )
         for one in (*validation.cached, *training.cached)
-        if one.stack is not None
+        if one.stack is not None and one.heights_mm is not None
     ]
     if len(seen) < LEAST_FOR_LOCATOR:
         why = (
             f"{len(seen)} whole series are in the cache, {LEAST_FOR_LOCATOR} are needed: there is no automatic locator"
         )
         return None, {"n": len(seen), "near": None, "note": why}
-
-    def fit(rows: list[tuple[Cached, np.ndarray]]) -> KeySliceLocator:
-        features = np.concatenate([f for _, f in rows])
-        marked = np.concatenate([np.abs(np.arange(len(f)) - one.key_index) <= 1 for one, f in rows])
-        return fit_locator(features, marked, site.config.training.seed)
-
-    distances = []
-    folds = min(5, len(seen))
-    for fold in range(folds):
-        locator = fit([s for k, s in enumerate(seen) if k % folds != fold])
-        mean, scale = np.array(locator.feature_mean), np.array(locator.feature_scale)
-        for one, features in seen[fold::folds]:
-            answer = int(np.argmax((features - mean) / scale @ np.array(locator.coefficients)))
-            distances.append(abs(answer - one.key_index))
-    near = int(np.sum(np.array(distances) <= 2))
-    found = {"n": len(seen), "near": near / len(seen), "near_ci": wilson(near, len(seen)), "note": "within two slices"}
-    return fit(seen), found
+    locator, error = fit_and_measure(seen)
+    interval = wilson(round(error.near * error.n), error.n)
+    return locator, {**attrs.asdict(error), "near_ci": interval, "note": "within two slices"}
 
 
 def _heat(network: Any, validation: _Part) -> dict[str, Any]:
