@@ -96,12 +96,23 @@ class NomogramModel:
 
 @frozen
 class KeySliceLocator:
-    """Logistic regression on the penultimate features of every axial slice; `coefficients` as long as the features."""
+    """A linear score on the penultimate features of every axial slice; `coefficients` as long as the features.
+
+    How scores become a probability of each slice (`gtr_batch.domain.locating`): smoothed over `smoothing_mm`, divided
+    by `temperature`; key slices lie `height_mm` above the lungs' lowest slice, with a standard deviation of
+    `height_sd_mm` (0: the place in the body is not used). Below `threshold` of certainty a case is flagged, where the
+    model has one.
+    """
 
     feature_mean: tuple[float, ...] = field(converter=tuple)
     feature_scale: tuple[float, ...] = field(converter=tuple)
     coefficients: tuple[float, ...] = field(converter=tuple)
     intercept: float = 0.0
+    smoothing_mm: float = 0.0
+    temperature: float = 1.0
+    height_mm: float = 0.0
+    height_sd_mm: float = 0.0
+    threshold: float | None = None
 
 
 @frozen

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
-from gtr_batch.domain.staging import Flag, KeySliceSource
+from gtr_batch.domain.staging import Flag, KeySliceSource, TStage
 
 ROLES = ("below", "key", "above")
 
@@ -22,7 +22,7 @@ class PreparedGeometry:
     normal; where the key slice is the first or last of the series its one neighbour is used twice.
 
     `flags`: what a reader must know of how the key slice was chosen; `apart_mm`: how far the furthest other mark lies
-    from it along the normal.
+    from it along the normal; `nearby`: the stages that the slices near an automatic key slice would be given as such.
     """
 
     source_rows: int
@@ -37,6 +37,7 @@ class PreparedGeometry:
     key_slice_source: KeySliceSource = field(converter=KeySliceSource)
     flags: tuple[Flag, ...] = field(default=(), converter=lambda flags: tuple(Flag(f) for f in flags))
     apart_mm: float = 0.0
+    nearby: tuple[TStage, ...] = field(default=(), converter=lambda stages: tuple(TStage(s) for s in stages))
     facts: Mapping[str, Any] = field(
         factory=dict
     )  # what the drift monitor will want: spacing, thickness, N4 iterations …

@@ -44,6 +44,8 @@ class Flag(StrEnum):
     VOTE_MEAN_DISAGREE = "vote_and_mean_disagree"
     NOMOGRAM_DISAGREES = "nomogram_disagrees"
     AUTOMATIC_KEY_SLICE = "automatic_key_slice"
+    KEY_SLICE_UNCERTAIN = "key_slice_uncertain"
+    STAGE_VARIES = "stage_varies_nearby"
     SEVERAL_KEY_SLICES = "several_key_slices"
     KEY_SLICES_APART = "key_slices_apart"
     STAGE_OUTSIDE_SET = "stage_outside_set"
@@ -85,6 +87,12 @@ FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
     ),
     Flag.AUTOMATIC_KEY_SLICE: FlagMeaning(
         "auto_key_slice", "Key slice found automatically", "key slice chosen automatically"
+    ),
+    Flag.KEY_SLICE_UNCERTAIN: FlagMeaning(
+        "slice_uncertain", "Automatic key slice uncertain", "automatic key slice uncertain"
+    ),
+    Flag.STAGE_VARIES: FlagMeaning(
+        "stage_varies", "Stage changes within two slices of the key slice", "stage changes within two slices"
     ),
     Flag.SEVERAL_KEY_SLICES: FlagMeaning(
         "several_marks", "Several slices marked as the key slice", "several key slices marked"

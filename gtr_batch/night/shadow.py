@@ -115,7 +115,7 @@ def _prepared_for(site: Site, case: Case, artefact: Any) -> Prepared:
     contract = artefact.manifest.contract
     geometry = prepared_geometry(site.files, case)
     if prepared_contract(site.files, case) == contract_json(contract):
-        return prepared_slices(site.files, case, contract.size), geometry, False
+        return prepared_slices(site.files, case, contract.size), attrs.evolve(geometry, nearby=()), False
     from gtr_batch.preprocess import prepare_volume, read_series
 
     with judging_retrieved(site, case):

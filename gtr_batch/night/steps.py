@@ -253,7 +253,7 @@ def prepare_case(site: Site, case: Case) -> Detail:
 def _prepare(site: Site, case: Case) -> Detail:
     from gtr_batch.preprocess import find_key_slice, prepare_all_for_locator, prepare_volume, read_series
     from gtr_batch.preprocess.outline import lesion_on_grid
-    from gtr_batch.stage import slice_scores
+    from gtr_batch.stage import find_location
 
     artefact = site.artefact_of(case.night)
     contract = artefact.manifest.contract
@@ -264,9 +264,11 @@ def _prepare(site: Site, case: Case) -> Detail:
     located: list[float] = []
 
     def locate() -> Any:
-        scores = slice_scores(artefact, prepare_all_for_locator(volume, contract, device=artefact.device))
-        located.append(float(scores.max(initial=-np.inf)))
-        return scores
+        every = prepare_all_for_locator(volume, contract, device=artefact.device)
+        found = find_location(artefact, every, volume.heights_mm)
+        if found is not None:
+            located.append(found.best_score)
+        return found
 
     reference = references(site, case).own
     key = find_key_slice(
@@ -279,7 +281,7 @@ def _prepare(site: Site, case: Case) -> Detail:
     )
     index = volume.sop_instance_uids.index(key.sop_instance_uid)
     slices, geometry = prepare_volume(volume, index, contract, key.source, device=artefact.device)
-    geometry = attrs.evolve(geometry, flags=key.flags, apart_mm=key.apart_mm)
+    geometry = attrs.evolve(geometry, flags=key.flags, apart_mm=key.apart_mm, nearby=key.nearby)
     if key.source is KeySliceSource.AUTOMATIC and located:
         sign = {TUMOUR_SCORE: located[-1], TUMOUR_SCORE_BY: artefact.version}
         geometry = attrs.evolve(geometry, facts={**geometry.facts, **sign})

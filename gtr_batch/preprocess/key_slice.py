@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-import numpy as np
 import pydicom
 from attrs import field, frozen
 
 from gtr_batch.config import KEY_OBJECT_TITLES
+from gtr_batch.domain.locating import Location
 from gtr_batch.domain.refusal import RefusalCode
-from gtr_batch.domain.staging import Flag, KeySliceSource
+from gtr_batch.domain.staging import Flag, KeySliceSource, TStage
 from gtr_batch.errors import CaseRejected, UnreadableFile
 from gtr_batch.preprocess.cross_section import OUTLINES, CrossSection, largest_cross_section
 from gtr_batch.preprocess.key_objects import KeyObject, read_key_object
@@ -30,7 +30,8 @@ APART_MM = 30.0  # marks of one tumour that lie further apart along the normal a
 class KeySlice:
     """The key slice, where it came from, and what was passed over on the way (sentences without PHI).
 
-    `apart_mm`: how far the furthest other mark lies from it along the normal; 0 where there is none.
+    `apart_mm`: how far the furthest other mark lies from it along the normal; 0 where there is none. `nearby`: the
+    stages of the slices near an automatic one.
     """
 
     sop_instance_uid: str
@@ -38,6 +39,7 @@ class KeySlice:
     detail: tuple[str, ...] = ()
     flags: tuple[Flag, ...] = ()
     apart_mm: float = 0.0
+    nearby: tuple[TStage, ...] = ()
 
 
 @frozen
@@ -56,7 +58,7 @@ def find_key_slice(
     titles: Collection[str] = KEY_OBJECT_TITLES,
     ehr_sop_uid: str | None = None,
     segmentations: Sequence[Path] = (),
-    locator: Callable[[], np.ndarray] | None = None,
+    locator: Callable[[], Location | None] | None = None,
 ) -> KeySlice:
     """Choose the key slice.
 
@@ -75,7 +77,7 @@ def find_key_slice(
     segmentations : sequence of Path
         Segmentations and RT structure sets of the study.
     locator : callable, optional
-        Returns a score per slice, in the order of `series`; called only when all else fails.
+        Says where the key slice lies in `series`, None where it cannot tell; called only when all else fails.
 
     Raises
     ------
@@ -93,12 +95,9 @@ def find_key_slice(
     if marked:
         return _first_of(marked, sop_uids, volume, notes)
     if locator is not None:
-        scores = np.asarray(locator(), float)
-        assert scores.shape == (len(sop_uids),), "the locator gives one score a slice"
-        if np.isfinite(scores).all():
-            best = int(scores.argmax())
-            notes.append(f"automatic locator: score {scores[best]:.3f}, median {np.median(scores):.3f}")
-            return KeySlice(sop_uids[best], KeySliceSource.AUTOMATIC, tuple(notes))
+        found = locator()
+        if found is not None:
+            return _automatic(found, sop_uids, notes)
         notes.append("the automatic locator gave scores that are not finite")
     raise CaseRejected(
         RefusalCode.NO_KEY_SLICE,
@@ -122,6 +121,15 @@ def _read(paths: Sequence[Path], notes: list[str]) -> list[pydicom.Dataset]:
         except UnreadableFile as err:
             notes.append(f"an object beside the series {err.why}")
     return read
+
+
+def _automatic(found: Location, sop_uids: tuple[str, ...], notes: list[str]) -> KeySlice:
+    notes.append(
+        f"automatic locator: within two slices with probability {found.p_near:.2f}, expected error "
+        f"{found.expected_error_mm:.0f} mm"
+    )
+    flags = (Flag.KEY_SLICE_UNCERTAIN,) if found.certain is False else ()
+    return KeySlice(sop_uids[found.index], KeySliceSource.AUTOMATIC, tuple(notes), flags, nearby=found.nearby)
 
 
 def _first_of(marked: Sequence[_Marks], sop_uids: tuple[str, ...], volume: Volume | None, notes: list[str]) -> KeySlice:

@@ -52,6 +52,12 @@ class Volume:
         return unit
 
     @property
+    def heights_mm(self) -> np.ndarray:
+        """Heights of the slices, rising towards the head (PS3.3, C.7.6.2.1.1: z points to it)."""
+        heights: np.ndarray = self.positions_mm if self.normal[2] >= 0 else -self.positions_mm
+        return heights
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Slices, rows, columns."""
         n, rows, columns = self.stored.shape

@@ -220,7 +220,11 @@ def _check(manifest: ModelManifest, feature_count: int, folder: Path) -> None:
         numbers(locator.feature_mean, "key_slice_locator.feature_mean", feature_count)
         numbers(locator.feature_scale, "key_slice_locator.feature_scale", feature_count, above_zero=True)
         numbers(locator.coefficients, "key_slice_locator.coefficients", feature_count)
-        numbers([locator.intercept], "key_slice_locator.intercept", 1)
+        numbers([locator.intercept, locator.height_mm], "key_slice_locator.intercept or .height_mm", 2)
+        numbers([locator.temperature], "key_slice_locator.temperature", 1, above_zero=True)
+        spreads = [locator.smoothing_mm, locator.height_sd_mm, locator.threshold or 0.0]
+        numbers(spreads, "key_slice_locator.smoothing_mm, .height_sd_mm or .threshold", 3)
+        need(min(spreads) >= 0, "key_slice_locator", "has a smoothing, standard deviation or threshold below 0")
 
 
 def _weights_of(folder: Path, manifest: ModelManifest) -> bytes:

@@ -12,6 +12,8 @@ from attrs import field, frozen
 
 from gtr_batch.domain.abstention import Evidence
 from gtr_batch.domain.calibration import calibrated
+from gtr_batch.domain.locating import NEAR, Location, locate, log_posterior, lung_share_of
+from gtr_batch.domain.model import KeySliceLocator
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.refusal import RefusalCode
 from gtr_batch.domain.staging import (
@@ -21,6 +23,7 @@ from gtr_batch.domain.staging import (
     KeySliceSource,
     SliceStaging,
     StageProbabilities,
+    TStage,
     vote,
 )
 from gtr_batch.errors import CaseRejected, ConfigError, GpuOutOfMemory, ModelArtefactError
@@ -172,8 +175,43 @@ def stage_shard(
     return answers
 
 
+def find_location(artefact: Artefact, slices: np.ndarray, heights_mm: np.ndarray, batch: int = 48) -> Location | None:
+    """The key slice as the artefact's locator finds it, and the stage that each slice near it would be given.
+
+    One pass of the network over all slices serves both: the stages near the choice cost nothing more.
+
+    Parameters
+    ----------
+    artefact : Artefact
+    slices : array, (n, size, size), float32
+        Every axial slice, prepared like key slices, in the order of the stack.
+    heights_mm : array, (n,)
+        Their heights from feet to head.
+    batch : int
+        Slices in one pass.
+
+    Returns
+    -------
+    Location or None
+        None where no slice has finite features.
+
+    Raises
+    ------
+    ModelArtefactError
+        The artefact has no locator.
+    """
+    locator = _locator_of(artefact)
+    features, logits = _features(artefact, slices, batch)
+    scores = _scores(locator, features)
+    found = locate(log_posterior(locator, scores, heights_mm, lung_share_of(slices)), heights_mm, locator.threshold)
+    if found is None:
+        return None
+    nearby = _stages_near(artefact, logits, found.index)
+    return attrs.evolve(found, nearby=nearby, best_score=float(scores.max(initial=-np.inf)))
+
+
 def slice_scores(artefact: Artefact, slices: np.ndarray, batch: int = 48) -> np.ndarray:
-    """How much each slice looks like a key slice: the locator's log-odds on the penultimate features.
+    """How much each slice looks like a key slice: the locator's score of the penultimate features, before smoothing.
 
     Parameters
     ----------
@@ -186,27 +224,48 @@ def slice_scores(artefact: Artefact, slices: np.ndarray, batch: int = 48) -> np.
     Returns
     -------
     array, (n,), float64
-        Log-odds, so that sure slices still differ; ``-inf`` where a slice's features are not finite.
+        ``-inf`` where a slice's features are not finite.
 
     Raises
     ------
     ModelArtefactError
         The artefact has no locator.
     """
+    return _scores(_locator_of(artefact), _features(artefact, slices, batch)[0])
+
+
+def _locator_of(artefact: Artefact) -> KeySliceLocator:
     locator = artefact.manifest.key_slice_locator
     if locator is None:
         raise ModelArtefactError(f"{artefact.folder}: manifest.key_slice_locator is absent: no automatic key slice")
-    forward, mean, scale = (
-        PlainForward(artefact.network),
-        np.array(locator.feature_mean),
-        np.array(locator.feature_scale),
-    )
-    parts = []
-    for start in range(0, len(slices), batch):
-        features, _, _ = _pass(artefact, slices[start : start + batch], forward)
-        parts.append(locator.intercept + (features.astype(np.float64) - mean) / scale @ np.array(locator.coefficients))
-    scores = np.concatenate(parts) if parts else np.empty(0)
+    return locator
+
+
+def _features(artefact: Artefact, slices: np.ndarray, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features and logits of all slices, a batch at a time."""
+    forward = PlainForward(artefact.network)
+    parts = [_pass(artefact, slices[start : start + batch], forward)[:2] for start in range(0, len(slices), batch)]
+    if not parts:
+        return np.empty((0, artefact.manifest.feature_count)), np.empty((0, len(STAGES)))
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+def _scores(locator: KeySliceLocator, features: np.ndarray) -> np.ndarray:
+    standard = (features.astype(np.float64) - np.array(locator.feature_mean)) / np.array(locator.feature_scale)
+    scores = locator.intercept + standard @ np.array(locator.coefficients)
     return np.where(np.isfinite(scores), scores, -np.inf)
+
+
+def _stages_near(artefact: Artefact, logits: np.ndarray, index: int) -> tuple[TStage, ...]:
+    """The vote of each slice within two of `index` and its neighbours; of slices whose logits are finite."""
+    last, manifest = len(logits) - 1, artefact.manifest
+    stages = []
+    for key in range(max(index - NEAR, 0), min(index + NEAR, last) + 1):
+        beside = logits[[max(key - 1, 0), key, min(key + 1, last)]]
+        three = calibrated(beside, manifest.temperature, manifest.priors)
+        if np.isfinite(three).all():
+            stages.append(vote([StageProbabilities(row) for row in three])[0])
+    return tuple(stages)
 
 
 class PlainForward:
@@ -278,6 +337,8 @@ def _answer(
     flags += geometry.flags
     if artefact.manifest.priors is None:
         flags += (Flag.NOT_CALIBRATED,)
+    if any(nearby is not stage for nearby in geometry.nearby):
+        flags += (Flag.STAGE_VARIES,)
     if artefact.manifest.demo:
         flags += (Flag.DEMO_MODEL,)
     conformal = artefact.manifest.conformal

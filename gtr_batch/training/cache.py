@@ -42,13 +42,14 @@ class Cached:
 
     `slices` (3, size, size), float16; `lesion` (3, size, size), bool, or None where nobody outlined it; `stack`
     (n, size, size), float16, every axial slice as the locator sees it, or None; `key_index` the key slice's place
-    in it.
+    in it, `heights_mm` (n,) the slices' heights, rising towards the head.
     """
 
     slices: np.ndarray = field(repr=False)
     lesion: np.ndarray | None = field(default=None, repr=False)
     stack: np.ndarray | None = field(default=None, repr=False)
     key_index: int = -1
+    heights_mm: np.ndarray | None = field(default=None, repr=False)
 
 
 class SliceCache:
@@ -80,6 +81,7 @@ class SliceCache:
             value.get("lesion"),
             value.get("stack"),
             int(value["key_index"]) if "key_index" in value else -1,
+            value.get("heights_mm"),
         )
 
     def write(self, member: Member, cached: Cached) -> None:
@@ -215,7 +217,9 @@ def _from_pacs(site: TrainingSite, member: Member, contract: PreprocessingContra
         slices, geometry = prepare_volume(volume, key, contract, member.key_slice_source)
         lesion = lesion_on_grid(_segmentations(site, member, folder), geometry)
         whole = prepare_all_for_locator(volume, contract).astype(np.float16) if stack else None
-    return Cached(slices.astype(np.float16), lesion, whole, key if stack else -1)
+    if whole is None:
+        return Cached(slices.astype(np.float16), lesion)
+    return Cached(slices.astype(np.float16), lesion, whole, key, volume.heights_mm)
 
 
 def _segmentations(site: TrainingSite, member: Member, folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from gtr_batch import __version__
 from gtr_batch.domain.abstention import AbstentionRule, in_words
 from gtr_batch.domain.calibration import StagePriors, calibrated, stage_priors
 from gtr_batch.domain.cohort import CohortManifest, Member, Split
+from gtr_batch.domain.locating import lung_share_of
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, NomogramModel, RadScoreModel
 from gtr_batch.domain.staging import STAGES
 from gtr_batch.errors import ConfigError, ModelArtefactError
@@ -27,7 +28,7 @@ from gtr_batch.nomogram.rad_score import rad_score
 from gtr_batch.training.cache import Cached, gather
 from gtr_batch.training.fit.abstention import fit_abstention
 from gtr_batch.training.fit.conformal import conformal_report, fit_conformal
-from gtr_batch.training.fit.locator import fit_locator
+from gtr_batch.training.fit.locator import MarkedSeries, fit_and_measure
 from gtr_batch.training.fit.nomogram import NomogramFit, fit_proportional_odds, model_of
 from gtr_batch.training.fit.rad_score import fit_rad_score
 from gtr_batch.training.fit.reference import reference_of
@@ -70,7 +71,7 @@ def finish(site: TrainingSite, digest: str) -> str:
     groups = np.array([m.subject for m in training.members])
     rad_model = fit_rad_score(training.features, training.stages, groups, site.config.training.seed)
     nomogram, fitted, nomogram_note = _nomogram(site, digest, rad_model, training, validation)
-    locator, located, best_scores = _locator(network, site, training, validation)
+    locator, located, best_scores = _locator(network, training, validation)
     # The network has not been trained on the validation patients: as far as they lie from its own, new ones may.
     abstention = fit_abstention(training.features, validation.features, best_scores)
     probabilities = validation.probabilities(temperature, priors)
@@ -112,6 +113,7 @@ def finish(site: TrainingSite, digest: str) -> str:
             "validation_accuracy": metrics["accuracy"],
             "n_validation": metrics["n"],
             "abstention": body["abstention"],
+            "locator": located,
             "nomogram_fit": body["nomogram"],
         },
         reference=reference_of(validation.features, probabilities, validation.logits.argmax(axis=2), facts),
@@ -216,48 +218,32 @@ def _nomogram(
 
 
 def _locator(
-    network: Any, site: TrainingSite, training: _Part, validation: _Part
+    network: Any, training: _Part, validation: _Part
 ) -> tuple[KeySliceLocator | None, dict[str, Any], np.ndarray]:
-    """The locator, and how often it lies within two slices of the marked one in patients it was not fitted on.
+    """The locator, and the distribution of its error on series that it was not fitted on (five folds).
 
     The third are the best scores of whole series, by locators fitted without the patient, of validation patients.
     """
     seen = [
-        (one, penultimate(network, one.stack.astype(np.float32)))
+        MarkedSeries(
+            penultimate(network, one.stack.astype(np.float32)),
+            one.heights_mm,
+            lung_share_of(one.stack.astype(np.float32)),
+            one.key_index,
+        )
         for one in (*validation.cached, *training.cached)
-        if one.stack is not None
+        if one.stack is not None and one.heights_mm is not None
     ]
     if len(seen) < LEAST_FOR_LOCATOR:
         why = (
             f"{len(seen)} whole series are in the cache, {LEAST_FOR_LOCATOR} are needed: there is no automatic locator"
         )
         return None, {"n": len(seen), "near": None, "note": why}, np.zeros(0)
-
-    def fit(rows: list[tuple[Cached, np.ndarray]]) -> KeySliceLocator:
-        features = np.concatenate([f for _, f in rows])
-        marked = np.concatenate([np.abs(np.arange(len(f)) - one.key_index) <= 1 for one, f in rows])
-        return fit_locator(features, marked, site.config.training.seed)
-
-    distances, best = [], []
-    unseen = {m.case_id for m in validation.members}
-    whose = [
-        m.case_id
-        for part in (validation, training)
-        for m, c in zip(part.members, part.cached, strict=True)
-        if c.stack is not None
-    ]
-    folds = min(5, len(seen))
-    for fold in range(folds):
-        locator = fit([s for k, s in enumerate(seen) if k % folds != fold])
-        mean, scale = np.array(locator.feature_mean), np.array(locator.feature_scale)
-        for case_id, (one, features) in zip(whose[fold::folds], seen[fold::folds], strict=True):
-            scores = locator.intercept + (features - mean) / scale @ np.array(locator.coefficients)
-            distances.append(abs(int(np.argmax(scores)) - one.key_index))
-            if case_id in unseen:
-                best.append(float(scores.max()))
-    near = int(np.sum(np.array(distances) <= 2))
-    found = {"n": len(seen), "near": near / len(seen), "near_ci": wilson(near, len(seen)), "note": "within two slices"}
-    return fit(seen), found, np.array(best)
+    locator, error, best_scores = fit_and_measure(seen)
+    interval = wilson(round(error.near * error.n), error.n)
+    unseen = sum(one.stack is not None and one.heights_mm is not None for one in validation.cached)
+    found = {**attrs.asdict(error), "near_ci": interval, "note": "within two slices"}
+    return locator, found, best_scores[:unseen]
 
 
 def _abstention(

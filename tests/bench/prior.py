@@ -5,8 +5,8 @@ kind: each takes the prior from a cohort of ``--cohort`` patients, fits on ``--f
 of 50 patients, who are all operated. Calibration intercept and slope of P(T3 or T4), and the odds ratio by which
 pathology departs from the probabilities, are the audit's own code over 20,000 new patients: the hospitals' mean, and
 their SD. ``stopped`` is how many the monitor of pathology stops. ``before``: softmax of logits over a temperature
-fitted on single slices; ``prior, then temperature`` divides the cohort's prior by the temperature as well; ``now`` is what
-`gtr_batch.domain.calibration` does.
+fitted on single slices; ``prior, then temperature`` divides the cohort's prior by the temperature as well; ``now`` is
+what `gtr_batch.domain.calibration` does.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from attrs import frozen
 
 from gtr_batch.domain.calibration import calibrated, stage_priors
 from gtr_batch.domain.clinical import Covariates
+from gtr_batch.domain.locating import lung_share_of
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, NomogramModel, PreprocessingContract
 from gtr_batch.domain.staging import STAGES
 from gtr_batch.nomogram.rad_score import rad_score
@@ -35,8 +36,9 @@ from gtr_batch.simulation.hospital.ehr import draw_clinical
 from gtr_batch.simulation.hospital.mix import STAGE_MIX, in_turn
 from gtr_batch.stage.artefact import load_artefact, write_artefact
 from gtr_batch.stage.network import GTRNet
-from gtr_batch.training.fit import SIZE_AT_LEAST_CM, fit_locator, fit_nomogram, fit_rad_score, fit_temperature
+from gtr_batch.training.fit import SIZE_AT_LEAST_CM, fit_nomogram, fit_rad_score, fit_temperature
 from gtr_batch.training.fit.conformal import fit_conformal
+from gtr_batch.training.fit.locator import MarkedSeries, error_on, fit_and_measure, located
 from gtr_batch.training.loop import (
     Epoch,
     PreparedSlices,
@@ -49,7 +51,7 @@ from gtr_batch.training.loop import (
 )
 
 BACKBONE = "resnet10"
-TRAINING_SEED, VALIDATION_SEED, UNSEEN_SEED, LOCATOR_SEED = 100, 300, 200, 400
+TRAINING_SEED, VALIDATION_SEED, UNSEEN_SEED, LOCATOR_SEED, LOCATOR_UNSEEN_SEED = 100, 300, 200, 400, 600
 
 
 @frozen
@@ -64,6 +66,7 @@ class Plan:
     unseen: int = 120
     locator: int = 60
     reference: int = REFERENCE_PATIENTS
+    locator_unseen: int = 60
     near_epochs: int = 35
     wide_epochs: int = 8
     whole_epochs: int = 14
@@ -95,42 +98,36 @@ def _tell(say: Say, what: str, names: list[str], lessons: list[Settings], epoch:
     )
 
 
-@frozen(eq=False)
-class WholeSeries:
-    """Features of all axial slices of one phantom, and its tumour's cross-section on each, mm^2."""
-
-    features: np.ndarray
-    areas: np.ndarray
-
-
-def whole_series(network: GTRNet, plan: Plan, say: Say) -> list[WholeSeries]:
-    """What the locator sees of phantoms that the network was not trained on."""
+def whole_series(network: GTRNet, seed: int, count: int, say: Say) -> list[MarkedSeries]:
+    """All axial slices of phantoms that the network was not trained on, as the locator sees them."""
     series = []
-    for index in say.bar("whole series for the locator", list(range(plan.locator))):
-        phantom, _, _ = draw_phantom(LOCATOR_SEED, index)
+    for index in say.bar("whole series for the locator", list(range(count))):
+        phantom, _, _ = draw_phantom(seed, index)
         mm = phantom.pixel_mm
         volume = Volume.from_hu(phantom.volume(), (phantom.scanner.thickness_mm, mm, mm))
         prepared = prepare_all_for_locator(volume, PreprocessingContract())
-        series.append(WholeSeries(penultimate(network, prepared), phantom.tumour_areas()))
+        areas = phantom.tumour_areas()
+        features = penultimate(network, prepared)
+        heights, lungs = phantom.positions_mm(), lung_share_of(prepared)
+        series.append(MarkedSeries(features, heights, lungs, int(np.argmax(areas)), areas > 0))
     return series
 
 
-def locator_of(series: list[WholeSeries], seed: int) -> KeySliceLocator:
-    """The locator fitted on these phantoms; slices with at least half of the largest cross-section count as marked."""
-    marked = [s.areas > 0.5 * s.areas.max() for s in series]
-    return fit_locator(np.concatenate([s.features for s in series]), np.concatenate(marked), seed)
+def locator_of(network: GTRNet, plan: Plan, say: Say) -> tuple[KeySliceLocator, dict[str, Any]]:
+    """The locator, with its error in five folds and on phantoms of another seed that chose nothing of it."""
+    locator, cross_fitted, _ = fit_and_measure(whole_series(network, LOCATOR_SEED, plan.locator, say))
+    others = whole_series(network, LOCATOR_UNSEEN_SEED, plan.locator_unseen, say)
+    unseen = error_on(others, [located(locator, one) for one in others])
+    return locator, {"locator": attrs.asdict(cross_fitted), "locator_unseen": attrs.asdict(unseen)}
 
 
-def cross_validated(series: list[WholeSeries], seed: int, folds: int = 5) -> float:
-    """Share of phantoms in whose tumour the located slice lies, each located by a fit on the other folds."""
-    found = []
-    for fold in range(folds):
-        locator = locator_of([s for k, s in enumerate(series) if k % folds != fold], seed)
-        mean, scale = np.array(locator.feature_mean), np.array(locator.feature_scale)
-        for s in series[fold::folds]:
-            scores = (s.features - mean) / scale @ np.array(locator.coefficients)
-            found.append(s.areas[int(np.argmax(scores))] > 0)
-    return float(np.mean(found))
+def refit_locator(out: Path, plan: Plan, say: Say) -> dict[str, Any]:
+    """Fit and measure the locator of the artefact under `out` anew; weights and all else stay as they are."""
+    made = load_artefact(out)
+    locator, errors = locator_of(made.network, plan, say)
+    manifest = attrs.evolve(made.manifest, key_slice_locator=locator, metrics={**made.manifest.metrics, **errors})
+    write_artefact(out, made.network, manifest, dtype=torch.float16)
+    return errors
 
 
 def demo_nomogram(rad_scores: np.ndarray, stages: np.ndarray, covariates: list[Covariates], seed: int) -> NomogramModel:
@@ -182,9 +179,7 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
     spread = calibrated(logits, temperature, validated).mean(axis=1)
     conformal = fit_conformal(spread, validation.cohort.stages)
 
-    series = whole_series(network, plan, say)
-    share_found = cross_validated(series, plan.seed)
-    locator = locator_of(series, plan.seed)
+    locator, errors = locator_of(network, plan, say)
     others = gather("one", REFERENCE_SEED, plan.reference, cache, say)
 
     manifest = ModelManifest(
@@ -209,8 +204,7 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
         "cohort": "phantoms of gtr_batch.simulation",
         "n_training": len(training.cohort),
         "n_validation": len(validation.cohort),
-        "locator_share_in_tumour": share_found,
-        "n_locator": len(series),
+        **errors,
     }
     write_artefact(out, network, manifest, dtype=torch.float16)
     # What is measured is what was written: float16 weights, read back.
@@ -265,6 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
         "unseen",
         "locator",
         "reference",
+        "locator_unseen",
         "near_epochs",
         "wide_epochs",
         "whole_epochs",
@@ -272,10 +267,15 @@ def main(arguments: list[str] | None = None) -> int:
         "seed",
     ):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(plan, name))
+    parser.add_argument("--locator-only", action="store_true", help="fit the locator of --out anew, and nothing else")
     given = vars(parser.parse_args(arguments))
     out, cache, threads = given.pop("out"), given.pop("cache"), given.pop("threads")
+    locator_only = given.pop("locator_only")
     if threads:
         torch.set_num_threads(threads)
+    if locator_only:
+        sys.stdout.write(json.dumps(refit_locator(out, Plan(**given), Say()), indent=1) + "\n")
+        return 0
     metrics = make(out, cache, Plan(**given), Say())
     sys.stdout.write(json.dumps(metrics, indent=1) + "\n")
     good = metrics["accuracy_unseen"] >= 0.80 and metrics["accuracy_box_without_stomach"] <= 0.40

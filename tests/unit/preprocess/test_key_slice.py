@@ -8,7 +8,8 @@ import pytest
 from pydicom.sr.codedict import codes
 
 from gtr_batch.config import PreprocessConfig
-from gtr_batch.domain.staging import Flag, KeySliceSource
+from gtr_batch.domain.locating import Location
+from gtr_batch.domain.staging import Flag, KeySliceSource, TStage
 from gtr_batch.errors import CaseRejected, ConfigError
 from gtr_batch.preprocess import find_key_slice, read_series
 from gtr_batch.preprocess.cross_section import enclosed_area
@@ -49,7 +50,7 @@ def test_a_key_object_goes_before_ehr_segmentation_and_locator_and_each_steps_in
     given = {"ehr_sop_uid": heads[4].SOPInstanceUID, "segmentations": [seg]}
 
     def locator():
-        return np.arange(8.0)
+        return Location(7, p_near=0.9, expected_error_mm=4.0)
 
     keys = [
         find_key_slice(volume, key_objects=[ko], locator=locator, **given),
@@ -134,7 +135,7 @@ def test_which_titles_are_accepted_is_the_site_s(stack, tmp_path):
     )
 
     keys = [
-        find_key_slice(volume, key_objects=[ko, own], titles=titles, locator=lambda: np.arange(8.0))
+        find_key_slice(volume, key_objects=[ko, own], titles=titles, locator=lambda: Location(7, 0.9, 4.0))
         for titles in (("113004",), ("113004", "99SITE:KEY"), ())
     ]
 
@@ -351,11 +352,21 @@ def test_damaged_objects_beside_the_series_cost_the_case_nothing(stack, tmp_path
         find_key_slice(volume, segmentations=[truncated])
 
 
+@pytest.mark.parametrize(("certain", "flags"), [(True, ()), (None, ()), (False, (Flag.KEY_SLICE_UNCERTAIN,))], ids=str)
+def test_an_automatic_key_slice_below_the_threshold_of_certainty_is_flagged(stack, certain, flags):
+    _, volume = stack
+
+    key = find_key_slice(volume, locator=lambda: Location(3, 0.41, 12.0, certain, nearby=(TStage.T2,) * 5))
+
+    assert (chosen(key, volume), key.flags, key.nearby) == (3, flags, (TStage.T2,) * 5)
+    assert any("probability 0.41" in note and "12 mm" in note for note in key.detail)
+
+
 def test_scores_that_are_not_finite_choose_no_slice(stack):
     _, volume = stack
 
     with pytest.raises(CaseRejected) as refused:
-        find_key_slice(volume, locator=lambda: np.full(8, np.nan))
+        find_key_slice(volume, locator=lambda: None)
 
     assert refused.value.code == "no_key_slice"
 

@@ -1,3 +1,4 @@
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -8,7 +9,7 @@ from gtr_batch.domain.prepared import PreparedGeometry
 from gtr_batch.domain.staging import Flag, KeySliceSource, TStage
 from gtr_batch.errors import CaseRejected, ConfigError, GpuOutOfMemory, ModelArtefactError
 from gtr_batch.stage.artefact import Artefact
-from gtr_batch.stage.predict import AbstainAt, choose_device, slice_scores, stage_shard
+from gtr_batch.stage.predict import AbstainAt, choose_device, find_location, slice_scores, stage_shard
 from tests.unit.stage.small import SIZE, small_locator, small_manifest
 
 
@@ -210,6 +211,31 @@ def test_a_slice_that_cannot_be_scored_is_never_the_key_slice(artefact):
 
     assert scores[1] == -np.inf
     assert np.isfinite(scores[[0, 2]]).all()
+
+
+def test_the_locator_gives_the_stage_that_each_slice_near_its_choice_would_be_given(artefact):
+    slices = np.concatenate([noise(k) for k in range(4)])
+
+    found = find_location(artefact, slices, 5.0 * np.arange(12.0), batch=5)
+
+    near = range(max(found.index - 2, 0), min(found.index + 2, 11) + 1)
+    staged = [
+        stage_shard(artefact, {"c": slices[[max(k - 1, 0), k, min(k + 1, 11)]]}, {"c": geometry("c")})["c"].staging
+        for k in near
+    ]
+    assert found.nearby == tuple(s.t_stage for s in staged)
+
+
+def test_a_stage_that_changes_near_an_automatic_key_slice_is_flagged(artefact):
+    stage = stage_shard(artefact, {"c": noise(0)}, {"c": geometry("c")})["c"].staging.t_stage
+    others = next(s for s in TStage if s is not stage)
+
+    flags = [
+        stage_shard(artefact, {"c": noise(0)}, {"c": attrs.evolve(geometry("c"), nearby=nearby)})["c"].staging.flags
+        for nearby in ((stage,) * 5, (stage, others, stage, stage, stage), ())
+    ]
+
+    assert [Flag.STAGE_VARIES in f for f in flags] == [False, True, False]
 
 
 def test_a_model_without_locator_says_so(artefact):

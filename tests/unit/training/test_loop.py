@@ -13,7 +13,7 @@ from gtr_batch.errors import ModelArtefactError
 from gtr_batch.nomogram.rad_score import rad_score
 from gtr_batch.nomogram.score import check_model, score
 from gtr_batch.training.augment import augment
-from gtr_batch.training.fit import fit_locator, fit_nomogram, fit_rad_score, fit_temperature
+from gtr_batch.training.fit import fit_nomogram, fit_rad_score, fit_temperature
 from gtr_batch.training.loop import PreparedSlices, Settings, batches, predict, train, voted
 from tests.unit.training.small import Small, squares
 
@@ -146,16 +146,3 @@ def test_the_nomogram_finds_the_coefficients_that_made_the_cohort():
 def test_a_nomogram_with_a_nonsensical_sign_is_refused():
     with pytest.raises(ModelArtefactError, match="the stage must rise with it"):
         fit_nomogram("test", *nomogram_cohort(sign=-1.0))
-
-
-def test_the_locator_scores_marked_slices_higher():
-    rng = np.random.default_rng(0)
-    marked = np.arange(400) % 20 == 0
-    features = rng.normal(size=(400, 12))
-    features[marked, 3] += 3
-
-    locator = fit_locator(features, marked)
-    standardised = (features - np.array(locator.feature_mean)) / np.array(locator.feature_scale)
-    scores = standardised @ np.array(locator.coefficients) + locator.intercept
-
-    assert scores[marked].mean() > scores[~marked].mean() + 1
