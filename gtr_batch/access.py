@@ -19,10 +19,14 @@ BATCH = 500  # events a connection
 class NoTrail:
     """Port `AccessTrail` of a site that keeps none."""
 
-    def note(self, action: str, object_kind: str, object_id: str, *, by: str, outcome: str) -> None:
+    def note(self, action: str, object_kind: str, object_id: str, *, by: str, outcome: str, why: str = "") -> None:
         """Nothing is kept."""
 
     def newest(self, most: int) -> Sequence[AccessEvent]:
+        """None."""
+        return []
+
+    def about(self, object_ids: Sequence[str]) -> Sequence[AccessEvent]:
         """None."""
         return []
 
@@ -34,6 +38,11 @@ class NoTrail:
 def looked(trail: AccessTrail, object_kind: str, object_id: str) -> None:
     """Note that whoever runs this process looks at an object; before it is shown."""
     trail.note(f"{object_kind}.look", object_kind, object_id, by=operating_system_user(), outcome=SUCCESS)
+
+
+def looked_at_patient(trail: AccessTrail, case_id: str, *, by: str, why: str) -> None:
+    """Note that a named person is shown whose case it is, and why; before it is shown."""
+    trail.note("patient.look", "case", case_id, by=by.strip(), outcome=SUCCESS, why=why.strip())
 
 
 @contextmanager

@@ -326,6 +326,7 @@ class AuditTrailConfig:
     certificate: Path | None = field(default=None, converter=attrs.converters.optional(Path))  # ours, where it asks
     key: Path | None = field(default=None, converter=attrs.converters.optional(Path))
     source: str = ""  # Audit Source ID; empty: gtr-batch@ and this machine's name
+    name_patients: bool = False  # name the patient of a study by PatientID too; false: the Study Instance UID alone
     timeout_s: float = 30.0  # of a connection, and of each answer
 
     def __attrs_post_init__(self) -> None:

@@ -438,11 +438,14 @@ class RestageBook(Protocol):
 class AccessTrail(Protocol):
     """Who looked at, approved, sent or changed what."""
 
-    def note(self, action: str, object_kind: str, object_id: str, *, by: str, outcome: str) -> None:
-        """Note that somebody looked at something, or was refused something; `object_id` names no patient."""
+    def note(self, action: str, object_kind: str, object_id: str, *, by: str, outcome: str, why: str = "") -> None:
+        """Note that somebody looked at something, or was refused something; `object_id` and `why` name no patient."""
 
     def newest(self, most: int) -> Sequence[AccessEvent]:
         """What was noted last, newest first."""
+
+    def about(self, object_ids: Sequence[str]) -> Sequence[AccessEvent]:
+        """All that was noted about some objects, oldest first."""
 
     def send(self, receiver: str, deliver: Callable[[Sequence[WaitingEvent]], None], most: int) -> int:
         """Give `deliver` what this receiver has not got, oldest first; returns how many that were."""

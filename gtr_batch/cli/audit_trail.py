@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from gtr_batch.cli.shell import out, print_json, speaks_plainly
+from gtr_batch.cli.shell import foreign, out, print_json, speaks_plainly
 
 app = typer.Typer(help="Who looked at, approved, sent or changed what.")
 
@@ -27,10 +27,11 @@ def show(
     if as_json:
         print_json(to_json(events))
         return
-    table = Table("when (UTC)", "who", "account", "login", "what", "of", "how it ended", box=None)
+    table = Table("when (UTC)", "who", "account", "login", "what", "of", "how it ended", "why", box=None)
     for one in events:
         of = f"{one.object_kind} {one.object_id[:36]}"
-        table.add_row(f"{one.at:%Y-%m-%d %H:%M:%S}", one.actor, one.os_user, one.db_user, one.action, of, one.outcome)
+        texts = (one.actor, one.os_user, one.db_user, one.action, of, one.outcome, one.why)
+        table.add_row(f"{one.at:%Y-%m-%d %H:%M:%S}", *map(foreign, texts))
     out.print(table if events else "nothing was noted yet")
 
 

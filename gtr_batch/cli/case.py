@@ -1,21 +1,81 @@
-"""`gtr case`: what a person decides about one case, with name and reason."""
+"""`gtr case`: one case as a person looks at it, and what a person decides about it, with name and reason."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from gtr_batch.cli.model_options import By, Json, Why
-from gtr_batch.cli.shell import out, print_json, speaks_plainly
+from gtr_batch.cli.shell import foreign, out, print_json, speaks_plainly
+from gtr_batch.cli.table import show_night
 
-app = typer.Typer(help="One case: what a person decides about it.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from gtr_batch.domain.case_history import CaseHistory
+
+app = typer.Typer(help="One case: what is known of it, and what a person decides about it.", no_args_is_help=True)
 CaseId = Annotated[str, typer.Option("--case", help="The case id, as `gtr status --json` prints it.")]
 
 
 @app.callback()
 def cases() -> None:
-    """One case: what a person decides about it."""
+    """One case: what is known of it, and what a person decides about it."""
+
+
+@app.command("show")
+@speaks_plainly
+def show(
+    case: Annotated[str, typer.Argument(help="The case id, as `gtr status --json` prints it.")],
+    by: Annotated[
+        str, typer.Option(help="Your name: who looks at the patient. With --why, whose case it is is shown.")
+    ] = "",
+    why: Annotated[str, typer.Option(help="Why you must know whose case it is; kept permanently.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Show what is in the book for a case, what happened to it and who touched it; changes nothing."""
+    from gtr_batch.governance.looking import look_at
+    from gtr_batch.wiring import open_site
+
+    with open_site() as site:
+        found = look_at(site, case, by=by, why=why)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        _show(found)
+
+
+def _show(found: CaseHistory) -> None:
+    show_night(out, found.night, [found.case])
+    out.print(
+        f"study {foreign(found.case.study_uid)}, series {foreign(found.case.series_uid or 'none')}", highlight=False
+    )
+    if found.patient is not None:
+        who = found.patient.patient
+        issuer = f" of {foreign(who.issuer)}" if who.issuer else ""
+        accession = foreign(found.patient.accession_number or "none")
+        out.print(
+            f"PatientID {foreign(who.patient_id or 'none')}{issuer}, accession number {accession}", highlight=False
+        )
+    objects = Table("object", "SOP Instance UID", "in the PACS", box=None)
+    for one in found.objects:
+        objects.add_row(str(one.written.kind), one.written.sop_instance_uid, "yes" if one.stored else "no")
+    events = Table("when (UTC)", "step", "state", "what", box=None)
+    for event in found.events:
+        what = ", ".join(f"{name}: {value}" for name, value in event.detail.items())
+        events.add_row(_at(event.at), event.step, event.state, foreign(what))
+    accesses = Table("when (UTC)", "who", "account", "login", "what", "how it ended", "why", box=None)
+    for did in found.accesses:
+        texts = map(foreign, (did.actor, did.os_user, did.db_user, did.action, did.outcome, did.why))
+        accesses.add_row(_at(did.at), *texts)
+    for table in (objects, events, accesses):
+        if table.row_count:
+            out.print(table)
+
+
+def _at(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 @app.command("rekey")

@@ -15,7 +15,7 @@ class PostgresAccessTrail:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def note(self, action: str, object_kind: str, object_id: str, *, by: str, outcome: str) -> None:
+    def note(self, action: str, object_kind: str, object_id: str, *, by: str, outcome: str, why: str = "") -> None:
         """Note that somebody looked at something, or was refused something."""
         with self._database.transaction("audit trail") as tx:
             tx.run(
@@ -25,12 +25,18 @@ class PostgresAccessTrail:
                 object_id=rows.text(object_id)[:200],
                 actor=rows.text(by)[:200],
                 outcome=outcome,
+                why=rows.text(why)[:2000],
             )
 
     def newest(self, most: int) -> Sequence[AccessEvent]:
         """What was noted last, newest first."""
         with self._database.transaction("audit trail") as tx:
             return [AccessEvent(**row) for row in tx.all(_queries()["newest"], most=most)]
+
+    def about(self, object_ids: Sequence[str]) -> Sequence[AccessEvent]:
+        """All that was noted about some objects, oldest first."""
+        with self._database.transaction("audit trail") as tx:
+            return [AccessEvent(**row) for row in tx.all(_queries()["about"], object_ids=list(object_ids))]
 
     def send(self, receiver: str, deliver: Callable[[Sequence[WaitingEvent]], None], most: int) -> int:
         """Give `deliver` what this receiver has not got, oldest first; returns how many that were.

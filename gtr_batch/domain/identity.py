@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import field, frozen
@@ -93,6 +94,11 @@ class SeriesIdentity:
             (instance.patient.patient_id, self.patient.patient_id if self.patient else ""),
         )
         return not any(found and expected and found != expected for found, expected in said)
+
+
+def names(text: str, *values: str) -> bool:
+    """Whether a text holds one of these (a PatientID, an accession number) as a word of its own."""
+    return any(value and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text, re.IGNORECASE) for value in values)
 
 
 def mismatch(sentence: str, differs: Iterable[str] = ()) -> CaseRejected:

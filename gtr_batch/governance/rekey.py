@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from gtr_batch.domain import transitions
 from gtr_batch.domain.case import Case, CaseState, Step
-from gtr_batch.domain.identity import PatientIdentity
+from gtr_batch.domain.identity import PatientIdentity, names
 from gtr_batch.errors import InputRefused
 from gtr_batch.governance.registry import answered_for
 from gtr_batch.identity import read_identity
@@ -50,7 +48,7 @@ def rekey(site: Site, case_id: str, patient: PatientIdentity, *, by: str, why: s
     case = _known(site, case_id)
     _check_value(patient)
     for text in (by, why):
-        if any(_names(text, one) for one in (patient.patient_id, case.patient.patient_id)):
+        if names(text, patient.patient_id, case.patient_id):
             raise InputRefused(f"case {case_id}: name and reason are kept as events and must not hold a PatientID")
     listed = site.archive.find_study(case.study_uid)
     if not listed or any(patient.differences(study.patient) for study in listed):
@@ -98,11 +96,6 @@ def _check_value(patient: PatientIdentity) -> None:
             raise InputRefused(
                 f"the {name} is none: at most {LONGEST} printable characters, no backslash (PS3.5, 6.2, LO)"
             )
-
-
-def _names(text: str, patient_id: str) -> bool:
-    """Whether a text holds a PatientID as a word of its own."""
-    return bool(patient_id) and bool(re.search(rf"(?<!\w){re.escape(patient_id)}(?!\w)", text, re.IGNORECASE))
 
 
 def _discard_images_of_before(site: Site, case: Case) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.domain.identity import names
 from gtr_batch.domain.transitions import Reopening
 from gtr_batch.errors import InputRefused
 from gtr_batch.governance.registry import answered_for
@@ -27,7 +28,7 @@ def reopen(site: Site, case_id: str, *, by: str, why: str) -> Case:
     ------
     InputRefused
         There is no such case; it is not refused; intake refused the whole study, which every run of the night judges
-        anew by itself; or nobody answers for it. Nothing is changed.
+        anew by itself; nobody answers for it; or the reason names the patient. Nothing is changed.
     """
     answered_for(by, why)
     try:
@@ -40,6 +41,10 @@ def reopen(site: Site, case_id: str, *, by: str, why: str) -> Case:
         raise InputRefused(
             f"case {case_id}: intake refused the whole study ({case.refusal.code}), and judges it anew by what the EHR "
             f"and the PACS say whenever the night is run: `gtr night --night {case.night}`"
+        )
+    if any(names(text, case.patient_id, case.accession_number) for text in (by, why)):
+        raise InputRefused(
+            f"case {case_id}: name and reason are kept as events and must hold no PatientID or accession number"
         )
     site.files.discard_case(case.night, case_id)
     with site.cases.step(case_id, Step.INTAKE) as record:

@@ -41,8 +41,11 @@ _CHANGED = _Kind(("110113", "Security Alert"), ("110131", "Software Configuratio
 _RESTRICTED = _Kind(("110113", "Security Alert"), ("110132", "Use of Restricted Function"), "E")
 
 
-def audit_message(event: WaitingEvent, *, source: str) -> str:
-    """The event as XML; `source` is the Audit Source ID. Names a study by its UID and no patient."""
+def audit_message(event: WaitingEvent, *, source: str, name_patients: bool = False) -> str:
+    """The event as XML; `source` is the Audit Source ID.
+
+    Names a study by its UID, and its patient by PatientID where the site has that (`name_patients`).
+    """
     kind = _kind_of(event.action)
     root = ET.Element("AuditMessage")
     about = ET.SubElement(
@@ -64,18 +67,24 @@ def audit_message(event: WaitingEvent, *, source: str) -> str:
         UserIsRequestor="true",
     )
     ET.SubElement(root, "AuditSourceIdentification", AuditSourceID=_text(source))
+    if name_patients and event.patient_id:
+        _patient(root, event)
     if event.study_uid:
         _object(root, event.study_uid, ("110180", "Study Instance UID", _DCM), role="3")
     _object(root, event.object_id, (event.object_kind, event.object_kind, _OURS), role="13")
     return ET.tostring(root, encoding="unicode")
 
 
-def syslog_message(event: WaitingEvent, *, source: str, host: str) -> bytes:
+def syslog_message(event: WaitingEvent, *, source: str, host: str, name_patients: bool = False) -> bytes:
     """The event as a syslog message; its number stands in the structured data, so that a receiver knows it again."""
     at = event.at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
     number = f'[meta sequenceId="{(event.event_id - 1) % _LARGEST + 1}"]'
     head = f"<{_PRIORITY}>1 {at}Z {_name(host, 255)} gtr-batch - {_MESSAGE_ID} {number} "
-    return head.encode("ascii") + b"\xef\xbb\xbf" + audit_message(event, source=source).encode()
+    return (
+        head.encode("ascii")
+        + b"\xef\xbb\xbf"
+        + audit_message(event, source=source, name_patients=name_patients).encode()
+    )
 
 
 def framed(message: bytes) -> bytes:
@@ -107,6 +116,19 @@ def _object(root: ET.Element, object_id: str, kind: tuple[str, str, str], *, rol
         ParticipantObjectTypeCodeRole=role,
     )
     _coded(made, "ParticipantObjectIDTypeCode", *kind)
+
+
+def _patient(root: ET.Element, event: WaitingEvent) -> None:
+    """The patient as a participant object of type 1 (person) and role 1 (patient); with the issuer, as HL7's CX."""
+    issuer = event.issuer_of_patient_id
+    made = ET.SubElement(
+        root,
+        "ParticipantObjectIdentification",
+        ParticipantObjectID=_text(f"{event.patient_id}^^^{issuer}" if issuer else event.patient_id),
+        ParticipantObjectTypeCode="1",
+        ParticipantObjectTypeCodeRole="1",
+    )
+    _coded(made, "ParticipantObjectIDTypeCode", "2", "Patient Number", "RFC-3881")
 
 
 def _text(value: str) -> str:

@@ -61,7 +61,8 @@ class SyslogReceiver:
                 self._context.wrap_socket(plain, server_hostname=host) as secure,
             ):
                 for event in events:
-                    secure.sendall(framed(syslog_message(event, source=source, host=here)))
+                    message = syslog_message(event, source=source, host=here, name_patients=self._config.name_patients)
+                    secure.sendall(framed(message))
                 _end(secure, self._config.timeout_s)
         except (OSError, ssl.SSLError) as err:
             raise ReceiverUnreachable(

@@ -24,13 +24,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gtr_batch.access import looked, send_waiting
+from gtr_batch.access import looked, looked_at_patient, send_waiting
 from gtr_batch.config import AuditTrailConfig, load
 from gtr_batch.db.access import PostgresAccessTrail
 from gtr_batch.domain.access import WaitingEvent
 from gtr_batch.errors import ConfigError, ReceiverUnreachable
 from gtr_batch.loopback import free_port, listens
 from gtr_batch.syslog import SyslogReceiver, audit_message, framed, syslog_message
+from tests.adapters.db.test_cases import a_case
+from tests.case_moves import Moves
 from tests.fixtures_db import *  # noqa: F403
 
 EVENT = WaitingEvent(
@@ -320,6 +322,34 @@ def test_many_messages_come_whole(trail, rsyslog, receiver):
     rsyslog.stop()
 
     assert rsyslog.numbers() == noted(trail)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_patient_is_named_to_the_repository_only_where_the_site_says_so(trail, database, rsyslog, hospital, named):
+    book, case = Moves.on(database), a_case(patient_id="SECRET-7", issuer_of_patient_id="CLINIC")
+    book.open_night(case.night, "v1")
+    book.record([case])
+    looked_at_patient(trail, case.case_id, by="Ada", why="the ward asks")
+    looked(trail, "night", str(case.night))
+    rsyslog.start()
+    certificate, key = hospital.issue("gtr with patients")
+    given = {"ca_file": hospital.file, "certificate": certificate, "key": key, "name_patients": named}
+
+    send_waiting(trail, SyslogReceiver(settings(rsyslog.port, **given)))
+    rsyslog.stop()
+
+    about_case, about_night = (
+        ET.fromstring(line.partition("\ufeff")[2]) for line in rsyslog.file.read_text(encoding="utf-8").splitlines()
+    )
+    objects = {
+        (one.get("ParticipantObjectTypeCode"), one.get("ParticipantObjectTypeCodeRole")): one.get("ParticipantObjectID")
+        for one in about_case.iter("ParticipantObjectIdentification")
+    }
+    assert about_case.find("EventIdentification/EventID").get("csd-code") == "110103"
+    assert objects[("2", "3")] == case.study_uid
+    assert objects.get(("1", "1")) == ("SECRET-7^^^CLINIC" if named else None)
+    assert ("SECRET-7" in ET.tostring(about_case, encoding="unicode")) is named
+    assert "SECRET" not in ET.tostring(about_night, encoding="unicode")
 
 
 def test_without_the_certificate_that_the_repository_asks_for_nothing_counts_as_sent(trail, rsyslog, hospital):

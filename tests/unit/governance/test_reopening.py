@@ -26,7 +26,7 @@ def site(tmp_path):
 @pytest.fixture
 def refused(site):
     """A case that validation refused, with a file of its series."""
-    case = Case(str(uuid4()), NIGHT, "1.2", "1.2.3", expected_sop_uids=("1.2.3.4",))
+    case = Case(str(uuid4()), NIGHT, "1.2", "1.2.3", "PHANTOM-7", expected_sop_uids=("1.2.3.4",))
     site.cases.record([case])
     with site.cases.step(case.case_id, Step.VALIDATE) as record:
         record.refuse(Refusal("unreadable_pixels", "1 of 22 instances cannot be decoded."))
@@ -60,6 +60,15 @@ def test_our_copy_of_the_images_goes_so_that_what_was_mended_is_fetched(site, re
 def test_nobody_reopens_without_a_name_and_a_reason(site, refused, who):
     with pytest.raises(InputRefused, match="is empty"):
         reopen(site, refused, **who)
+
+    assert site.cases.get(refused).state is CaseState.REFUSED
+
+
+def test_a_reason_that_names_the_patient_is_not_kept(site, refused):
+    patient = site.cases.get(refused).patient_id
+
+    with pytest.raises(InputRefused, match="must hold no PatientID"):
+        reopen(site, refused, by="Ada", why=f"of {patient.lower()}, the other one")
 
     assert site.cases.get(refused).state is CaseState.REFUSED
 
