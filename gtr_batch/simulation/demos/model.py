@@ -158,12 +158,12 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
     validation = gather("one", VALIDATION_SEED, plan.validation, cache, say)
     unseen = gather("one", UNSEEN_SEED, plan.unseen, cache, say)
 
-    network = trained(training.cohort, validation.cohort, plan, say, "GTRNet")
-    logits = predict(network, validation.cohort)
+    stopping, fitted = parted(validation.cohort)
+    network = trained(training.cohort, stopping, plan, say, "GTRNet")
     # Fitted in the validation patients' mix, and used in the simulated hospital's: as if 1000 of it had been counted.
     shown = shown_shares(training.cohort.stages).tolist()
-    validated = stage_priors(shown, np.bincount(validation.cohort.stages, minlength=4).tolist())
-    temperature = fit_temperature(logits, validation.cohort.stages, validated)
+    validated = stage_priors(shown, np.bincount(fitted.stages, minlength=4).tolist())
+    temperature = fit_temperature(predict(network, fitted), fitted.stages, validated)
     priors = stage_priors(shown, [round(1000 * share) for share in STAGE_MIX])
     rad_model = fit_rad_score(
         penultimate(network, training.cohort.slices[:, 1]), training.cohort.stages, training.indices, plan.seed
@@ -202,10 +202,23 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
     write_artefact(out, network, manifest, dtype=torch.float16)
     # What is measured is what was written: float16 weights, read back.
     metrics |= measure(load_artefact(out).network, unseen.cohort, temperature)  # as many of each stage: no prior
-    blind = trained(blanked(training), blanked(validation), plan, say, "blind twin")
+    blind = trained(blanked(training), parted(blanked(validation))[0], plan, say, "blind twin")
     answers = voted(predict(blind, blanked(unseen)))
     metrics["accuracy_box_without_stomach"] = float((answers == unseen.cohort.stages).mean())
     return _finish(out, manifest, metrics)
+
+
+def parted(validation: PreparedSlices) -> tuple[PreparedSlices, PreparedSlices]:
+    """Who chooses the epoch, and whom the temperature is of: fours take turns, so that each part holds every stage."""
+    first = np.arange(len(validation)) // len(STAGES) % 2 == 0
+    return tuple(  # type: ignore[return-value]  # two of them
+        PreparedSlices(
+            validation.slices[rows],
+            validation.stages[rows],
+            None if validation.centres is None else validation.centres[rows],
+        )
+        for rows in (first, ~first)
+    )
 
 
 def measure(network: GTRNet, unseen: PreparedSlices, temperature: float) -> dict[str, Any]:

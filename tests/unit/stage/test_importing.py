@@ -53,6 +53,7 @@ def test_answers_as_the_plain_network_does_on_imagenet_normalised_rgb(tmp_path, 
         torch.testing.assert_close(artefact.network(grey), theirs((grey - mean) / sd), rtol=1e-4, atol=1e-4)
     assert artefact.version == version
     assert artefact.manifest.contract.normalisation == "imagenet"
+    assert artefact.manifest.priors is None  # "not calibrated here"
     assert "no rad-score of its own" in artefact.manifest.nomogram.note
 
 
