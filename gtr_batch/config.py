@@ -234,6 +234,8 @@ class TrainingConfig:
     patience: int = 10
     recipe: str = "paper"  # "paper" (whole slices) | "lessons" (first windows about the lesion, for small machines)
     seed: int = 0
+    stopping_share: float = 0.5  # of the validation patients, who choose the epoch; the fits are of the others
+    folds: int = 0  # networks trained on the other folds, for out-of-fold rad-scores; 0: none, unseen patients alone
     locator_series: int = 60  # series whose every slice is kept for the key-slice locator; 0: no locator
     tracking_uri: str = field(default="", repr=False)  # MLflow in its own Postgres database; empty: no tracking
 
@@ -244,6 +246,10 @@ class TrainingConfig:
             raise ConfigError(f"training.recipe is {self.recipe!r}; 'paper' or 'lessons'")
         if not (0 < self.holdout_share < 0.5 and 0 < self.validation_share < 0.5):
             raise ConfigError("training.holdout_share and training.validation_share lie between 0 and 0.5")
+        if not 0 < self.stopping_share < 1:
+            raise ConfigError(f"training.stopping_share is {self.stopping_share}; it lies between 0 and 1")
+        if self.folds != 0 and not 2 <= self.folds <= 20:
+            raise ConfigError(f"training.folds is {self.folds}; 0, or 2 to 20")
 
 
 @frozen

@@ -20,7 +20,7 @@ class Split(StrEnum):
     """Where a patient's slices may be used."""
 
     TRAIN = "train"
-    VALIDATION = "validation"  # chooses the epoch, the temperature, the conformal thresholds
+    VALIDATION = "validation"  # one part chooses the epoch; temperature, thresholds and nomogram are of the other
     HOLDOUT = "holdout"  # sealed: opened only for a registered candidate, and every opening is a row
 
 

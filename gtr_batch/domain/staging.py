@@ -125,7 +125,7 @@ FLAG_MEANINGS: Mapping[Flag, FlagMeaning] = {
         "no_commitment", "The PACS offers no storage commitment", "no storage commitment by the PACS", False
     ),
     Flag.NOT_CALIBRATED: FlagMeaning(
-        "not_calibrated", "Probabilities not calibrated for this hospital", "not calibrated here"
+        "not_calibrated", "Probabilities not calibrated for this hospital", "not calibrated here", False
     ),
     Flag.DEMO_MODEL: FlagMeaning("demo_model", "Demo model, not for patients", "demo model, not for patients", False),
 }

@@ -211,10 +211,11 @@ def ask_again(site: Site, case_ids: Sequence[str]) -> dict[str, Any]:
 def night_cases(site: Site, night: date) -> list[NightCase]:
     """A night's cases for people, those of another patient's images first: state, stage, flags, reason; no PHI."""
     cases = sorted(site.cases.of_night(night), key=lambda case: not _is_mismatched(case))
-    return [_shown(site, case) for case in cases]
+    return [night_case(site, case) for case in cases]
 
 
-def _shown(site: Site, case: Case) -> NightCase:
+def night_case(site: Site, case: Case) -> NightCase:
+    """One case as `night_cases` shows it."""
     begun = case.state is not CaseState.REFUSED and PATH.index(case.reached) < PATH.index(CaseState.STAGED)
     staging = None if begun else site.cases.staging(case.case_id)  # one that begins anew shows no result of before
     score = None if begun else site.cases.score(case.case_id)

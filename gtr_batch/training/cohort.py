@@ -126,8 +126,10 @@ def require_enough(manifest: CohortManifest, settings: CohortSettings) -> None:
     thin = [f"{s} {n} of {asked}" for s, n in manifest.holdout_counts.items() if n < asked]
     if thin:
         raise CannotTell(f"cannot tell: too few sealed patients to judge a candidate by ({', '.join(thin)})")
-    if not manifest.of(Split.VALIDATION):
-        raise CannotTell("cannot tell: nobody is left to validate on")
+    if len(manifest.of(Split.VALIDATION)) < 2:
+        raise CannotTell(
+            "cannot tell: fewer than two patients validate; one part chooses the epoch, one is for the fits"
+        )
 
 
 def _judge(theirs: Sequence[Candidate], settings: CohortSettings) -> tuple[Candidate | None, str]:

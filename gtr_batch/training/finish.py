@@ -14,7 +14,7 @@ from scipy.stats import beta
 from gtr_batch import __version__
 from gtr_batch.domain.abstention import AbstentionRule, in_words
 from gtr_batch.domain.calibration import StagePriors, calibrated, stage_priors
-from gtr_batch.domain.cohort import CohortManifest, Member, Split
+from gtr_batch.domain.cohort import Member, Split
 from gtr_batch.domain.locating import lung_share_of
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, NomogramModel, RadScoreModel
 from gtr_batch.domain.staging import STAGES
@@ -35,7 +35,8 @@ from gtr_batch.training.fit.reference import reference_of
 from gtr_batch.training.fit.temperature import fit_temperature
 from gtr_batch.training.loop import PreparedSlices, penultimate, predict, shown_shares, voted
 from gtr_batch.training.site import RECIPE, TrainingSite
-from gtr_batch.training.slices import members_of
+from gtr_batch.training.slices import fold_folder, members_of, validation_parts
+from gtr_batch.training.split import folds_of
 from gtr_batch.writing import write_canonical_json
 
 KEY = 1  # of below, key, above
@@ -64,23 +65,35 @@ def finish(site: TrainingSite, digest: str) -> str:
     folder = site.run_folder(digest)
     manifest = site.cohorts.cohort(digest)
     network = _trained(site, folder)
-    part = {split: _Part.of(site, manifest, split, network) for split in (Split.TRAIN, Split.VALIDATION)}
-    training, validation = part[Split.TRAIN], part[Split.VALIDATION]
+    stopped_on, fitted_on = validation_parts(site, manifest)
+    training = _Part.of(site, members_of(site, manifest, Split.TRAIN), network)
+    unseen = _Part.of(site, fitted_on, network)  # neither the weights nor the epoch know them
+    validation = _Part.of(site, stopped_on, network).joined(unseen)
     priors = _priors(training, validation)
-    temperature = fit_temperature(validation.logits, validation.stages, priors)
+    temperature = fit_temperature(unseen.logits, unseen.stages, priors)
     groups = np.array([m.subject for m in training.members])
     rad_model = fit_rad_score(training.features, training.stages, groups, site.config.training.seed)
-    nomogram, fitted, nomogram_note = _nomogram(site, digest, rad_model, training, validation)
+    scored = _scored(site, digest, rad_model, training, unseen)
+    nomogram, fitted, nomogram_note = _nomogram(site, digest, scored)
     locator, located, best_scores = _locator(network, training, validation)
     # The network has not been trained on the validation patients: as far as they lie from its own, new ones may.
     abstention = fit_abstention(training.features, validation.features, best_scores)
     probabilities = validation.probabilities(temperature, priors)
     facts = [site.cases.facts(m.case_id) or {} for m in validation.members]
-    conformal = fit_conformal(probabilities, validation.stages)
+    conformal = fit_conformal(unseen.probabilities(temperature, priors), unseen.stages)
     metrics = _metrics(validation, temperature, priors)
+    whom = {
+        "weights": training.by_stage(),
+        "stopping epoch": _counts_of(stopped_on),
+        "stages' shares in the cohort": dict(zip(map(str, STAGES), priors.cohort_counts, strict=True)),
+        "temperature and conformal threshold": unseen.by_stage(),
+        "rad-score's features": training.by_stage(),
+        f"nomogram's fit ({scored.words})": _counts_of(scored.members),
+    }
     body: dict[str, Any] = {
         "cohort": {"digest": digest, "flow": dict(manifest.flow), "holdout": dict(manifest.holdout_counts)},
-        "stages": {str(s): _by_stage(p) for s, p in part.items()},
+        "stages": {"train": training.by_stage(), "validation": validation.by_stage()},
+        "fitted_on": whom,
         "slices": json.loads((folder / "slices.json").read_text()),
         "epochs": json.loads((folder / "epochs.json").read_text()),
         "settings": attrs.asdict(site.config.training, filter=lambda a, _: a.name in RECIPE),
@@ -91,7 +104,7 @@ def finish(site: TrainingSite, digest: str) -> str:
         "nomogram": {"note": nomogram_note, "fit": None if fitted is None else fitted.to_json()},
         "locator": located,
         "abstention": _abstention(abstention, validation, temperature, priors, site.config.stage.abstain_level),
-        "conformal": conformal_report(conformal, probabilities, validation.stages),
+        "conformal": conformal_report(conformal, unseen.probabilities(temperature, priors), unseen.stages),
         "heat": _heat(network, validation),
         "code_version": __version__,
     }
@@ -115,6 +128,7 @@ def finish(site: TrainingSite, digest: str) -> str:
             "abstention": body["abstention"],
             "locator": located,
             "nomogram_fit": body["nomogram"],
+            "fitted_on": whom,
         },
         reference=reference_of(validation.features, probabilities, validation.logits.argmax(axis=2), facts),
         intended_use=site.champion.intended_use,
@@ -132,7 +146,7 @@ def finish(site: TrainingSite, digest: str) -> str:
 
 @attrs.frozen(eq=False)
 class _Part:
-    """A split, seen by the network."""
+    """Patients, seen by the network."""
 
     members: list[Member]
     cached: list[Cached]
@@ -141,9 +155,8 @@ class _Part:
     features: np.ndarray  # (patients, D), of key slices
 
     @classmethod
-    def of(cls, site: TrainingSite, manifest: CohortManifest, split: Split, network: Any) -> _Part:
-        members = members_of(site, manifest, split)
-        cached, _, _ = gather(site, members, what=f"{split} again")
+    def of(cls, site: TrainingSite, members: list[Member], network: Any) -> _Part:
+        cached, _, _ = gather(site, members, what="fits")
         slices = np.stack([cached[m.case_id].slices for m in members])
         stages = np.array([m.label.position for m in members])
         return cls(
@@ -158,6 +171,52 @@ class _Part:
         """Mean of the three slices' calibrated probabilities, (patients, 4)."""
         mean: np.ndarray = calibrated(self.logits, temperature, priors).mean(axis=1)
         return mean
+
+    def joined(self, other: _Part) -> _Part:
+        """Both, this one first."""
+        arrays = ((a, getattr(other, n)) for n, a in (("stages", self.stages), ("logits", self.logits)))
+        stages, logits = (np.concatenate(pair) for pair in arrays)
+        features = np.concatenate([self.features, other.features])
+        return _Part([*self.members, *other.members], [*self.cached, *other.cached], stages, logits, features)
+
+    def by_stage(self) -> dict[str, int]:
+        """How many of each stage."""
+        return _counts_of(self.members)
+
+
+@attrs.frozen(eq=False)
+class _Scored:
+    """Rad-scores for the nomogram, of patients whom neither their network nor their LASSO was fitted on."""
+
+    members: list[Member]
+    scores: np.ndarray
+    words: str
+
+
+def _scored(site: TrainingSite, digest: str, rad_model: RadScoreModel, training: _Part, unseen: _Part) -> _Scored:
+    """The unseen patients' rad-scores; with `training.folds`, train patients' from networks that never saw them, too.
+
+    A rad-score of the training's own patients would part the stages far better than anybody else's (docs/validity.md,
+    section 2). Folds over the LASSO alone mend nothing: the features themselves know the patients.
+    """
+    members, scores = list(unseen.members), [rad_score(rad_model, f) for f in unseen.features]
+    settings = site.config.training
+    if not settings.folds:
+        return _Scored(members, np.array(scores), "unseen patients")
+    folds = folds_of(training.members, settings.folds, settings.seed)
+    slices = np.stack([c.slices[KEY] for c in training.cached])
+    groups = np.array([m.subject for m in training.members])
+    for fold in range(settings.folds):
+        out, rest = np.flatnonzero(folds == fold), folds != fold
+        features = penultimate(_trained(site, fold_folder(site, digest, fold)), slices)
+        try:
+            model = fit_rad_score(features[rest], training.stages[rest], groups[rest], settings.seed)
+        except ModelArtefactError as err:
+            alone = np.array(scores[: len(unseen.members)])
+            return _Scored(list(unseen.members), alone, f"unseen patients alone, since in fold {fold + 1} {err}")
+        members += [training.members[k] for k in out]
+        scores += [rad_score(model, features[k]) for k in out]
+    return _Scored(members, np.array(scores), f"unseen patients, and train patients out of {settings.folds} folds")
 
 
 def _priors(training: _Part, validation: _Part) -> StagePriors:
@@ -195,22 +254,18 @@ def _trained(site: TrainingSite, folder: Path) -> Any:
     return network.eval()
 
 
-def _nomogram(
-    site: TrainingSite, digest: str, rad_model: RadScoreModel, training: _Part, validation: _Part
-) -> tuple[NomogramModel | None, NomogramFit | None, str]:
+def _nomogram(site: TrainingSite, digest: str, scored: _Scored) -> tuple[NomogramModel | None, NomogramFit | None, str]:
     """The cohort's own nomogram; none where its fit is refused, and the report says why.
 
     The champion's would be of no use: its coefficients are those of the champion's rad-score.
     """
-    features = np.concatenate([training.features, validation.features])
-    stages = np.concatenate([training.stages, validation.stages])
-    covariates = [m.covariates for m in (*training.members, *validation.members)]
-    scores = np.array([rad_score(rad_model, f) for f in features])
+    stages = np.array([m.label.position for m in scored.members])
+    covariates = [m.covariates for m in scored.members]
     name = f"cohort {digest[:8]}"
     fitted = None
     try:
-        fitted = fit_proportional_odds(name, scores, covariates, stages)
-        note = f"Fitted on {fitted.n} patients of cohort {digest[:12]}, train and validation."
+        fitted = fit_proportional_odds(name, scored.scores, covariates, stages)
+        note = f"Fitted on {fitted.n} patients of cohort {digest[:12]}: {scored.words}."
         model = model_of(name, fitted, covariates, note, site.champion.nomogram)
         return model, fitted, model.note
     except ModelArtefactError as err:
@@ -220,30 +275,43 @@ def _nomogram(
 def _locator(
     network: Any, training: _Part, validation: _Part
 ) -> tuple[KeySliceLocator | None, dict[str, Any], np.ndarray]:
-    """The locator, and the distribution of its error on series that it was not fitted on (five folds).
+    """The locator, and the distribution of its error on series of patients whom no fit had seen (five folds).
 
-    The third are the best scores of whole series, by locators fitted without the patient, of validation patients.
+    Where enough of them have a whole series it is fitted on validation patients alone. Where not, train patients help
+    to fit it; its error is measured on validation patients all the same, each left out of the fit. The third are the
+    best scores of their whole series, by locators fitted without the patient.
     """
-    seen = [
+    seen = _marked(network, validation.cached)
+    unseen = len(seen)
+    if unseen < LEAST_FOR_LOCATOR:
+        seen += _marked(network, training.cached)
+    if len(seen) < LEAST_FOR_LOCATOR:
+        why = (
+            f"{len(seen)} whole series are in the cache, {LEAST_FOR_LOCATOR} are needed: there is no automatic locator"
+        )
+        return None, {"n": len(seen), "unseen": unseen, "near": None, "note": why}, np.zeros(0)
+    locator, error, best_scores = fit_and_measure(seen, measured=unseen)
+    found: dict[str, Any] = {"n": len(seen), "unseen": unseen}
+    if error is None:
+        why = f"fitted on {len(seen)} train patients' series; nobody unseen has one, so its error is not known"
+        return locator, {**found, "near": None, "note": why}, np.zeros(0)
+    interval = wilson(round(error.near * error.n), error.n)
+    found = {**attrs.asdict(error), **found, "near_ci": interval, "note": "within two slices"}
+    return locator, found, best_scores[:unseen]
+
+
+def _marked(network: Any, cached: list[Cached]) -> list[MarkedSeries]:
+    """The whole series that are in the cache, as the locator sees them."""
+    return [
         MarkedSeries(
             penultimate(network, one.stack.astype(np.float32)),
             one.heights_mm,
             lung_share_of(one.stack.astype(np.float32)),
             one.key_index,
         )
-        for one in (*validation.cached, *training.cached)
+        for one in cached
         if one.stack is not None and one.heights_mm is not None
     ]
-    if len(seen) < LEAST_FOR_LOCATOR:
-        why = (
-            f"{len(seen)} whole series are in the cache, {LEAST_FOR_LOCATOR} are needed: there is no automatic locator"
-        )
-        return None, {"n": len(seen), "near": None, "note": why}, np.zeros(0)
-    locator, error, best_scores = fit_and_measure(seen)
-    interval = wilson(round(error.near * error.n), error.n)
-    unseen = sum(one.stack is not None and one.heights_mm is not None for one in validation.cached)
-    found = {**attrs.asdict(error), "near_ci": interval, "note": "within two slices"}
-    return locator, found, best_scores[:unseen]
 
 
 def _abstention(
@@ -298,8 +366,8 @@ def _metrics(validation: _Part, temperature: float, priors: StagePriors) -> dict
     }
 
 
-def _by_stage(part: _Part) -> dict[str, int]:
-    return {str(s): int((part.stages == s.position).sum()) for s in STAGES}
+def _counts_of(members: list[Member]) -> dict[str, int]:
+    return {str(s): sum(m.label is s for m in members) for s in STAGES}
 
 
 def _largest(model: RadScoreModel, count: int = 15) -> list[dict[str, float]]:

@@ -52,8 +52,20 @@ class TrainingSite:
         return make_folder(folder)
 
 
-# What decides the weights, beside the cohort.
-RECIPE = ("backbone", "start", "imagenet", "epochs", "batch", "learning_rate", "patience", "recipe", "seed")
+# What decides the weights and the fits, beside the cohort.
+RECIPE = (
+    "backbone",
+    "start",
+    "imagenet",
+    "epochs",
+    "batch",
+    "learning_rate",
+    "patience",
+    "recipe",
+    "seed",
+    "stopping_share",
+    "folds",
+)
 
 
 def _json_values(value: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -12,13 +13,22 @@ import numpy as np
 from gtr_batch.domain.cohort import CohortManifest, Member, Split
 from gtr_batch.training.cache import Cached, gather
 from gtr_batch.training.site import TrainingSite
-from gtr_batch.writing import write_with
+from gtr_batch.training.split import folds_of, stopping_and_fits
+from gtr_batch.writing import make_folder, write_with
 
 
 def prepared(site: TrainingSite, digest: str) -> tuple[Any, Any]:
-    """Train and validation slices from the cache, memory-mapped: (PreparedSlices, PreparedSlices)."""
+    """Slices of the train patients, and of those who choose the epoch, from the cache, memory-mapped."""
     manifest = site.cohorts.cohort(digest)
-    return tuple(_mapped(site, digest, manifest, split) for split in (Split.TRAIN, Split.VALIDATION))  # type: ignore[return-value]
+    stopping, _ = validation_parts(site, manifest)
+    training = members_of(site, manifest, Split.TRAIN)
+    return _mapped(site, digest, training, "train"), _mapped(site, digest, stopping, "validation")
+
+
+def validation_parts(site: TrainingSite, manifest: CohortManifest) -> tuple[list[Member], list[Member]]:
+    """Of the validation patients: who chooses the epoch, and whom temperature, thresholds and nomogram are of."""
+    settings = site.config.training
+    return stopping_and_fits(members_of(site, manifest, Split.VALIDATION), settings.stopping_share, settings.seed)
 
 
 def members_of(site: TrainingSite, manifest: CohortManifest, split: Split) -> list[Member]:
@@ -27,12 +37,33 @@ def members_of(site: TrainingSite, manifest: CohortManifest, split: Split) -> li
     return [m for m in manifest.of(split) if m.case_id not in unreadable]
 
 
-def _mapped(site: TrainingSite, digest: str, manifest: CohortManifest, split: Split) -> Any:
+def fold_folder(site: TrainingSite, digest: str, fold: int) -> Path:
+    """Where the network that never saw this fold is trained."""
+    return make_folder(site.run_folder(digest) / f"fold-{fold}")
+
+
+def fold_slices(site: TrainingSite, digest: str, training: Any, stopping: Any) -> Iterator[tuple[int, Path, Any]]:
+    """For each fold: its number, the folder of its network, and the train patients of all other folds."""
     from gtr_batch.training.loop import PreparedSlices
 
-    members = members_of(site, manifest, split)
-    cached, _, _ = gather(site, members, what=str(split))
-    path = site.run_folder(digest) / f"{split}.npy"
+    settings = site.config.training
+    if not settings.folds:
+        return
+    members = members_of(site, site.cohorts.cohort(digest), Split.TRAIN)
+    folds = folds_of(members, settings.folds, settings.seed)
+    for fold in range(settings.folds):
+        rest, here = np.flatnonzero(folds != fold), fold_folder(site, digest, fold)
+        write_with(here / "train.npy", partial(write_array, training.slices[rest]))
+        write_with(here / "validation.npy", partial(write_array, np.asarray(stopping.slices)))
+        centres = None if training.centres is None else training.centres[rest]
+        yield fold, here, PreparedSlices(np.load(here / "train.npy", mmap_mode="r"), training.stages[rest], centres)
+
+
+def _mapped(site: TrainingSite, digest: str, members: Sequence[Member], name: str) -> Any:
+    from gtr_batch.training.loop import PreparedSlices
+
+    cached, _, _ = gather(site, members, what=name)
+    path = site.run_folder(digest) / f"{name}.npy"
     write_with(path, partial(write_array, np.stack([cached[m.case_id].slices for m in members])))
     stages = np.array([m.label.position for m in members])
     return PreparedSlices(np.load(path, mmap_mode="r"), stages, centres_of([cached[m.case_id] for m in members]))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Sequence
 
 import attrs
+import numpy as np
 
 from gtr_batch.domain.cohort import Member, Split
 from gtr_batch.domain.staging import STAGES
@@ -55,6 +57,23 @@ def split_members(
                 Split.HOLDOUT if m.subject in holdout else Split.VALIDATION if m.subject in validation else Split.TRAIN
             )
     return [attrs.evolve(m, split=given[m.subject]) for m in sorted(members, key=lambda m: m.subject)]
+
+
+def stopping_and_fits(validation: Sequence[Member], share: float, seed: int) -> tuple[list[Member], list[Member]]:
+    """Part the validation patients: who chooses the epoch, and whom the fits are of. Each stage is parted alike."""
+    order = _by_stage(validation, seed)
+    chosen = {m.subject for k, m in enumerate(order) if math.floor((k + 1) * share) > math.floor(k * share)}
+    return [m for m in validation if m.subject in chosen], [m for m in validation if m.subject not in chosen]
+
+
+def folds_of(members: Sequence[Member], folds: int, seed: int) -> np.ndarray:
+    """The fold of each member, 0 to `folds` - 1, (n,): each stage is spread over all of them."""
+    fold = {m.subject: k % folds for k, m in enumerate(_by_stage(members, seed))}
+    return np.array([fold[m.subject] for m in members], int)
+
+
+def _by_stage(members: Sequence[Member], seed: int) -> list[Member]:
+    return sorted(members, key=lambda m: (m.label.position, _draw(m.subject, seed)))
 
 
 def _spread(group: Sequence[Member], seed: int) -> list[Member]:

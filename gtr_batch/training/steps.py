@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -15,8 +15,11 @@ from gtr_batch.training.cache import gather
 from gtr_batch.training.cohort import CohortSettings, build_cohort, require_enough
 from gtr_batch.training.leaks import check_manifest
 from gtr_batch.training.site import RECIPE, TrainingSite
-from gtr_batch.training.slices import prepared
+from gtr_batch.training.slices import fold_slices, prepared
 from gtr_batch.writing import READABLE, copy_file, new_folder, write_canonical_json
+
+if TYPE_CHECKING:
+    from gtr_batch.training.loop import PreparedSlices
 
 EpochProgress = Callable[[Any], None]
 
@@ -87,26 +90,39 @@ def train_network(site: TrainingSite, digest: str, progress: EpochProgress | Non
 
     folder = site.run_folder(digest)
     settings = site.config.training
-    training, validation = prepared(site, digest)
-    identity = digest_of([digest, _recipe(site)])
+    training, stopping = prepared(site, digest)
     devices = worker.devices_of(choose_device(site.config.stage.device, site.config.stage.threads))
-    torch.manual_seed(settings.seed)
-    network = start_network(settings, site.model_store)
     lessons = lessons_of(settings, training.centres is not None)
-    worker.prepare(folder, network, {"train": training, "validation": validation})
     total = sum(lesson.epochs for lesson in lessons)
+    networks = 1 + settings.folds
+
+    def train_in(here: Path, number: int, cohort: PreparedSlices, each: EpochProgress) -> list[dict[str, Any]]:
+        torch.manual_seed(settings.seed)
+        network = start_network(settings, site.model_store)
+        worker.prepare(here, network, {"train": cohort, "validation": stopping})
+
+        def counted(epoch: Any) -> None:
+            before = number * total + sum(e.epochs for e in lessons[: epoch.lesson])
+            site.progress("epochs", before + epoch.number, networks * total)
+            each(epoch)
+
+        identity = digest_of([digest, _recipe(site), number] if number else [digest, _recipe(site)])
+        job = worker.Job(str(here), settings.backbone, lessons, identity, devices, network.dropout.p)
+        return worker.run(job, counted)
+
     with tracked(settings.tracking_uri, f"{digest[:12]}", {**_recipe(site), "lessons": len(lessons)}) as note:
 
         def each(epoch: Any) -> None:
-            site.progress("epochs", sum(e.epochs for e in lessons[: epoch.lesson]) + epoch.number, total)
             note(epoch)
             if progress is not None:
                 progress(epoch)
 
-        job = worker.Job(str(folder), settings.backbone, lessons, identity, devices, network.dropout.p)
-        epochs = worker.run(job, each)
+        epochs = train_in(folder, 0, training, each)
+    for fold, here, rest in fold_slices(site, digest, training, stopping):
+        train_in(here, 1 + fold, rest, lambda _: None)
+        (here / "train.npy").unlink()
     best = min(e["validation_loss"] for e in epochs)
-    return {"epochs": len(epochs), "best_validation_loss": best, "devices": devices}
+    return {"epochs": len(epochs), "best_validation_loss": best, "devices": devices, "networks": networks}
 
 
 def fit_artefact(site: TrainingSite, digest: str) -> str:

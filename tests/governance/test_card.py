@@ -10,6 +10,7 @@ import pytest
 
 from gtr_batch.config import GovernanceConfig
 from gtr_batch.domain.abstention import in_words
+from gtr_batch.domain.calibration import stage_priors
 from gtr_batch.domain.gate import GateVerdict, Verdict
 from gtr_batch.domain.governed_settings import digest_of_settings
 from gtr_batch.domain.lifecycle import Approval
@@ -158,6 +159,20 @@ def test_what_a_manifest_says_of_itself_cannot_write_into_the_page(registry, mod
 
     assert "<script>" not in page
     assert "&lt;b&gt;why&lt;/b&gt;" in page
+
+
+def test_the_card_says_which_mix_the_model_is_calibrated_for_or_that_it_is_not(registry, models, artefacts, tmp_path):
+    found = load_artefact(artefacts["new"])
+    given = {"known": stage_priors([0.25] * 4, [30, 30, 70, 70]), "unknown": None}
+    pages = {}
+    for name, priors in given.items():
+        write_artefact(tmp_path / name, found.network, attrs.evolve(found.manifest, name=name, priors=priors))
+        version = register_artefact(registry, models, tmp_path / name, by="Ada", why="a test")
+        pages[name] = write_card(registry, models, version, by="Ada").read_text()
+
+    assert "Not calibrated here" in pages["unknown"]
+    assert "Not calibrated here" not in pages["known"]
+    assert "(30, 30, 70, 70 patients)" in pages["known"]
 
 
 def test_a_holdout_that_could_tell_nothing_still_makes_a_card(registry, models, versions, champion):

@@ -146,6 +146,33 @@ def test_a_candidate_is_made_registered_and_judged_on_patients_it_never_saw(site
     assert site.champion.demo and "Demo, not for patients" in page
 
 
+def test_whom_each_fit_is_of_is_reported_and_nobody_chose_the_epoch_too(site):
+    site.config = attrs.evolve(site.config, training=attrs.evolve(site.config.training, folds=2))
+    digest = steps.freeze_cohort(site)
+    steps.leak_gate(site, digest)
+    steps.cache_slices(site, digest)
+
+    trained = steps.train_network(site, digest)
+    version = steps.fit_artefact(site, digest)
+
+    folder = site.run_folder(digest)
+    report = json.loads((folder / "report.json").read_text())
+    whom = {what: sum(counts.values()) for what, counts in report["fitted_on"].items()}
+    manifest, _ = read_manifest(folder / "artefact")
+    validation = sum(report["stages"]["validation"].values())
+    out_of_fold = [n for what, n in whom.items() if what.startswith("nomogram")]
+    assert version == report["model_version"]
+    assert trained["networks"] == 3
+    assert whom["stopping epoch"] + whom["temperature and conformal threshold"] == validation
+    assert report["conformal"]["n"] == whom["temperature and conformal threshold"]
+    assert out_of_fold == [whom["weights"] + whom["temperature and conformal threshold"]]
+    assert manifest.metrics["fitted_on"] == report["fitted_on"]
+    assert "out of 2 folds" in (folder / "report.html").read_text()
+    networks = [(folder / at / "network.safetensors").read_bytes() for at in (".", "fold-0", "fold-1")]
+    assert len(set(networks)) == 3
+    assert not list(folder.glob("fold-*/train.npy"))
+
+
 def test_the_same_cohort_and_recipe_make_the_same_model(site):
     digest = steps.freeze_cohort(site)
     steps.leak_gate(site, digest)

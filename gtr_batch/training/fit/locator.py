@@ -77,10 +77,13 @@ def fit_locator(series: Sequence[MarkedSeries]) -> KeySliceLocator:
     )
 
 
-def fit_and_measure(series: Sequence[MarkedSeries]) -> tuple[KeySliceLocator, LocatorError, np.ndarray]:
+def fit_and_measure(
+    series: Sequence[MarkedSeries], measured: int | None = None
+) -> tuple[KeySliceLocator, LocatorError | None, np.ndarray]:
     """The locator of all series, with temperature and threshold, and its error, cross-fitted in five folds.
 
-    The third is the largest score of any slice of each series, before smoothing, by the locator of its fold.
+    The error is that on the first `measured` series (default: all), None where that is none. The third is the largest
+    score of any slice of each series, before smoothing, by the locator of its fold.
 
     Temperature and threshold are chosen on the scores of the series that each fold's locator was not fitted on; the
     error is that of the same series, so the share that is flagged is a little optimistic.
@@ -96,7 +99,8 @@ def fit_and_measure(series: Sequence[MarkedSeries]) -> tuple[KeySliceLocator, Lo
     judged = [attrs.evolve(f, certain=f.p_near >= threshold) for f in found]
     locator = attrs.evolve(fit_locator(series), temperature=temperature, threshold=threshold)
     best = [float(_scores(one, s).max()) for one, s in zip(unseen, series, strict=True)]
-    return locator, error_on(series, judged), np.array(best)
+    n = len(series) if measured is None else measured
+    return locator, error_on(series[:n], judged[:n]) if n else None, np.array(best)
 
 
 def located(locator: KeySliceLocator, one: MarkedSeries) -> Location:

@@ -23,6 +23,7 @@ TERMS = (
     "lauren.mixed",
 )
 REFERENCE_LEVELS = {"tumour_size": "below", "differentiation": "well", "lauren": "intestinal"}
+LEAST_A_PARAMETER = 5  # patients: below that a fit says more of chance than of the patients
 LARGEST = 15.0  # a coefficient beyond this on the logit scale is separation, not effect
 
 
@@ -95,7 +96,8 @@ def fit_proportional_odds(
     Raises
     ------
     ModelArtefactError
-        A stage or a level has no patient, the fit does not converge or the data are separated; says which.
+        A stage or a level has no patient, there are too few for the parameters, covariates follow from one another, the
+        fit does not converge or the data are separated; says which.
     """
     from statsmodels.miscmodels.ordinal_model import OrderedModel
 
@@ -111,6 +113,14 @@ def fit_proportional_odds(
     for term, column in zip(TERMS, x.T, strict=True):
         if np.ptp(column) == 0:
             raise ModelArtefactError(f"nomogram {name!r}: {term} is the same in all {len(y)} patients")
+    needed = LEAST_A_PARAMETER * (len(TERMS) + 3)
+    if len(y) < needed:
+        raise ModelArtefactError(
+            f"nomogram {name!r}: too few complete patients ({len(y)}) for {len(TERMS) + 3} parameters; {needed} are "
+            "needed"
+        )
+    if np.linalg.matrix_rank(np.column_stack([np.ones(len(y)), x])) <= len(TERMS):
+        raise ModelArtefactError(f"nomogram {name!r}: the covariates of the {len(y)} patients follow from one another")
     model = OrderedModel(y, x, distr="logit")
     result = model.fit(method="bfgs", maxiter=2000, gtol=1e-8, disp=False)
     params = np.asarray(result.params)

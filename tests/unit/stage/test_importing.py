@@ -52,6 +52,7 @@ def test_answers_as_the_plain_network_does_on_imagenet_normalised_rgb(tmp_path, 
         torch.testing.assert_close(artefact.network(grey), theirs((grey - mean) / sd), rtol=1e-4, atol=1e-4)
     assert artefact.version == version
     assert artefact.manifest.contract.normalisation == "imagenet"
+    assert artefact.manifest.priors is None  # "not calibrated here"
 
 
 def test_a_model_without_its_own_rad_score_has_no_nomogram(tmp_path):

@@ -142,6 +142,21 @@ def test_cannot_fit_without_a_stage():
         fit_proportional_odds("test", rad, covariates, np.minimum(stages, 2))
 
 
+def test_cannot_fit_on_a_handful_of_patients():
+    rad, covariates, stages = a_cohort(40)
+
+    with pytest.raises(ModelArtefactError, match=r"too few complete patients \(40\) for 9 parameters; 45 are needed"):
+        fit_proportional_odds("test", rad, covariates, stages)
+
+
+def test_cannot_fit_covariates_of_which_one_follows_from_another():
+    rad, covariates, stages = a_cohort()
+    tied = [attrs.evolve(c, tumour_size_cm=6.0 if c.lauren is Lauren.MIXED else 2.0) for c in covariates]
+
+    with pytest.raises(ModelArtefactError, match="follow from one another"):
+        fit_proportional_odds("test", rad, tied, stages)
+
+
 def test_cannot_fit_what_is_separated():
     _, covariates, stages = a_cohort()
 
