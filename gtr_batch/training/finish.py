@@ -70,7 +70,12 @@ def finish(site: TrainingSite, digest: str) -> str:
     conformal = fit_conformal(probabilities, validation.stages)
     metrics = _metrics(validation, temperature)
     body: dict[str, Any] = {
-        "cohort": {"digest": digest, "flow": dict(manifest.flow), "holdout": dict(manifest.holdout_counts)},
+        "cohort": {
+            "digest": digest,
+            "flow": dict(manifest.flow),
+            "holdout": dict(manifest.holdout_counts),
+            "table_1": dict(manifest.table_1),
+        },
         "stages": {str(s): _by_stage(p) for s, p in part.items()},
         "slices": json.loads((folder / "slices.json").read_text()),
         "epochs": json.loads((folder / "epochs.json").read_text()),

@@ -231,3 +231,18 @@ def test_a_table_whose_rows_do_not_fit_its_columns_is_our_mistake():
         Table((Column("a"), Column("b")), [("1",)])
     with pytest.raises(ValueError, match="tone"):
         Cell("x", "loud")
+
+
+def test_table_1_sets_patients_with_a_pt_beside_those_without(tmp_path):
+    known, unknown = every_stage(20), [attrs.evolve(c, age_years=80 + k % 3) for k, c in enumerate(without_pathology())]
+    cases = [attrs.evolve(c, case_id=f"x{k}", subject=f"y{k}") for k, c in enumerate([*known, *unknown])]
+
+    found = compute(hand_made(cases))
+
+    table = found.month.table_1
+    assert (table.cohorts, table.n) == (("with pT", "without pT"), (20, 30))
+    assert table.rows[0].test == "Welch's t"
+    assert [level.name for level in table.rows[1].levels] == ["female", "male", "other"]
+    page = write_report(found, tmp_path)["report.html"].read_text()
+    assert "Table 1" in page
+    assert "with pT, n = 20" in page
