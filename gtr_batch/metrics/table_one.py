@@ -143,15 +143,17 @@ def _row(kind: _Kind, cohorts: Sequence[Sequence[Characteristics]]) -> Row:
         return Row(kind.name, sizes, missing, test, p, levels)
     numbers = [np.asarray(values, float) for values in known]
     test, p = _compared(sizes, lambda: _by_rank(numbers) if kind.skewed else _by_mean(numbers))
-    quartiles = [[_plain(q) for q in np.quantile(x, (0.25, 0.5, 0.75))] if len(x) else (None,) * 3 for x in numbers]
+    quartiles = [
+        [_six_digits(q) for q in np.quantile(x, (0.25, 0.5, 0.75))] if len(x) else (None,) * 3 for x in numbers
+    ]
     return Row(
         kind.name,
         sizes,
         missing,
         test,
         p,
-        mean=tuple(_plain(x.mean()) if len(x) else None for x in numbers),
-        sd=tuple(_plain(x.std(ddof=1)) if len(x) > 1 else None for x in numbers),
+        mean=tuple(_six_digits(x.mean()) if len(x) else None for x in numbers),
+        sd=tuple(_six_digits(x.std(ddof=1)) if len(x) > 1 else None for x in numbers),
         median=tuple(q[1] for q in quartiles),
         lower=tuple(q[0] for q in quartiles),
         upper=tuple(q[2] for q in quartiles),
@@ -165,10 +167,10 @@ def _compared(known: Sequence[int], test: Callable[[], tuple[str, float]]) -> tu
     if min(known) < LEAST:
         return "too few", None
     name, p = test()
-    return (name, _plain(p)) if np.isfinite(p) else ("all alike", None)
+    return (name, _six_digits(p)) if np.isfinite(p) else ("all alike", None)
 
 
-def _plain(value: float) -> float:
+def _six_digits(value: float) -> float:
     """Six digits: the same on every machine, since the table is part of a cohort's digest."""
     return float(f"{value:.6g}")
 
