@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from datetime import date
 
 import attrs
 import numpy as np
@@ -21,7 +23,7 @@ from gtr_batch.audit.found.findings import (
 from gtr_batch.audit.found.patients import Labels
 from gtr_batch.audit.found.performance import Headline, MonthOfReports, Performance, Tally, WeeklyHeadline
 from gtr_batch.audit.found.service import Refusals
-from gtr_batch.audit.labels import estimates, maturity
+from gtr_batch.audit.labels import estimates, maturity, one_a_patient
 from gtr_batch.audit.over_time import inputs_over_time, months, outputs_over_time, refusals_by_code, refusals_over_time
 from gtr_batch.audit.performance import criteria, headline_of, measure, reference_numbers, t4_understaging
 from gtr_batch.audit.readers import compare_readers
@@ -33,6 +35,7 @@ from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_json import to_json
 from gtr_batch.domain.audit_run import AuditInputs, AuditKind
 from gtr_batch.metrics.intervals import wilson
+from gtr_batch.metrics.table_one import TableOne, table_one
 
 
 def compute(inputs: AuditInputs) -> Findings:
@@ -125,7 +128,16 @@ def _month(inputs: AuditInputs, found: Cohorts, settings: ShownSettings) -> Mont
         overrides=overrides(inputs, mine),
         fates=fates(inputs, found.everybody.cases, wait),
         coverage=coverage(found.window),
+        table_1=_table_one(lately, inputs.as_of),
     )
+
+
+def _table_one(staged: Sequence[AuditCase], as_of: date) -> TableOne:
+    """Patients whose pathology is known beside those of whom it is not: whom the numbers speak for."""
+    chosen = one_a_patient(staged, as_of)
+    with_pt = [c.characteristics for c in chosen if c.pathology(as_of) is not None]
+    without = [c.characteristics for c in chosen if c.pathology(as_of) is None]
+    return table_one({"with pT": with_pt, "without pT": without})
 
 
 def _run(inputs: AuditInputs, found: Cohorts, digest: str, rows: int) -> AuditRun:

@@ -192,6 +192,7 @@ def _case(row: Mapping[str, Any], as_of: date) -> AuditCase:
         differentiation=row["differentiation"],
         lauren=row["lauren"],
         tumour_size_cm=row["size_cm"],
+        markers=rows.markers_of(row),
         delivered_on=row["delivered_on"],
         surgery=_surgery(row),
         read=_read(row, as_of),

@@ -96,6 +96,7 @@ def _candidate(row: Mapping[str, Any]) -> Candidate:
         sex=row["sex"],
         age_years=row["age_years"],
         location=row["location"],
+        markers=rows.markers_of(row),
     )
 
 

@@ -9,10 +9,12 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
+import attrs
 from psycopg2.extras import Json
 
 from gtr_batch.domain.abstention import Abstention
 from gtr_batch.domain.case import Case, CaseState, Failure, Selected, Step
+from gtr_batch.domain.clinical import Markers
 from gtr_batch.domain.delivery import ObjectKind, Predecessor, ReportObject
 from gtr_batch.domain.refusal import Refusal
 from gtr_batch.domain.score import NomogramScore
@@ -193,6 +195,11 @@ def score_of(row: Mapping[str, Any]) -> NomogramScore:
         rad_score_clipped=row["rad_score_clipped"],
         is_primary=row["is_primary"],
     )
+
+
+def markers_of(row: Mapping[str, Any]) -> Markers:
+    """The columns of a patient's serum markers."""
+    return Markers(**{a.name: row[a.name] for a in attrs.fields(Markers)})
 
 
 def selection_of(value: Mapping[str, Any]) -> Selected:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from attrs import field, frozen
 
+from gtr_batch.domain.clinical import Characteristics, Covariates, Differentiation, Lauren, Markers
 from gtr_batch.domain.staging import StageProbabilities, StageSet, TStage
 
 
@@ -72,6 +73,7 @@ class AuditCase:
     differentiation: str | None = None
     lauren: str | None = None
     tumour_size_cm: float | None = None
+    markers: Markers = field(factory=Markers)
     delivered_on: date | None = None
     surgery: Surgery | None = None
     read: Read | None = None
@@ -80,6 +82,16 @@ class AuditCase:
     def month(self) -> str:
         """Staging month, ``2026-03``."""
         return f"{self.night:%Y-%m}"
+
+    @property
+    def characteristics(self) -> Characteristics:
+        """What a table of patients says of this one."""
+        covariates = Covariates(
+            self.tumour_size_cm,
+            Differentiation(self.differentiation) if self.differentiation else None,
+            Lauren(self.lauren) if self.lauren else None,
+        )
+        return Characteristics(self.sex, self.age_years, self.location, covariates, self.markers)
 
     def pathology(self, until: date, kind: Classification = Classification.PT) -> TStage | None:
         """The pathological stage of one kind, as far as it had been reported by the end of `until`."""

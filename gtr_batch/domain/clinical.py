@@ -62,6 +62,29 @@ class Covariates:
 
 
 @frozen
+class Markers:
+    """Serum tumour markers and PD-L1, the last known by the day of the CT; None where the EHR does not say."""
+
+    cea_ng_ml: float | None = None
+    ca19_9_u_ml: float | None = None
+    ca72_4_u_ml: float | None = None
+    ca125_u_ml: float | None = None
+    afp_ng_ml: float | None = None
+    pd_l1_percent: float | None = None
+
+
+@frozen
+class Characteristics:
+    """What a table of patients says of one; nothing that names them."""
+
+    sex: str = "unknown"
+    age_years: int | None = None  # on the day of the CT
+    location: str | None = None  # lower | middle | upper third of the stomach
+    covariates: Covariates = field(factory=Covariates)
+    markers: Markers = field(factory=Markers)
+
+
+@frozen
 class PatientFacts:
     """What intake needs to judge a patient as of the study date, from the EHR tables.
 

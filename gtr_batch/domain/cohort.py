@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import asdict, field, frozen
 
-from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
+from gtr_batch.domain.clinical import Characteristics, Covariates, Differentiation, Lauren, Markers
 from gtr_batch.domain.staging import KeySliceSource, TStage
 from gtr_batch.errors import InputRefused
 
@@ -47,6 +47,12 @@ class Member:
     sex: str = "unknown"
     age_years: int | None = None  # on the day of the study
     location: str | None = None  # lower | middle | upper third
+    markers: Markers = field(factory=Markers)
+
+    @property
+    def characteristics(self) -> Characteristics:
+        """What a table of patients says of this one."""
+        return Characteristics(self.sex, self.age_years, self.location, self.covariates, self.markers)
 
 
 @frozen
@@ -73,6 +79,7 @@ class Candidate:
     sex: str = "unknown"
     age_years: int | None = None
     location: str | None = None
+    markers: Markers = field(factory=Markers)
 
 
 @frozen
@@ -99,6 +106,7 @@ class CohortManifest:
     flow: Mapping[str, int]  # the boxes of the paper's Fig. 1, in order
     settings: Mapping[str, Any]
     digest: str
+    table_1: Mapping[str, Any] = field(factory=dict, repr=False)  # of all splits; a cohort of before has none
 
     def of(self, split: Split) -> list[Member]:
         """The members of a split, in a stable order; ValueError for the holdout, which is sealed."""
@@ -116,6 +124,7 @@ class CohortManifest:
             "holdout_counts": dict(self.holdout_counts),
             "flow": dict(self.flow),
             "settings": dict(self.settings),
+            **({"table_1": dict(self.table_1)} if self.table_1 else {}),
         }
 
     @classmethod
@@ -137,6 +146,7 @@ class CohortManifest:
             flow=value["flow"],
             settings=value["settings"],
             digest=value["digest"],
+            table_1=value.get("table_1", {}),
         )
 
 
@@ -157,6 +167,8 @@ def member_json(member: Member) -> dict[str, Any]:
     value |= {"label": str(member.label), "split": str(member.split)}
     value["key_slice_source"] = str(member.key_slice_source)
     value["covariates"] = {k: None if v is None else v for k, v in asdict(member.covariates).items()}
+    if member.markers == Markers():  # as cohorts of before have it, whose digests stay
+        del value["markers"]
     return value
 
 
@@ -172,6 +184,7 @@ def member_from_json(value: Mapping[str, Any]) -> Member:
             "split": Split(value["split"]),
             "study_on": date.fromisoformat(value["study_on"]),
             "operated_on": date.fromisoformat(value["operated_on"]),
+            "markers": Markers(**value.get("markers", {})),
             "covariates": Covariates(
                 given["tumour_size_cm"],
                 Differentiation(given["differentiation"]) if given["differentiation"] else None,

@@ -23,7 +23,7 @@ from gtr_batch.governance.card_figures import calibration_figure, decision_figur
 from gtr_batch.governance.registry import gate_verdict, known
 from gtr_batch.ports import ModelRegistry
 from gtr_batch.training.cohort import REASONS
-from gtr_batch.training.report import curves, drawn_nomogram
+from gtr_batch.training.report import curves, drawn_nomogram, shown_table_one
 from gtr_batch.writing import make_folder, write_canonical_json, write_text
 
 
@@ -161,6 +161,7 @@ def write_card(registry: ModelRegistry, models: Path, version: str, *, by: str) 
         .render(
             **attrs.asdict(card, recurse=False),
             reasons=REASONS,
+            table_one=shown_table_one((card.training or {}).get("cohort", {}).get("table_1")),
             nomogram_name=nomogram.name if nomogram else "",
             nomogram_note=nomogram.note if nomogram else "",
             nomogram_svg=drawn_nomogram(nomogram, folder),

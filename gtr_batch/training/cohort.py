@@ -13,8 +13,10 @@ from typing import Any
 from attrs import frozen
 
 from gtr_batch.domain.cohort import Candidate, CohortManifest, Exclusion, Member, Split, digest_of, member_json
+from gtr_batch.domain.model_json import to_json
 from gtr_batch.domain.staging import STAGES, KeySliceSource, TStage
 from gtr_batch.errors import CannotTell
+from gtr_batch.metrics.table_one import table_one
 from gtr_batch.training.split import split_members
 
 # In the order in which a patient is asked; the codes are keys of the flow.
@@ -101,6 +103,7 @@ def build_cohort(
         ],
         "holdout_digest": digest_of([member_json(m) for m in holdout]),
         "holdout_counts": _counts(holdout),
+        "table_1": to_json(table_one({str(s): [m.characteristics for m in split if m.split is s] for s in Split})),
         "flow": boxes,
         "settings": {a: getattr(settings, a) for a in sorted(CohortSettings.__annotations__)},
     }
@@ -187,6 +190,7 @@ def _member(c: Candidate) -> Member:
         sex=c.sex,
         age_years=c.age_years,
         location=c.location,
+        markers=c.markers,
     )
 
 

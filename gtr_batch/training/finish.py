@@ -91,7 +91,12 @@ def finish(site: TrainingSite, digest: str) -> str:
         f"nomogram's fit ({scored.words})": _counts_of(scored.members),
     }
     body: dict[str, Any] = {
-        "cohort": {"digest": digest, "flow": dict(manifest.flow), "holdout": dict(manifest.holdout_counts)},
+        "cohort": {
+            "digest": digest,
+            "flow": dict(manifest.flow),
+            "holdout": dict(manifest.holdout_counts),
+            "table_1": dict(manifest.table_1),
+        },
         "stages": {"train": training.by_stage(), "validation": validation.by_stage()},
         "fitted_on": whom,
         "slices": json.loads((folder / "slices.json").read_text()),

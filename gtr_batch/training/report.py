@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from gtr_batch.domain.model import NomogramModel
+from gtr_batch.domain.model_json import from_json
 from gtr_batch.domain.printable import printable_value
+from gtr_batch.metrics.table_one import TableOne, lines_of
 from gtr_batch.nomogram.drawing import draw_nomogram
 from gtr_batch.training.cohort import REASONS
 from gtr_batch.writing import write_text
@@ -46,6 +48,7 @@ def write_report(folder: Path, body: Mapping[str, Any], nomogram: NomogramModel 
     page = environment.get_template("report.html.jinja").render(
         **body,
         reasons=REASONS,
+        table_one=shown_table_one(body["cohort"].get("table_1")),
         curves=curves(body["epochs"]),
         diagrams=diagrams(body["validation"]["reliability"]),
         nomogram_svg=drawn_nomogram(nomogram, folder),
@@ -104,6 +107,14 @@ def as_svg(figure: Figure) -> str:
     with mpl.rc_context({"svg.hashsalt": "gtr", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return inline_svg(buffer.getvalue())
+
+
+def shown_table_one(kept: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Table 1 as a page shows it: cohorts with their sizes, and lines; None where the cohort was frozen without one."""
+    if not kept:
+        return None
+    table = from_json(kept, TableOne)
+    return {"heads": list(zip(table.cohorts, table.n, strict=True)), "lines": lines_of(table)}
 
 
 def drawn_nomogram(nomogram: NomogramModel | None, folder: Path) -> str:

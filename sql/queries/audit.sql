@@ -25,6 +25,7 @@ select
     v.features,
     f.facts,
     p.sex, extract(year from age(c.study_on, p.birth_date))::int as age_years,
+    mk.cea_ng_ml, mk.ca19_9_u_ml, mk.ca72_4_u_ml, mk.ca125_u_ml, mk.afp_ng_ml, mk.pd_l1_percent,
     u.size_cm, w.location, b.lauren, b.differentiation,
     s.operated_on, s.reported_on, s.classification, s.t_category::text as t_category, s.t_stage as pathology,
     e.read_on, e.radiologist_ct::text as radiologist_ct, e.endosonographer_ut::text as endosonographer_ut,
@@ -52,6 +53,18 @@ left join lateral (
     where patient_id = c.patient_id and site = 'stomach' and biopsy_date <= c.study_on
     order by adenocarcinoma desc, biopsy_date desc limit 1
 ) as b on true
+left join lateral (
+    -- Each marker's last value by the day of the CT.
+    select
+        (array_agg(cea_ng_ml order by sampled_on desc) filter (where cea_ng_ml is not null))[1] as cea_ng_ml,
+        (array_agg(ca19_9_u_ml order by sampled_on desc) filter (where ca19_9_u_ml is not null))[1] as ca19_9_u_ml,
+        (array_agg(ca72_4_u_ml order by sampled_on desc) filter (where ca72_4_u_ml is not null))[1] as ca72_4_u_ml,
+        (array_agg(ca125_u_ml order by sampled_on desc) filter (where ca125_u_ml is not null))[1] as ca125_u_ml,
+        (array_agg(afp_ng_ml order by sampled_on desc) filter (where afp_ng_ml is not null))[1] as afp_ng_ml,
+        (array_agg(pd_l1_percent order by sampled_on desc) filter (where pd_l1_percent is not null))[1] as pd_l1_percent
+    from ehr_marker
+    where patient_id = c.patient_id and sampled_on <= c.study_on
+) as mk on true
 left join lateral (
     select operated_on, reported_on, classification, t_category, t_stage from ehr_surgery
     where patient_id = c.patient_id and operated_on >= c.study_on

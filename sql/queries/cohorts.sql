@@ -17,6 +17,7 @@ select
             and t.started_on >= coalesce(c.study_at::date, c.night) and t.started_on < s.operated_on
     ) as treated_before_surgery,
     u.size_cm, u.location, b.differentiation, b.lauren, p.sex,
+    k.cea_ng_ml, k.ca19_9_u_ml, k.ca72_4_u_ml, k.ca125_u_ml, k.afp_ng_ml, k.pd_l1_percent,
     extract(year from age(coalesce(c.study_at::date, c.night, s.operated_on), p.birth_date))::int as age_years
 from ehr_surgery as s
 join ehr_patient as p on p.patient_id = s.patient_id
@@ -34,6 +35,18 @@ left join lateral (
     where patient_id = s.patient_id and site = 'stomach' and biopsy_date <= coalesce(c.study_at::date, c.night)
     order by adenocarcinoma desc, biopsy_date desc limit 1
 ) as b on true
+left join lateral (
+    -- Each marker's last value by the day of the CT.
+    select
+        (array_agg(cea_ng_ml order by sampled_on desc) filter (where cea_ng_ml is not null))[1] as cea_ng_ml,
+        (array_agg(ca19_9_u_ml order by sampled_on desc) filter (where ca19_9_u_ml is not null))[1] as ca19_9_u_ml,
+        (array_agg(ca72_4_u_ml order by sampled_on desc) filter (where ca72_4_u_ml is not null))[1] as ca72_4_u_ml,
+        (array_agg(ca125_u_ml order by sampled_on desc) filter (where ca125_u_ml is not null))[1] as ca125_u_ml,
+        (array_agg(afp_ng_ml order by sampled_on desc) filter (where afp_ng_ml is not null))[1] as afp_ng_ml,
+        (array_agg(pd_l1_percent order by sampled_on desc) filter (where pd_l1_percent is not null))[1] as pd_l1_percent
+    from ehr_marker
+    where patient_id = s.patient_id and sampled_on <= coalesce(c.study_at::date, c.night)
+) as k on true
 order by subject, s.operated_on, c.study_uid, c.series_uid;
 
 -- name: freeze(digest, manifest, holdout_digest)

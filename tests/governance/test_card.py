@@ -11,6 +11,7 @@ import pytest
 from gtr_batch.config import GovernanceConfig
 from gtr_batch.domain.abstention import in_words
 from gtr_batch.domain.calibration import stage_priors
+from gtr_batch.domain.clinical import Characteristics
 from gtr_batch.domain.gate import GateVerdict, Verdict
 from gtr_batch.domain.governed_settings import digest_of_settings
 from gtr_batch.domain.lifecycle import Approval
@@ -22,6 +23,7 @@ from gtr_batch.governance.evaluation import curves
 from gtr_batch.governance.gate import judge
 from gtr_batch.governance.promotion import promote
 from gtr_batch.governance.registry import adopt, register_artefact
+from gtr_batch.metrics.table_one import table_one
 from gtr_batch.stage import load_artefact, write_artefact
 from tests.unit.governance.test_gate import EASY, paired
 
@@ -109,6 +111,19 @@ def test_every_heading_names_its_item_of_claim_or_tripod(registry, models, versi
     page = write_card(registry, models, versions["new"], by="Ada").read_text()
 
     assert all(re.search(r"CLAIM|TRIPOD", line) for line in page.splitlines() if line.startswith("<h2>"))
+
+
+def test_a_card_shows_table_1_where_the_cohort_has_one(registry, models, versions):
+    old, young = ([Characteristics(sex="female", age_years=a + k) for k in range(9)] for a in (70, 50))
+    table = to_json(table_one({"train": old, "holdout": young}))
+    training = {**TRAINING, "cohort": {**TRAINING["cohort"], "table_1": table}}
+    registry.attach(versions["new"], "training_report", training, by="Ada")
+
+    page = write_card(registry, models, versions["new"], by="Ada").read_text()
+
+    assert "<th>train, n = 9</th><th>holdout, n = 9</th>" in page
+    assert "<td>Age, years, mean</td><td>74.0 ± 2.7</td><td>54.0 ± 2.7</td><td>&lt; 0.001</td>" in page
+    assert "Welch&#39;s t" in page
 
 
 def test_a_full_card_shows_data_training_metrics_gate_and_who_approved(registry, models, versions, champion):

@@ -21,6 +21,7 @@ from gtr_batch.audit.found.performance import (
 from gtr_batch.audit.found.service import CameIn, Fate, Overrides, Refusals, WentOut
 from gtr_batch.audit.monitors.watched import Watched
 from gtr_batch.domain.audit_run import AuditKind
+from gtr_batch.metrics.table_one import TableOne
 
 Answer = Literal["yes", "look", "stop", "cannot tell"]
 
@@ -102,6 +103,7 @@ class MonthFindings:
     overrides: Overrides = field(repr=False)
     fates: tuple[Fate, ...]
     coverage: Coverage | None
+    table_1: TableOne | None = field(default=None, repr=False)  # with and without a pT; None: a run of before
 
 
 @frozen

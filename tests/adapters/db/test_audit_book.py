@@ -17,7 +17,7 @@ from gtr_batch.domain.audit import Classification, Surgery
 from gtr_batch.domain.audit_run import Alarm, AlarmLevel, AuditKind, AuditRecord, Crossing
 from gtr_batch.domain.audit_settings import AuditSettings
 from gtr_batch.domain.case import PATH, CaseState, Failure, Step
-from gtr_batch.domain.clinical import Covariates
+from gtr_batch.domain.clinical import Covariates, Markers
 from gtr_batch.domain.lifecycle import Change
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.staging import TStage
@@ -118,6 +118,8 @@ def test_a_staged_case_comes_with_result_scan_patient_and_pathology(book, source
         "insert into ehr_patient values ('P1', 'female', '1960-03-02')",
         "insert into ehr_biopsy values ('P1', '2026-01-10', 'stomach', true, 'diffuse', 'poor')",
         "insert into ehr_tumour values ('P1', '2026-01-15', 6.5, 'lower'), ('P1', '2026-03-15', 9.5, 'upper')",
+        "insert into ehr_marker values ('P1', '2026-01-11', null, null, null, null, 3)",
+        "insert into ehr_marker values ('P1', '2026-03-09', 1, 1, 1, 1, 1)",
         "insert into ehr_surgery values ('P1', '2025-02-20', '2025-03-01', 'pT', 'T1a')",
         "insert into ehr_surgery values ('P1', '2026-03-20', '2026-04-02', 'pT', 'T4a')",
         "insert into ehr_read values ('1.2.1', 'P1', '2026-03-02', 'T4b', 'Tis')",
@@ -133,6 +135,7 @@ def test_a_staged_case_comes_with_result_scan_patient_and_pathology(book, source
     assert case.facts == {"manufacturer": "Philips", "kvp": 100}
     assert (case.sex, case.age_years) == ("female", 65)  # the day before the birthday
     assert (case.tumour_size_cm, case.location, case.differentiation, case.lauren) == (6.5, "lower", "poor", "diffuse")
+    assert case.markers == Markers(afp_ng_ml=3)
     # The first operation on or after the study; sub-letters are one class.
     assert case.surgery == Surgery(date(2026, 3, 20), date(2026, 4, 2), Classification.PT, "T4a", TStage.T4)
     assert (case.read.radiologist_ct, case.read.endosonographer_ut, case.read.with_ai) == (TStage.T4, None, True)

@@ -11,7 +11,7 @@ import pytest
 from gtr_batch.db.cohorts import PostgresCohorts
 from gtr_batch.db.registry import PostgresRegistry
 from gtr_batch.domain.case import PATH, Case, CaseState
-from gtr_batch.domain.clinical import Differentiation, Lauren
+from gtr_batch.domain.clinical import Differentiation, Lauren, Markers
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.staging import CaseStaging, KeySliceSource, SliceStaging, StageProbabilities, TStage
 from gtr_batch.errors import DatabaseRefused
@@ -60,6 +60,9 @@ def test_finds_an_operated_patient_with_the_staged_series_and_no_patient_id(coho
         "insert into ehr_biopsy values ('SECRET-7', '2026-01-10', 'stomach', true, 'diffuse', 'poor')",
         "insert into ehr_tumour values ('SECRET-7', '2026-01-15', 6.5, 'lower')",
         "insert into ehr_tumour values ('SECRET-7', '2026-02-15', 9.5, 'lower')",
+        "insert into ehr_marker values ('SECRET-7', '2026-01-11', 3, null, null, null, null, 5)",
+        "insert into ehr_marker (patient_id, sampled_on, cea_ng_ml) values ('SECRET-7', '2026-01-30', 4.5)",
+        "insert into ehr_marker (patient_id, sampled_on, cea_ng_ml) values ('SECRET-7', '2026-02-10', 99)",
     ):
         as_superuser(dsn, statement)
 
@@ -73,6 +76,7 @@ def test_finds_an_operated_patient_with_the_staged_series_and_no_patient_id(coho
     assert (found.classification, found.t_category, found.scanner) == ("pT", "T3", "Philips iCT 256")
     assert found.covariates.tumour_size_cm == 6.5  # as of the study date, not the later one
     assert (found.covariates.lauren, found.covariates.differentiation) == (Lauren.DIFFUSE, Differentiation.POOR)
+    assert found.markers == Markers(cea_ng_ml=4.5, pd_l1_percent=5)  # each the last known by the day of the CT
     assert (found.key_slice_source, found.treated_before_surgery) == (KeySliceSource.EHR, False)
     assert "SECRET" not in repr(found)
     assert len(found.subject) == 32

@@ -250,3 +250,18 @@ def test_cases_without_a_stage_are_counted_and_the_others_risk_is_shown_against_
     assert "Risk against coverage" in page
     curve = kept["performance"]["window"]["risk_coverage"]
     assert 0 <= curve["best"] <= curve["aurc"] <= 1
+
+
+def test_table_1_sets_patients_with_a_pt_beside_those_without(tmp_path):
+    known, unknown = every_stage(20), [attrs.evolve(c, age_years=80 + k % 3) for k, c in enumerate(without_pathology())]
+    cases = [attrs.evolve(c, case_id=f"x{k}", subject=f"y{k}") for k, c in enumerate([*known, *unknown])]
+
+    found = compute(hand_made(cases))
+
+    table = found.month.table_1
+    assert (table.cohorts, table.n) == (("with pT", "without pT"), (20, 30))
+    assert table.rows[0].test == "Welch's t"
+    assert [level.name for level in table.rows[1].levels] == ["female", "male", "other"]
+    page = write_report(found, tmp_path)["report.html"].read_text()
+    assert "Table 1" in page
+    assert "with pT, n = 20" in page

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtr_batch.domain.clinical import Covariates, Lauren
-from gtr_batch.domain.cohort import Candidate, CohortManifest, Split
+from gtr_batch.domain.clinical import Covariates, Lauren, Markers
+from gtr_batch.domain.cohort import Candidate, CohortManifest, Split, digest_of
+from gtr_batch.domain.model_json import from_json
 from gtr_batch.domain.staging import STAGES, KeySliceSource
 from gtr_batch.errors import CannotTell, InputRefused
+from gtr_batch.metrics.table_one import TableOne
 from gtr_batch.training.cohort import REASONS, CohortSettings, build_cohort, require_enough
 
 OPERATED = date(2026, 3, 2)
@@ -78,6 +80,27 @@ def test_of_two_series_the_one_nearer_to_the_operation_is_in():
     chosen = {m.subject: m.case_id for m in [*manifest.members, *holdout]}
     assert chosen["s0003"] == "case-3"
     assert [(e.case_id, e.code) for e in manifest.exclusions] == [("older", "another_series")]
+
+
+def test_table_1_is_of_every_split_and_the_sealed_members_stay_unknown():
+    candidates = [attrs.evolve(c, markers=Markers(cea_ng_ml=float(k)), sex="male") for k, c in enumerate(many())]
+
+    manifest, holdout = build_cohort(candidates, SETTINGS)
+
+    table = from_json(manifest.table_1, TableOne)
+    assert dict(zip(table.cohorts, table.n, strict=True)) == {str(s): manifest.flow[str(s)] for s in Split}
+    [cea] = [row for row in table.rows if row.name == "CEA, ng/ml"]
+    assert (cea.known, cea.test) == (table.n, "Kruskal-Wallis")
+    assert not any(m.subject in str(manifest.to_json()) for m in holdout)
+
+
+def test_a_cohort_that_was_frozen_without_a_table_is_read_as_it_was():
+    manifest, _ = build_cohort(many(), SETTINGS)
+    body = {k: v for k, v in manifest.to_json().items() if k not in ("table_1", "digest")}
+    before = {**body, "digest": digest_of(body)}
+
+    assert "markers" not in body["members"][0]
+    assert CohortManifest.from_json(before).to_json() == before
 
 
 def test_the_boxes_of_the_flow_add_up():

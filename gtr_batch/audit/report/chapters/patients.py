@@ -9,6 +9,7 @@ from gtr_batch.audit.found.findings import Findings, MonthFindings
 from gtr_batch.audit.found.patients import Estimates, MonthOfLabels, Rater, Readers
 from gtr_batch.audit.report import figures_drift, figures_performance, words
 from gtr_batch.audit.report.blocks import Block, Bullets, Cell, Column, Heading, Picture, Table, Text
+from gtr_batch.metrics.table_one import TableOne, lines_of
 
 Row = tuple[str | Cell, ...]
 STAGES = ("T1", "T2", "T3", "T4")
@@ -47,11 +48,27 @@ def labels(findings: Findings, month: MonthFindings) -> list[Block]:
             )
         )
     blocks += [_maturity(rows), _estimates(estimated, words.day(findings.run.window_first))]
+    if month.table_1 is not None:
+        blocks.append(_table_one(month.table_1))
     sentences = [estimated.worst_best, *estimated.sentences]
     if estimated.ipw.sentence:
         sentences.insert(1, estimated.ipw.sentence)
     blocks.append(Bullets(words.prose(s) for s in sentences if s))
     return blocks
+
+
+def _table_one(found: TableOne) -> Table:
+    heads = [Column(f"{name}, n = {n}", 1.3) for name, n in zip(found.cohorts, found.n, strict=True)]
+    indent = "\N{NO-BREAK SPACE}" * 4
+    return Table(
+        (Column("", 1.6, words=True), *heads, Column("p", 0.7), Column("Test", 1.5, words=True)),
+        [
+            (f"{indent if line.indented else ''}{line.label}", *line.cells, line.p, line.test)
+            for line in lines_of(found)
+        ],
+        title="Table 1: patients with a pT, and staged patients of whom none is known",
+        note="n (% of those known); mean ± SD; median (quartiles). p values are not adjusted for their number.",
+    )
 
 
 def _maturity(rows: Sequence[MonthOfLabels]) -> Table:
