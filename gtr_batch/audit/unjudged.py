@@ -18,6 +18,7 @@ from gtr_batch.domain.staging import STAGES
 _FATES: Mapping[str, str] = {
     "other_model": "Staged by another model version; that model's audits judge them.",
     "refused": "Refused: the model gave no stage (see the refusals).",
+    "not_staged": "The model gave no stage: an image unlike those of its patients, or no sign of a tumour.",
     "failed": "Failed before a stage was given.",
     "earlier_case": "An earlier case of a patient who was staged again before the operation, or the same case twice: "
     "the latest counts.",
@@ -47,6 +48,8 @@ def _fate(
 ) -> str:
     if case.refusal:
         return "refused"
+    if case.not_staged:
+        return "not_staged"
     if case.t_stage is None:
         return "failed"
     if case.model_version != inputs.model_version:

@@ -346,7 +346,7 @@ def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
         flags = (*outcome.staging.flags, *_flags_of_selection(site, case))
         staging = attrs.evolve(outcome.staging, flags=tuple(dict.fromkeys(flags)))
         record.stages(staging, outcome.features[ROLES.index("key")], outcome.logits)
-        return _answer_detail(staging) | outcome.evidence.numbers()
+        return _stage_detail(staging) | outcome.evidence.numbers()
 
     return work.each(CaseState.STAGED, keep)
 
@@ -357,7 +357,7 @@ def _tumour_scores(geometries: Mapping[str, PreparedGeometry], version: str) -> 
     return {case_id: float(facts[TUMOUR_SCORE]) for case_id, facts in mine.items()}
 
 
-def _answer_detail(staging: CaseStaging) -> dict[str, Any]:
+def _stage_detail(staging: CaseStaging) -> dict[str, Any]:
     """A staging in the case's event: the stage and its probability, or why there is none."""
     if staging.t_stage is None or staging.probabilities is None:
         return {"not_staged": str(staging.abstention.code) if staging.abstention else ""}

@@ -11,15 +11,21 @@ from rich.console import Console
 from gtr_batch import night as steps
 from gtr_batch.cli.table import show_night
 from gtr_batch.domain.abstention import AbstentionRule, FeatureReference
+from gtr_batch.domain.lifecycle import Approval
+from gtr_batch.governance import restage
+from gtr_batch.governance.promotion import promote, to_shadow
+from gtr_batch.governance.registry import adopt, register_artefact
 from gtr_batch.night.close import night_cases
 from gtr_batch.stage import load_artefact, write_artefact
 from gtr_batch.wiring import open_site
 from tests.nights.conftest import NIGHT, random_artefact
 
+WHO = {"by": "Ada", "why": "a test"}
 
-def run(site, night=NIGHT):
+
+def run(site, night=NIGHT, *, shadow=False):
     shards = steps.intake(site, night, steps.query_pacs(site, night))
-    for step in steps.SHARD_STEPS:
+    for step in (*steps.SHARD_STEPS, *([steps.shadow] if shadow else [])):
         for shard in shards:
             step(site, night, shard)
     return steps.close_night(site, night)
@@ -115,3 +121,40 @@ def test_a_series_without_a_sign_of_a_tumour_gets_no_stage_and_at_level_nought_i
     with open_site(attrs.evolve(strict_site, stage=attrs.evolve(strict_site.stage, abstain_level=0.0))) as site:
         events = [e["detail"] for e in site.cases.events(case.case_id) if e["state"] == "staged"]
     assert events[0]["p_tumour_sign"] == pytest.approx(1 / 200)
+
+
+@pytest.mark.slow
+def test_a_challenger_that_gives_no_stage_is_a_reason_and_its_replay_takes_the_stage_back(
+    config, gov, artefact, challenger, unlike, admit, enter_in_ehr, fill, dsn
+):
+    admit("one")
+    enter_in_ehr("one")
+    fill()
+    models = config.training.models
+    champion = adopt(gov.registry, models, artefact, **WHO)
+    careful = register_artefact(gov.registry, models, unlike, **WHO)
+    to_shadow(gov.registry, careful, **WHO)
+
+    with open_site(config) as site:
+        summary = run(site, shadow=True)
+
+    assert summary["stages"]
+    [why] = summary["shadow"][careful]["errors"].values()
+    assert why.startswith("Not staged:")
+    found = restage.compare(gov, careful, nights=[NIGHT])
+    [compared] = found.cases
+    assert compared.before.model_version == champion
+    assert compared.after.t_stage == "not staged: unlike_reference"
+    assert compared.changed
+    assert found.agreement["cases"] == 0
+    approval = Approval(careful, champion, "Ada", "a test")
+    promote(gov.registry, careful, approval, without_gate=True)
+    sent = restage.deliver(gov, found.digest, **WHO)
+    assert (len(sent.delivered), sent.failed) == (1, {})
+    assert the_worklist(dsn)[:4] == (None, None, None, "unlike_reference")
+
+    # The other way round: what the champion gave no stage, no challenger is compared on.
+    with open_site(config) as site:
+        to_shadow(gov.registry, register_artefact(gov.registry, models, challenger, **WHO), **WHO)
+        ids = [c.case_id for c in site.cases.of_night(NIGHT)]
+        assert set(steps.shadow(site, NIGHT, ids).values()) == {0}

@@ -15,6 +15,7 @@ CHANGES = (
     "a column of the worklist",
     "the vote rule",
     "a flag",
+    "a reason why a case gets no stage",
     "a setting",
     "a chapter of the audit",
     "a command",

@@ -250,6 +250,7 @@ def test_cases_without_a_stage_are_counted_and_the_others_risk_is_shown_against_
     assert "Risk against coverage" in page
     curve = kept["performance"]["window"]["risk_coverage"]
     assert 0 <= curve["best"] <= curve["aurc"] <= 1
+    assert [f["n"] for f in kept["fates"] if f["fate"] == "not_staged"] == [count]
 
 
 def test_table_1_sets_patients_with_a_pt_beside_those_without(tmp_path):
