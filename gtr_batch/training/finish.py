@@ -65,7 +65,7 @@ def finish(site: TrainingSite, digest: str) -> str:
     groups = np.array([m.subject for m in training.members])
     rad_model = fit_rad_score(training.features, training.stages, groups, site.config.training.seed)
     nomogram, fitted, nomogram_note = _nomogram(site, digest, rad_model, training, validation)
-    locator, located = _locator(network, training, validation)
+    locator, located = _locator(network, training, validation, site.config.training.seed)
     probabilities = validation.probabilities(temperature)
     facts = [site.cases.facts(m.case_id) or {} for m in validation.members]
     metrics = _metrics(validation, temperature)
@@ -181,7 +181,9 @@ def _nomogram(
         return attrs.evolve(kept, note=f"{kept.note} {note}".strip()), fitted, note
 
 
-def _locator(network: Any, training: _Part, validation: _Part) -> tuple[KeySliceLocator | None, dict[str, Any]]:
+def _locator(
+    network: Any, training: _Part, validation: _Part, seed: int
+) -> tuple[KeySliceLocator | None, dict[str, Any]]:
     """The locator, and the distribution of its error on series that it was not fitted on (five folds)."""
     seen = [
         MarkedSeries(
@@ -198,7 +200,7 @@ def _locator(network: Any, training: _Part, validation: _Part) -> tuple[KeySlice
             f"{len(seen)} whole series are in the cache, {LEAST_FOR_LOCATOR} are needed: there is no automatic locator"
         )
         return None, {"n": len(seen), "near": None, "note": why}
-    locator, error = fit_and_measure(seen)
+    locator, error = fit_and_measure(seen, seed)
     interval = wilson(round(error.near * error.n), error.n)
     return locator, {**attrs.asdict(error), "near_ci": interval, "note": "within two slices"}
 

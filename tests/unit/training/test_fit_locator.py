@@ -19,8 +19,8 @@ def marked_series(count: int, signal: float, seed: int = 0) -> list[MarkedSeries
         features = rng.normal(size=(40, 12))
         features[:, 3] += signal * np.exp(-0.5 * ((np.arange(40) - key) / 2) ** 2)
         lungs = np.where(np.arange(40) >= 30, 0.4, 0.0)
-        tumour = np.abs(np.arange(40) - key) <= 4
-        found.append(MarkedSeries(features, 5.0 * np.arange(40), lungs, key, tumour))
+        areas = np.clip(5.0 - np.abs(np.arange(40) - key), 0, None)
+        found.append(MarkedSeries(features, 5.0 * np.arange(40), lungs, key, areas))
     return found
 
 
@@ -63,7 +63,7 @@ def test_the_threshold_flags_the_choices_that_are_beside_the_mark():
 
 
 def test_where_nobody_knows_the_tumour_s_extent_there_is_no_share_in_it():
-    series = [attrs.evolve(one, tumour=None) for one in marked_series(10, signal=8.0)]
+    series = [attrs.evolve(one, areas_mm2=None) for one in marked_series(10, signal=8.0)]
 
     assert fit_and_measure(series)[1].in_tumour is None
     assert fit_and_measure(marked_series(10, signal=8.0))[1].in_tumour == pytest.approx(1.0, abs=0.4)
