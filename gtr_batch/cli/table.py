@@ -20,6 +20,7 @@ _SOURCE = {
     KeySliceSource.EHR: "EHR",
     KeySliceSource.SEGMENTATION: "outline",
     KeySliceSource.AUTOMATIC: "automatic",
+    KeySliceSource.READER: "reader",
 }
 _COLOUR = {CaseState.COMMITTED: "green", CaseState.REFUSED: "yellow", CaseState.FAILED: "bold red"}
 
