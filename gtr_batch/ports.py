@@ -25,6 +25,7 @@ from gtr_batch.domain.replay import KeptComparison, ReplayApproval
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.domain.shadow import ShadowAnswer
+from gtr_batch.domain.slice_confirmation import SliceConfirmation
 from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.domain.step_record import StepRecord
 from gtr_batch.domain.study_look import StudyLook
@@ -476,6 +477,16 @@ class ApprovalBook(Protocol):
 
     def answered(self, request_id: int) -> Answer | None:
         """What a person said to a question; None where nobody has answered."""
+
+
+class SliceConfirmations(Protocol):
+    """Readers' words on key slices that were found automatically: append-only, the newest of a case holds."""
+
+    def confirm(self, confirmation: SliceConfirmation) -> None:
+        """Keep a reader's word."""
+
+    def of_case(self, case_id: str) -> Sequence[SliceConfirmation]:
+        """What readers said of a case, oldest first."""
 
 
 class AuditSource(Protocol):

@@ -177,6 +177,7 @@ def open_governance(
 ) -> Iterator[GovernanceSite]:
     """Build what those who decide about models are given, and close it after; arguments and errors as `open_site`."""
     from gtr_batch.db.approvals import PostgresApprovals
+    from gtr_batch.db.confirmations import PostgresSliceConfirmations
     from gtr_batch.db.restages import PostgresRestages
     from gtr_batch.files import REPLAYS, LocalFileStore
 
@@ -187,6 +188,7 @@ def open_governance(
             restages=PostgresRestages(adapters.database),
             approvals=PostgresApprovals(adapters.database),
             scratch=LocalFileStore(adapters.config.files.root / REPLAYS),
+            confirmations=PostgresSliceConfirmations(adapters.database),
         )
 
 

@@ -135,3 +135,29 @@ def reopen(
             "night that still looks back on it takes it too",
             highlight=False,
         )
+
+
+@app.command("confirm-slice")
+@speaks_plainly
+def confirm_slice(
+    case: Annotated[str, typer.Argument(help="The case id, as `gtr status --json` prints it.")],
+    by: By,
+    why: Why,
+    number: Annotated[
+        int | None, typer.Option("--slice", help="Instance Number of the key slice, where it is another one.")
+    ] = None,
+    instance: Annotated[str | None, typer.Option(help="Its SOP Instance UID instead.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Confirm or move a key slice that was found automatically; cohorts take the case from then on."""
+    from gtr_batch.access import refusals_noted
+    from gtr_batch.governance.confirm_slice import confirm_slice as confirmed
+    from gtr_batch.wiring import open_governance
+
+    with open_governance() as gov, refusals_noted(gov.night.trail, "case.confirm_slice", "case", case, by=by):
+        word = confirmed(gov, case, by=by, why=why, number=number, instance=instance)
+    if as_json:
+        print_json({"case_id": word.case_id, "was": word.was, "slices": list(word.slices), "moved": word.moved})
+    else:
+        done = f"moved to {word.slices[1]}" if word.moved else "confirmed"
+        out.print(f"the key slice of case {word.case_id} is {done}; cohorts take the case from now on", highlight=False)

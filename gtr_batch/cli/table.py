@@ -21,6 +21,7 @@ _SOURCE = {
     KeySliceSource.EHR: "EHR",
     KeySliceSource.SEGMENTATION: "outline",
     KeySliceSource.AUTOMATIC: "automatic",
+    KeySliceSource.READER: "reader",
 }
 _ELSEWHERE = (Flag.DEMO_MODEL, Flag.NO_NOMOGRAM)  # said beside the flags
 _COLOUR = {CaseState.COMMITTED: "green", CaseState.REFUSED: "yellow", CaseState.FAILED: "bold red"}

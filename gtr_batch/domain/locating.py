@@ -18,7 +18,8 @@ from gtr_batch.domain.staging import TStage
 
 NEAR = 2  # slices: nearer than that is as good as the key slice
 LUNG_SHARE = 0.12  # of a body's cross-section: more air than a stomach or bowel holds
-_REACH_SD = 3.0  # the prior of the place in the body is flat beyond: an unusual body is unlikely, not impossible
+USUAL_SD = 2.0  # the place in the body says nothing within so many standard deviations of the usual one
+_LEAST_USUAL_SD = 4.0  # nor more beyond these: an unusual body is improbable, not impossible
 
 
 @frozen(eq=False)
@@ -60,8 +61,8 @@ def log_posterior(
     log_p: np.ndarray = smoothed(finite, heights_mm, locator.smoothing_mm) / locator.temperature
     base = lung_base_mm(heights_mm, lung_share)
     if base is not None and locator.height_sd_mm > 0:
-        from_usual = (heights_mm - base - locator.height_mm) / locator.height_sd_mm
-        log_p = log_p - 0.5 * np.minimum(np.abs(from_usual), _REACH_SD) ** 2
+        from_usual = np.abs(heights_mm - base - locator.height_mm) / locator.height_sd_mm
+        log_p = log_p - 0.5 * np.clip(from_usual - USUAL_SD, 0, _LEAST_USUAL_SD) ** 2
     return np.where(np.isfinite(scores), log_p, -np.inf)
 
 

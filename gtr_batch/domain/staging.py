@@ -35,6 +35,7 @@ class KeySliceSource(StrEnum):
     EHR = "ehr_reference"
     SEGMENTATION = "segmentation"
     AUTOMATIC = "automatic"
+    READER = "reader"  # found automatically, then confirmed or moved by a reader: of cohorts, never of a staging
 
 
 class Flag(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import define
 
 from gtr_batch.night.site import Site
-from gtr_batch.ports import ApprovalBook, FileStore, ModelRegistry, RestageBook
+from gtr_batch.ports import ApprovalBook, FileStore, ModelRegistry, RestageBook, SliceConfirmations
 
 
 @define(slots=False)
@@ -17,3 +17,4 @@ class GovernanceSite:
     restages: RestageBook
     approvals: ApprovalBook
     scratch: FileStore  # what a replay writes lies here, never among the nights
+    confirmations: SliceConfirmations

@@ -127,6 +127,7 @@ KEY_SLICE_SOURCES: Mapping[KeySliceSource, Code] = MappingProxyType(
         KeySliceSource.EHR: own("ks_ehr", "Referenced in the EHR"),
         KeySliceSource.SEGMENTATION: own("ks_segmentation", "Largest cross-section of a tumour segmentation"),
         KeySliceSource.AUTOMATIC: own("ks_automatic", "Found automatically, not chosen by a person"),
+        KeySliceSource.READER: own("ks_reader", "Found automatically, confirmed or moved by a reader"),
     }
 )
 FLAGS: Mapping[Flag, Code] = MappingProxyType(

@@ -28,7 +28,7 @@ REASONS: Mapping[str, str] = {
     "not_staged": "no series that this service has staged",
     "not_before_surgery": "the CT does not lie in the time before the operation",
     "treated_before_surgery": "chemotherapy or radiotherapy between CT and operation, though the stage is given as pT",
-    "key_slice_not_marked": "the key slice was found automatically; nobody marked it",
+    "key_slice_not_marked": "the key slice was found automatically; nobody marked or confirmed it",
     "another_series": "another series of the same patient, nearer to the operation, is in the cohort",
 }
 

@@ -75,7 +75,7 @@ def finish(site: TrainingSite, digest: str) -> str:
     rad_model = fit_rad_score(training.features, training.stages, groups, site.config.training.seed)
     scored = _scored(site, digest, rad_model, training, unseen)
     nomogram, fitted, nomogram_note = _nomogram(site, digest, scored)
-    locator, located, best_scores = _locator(network, training, validation)
+    locator, located, best_scores = _locator(network, training, validation, site.config.training.seed)
     # The network has not been trained on the validation patients: as far as they lie from its own, new ones may.
     abstention = fit_abstention(training.features, validation.features, best_scores)
     probabilities = validation.probabilities(temperature, priors)
@@ -278,7 +278,7 @@ def _nomogram(site: TrainingSite, digest: str, scored: _Scored) -> tuple[Nomogra
 
 
 def _locator(
-    network: Any, training: _Part, validation: _Part
+    network: Any, training: _Part, validation: _Part, seed: int
 ) -> tuple[KeySliceLocator | None, dict[str, Any], np.ndarray]:
     """The locator, and the distribution of its error on series of patients whom no fit had seen (five folds).
 
@@ -295,7 +295,7 @@ def _locator(
             f"{len(seen)} whole series are in the cache, {LEAST_FOR_LOCATOR} are needed: there is no automatic locator"
         )
         return None, {"n": len(seen), "unseen": unseen, "near": None, "note": why}, np.zeros(0)
-    locator, error, best_scores = fit_and_measure(seen, measured=unseen)
+    locator, error, best_scores = fit_and_measure(seen, seed, measured=unseen)
     found: dict[str, Any] = {"n": len(seen), "unseen": unseen}
     if error is None:
         why = f"fitted on {len(seen)} train patients' series; nobody unseen has one, so its error is not known"

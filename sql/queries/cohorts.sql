@@ -1,14 +1,18 @@
 -- name: candidates()
--- Every operated patient, once for each staged series of theirs (or once without); persons as keyed digests.
+-- Every operated patient, once for each staged series of theirs (or once without); persons as keyed digests. Where a
+-- reader confirmed or moved an automatic key slice, the slices are the reader's.
 select
     subject_of(s.patient_id) as subject,
     s.operated_on, s.reported_on, s.classification, s.t_category::text as t_category,
     c.case_id, c.study_uid, c.series_uid, coalesce(c.study_at::date, c.night) as study_on,
-    r.key_slice_source,
-    array(
-        select l.sop_instance_uid from slice_result as l
-        where l.case_id = r.case_id and l.model_version = r.model_version
-        order by l.position
+    case when k.slices is null then r.key_slice_source else 'reader' end as key_slice_source,
+    coalesce(
+        k.slices,
+        array(
+            select l.sop_instance_uid from slice_result as l
+            where l.case_id = r.case_id and l.model_version = r.model_version
+            order by l.position
+        )
     ) as slices,
     trim(concat_ws(' ', f.facts ->> 'manufacturer', f.facts ->> 'model')) as scanner,
     exists (
@@ -24,6 +28,11 @@ join ehr_patient as p on p.patient_id = s.patient_id
 left join staging_case as c
     on c.patient_id = s.patient_id and c.state <> 'refused' and c.reached >= 'staged' and c.model_version is not null
 left join staging_result as r on r.case_id = c.case_id and r.model_version = c.model_version
+left join lateral (
+    select slices from key_slice_confirmation
+    where case_id = r.case_id and r.key_slice_source = 'automatic'
+    order by key_slice_confirmation_id desc limit 1
+) as k on true
 left join series_fact as f on f.case_id = c.case_id
 left join lateral (
     select size_cm, location from ehr_tumour

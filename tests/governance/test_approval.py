@@ -33,7 +33,7 @@ def gov(registry, database) -> GovernanceSite:
     night = SimpleNamespace(
         config=Config(governance=GovernanceConfig(approvers=("eve", "bob"))), trail=PostgresAccessTrail(database)
     )
-    return GovernanceSite(night, registry, PostgresRestages(database), PostgresApprovals(database), scratch=None)
+    return GovernanceSite(night, registry, PostgresRestages(database), PostgresApprovals(database), None, None)
 
 
 @pytest.fixture

@@ -152,6 +152,17 @@ def test_a_full_card_shows_data_training_metrics_gate_and_who_approved(registry,
     assert registry.document(version, "model_card")["version"] == version
 
 
+def test_a_card_gives_the_locator_s_error_in_mm_and_how_many_it_flags(registry, models, versions):
+    located = {"n": 40, "near": 0.55, "near_ci": [0.4, 0.69], "median_mm": 9.0, "p90_mm": 20.1, "in_tumour": None}
+    report = {**TRAINING, "locator": {**located, "flagged": 0.625, "near_unflagged": 0.87, "errors_mm": [9.0]}}
+    registry.attach(versions["new"], "training_report", report, by="Ada")
+
+    page = write_card(registry, models, versions["new"], by="Ada").read_text()
+
+    assert "median 9 mm, 90th percentile 20 mm" in page
+    assert "below its threshold of certainty" in page
+
+
 def test_a_card_opens_nothing_from_outside_and_holds_no_nan(registry, models, versions, champion):
     registry.attach(versions["new"], "gate", to_json(a_gate(champion)), by="Ada")
 

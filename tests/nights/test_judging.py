@@ -53,7 +53,9 @@ def cohort(site) -> str:  # noqa: F811
 def gov(site):  # noqa: F811
     """Those who decide; the settings are the training site's."""
     night = SimpleNamespace(config=site.config, settings=site.config, shadows=Watched())
-    return GovernanceSite(night=night, registry=site.registry, restages=None, approvals=None, scratch=None)
+    return GovernanceSite(
+        night=night, registry=site.registry, restages=None, approvals=None, scratch=None, confirmations=None
+    )
 
 
 @pytest.fixture

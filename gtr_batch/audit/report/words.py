@@ -136,4 +136,5 @@ def key_slice(source: str) -> str:
         "ehr_reference": "named in the EHR",
         "segmentation": "segmentation",
         "automatic": "automatic locator",
+        "reader": "confirmed by a reader",
     }.get(source, source.replace("_", " "))

@@ -16,6 +16,7 @@ from attrs import define, field
 from psycopg2 import sql
 
 from gtr_batch.domain.night_case import NightCase
+from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import ConfigError, PermanentError
 from gtr_batch.loopback import free_port
 from gtr_batch.simulation.servers.airflow_stack import AirflowStack
@@ -32,6 +33,7 @@ NIGHT = date(2026, 3, 2)
 AE_PACS, AE_OURS = "DEMOPACS", "GTRBATCH"
 REPOSITORY = Path(__file__).resolve().parents[3]
 ARTEFACT = Path(__file__).resolve().parents[1] / "demo_artefact"
+LEAST_CHANCE = 1e-3  # of so few right stages; below it the demo fails
 DAGS = {
     "ehr_refresh",
     "nightly_staging",
@@ -229,15 +231,38 @@ retry_delay_s = 5
                 got = case.refusal or case.state
                 want = patient.expected_refusal or patient.expected_state
                 wrong.append(f"case {case.case_id[:8]}: {got} ({case.reason}), expected {want}")
-        return wrong
+        return wrong + self._too_few_right(cases)
 
     def agreement(self, cases: Sequence[NightCase]) -> str:
-        """How the staged cases compare with what the phantoms were made as; a word, not a condition."""
-        truth = {p.study_uid: p.true_stage for p in self.patients if p.true_stage is not None}
-        staged = [(c, truth[c.study_uid]) for c in cases if c.t_stage and c.study_uid in truth]
+        """How many of the staged cases are what the phantoms were made as."""
+        staged = self._staged(cases)
         right = sum(case.t_stage == true for case, true in staged)
         others = [f"{case.case_id[:8]} was made {true}" for case, true in staged if case.t_stage != true]
         return "; ".join([f"{right} of {len(staged)} simulated patients staged as they were made", *others])
+
+    def _staged(self, cases: Sequence[NightCase]) -> list[tuple[NightCase, TStage]]:
+        """The staged cases of phantoms, each with the stage that it was made with."""
+        truth = {p.study_uid: p.true_stage for p in self.patients if p.true_stage is not None}
+        return [(c, truth[c.study_uid]) for c in cases if c.t_stage and c.study_uid in truth]
+
+    def _too_few_right(self, cases: Sequence[NightCase]) -> list[str]:
+        """A sentence where so few stages are right as the accuracy that the model's manifest states does not allow."""
+        from scipy.stats import binom
+
+        from gtr_batch.stage.artefact import read_manifest
+
+        staged = self._staged(cases)
+        stated = read_manifest(self.artefact)[0].metrics.get("accuracy_unseen") if staged else None
+        if stated is None:
+            return []  # nobody was staged, or by a model that states no accuracy on phantoms
+        right = sum(case.t_stage == true for case, true in staged)
+        chance = float(binom.cdf(right, len(staged), float(stated)))
+        if chance >= LEAST_CHANCE:
+            return []
+        return [
+            f"{right} of {len(staged)} stages are right; of a model that is right in {stated:.0%}, as its manifest "
+            f"states, so few have a chance of {chance:.1g}"
+        ]
 
     def _remember(self, *pids: int) -> None:
         """Write down what was started, so that `stop` finds it and nothing else."""

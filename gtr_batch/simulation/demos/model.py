@@ -109,13 +109,14 @@ def whole_series(network: GTRNet, seed: int, count: int, say: Say) -> list[Marke
         areas = phantom.tumour_areas()
         features = penultimate(network, prepared)
         heights, lungs = phantom.positions_mm(), lung_share_of(prepared)
-        series.append(MarkedSeries(features, heights, lungs, int(np.argmax(areas)), areas > 0))
+        series.append(MarkedSeries(features, heights, lungs, int(np.argmax(areas)), areas))
     return series
 
 
 def locator_of(network: GTRNet, plan: Plan, say: Say) -> tuple[KeySliceLocator, dict[str, Any]]:
     """The locator, with its error in five folds and on phantoms of another seed that chose nothing of it."""
-    locator, cross_fitted, _ = fit_and_measure(whole_series(network, LOCATOR_SEED, plan.locator, say))
+    series = whole_series(network, LOCATOR_SEED, plan.locator, say)
+    locator, cross_fitted, _ = fit_and_measure(series, plan.seed)
     assert cross_fitted is not None  # all series are measured
     others = whole_series(network, LOCATOR_UNSEEN_SEED, plan.locator_unseen, say)
     unseen = error_on(others, [located(locator, one) for one in others])

@@ -26,7 +26,14 @@ from gtr_batch.simulation.hospital.ehr import Rows, write_extracts
 from gtr_batch.simulation.hospital.hospital import Hospital
 from gtr_batch.simulation.hospital.mix import STAGE_MIX, Mix
 from gtr_batch.simulation.hospital.patient import History, Patient, ehr_rows
-from gtr_batch.simulation.hospital.year import Operated, Prepared, into_the_book, prepare_operated, surgery_rows
+from gtr_batch.simulation.hospital.year import (
+    Operated,
+    Prepared,
+    into_the_book,
+    locator_errors_mm,
+    prepare_operated,
+    surgery_rows,
+)
 from gtr_batch.simulation.phantom.scanner import SCANNERS, Phase, Scanner
 
 NEW_SCANNER: Scanner = attrs.evolve(
@@ -125,8 +132,10 @@ def write_audited_year(
     write_extracts(ehr, [rows_of(one, year) for one in everybody])
     staged = [one for one in everybody if isinstance(one, Operated)]
     contract = site.artefact.manifest.contract
+    errors = [locator_errors_mm(site.artefact.manifest)] * len(staged)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        made = pool.map(prepare_operated, staged, [contract] * len(staged), [None] * len(staged), chunksize=4)
+        unwritten = [None] * len(staged)
+        made = pool.map(prepare_operated, staged, [contract] * len(staged), unwritten, errors, chunksize=4)
         batch: list[tuple[Operated, Prepared, bool]] = []
         for k, (one, prepared) in enumerate(zip(staged, made, strict=True), 1):
             batch.append((one, prepared, False))

@@ -23,7 +23,7 @@ from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.contrast import phase_from_pixels
 from gtr_batch.domain.identifiers import case_id
-from gtr_batch.domain.model import PreprocessingContract
+from gtr_batch.domain.model import ModelManifest, PreprocessingContract
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.reconstruction import KernelKind
 from gtr_batch.domain.staging import STAGES, KeySliceSource
@@ -153,9 +153,10 @@ def write_year(
     patients = operated(year)
     write_extracts(ehr, [surgery_rows(p) for p in patients])
     contract = site.artefact.manifest.contract
+    errors = [locator_errors_mm(site.artefact.manifest)] * len(patients)
     folders = [dicom if k < year.in_pacs else None for k in range(len(patients))]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        made = pool.map(prepare_operated, patients, [contract] * len(patients), folders)
+        made = pool.map(prepare_operated, patients, [contract] * len(patients), folders, errors)
         batch: list[tuple[Operated, Prepared, bool]] = []
         for k, (one, prepared) in enumerate(zip(patients, made, strict=True), 1):
             batch.append((one, prepared, k > year.in_pacs))
@@ -166,14 +167,38 @@ def write_year(
     return patients
 
 
-def prepare_operated(one: Operated, contract: PreprocessingContract, dicom: Path | None) -> Prepared:
-    """A patient's slices by the contract, in a process of its own; with `dicom`, the series is written there, too."""
+def locator_errors_mm(manifest: ModelManifest) -> tuple[float, ...]:
+    """How far a model's locator lay from the key slices of patients that it had not seen, signed; empty: not known."""
+    measured = manifest.metrics.get("locator_unseen") or manifest.metrics.get("locator") or {}
+    return tuple(measured.get("errors_mm") or ())
+
+
+def key_as_found(one: Operated, phantom: Phantom, errors_mm: Sequence[float]) -> int:
+    """The slice that a night would have taken: the marked one, or, of automatic patients, one that the locator finds.
+
+    To locate each would cost a pass over all slices; an error is drawn from those that were measured.
+    """
+    key = phantom.key_slice()
+    if one.patient.key_slice is not KeySliceSource.AUTOMATIC or not errors_mm:
+        return key
+    rng = np.random.default_rng([one.patient.seed, one.patient.index, 4715])
+    heights = phantom.positions_mm()
+    return int(np.abs(heights - heights[key] - errors_mm[int(rng.integers(len(errors_mm)))]).argmin())
+
+
+def prepare_operated(
+    one: Operated, contract: PreprocessingContract, dicom: Path | None, errors_mm: Sequence[float] = ()
+) -> Prepared:
+    """A patient's slices by the contract, in a process of its own.
+
+    With `dicom`, the series is written there, too; `errors_mm` are the locator's, as `locator_errors_mm` has them.
+    """
     with threadpool_limits(1):
         import torch
 
         torch.set_num_threads(1)
         phantom, identity = one.patient.phantom(), one.patient.identity
-        key, heights = phantom.key_slice(), phantom.positions_mm()
+        key, heights = key_as_found(one, phantom, errors_mm), phantom.positions_mm()
         if dicom is not None:
             write_phase(dicom / identity.study_uid, phantom, identity, Phase.PORTAL_VENOUS)
         hu = sketched_volume(phantom)

@@ -16,14 +16,13 @@ from gtr_batch.domain.locating import (
     locate,
     log_posterior,
     lung_base_mm,
-    smoothed,
     threshold_of,
 )
 from gtr_batch.domain.model import KeySliceLocator
 
-SMOOTHING_MM = 4.0
-MARK_SD_MM = 6.0  # of two readers' marks of one tumour, along z
-PENALTY = 0.1
+SMOOTHING_MM = 8.0
+MARK_MM = 6.0  # so far from a mark along z a slice still shows the tumour about as large
+PENALTY = 0.02  # inverse of the strength of the ridge
 FOLDS = 5
 WANTED_NEAR = 0.85  # share within two slices of the choices that are not flagged
 
@@ -32,45 +31,34 @@ WANTED_NEAR = 0.85  # share within two slices of the choices that are not flagge
 class MarkedSeries:
     """One series: penultimate features (slices, D), heights in mm from feet to head, shares of lung, the marked slice.
 
-    `tumour`: whether the tumour is on each slice, None where nobody knows.
+    `areas_mm2`: the tumour's cross-section on each slice, None where nobody knows.
     """
 
     features: np.ndarray = field(repr=False)
     heights_mm: np.ndarray = field(repr=False)
     lung_share: np.ndarray = field(repr=False)
     key_index: int
-    tumour: np.ndarray | None = field(default=None, repr=False)
+    areas_mm2: np.ndarray | None = field(default=None, repr=False)
 
 
-def fit_locator(series: Sequence[MarkedSeries]) -> KeySliceLocator:
-    """A conditional logistic regression: which slice of a series is the marked one.
+def fit_locator(series: Sequence[MarkedSeries], seed: int = 0) -> KeySliceLocator:
+    """Logistic regression of "near the key slice" on the features of axial slices, both classes weighing the same.
 
-    The features are smoothed along the series; the target is a Gaussian about the mark, `MARK_SD_MM` wide.
+    Near: at least half of the largest cross-section where that is known, else within `MARK_MM` of the mark.
     """
-    from scipy.optimize import minimize
+    from sklearn.linear_model import LogisticRegression
 
-    raw = np.concatenate([one.features for one in series]).astype(np.float64)
-    mean, scale = raw.mean(axis=0), raw.std(axis=0)
+    x = np.concatenate([one.features for one in series]).astype(np.float64)
+    mean, scale = x.mean(axis=0), x.std(axis=0)
     scale[scale < 1e-9] = 1.0
-    x = [smoothed((one.features - mean) / scale, one.heights_mm, SMOOTHING_MM) for one in series]
-    rows, targets = np.concatenate(x), np.concatenate([_target(one) for one in series])
-    starts = np.cumsum([0, *(len(one) for one in x[:-1])])
-    of = np.repeat(np.arange(len(x)), [len(one) for one in x])
-
-    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
-        scores = rows @ w
-        scores -= np.maximum.reduceat(scores, starts)[of]
-        total = np.add.reduceat(np.exp(scores), starts)
-        log_p = scores - np.log(total)[of]
-        slope = rows.T @ (np.exp(log_p) - targets) / len(x) + PENALTY * w
-        return float(-(targets * log_p).sum() / len(x) + PENALTY * (w @ w) / 2), slope
-
-    w = minimize(loss, np.zeros(rows.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
+    fitted = LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=2000, random_state=seed)
+    fitted.fit((x - mean) / scale, np.concatenate([_near(one) for one in series]))
     height_mm, height_sd_mm = _heights(series)
     return KeySliceLocator(
         feature_mean=mean.tolist(),
         feature_scale=scale.tolist(),
-        coefficients=w.tolist(),
+        coefficients=fitted.coef_[0].tolist(),
+        intercept=float(fitted.intercept_[0]),
         smoothing_mm=SMOOTHING_MM,
         height_mm=height_mm,
         height_sd_mm=height_sd_mm,
@@ -78,7 +66,7 @@ def fit_locator(series: Sequence[MarkedSeries]) -> KeySliceLocator:
 
 
 def fit_and_measure(
-    series: Sequence[MarkedSeries], measured: int | None = None
+    series: Sequence[MarkedSeries], seed: int = 0, measured: int | None = None
 ) -> tuple[KeySliceLocator, LocatorError | None, np.ndarray]:
     """The locator of all series, with temperature and threshold, and its error, cross-fitted in five folds.
 
@@ -89,7 +77,7 @@ def fit_and_measure(
     error is that of the same series, so the share that is flagged is a little optimistic.
     """
     folds = min(FOLDS, len(series))
-    fitted = [fit_locator([s for k, s in enumerate(series) if k % folds != fold]) for fold in range(folds)]
+    fitted = [fit_locator([s for k, s in enumerate(series) if k % folds != fold], seed) for fold in range(folds)]
     unseen = [fitted[k % folds] for k in range(len(series))]
     temperature = _temperature(series, unseen)
     unseen = [attrs.evolve(locator, temperature=temperature) for locator in unseen]
@@ -97,7 +85,7 @@ def fit_and_measure(
     near = np.array([abs(f.index - s.key_index) <= NEAR for f, s in zip(found, series, strict=True)])
     threshold = threshold_of(np.array([f.p_near for f in found]), near, WANTED_NEAR)
     judged = [attrs.evolve(f, certain=f.p_near >= threshold) for f in found]
-    locator = attrs.evolve(fit_locator(series), temperature=temperature, threshold=threshold)
+    locator = attrs.evolve(fit_locator(series, seed), temperature=temperature, threshold=threshold)
     best = [float(_scores(one, s).max()) for one, s in zip(unseen, series, strict=True)]
     n = len(series) if measured is None else measured
     return locator, error_on(series[:n], judged[:n]) if n else None, np.array(best)
@@ -112,7 +100,7 @@ def located(locator: KeySliceLocator, one: MarkedSeries) -> Location:
 
 def error_on(series: Sequence[MarkedSeries], found: Sequence[Location]) -> LocatorError:
     """The error of these answers on these series."""
-    tumours = [s.tumour for s in series if s.tumour is not None]
+    tumours = [s.areas_mm2 > 0 for s in series if s.areas_mm2 is not None]
     return errors_of(
         list(found),
         [s.key_index for s in series],
@@ -121,10 +109,11 @@ def error_on(series: Sequence[MarkedSeries], found: Sequence[Location]) -> Locat
     )
 
 
-def _target(one: MarkedSeries) -> np.ndarray:
-    from_mark = (one.heights_mm - one.heights_mm[one.key_index]) / MARK_SD_MM
-    p: np.ndarray = np.exp(-0.5 * from_mark**2)
-    return p / p.sum()
+def _near(one: MarkedSeries) -> np.ndarray:
+    if one.areas_mm2 is not None:
+        near: np.ndarray = one.areas_mm2 > 0.5 * one.areas_mm2.max()
+        return near
+    return np.abs(one.heights_mm - one.heights_mm[one.key_index]) <= MARK_MM
 
 
 def _log_p(locator: KeySliceLocator, one: MarkedSeries) -> np.ndarray:
@@ -138,23 +127,21 @@ def _scores(locator: KeySliceLocator, one: MarkedSeries) -> np.ndarray:
 
 
 def _heights(series: Sequence[MarkedSeries]) -> tuple[float, float]:
-    """How far above the lungs' lowest slice the marks lie: mean, and twice the standard deviation.
-
-    Twice, since the scores know part of it. 0, 0 where too few show lungs.
-    """
+    """How far above the lungs' lowest slice the marks lie: mean and SD; 0, 0 where too few show lungs."""
     bases = [(s, lung_base_mm(s.heights_mm, s.lung_share)) for s in series]
     above = [float(s.heights_mm[s.key_index]) - base for s, base in bases if base is not None]
-    return (float(np.mean(above)), 2 * max(float(np.std(above)), 10.0)) if len(above) >= 8 else (0.0, 0.0)
+    return (float(np.mean(above)), max(float(np.std(above)), 10.0)) if len(above) >= 8 else (0.0, 0.0)
 
 
 def _temperature(series: Sequence[MarkedSeries], unseen: Sequence[KeySliceLocator]) -> float:
-    """The temperature under which the marks of unseen series are most probable."""
+    """The temperature under which the slices within two of unseen marks are most probable."""
 
     def surprise(temperature: float) -> float:
         total = 0.0
         for locator, one in zip(unseen, series, strict=True):
             log_p = _log_p(attrs.evolve(locator, temperature=temperature), one)
-            total -= float((_target(one) * (log_p - np.logaddexp.reduce(log_p))).sum())
+            within = slice(max(one.key_index - NEAR, 0), one.key_index + NEAR + 1)
+            total -= float(np.logaddexp.reduce(log_p[within]) - np.logaddexp.reduce(log_p))
         return total
 
     grid = np.geomspace(0.25, 8, 26)

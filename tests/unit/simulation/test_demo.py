@@ -93,6 +93,38 @@ def test_says_which_case_did_not_end_as_it_should(tmp_path):
     assert "1.3: no case" in wrong[1]
 
 
+@pytest.mark.parametrize(
+    ("right", "passes"), [(0, False), (1, False), (2, True), (4, True), (5, True)]
+)  # at 0.9, of five: up to one has a chance of 0.0005, up to two one of 0.009
+def test_a_night_with_fewer_right_stages_than_chance_allows_does_not_pass(tmp_path, right, passes):
+    demo = Demo(tmp_path)
+    demo.patients = [
+        SimpleNamespace(study_uid=f"1.{k}", expected_state="committed", expected_refusal=None, true_stage=TStage.T2)
+        for k in range(5)
+    ]
+    cases = [
+        NightCase("a" * 36, f"1.{k}", "1.2.3", CaseState("committed"), CaseState.FOUND, stage)
+        for k, stage in enumerate([TStage.T2] * right + [TStage.T3] * (5 - right))
+    ]
+
+    wrong = demo.judge(cases)
+
+    assert (wrong == []) is passes
+    assert passes or f"{right} of 5 stages are right" in wrong[0]
+    assert demo.agreement(cases).startswith(f"{right} of 5")
+
+
+def test_a_night_in_which_nobody_was_staged_is_judged_by_its_states_alone(tmp_path):
+    demo = Demo(tmp_path)
+    demo.patients = [
+        SimpleNamespace(study_uid="1.1", expected_state="refused", expected_refusal="matrix", true_stage=TStage.T2)
+    ]
+
+    refused = NightCase("a" * 36, "1.1", "1.2.3", CaseState("refused"), CaseState.FOUND, refusal="matrix")
+
+    assert demo.judge([refused]) == []
+
+
 def test_airflow_gets_a_password_of_its_own_and_the_loopback_interface_only(tmp_path):
     one, two = (
         AirflowStack(tmp_path / name, REPOSITORY, "postgresql://u:p@127.0.0.1:1/airflow", {}) for name in ("a", "b")

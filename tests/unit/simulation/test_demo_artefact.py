@@ -18,7 +18,7 @@ from gtr_batch.simulation.demos.demo import ARTEFACT
 from gtr_batch.simulation.hospital.blunt import blunted
 from gtr_batch.simulation.hospital.cohort import draw_phantom, prepare_patient
 from gtr_batch.stage.artefact import load_artefact, read_manifest
-from gtr_batch.stage.predict import AbstainAt, slice_scores, stage_shard
+from gtr_batch.stage.predict import AbstainAt, find_location, slice_scores, stage_shard
 from gtr_batch.training.loop import PreparedSlices, predict, voted
 
 NEVER_SEEN = 987_654  # a seed that no cohort of the demo's model was drawn from
@@ -82,15 +82,28 @@ def test_the_accuracy_that_it_claims_is_that_of_the_confusion_it_claims():
     assert metrics["accuracy_unseen"] == pytest.approx(np.trace(table) / table.sum())
 
 
+def test_its_locator_says_how_far_it_was_off_on_phantoms_of_another_seed():
+    manifest = read_manifest(ARTEFACT)[0]
+    unseen = manifest.metrics["locator_unseen"]
+
+    errors = np.abs(unseen["errors_mm"])
+    assert unseen["n"] == len(errors) >= 20
+    assert unseen["median_mm"] == pytest.approx(np.median(errors), abs=0.1)
+    assert unseen["p90_mm"] == pytest.approx(np.quantile(errors, 0.9), abs=0.1)
+    assert unseen["in_tumour"] >= 0.85
+    assert 0 < manifest.key_slice_locator.threshold < 1
+
+
 @pytest.mark.slow
 def test_its_locator_finds_a_slice_of_the_tumour():
     artefact = load_artefact(ARTEFACT)
     phantom, _, _ = draw_phantom(NEVER_SEEN, 5)
     volume = Volume.from_hu(phantom.volume(), (phantom.scanner.thickness_mm, phantom.pixel_mm, phantom.pixel_mm))
 
-    scores = slice_scores(artefact, prepare_all_for_locator(volume, artefact.manifest.contract))
+    found = find_location(artefact, prepare_all_for_locator(volume, artefact.manifest.contract), volume.heights_mm)
 
-    assert phantom.tumour_areas()[int(np.argmax(scores))] > 0
+    assert phantom.tumour_areas()[found.index] > 0
+    assert len(found.nearby) == 5
 
 
 def test_it_has_patients_enough_to_give_no_stage_at_the_default_level():
