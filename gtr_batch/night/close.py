@@ -19,7 +19,7 @@ from gtr_batch.logs import get_logger
 from gtr_batch.night.runner import Shard
 from gtr_batch.night.site import Site
 from gtr_batch.night.steps import why_held
-from gtr_batch.writing import write_json
+from gtr_batch.writing import discard_scratch, write_json
 
 GB = 1024**3
 
@@ -126,6 +126,8 @@ def _shadow(site: Site, night: date) -> dict[str, Any]:
 def housekeeping(site: Site, today: date) -> dict[str, Any]:
     """Delete pixels past their retention, but not those of unfinished cases; name what waits; look at the free space.
 
+    With them goes what a training left that was killed while it prepared a series from the PACS.
+
     Returns
     -------
     dict
@@ -141,7 +143,7 @@ def housekeeping(site: Site, today: date) -> dict[str, Any]:
     files = site.config.files
     past = today - timedelta(days=files.retention_days)
     spared = [case.case_id for case in site.cases.unfinished(past)]
-    freed = site.files.discard_pixels(past, spared)
+    freed = site.files.discard_pixels(past, spared) + discard_scratch(site.config.training.folder, past)
     free = site.files.free_bytes()
     nights = [today - timedelta(days=back) for back in range(1, files.retention_days + 1)]
     found = {
@@ -191,10 +193,11 @@ def ask_again(site: Site, case_ids: Sequence[str]) -> dict[str, Any]:
 def night_cases(site: Site, night: date) -> list[NightCase]:
     """A night's cases for people, those of another patient's images first: state, stage, flags, reason; no PHI."""
     cases = sorted(site.cases.of_night(night), key=lambda case: not _is_mismatched(case))
-    return [_shown(site, case) for case in cases]
+    return [night_case(site, case) for case in cases]
 
 
-def _shown(site: Site, case: Case) -> NightCase:
+def night_case(site: Site, case: Case) -> NightCase:
+    """One case as `night_cases` shows it."""
     begun = case.state is not CaseState.REFUSED and PATH.index(case.reached) < PATH.index(CaseState.STAGED)
     staging = None if begun else site.cases.staging(case.case_id)  # one that begins anew shows no result of before
     score = None if begun else site.cases.score(case.case_id)
