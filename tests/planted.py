@@ -74,15 +74,17 @@ def files_with_traces(root: Path) -> dict[Path, set[str]]:
     found = {}
     for path in sorted(root.rglob("*")):
         name = traces_in(str(path.relative_to(root)).encode())
-        packed = path.suffix not in _NUMBERS
-        body = traces_in(path.read_bytes(), 0 if packed else _DEEPEST) if _is_ours(path) else set()
+        body = _traces_in_file(path) if path.is_file() and not path.is_symlink() else set()
         if name | body:
             found[path.relative_to(root)] = name | body
     return found
 
 
-def _is_ours(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
+def _traces_in_file(path: Path) -> set[str]:
+    data = path.read_bytes()
+    if path.suffix in _NUMBERS:
+        return {trace for trace in TRACES if trace.encode() in data}
+    return traces_in(data)
 
 
 def tables_with_traces(dsn: str) -> dict[str, set[str]]:
