@@ -2,7 +2,8 @@
 
     replay -> approve (a person) -> send
 
-Started by hand with nights or accession numbers and a model version. The replay runs the steps of the night on files
+Started by hand with nights or case ids and a model version (by accession number: `gtr restage`, since Airflow keeps
+what a run is started with). The replay runs the steps of the night on files
 of its own and changes no result; its comparison waits 7 days for a person of
 `governance.approvers`, another than the one who started the run (*Required Actions*). After **Reject** nothing is sent.
 After **Approve**, `send` replays once more, checks that the answers are still those that were
@@ -39,7 +40,7 @@ def replay() -> str:
             gov,
             find(gov.registry, params["model"]),
             nights=[date.fromisoformat(night) for night in params["nights"] or []],
-            accession_numbers=params["accession_numbers"] or [],
+            case_ids=params["case_ids"] or [],
         )
     return found.digest
 
@@ -66,7 +67,13 @@ def send() -> None:
     default_args=default_args(CONFIG),
     params={
         "nights": Param([], type="array", items={"type": "string", "format": "date"}, title="Nights"),
-        "accession_numbers": Param([], type="array", items={"type": "string"}, title="Accession numbers"),
+        "case_ids": Param(
+            [],
+            type="array",
+            items={"type": "string", "format": "uuid"},
+            title="Case ids",
+            description="As `gtr status` lists them. Airflow keeps what is typed here: nothing that names a patient.",
+        ),
         "model": Param("", type="string", title="Model", description="Version, or the digits that it begins with."),
     },
     doc_md=__doc__,

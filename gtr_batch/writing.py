@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +22,7 @@ from gtr_batch.errors import StorageFull
 PRIVATE, READABLE = 0o600, 0o644
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)  # some network file systems have none
+_SCRATCH = "scratch-"
 _HEAD = 40  # of a goal's name in its temporary name: together they stay below the 255 bytes a name may have
 
 
@@ -138,6 +140,40 @@ def new_folder(goal: Path, *, mode: int = 0o700) -> Iterator[Path]:
             sync_folder(goal.parent)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(root: Path) -> Iterator[Path]:
+    """A folder below `root` for what a block needs and nobody after it; gone afterwards, unless the process is killed.
+
+    Raises
+    ------
+    StorageFull
+        No space or quota left.
+    """
+    with full_disk_is_transient(root):
+        make_folder(root)
+        folder = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=root))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def discard_scratch(root: Path, before: date) -> int:
+    """Delete what killed processes left below `root` in their scratch folders; returns bytes freed.
+
+    Of a folder in which something was written since `before` (UTC) nothing goes. Links are removed, never followed.
+    """
+    freed = 0
+    for folder in sorted(root.glob(f"{_SCRATCH}*")) if root.is_dir() and not root.is_symlink() else []:
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        files = [path.lstat() for path in (folder, *folder.rglob("*"))]
+        if all(datetime.fromtimestamp(stat.st_mtime, UTC).date() < before for stat in files):
+            freed += sum(stat.st_size for stat in files[1:])
+            shutil.rmtree(folder)
+    return freed
 
 
 def sync_folder(folder: Path) -> None:

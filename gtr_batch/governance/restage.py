@@ -39,7 +39,12 @@ _REPLAYED = (steps.preprocess, steps.stage, steps.nomogram)
 
 
 def compare(
-    gov: GovernanceSite, version: str, *, nights: Sequence[date] = (), accession_numbers: Sequence[str] = ()
+    gov: GovernanceSite,
+    version: str,
+    *,
+    nights: Sequence[date] = (),
+    accession_numbers: Sequence[str] = (),
+    case_ids: Sequence[str] = (),
 ) -> Comparison:
     """Replay cases with a model and set its answers beside those that the cases carry; nothing is sent.
 
@@ -47,7 +52,7 @@ def compare(
     ----------
     version : str
         Any registered model that was not withdrawn.
-    nights, accession_numbers : sequence
+    nights, accession_numbers, case_ids : sequence
         Whose cases; refused ones are left out, since no model saw them.
 
     Returns
@@ -62,7 +67,7 @@ def compare(
     GovernanceRefused
         The model was withdrawn.
     """
-    cases = _cases(gov, nights, accession_numbers)
+    cases = _cases(gov, nights, accession_numbers, case_ids)
     found, _ = _compared(gov, version, cases)
     wanted = {"nights": sorted({str(c.night) for c in cases}), "case_ids": [c.case_id for c in cases]}
     gov.restages.save(found.digest, version, wanted, found.to_json())
@@ -151,15 +156,21 @@ def approval_in_words(approval: ReplayApproval) -> str:
     return f"Approved before by {approval.by_whom} on {approval.at:%Y-%m-%d %H:%M} UTC: {approval.why}"
 
 
-def _cases(gov: GovernanceSite, nights: Sequence[date], accession_numbers: Sequence[str]) -> list[Case]:
+def _cases(
+    gov: GovernanceSite, nights: Sequence[date], accession_numbers: Sequence[str], case_ids: Sequence[str]
+) -> list[Case]:
     known = gov.night.cases
     found = [case for night in nights for case in known.of_night(night)]
     found += known.of_accessions(accession_numbers) if accession_numbers else []
+    try:
+        found += known.select(case_ids) if case_ids else []
+    except KeyError as err:
+        raise InputRefused(f"there is no case {err}; `gtr status --json` lists the ids of a night") from None
     cases = {c.case_id: c for c in found if _validated(c)}
     if not cases:
         raise InputRefused(
-            f"nothing to replay: of {len(found)} cases of {len(nights)} night(s) and {len(accession_numbers)} "
-            f"accession number(s) none passed validation"
+            f"nothing to replay: of {len(found)} cases of {len(nights)} night(s), {len(accession_numbers)} "
+            f"accession number(s) and {len(case_ids)} case id(s) none passed validation"
         )
     return sorted(cases.values(), key=lambda c: (c.night, c.case_id))
 

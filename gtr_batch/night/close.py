@@ -21,7 +21,7 @@ from gtr_batch.night.looking_back import came_by_looking_back
 from gtr_batch.night.runner import Shard
 from gtr_batch.night.site import Site
 from gtr_batch.night.steps import why_held
-from gtr_batch.writing import write_json
+from gtr_batch.writing import discard_scratch, write_json
 
 GB = 1024**3
 
@@ -146,6 +146,8 @@ def _shadow(site: Site, night: date) -> dict[str, Any]:
 def housekeeping(site: Site, today: date) -> dict[str, Any]:
     """Delete pixels past their retention, but not those of unfinished cases; name what waits; look at the free space.
 
+    With them goes what a training left that was killed while it prepared a series from the PACS.
+
     Returns
     -------
     dict
@@ -161,7 +163,7 @@ def housekeeping(site: Site, today: date) -> dict[str, Any]:
     files = site.config.files
     past = today - timedelta(days=files.retention_days)
     spared = [case.case_id for case in site.cases.unfinished(past)]
-    freed = site.files.discard_pixels(past, spared)
+    freed = site.files.discard_pixels(past, spared) + discard_scratch(site.config.training.folder, past)
     free = site.files.free_bytes()
     nights = [today - timedelta(days=back) for back in range(1, files.retention_days + 1)]
     found = {

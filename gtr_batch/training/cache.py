@@ -7,11 +7,8 @@ and appear intact or not at all; one that was damaged is noticed by its checksum
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -25,7 +22,7 @@ from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.errors import CaseRejected, PermanentError, RetrieveIncomplete
 from gtr_batch.training.site import TrainingSite
-from gtr_batch.writing import full_disk_is_transient, make_folder, write_with
+from gtr_batch.writing import full_disk_is_transient, make_folder, scratch_folder, write_with
 
 
 class Origin(StrEnum):
@@ -206,7 +203,7 @@ def _from_pacs(site: TrainingSite, member: Member, contract: PreprocessingContra
     from gtr_batch.preprocess import prepare_all_for_locator, prepare_volume, read_series
     from gtr_batch.preprocess.outline import lesion_on_grid
 
-    with _scratch(site.config.training.folder) as folder:
+    with scratch_folder(site.config.training.folder) as folder:
         expected = [i.sop_instance_uid for i in site.archive.find_instances(member.study_uid, member.series_uid)]
         if member.slices[1] not in expected:
             raise CaseRejected("series_incomplete", "the PACS no longer lists the key slice", {"listed": len(expected)})
@@ -244,15 +241,3 @@ def _identity(site: TrainingSite, member: Member) -> SeriesIdentity | None:
         return site.cases.get(member.case_id).identity()
     except KeyError:
         return None  # of a cohort whose cases are elsewhere: study and series are compared all the same
-
-
-@contextmanager
-def _scratch(root: Path) -> Iterator[Path]:
-    """A folder for pixels that is gone afterwards, whatever happens."""
-    with full_disk_is_transient(root):
-        make_folder(root)
-        folder = Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

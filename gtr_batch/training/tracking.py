@@ -23,7 +23,7 @@ def tracked(uri: str, name: str, params: Mapping[str, Any]) -> Iterator[Callable
     Parameters
     ----------
     uri : str
-        ``postgresql://`` URI of MLflow's own database, or a folder.
+        ``postgresql://`` URI of MLflow's own database, or ``sqlite:///`` of a file; MLflow takes no folder any more.
     name : str
         Of the run; no patient.
     params : mapping

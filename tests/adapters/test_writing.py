@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,11 @@ from gtr_batch.errors import StorageFull
 from gtr_batch.writing import (
     READABLE,
     copy_file,
+    discard_scratch,
     full_disk_is_transient,
     make_folder,
     new_folder,
+    scratch_folder,
     write_bytes,
     write_json,
     write_text,
@@ -208,6 +211,37 @@ def test_a_new_folder_replaces_the_one_before_only_when_it_is_filled(tmp_path):
     assert [p.name for p in goal.iterdir()] == ["c"]
     assert mode_of(goal) == 0o755
     assert [p.name for p in tmp_path.iterdir()] == ["artefact"]
+
+
+def test_scratch_is_gone_after_the_block_whatever_happens(tmp_path):
+    with pytest.raises(ValueError, match="stopped"), scratch_folder(tmp_path) as folder:
+        assert mode_of(folder) == 0o700
+        write_text(folder / "a", "1")
+        raise ValueError("stopped")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_in_its_scratch_is_deleted_when_it_is_old_enough(tmp_path):
+    """Not what somebody still writes to, nothing beside it, and nothing behind a link."""
+    root, elsewhere = tmp_path / "training", tmp_path / "elsewhere"
+    for folder in (root / "scratch-old" / "SEG", root / "scratch-new", root / "runs", elsewhere):
+        folder.mkdir(parents=True)
+        write_text(folder / "a", "12345")
+    (root / "scratch-link").symlink_to(elsewhere)
+    long_ago = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
+    for path in (*root.rglob("*"), root / "scratch-new"):
+        os.utime(path, (long_ago, long_ago), follow_symlinks=False)
+    write_text(root / "scratch-new" / "b", "1")
+
+    kept = discard_scratch(root, date(2026, 3, 1))
+    freed = discard_scratch(root, date(2026, 3, 2))
+
+    assert kept == 0
+    assert freed >= 5
+    assert {path.name for path in root.iterdir()} == {"scratch-new", "scratch-link", "runs"}
+    assert (elsewhere / "a").exists()
+    assert discard_scratch(tmp_path / "nothing", date(2026, 3, 2)) == 0
 
 
 def test_nobody_writes_files_but_the_one_writer():

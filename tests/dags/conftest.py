@@ -42,17 +42,23 @@ def airflow_environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def in_airflow(airflow_environ: dict[str, str]):
-    """A function that runs a script of this folder in a fresh process and returns the JSON of its last line."""
+    """A function that runs a script of this folder in a fresh process and returns the JSON of its last line.
 
-    def run(script: str, *arguments: str, **environ: str) -> Any:
-        done = subprocess.run(
-            [sys.executable, str(Path(__file__).parent / script), *arguments],
-            env={**airflow_environ, **environ},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
+    What the process writes to standard error, the tasks' logs with it, is kept in the file `log_to`.
+    """
+
+    def run(script: str, *arguments: str, log_to: Path | None = None, **environ: str) -> Any:
+        log_to = log_to or Path(airflow_environ["AIRFLOW_HOME"]) / f"{script}.log"
+        with log_to.open("wb") as log:
+            done = subprocess.run(
+                [sys.executable, str(Path(__file__).parent / script), *arguments],
+                env={**airflow_environ, **environ},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 0, log_to.read_text(errors="replace")[-4000:]
         return json.loads(done.stdout.splitlines()[-1])
 
     return run

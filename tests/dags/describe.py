@@ -37,6 +37,7 @@ def describe(dag: airflow.sdk.DAG) -> dict:
         "max_active_runs": dag.max_active_runs,
         "schedule": getattr(times, "expression", None),  # none where it is only ever started by hand
         "timezone": str(getattr(times, "timezone", None)),
+        "params": sorted(dag.params),
         "assets": sorted(asset.name for asset in assets.objects) if assets else [],
         "deadlines": [
             {
