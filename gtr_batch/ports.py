@@ -366,6 +366,9 @@ class ModelRegistry(Protocol):
     def openings(self, cohort_digest: str) -> Sequence[HoldoutOpening]:
         """Each time the sealed holdout of a cohort was opened, for whatever model, oldest first."""
 
+    def save_gone(self, withdrawn_uid: str, version: str) -> None:
+        """Note that the PACS has a report and its study no more; the same again changes nothing."""
+
     def save_notice(self, withdrawn_uid: str, version: str, notice_uid: str) -> None:
         """Note which withdrawal notice supersedes a report; the same again changes nothing."""
 

@@ -292,7 +292,8 @@ def _checked_pixels(ds: Dataset) -> tuple[int, int, int, int]:
 def _check_codestreams(ds: Dataset, syntax: str, shape: tuple[int, int, int, int]) -> None:
     sizes = next((reader for known, reader in _SIZES if syntax in known), None)
     if sizes is None:
-        raise UnreadableFile(f"has pixels in a transfer syntax that is not decoded here ({str(syntax)[:64]})")
+        named = uid.UID(syntax).name if syntax in uid.UID_dictionary else "not one of the standard"
+        raise UnreadableFile(f"has pixels in a transfer syntax that is not decoded here ({named})")
     rows, columns, frames, size = shape
     _check_fragments(ds.PixelData, frames)
     offsets = (ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths) if "ExtendedOffsetTable" in ds else None

@@ -74,7 +74,8 @@ def reports(version: Version, as_json: Json = False) -> None:
     table = Table("night", "case", "SOP Instance UID", "in the PACS", "superseded by", box=None)
     for row in rows:
         after = "a withdrawal notice" if row.notice_stored else ("a later result" if row.superseded else "")
-        table.add_row(str(row.night), row.case_id[:8], row.sop_instance_uid, "yes" if row.stored else "no", after)
+        there = "deleted there" if row.gone else ("yes" if row.stored else "no")
+        table.add_row(str(row.night), row.case_id[:8], row.sop_instance_uid, there, after)
     out.print(table)
 
 
@@ -117,6 +118,8 @@ def notices(
         print_json(to_json(found))
     else:
         out.print(f"{found.sent} reports superseded in the PACS, {len(found.failed)} failed", highlight=False)
+        for uid in found.gone:
+            out.print(f"{uid}: deleted from the PACS with its study, nothing to supersede", highlight=False)
         for uid, sentence in found.failed.items():
             out.print(f"[red]{uid}: {foreign(sentence)}[/]", highlight=False)
     if found.failed:

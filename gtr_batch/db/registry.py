@@ -131,6 +131,11 @@ class PostgresRegistry:
         with self._database.governor.transaction("holdout openings") as tx:
             return [HoldoutOpening(**row) for row in tx.all(_queries()["openings"], digest=cohort_digest)]
 
+    def save_gone(self, withdrawn_uid: str, version: str) -> None:
+        """Note that the PACS has a report and its study no more; the same again changes nothing."""
+        with self._database.governor.transaction("report that is gone") as tx:
+            tx.run(_queries()["save_gone"], withdrawn_uid=withdrawn_uid, version=version)
+
     def save_notice(self, withdrawn_uid: str, version: str, notice_uid: str) -> None:
         """Note which withdrawal notice supersedes a report; the same again changes nothing."""
         with self._database.governor.transaction("withdrawal notice") as tx:

@@ -100,6 +100,7 @@ class ReportOfModel:
 
     `stored`: the PACS has it. `superseded`: a later result of the case stands in its place. `notice_uid` is the notice
     that says that its model was withdrawn, None where none was written; `notice_stored`: the PACS has that notice.
+    `gone`: study and report were deleted from the PACS, so that there is nothing to supersede.
     """
 
     case_id: str = field(converter=str)
@@ -115,17 +116,22 @@ class ReportOfModel:
     superseded: bool
     notice_uid: str | None
     notice_stored: bool
+    gone: bool = False
 
     @property
     def due(self) -> bool:
         """Whether a notice has yet to reach the PACS, once its model is withdrawn."""
-        return self.stored and not self.superseded and not self.notice_stored
+        return self.stored and not self.superseded and not self.notice_stored and not self.gone
 
 
 @frozen
 class NoticesSent:
-    """How many withdrawal notices the PACS took, how many it had already, and why others failed, by report UID."""
+    """How many withdrawal notices the PACS took, how many it had already, and why others failed, by report UID.
+
+    `gone`: reports that were deleted from the PACS with their studies; for them nothing is sent, now or later.
+    """
 
     sent: int
     already: int
     failed: Mapping[str, str]
+    gone: tuple[str, ...] = ()

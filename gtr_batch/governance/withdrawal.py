@@ -112,7 +112,7 @@ def send_notices(
     """Supersede the reports of a withdrawn model that a person approved, in the PACS.
 
     Every notice is written, noted and delivered alone, so this can be cut off and run again: what the PACS has is not
-    sent twice.
+    sent twice. Of a report whose study was deleted from the PACS it is noted that it is gone; it is not due any more.
 
     Parameters
     ----------
@@ -148,9 +148,15 @@ def send_notices(
     local = at.astimezone(ZoneInfo(site.config.night.timezone)).replace(tzinfo=None, microsecond=0)
     manifest = ModelManifest.from_json(model.manifest)
     failed: dict[str, str] = {}
+    gone: list[str] = []
     for number, row in enumerate(due, 1):
         try:
             site.check_running()
+            if _is_gone(site, row):
+                registry.save_gone(row.sop_instance_uid, version)
+                gone.append(row.sop_instance_uid)
+                log.warning("withdrawal.report_gone", case_id=row.case_id)
+                continue
             _supersede(site, registry, row, manifest=manifest, version=version, withdrawn_at=local)
         except ServiceStopped:
             raise
@@ -158,9 +164,18 @@ def send_notices(
             failed[row.sop_instance_uid] = f"{type(err).__name__}: {err}"
             tell_operations(site, row.case_id, Step.DELIVER, err)
             log.error("withdrawal.not_sent", case_id=row.case_id, error=str(err))
-        if progress is not None:
-            progress(number, len(due))
-    return NoticesSent(sent=len(due) - len(failed), already=len(set(approved) - wanted), failed=failed)
+        finally:
+            if progress is not None:
+                progress(number, len(due))
+    sent = len(due) - len(failed) - len(gone)
+    return NoticesSent(sent=sent, already=len(set(approved) - wanted), failed=failed, gone=tuple(gone))
+
+
+def _is_gone(site: Site, row: ReportOfModel) -> bool:
+    """Whether the PACS lists neither the study nor the report; a notice would make the deleted study anew."""
+    if site.archive.find_study(row.study_uid):
+        return False
+    return not site.archive.present(row.study_uid, row.series_uid, [row.sop_instance_uid])
 
 
 def _supersede(

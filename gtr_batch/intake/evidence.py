@@ -157,13 +157,18 @@ def _words(item: SeriesEvidence) -> list[Reason]:
         ("study description", text_of(h, "StudyDescription")),
     )
     for source, text in sources:
-        said = {w.says: w.word for w in read(text)}
-        if Said.PORTAL_VENOUS in said and said.keys() & {Said.ARTERIAL, Said.DELAYED, Said.UNENHANCED}:
-            said = {}  # names several phases: says nothing of this series
+        said = {w.says for w in read(text)}
+        if Said.PORTAL_VENOUS in said and said & {Said.ARTERIAL, Said.DELAYED, Said.UNENHANCED}:
+            said = set()  # names several phases: says nothing of this series
         if source == "study description":  # a study has several phases: its words only speak of contrast at all
-            said = {k: v for k, v in said.items() if k is Said.ENHANCED}
+            said &= {Said.ENHANCED}
         if said:
-            return [Reason("words", f"{source} says {word!r}", _SAID_WEIGHT[says]) for says, word in said.items()]
+            # What the words mean, never the words: "Tardieu" is read as delayed, and is somebody's name.
+            return [
+                Reason("words", f"{source} says {says.value.replace('_', ' ')}", _SAID_WEIGHT[says])
+                for says in Said
+                if says in said
+            ]
     return []
 
 

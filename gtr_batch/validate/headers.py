@@ -17,6 +17,7 @@ from gtr_batch.config import ValidateConfig
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.reconstruction import image_type_problem, kernel_kind, kernel_shown
+from gtr_batch.domain.scanner_name import manufacturer_shown, model_shown
 from gtr_batch.domain.stack import POSITION_TOLERANCE_MM, set_aside
 from gtr_batch.errors import CaseRejected, UnreadableFile
 from gtr_batch.identity import identity_of
@@ -164,7 +165,7 @@ def _row(ds: pydicom.Dataset, limits: ValidateConfig) -> dict[str, Any]:
     thickness = number(ds, "SliceThickness")
     kernel = ds.get("ConvolutionKernel")
     kernel_name = safe(kernel[0] if isinstance(kernel, pydicom.multival.MultiValue) and kernel else kernel)
-    manufacturer = safe(ds.get("Manufacturer"))
+    manufacturer = str(ds.get("Manufacturer") or "")
     return {
         "uids_valid": all(_valid(ds.get(k)) for k in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")),
         "frame_valid": _valid(ds.get("FrameOfReferenceUID")),
@@ -182,21 +183,20 @@ def _row(ds: pydicom.Dataset, limits: ValidateConfig) -> dict[str, Any]:
         "thickness_mm": 0.0 if thickness is None else round(thickness, 4),
         "pixel_spacing_mm": 0.0 if spacing is None else round(spacing[0], 4),
         "pixel_aspect": 0.0 if spacing is None or not spacing[1] else round(spacing[0] / spacing[1], 4),
-        "kernel": kernel_name,
-        "kernel_shown": kernel_shown(kernel_name),
+        "kernel": kernel_shown(kernel_name),
         "kernel_kind": str(kernel_kind(kernel_name, manufacturer, limits.kernels)),
         "slope": slope,
         "intercept": intercept,
         "rescale_known": slope is not None and intercept is not None and slope != 0,
         "rescale_type": known(ds.get("RescaleType"), _RESCALE_TYPES) or "HU",
         "burned_in": known(ds.get("BurnedInAnnotation"), ("YES", "NO")) or "NO",
-        "manufacturer": manufacturer,
-        "model": safe(ds.get("ManufacturerModelName")),
+        "manufacturer": safe(manufacturer_shown(manufacturer)),
+        "model": safe(model_shown(str(ds.get("ManufacturerModelName") or ""))),
         "kvp": number(ds, "KVP"),
         "ctdi_vol_mgy": number(ds, "CTDIvol"),
         "exposure_mas": number(ds, "Exposure"),
         "contrast_agent": bool(str(ds.get("ContrastBolusAgent") or "").strip()),
-        "transfer_syntax": str(ds.file_meta.get("TransferSyntaxUID", "")),
+        "transfer_syntax": _known_uid(ds.file_meta.get("TransferSyntaxUID")),
     }
 
 
@@ -353,6 +353,12 @@ def _texts(ds: pydicom.Dataset, keyword: str) -> list[str]:
     if value is None:
         return []
     return [str(value)] if isinstance(value, str) else [str(v) for v in value]
+
+
+def _known_uid(value: object) -> str:
+    """A UID of the standard; of any other one its class alone: a number that was typed may be a person's."""
+    text = str(value or "")
+    return text if not text or text in pydicom.uid.UID_dictionary else OTHER
 
 
 def _class_name(ds: pydicom.Dataset) -> str:

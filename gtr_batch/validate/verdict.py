@@ -262,7 +262,7 @@ def _refusal(
             if not (check.among and isinstance(check.among[0], bool)):
                 numbers["values"] = _distinct(bad, check.column)
             if check.name == "kernel":
-                numbers["kernel"] = _distinct(bad, "kernel_shown")
+                numbers["kernel"] = _distinct(bad, "kernel")
         failed.append((check, {k: v for k, v in numbers.items() if v is not None}))
     if not failed:
         return None

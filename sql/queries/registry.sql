@@ -89,7 +89,8 @@ select
         select from store_receipt as r
         where r.case_id = o.case_id and r.sop_instance_uid = n.notice_uid
             and (r.status = 0 or r.status between 45056 and 49151)
-    ) as notice_stored
+    ) as notice_stored,
+    exists (select from report_gone as g where g.withdrawn_uid = o.sop_instance_uid) as gone
 from report_object as o
 join staging_case as c using (case_id)
 left join withdrawal_notice as n on n.withdrawn_uid = o.sop_instance_uid
@@ -101,6 +102,11 @@ order by c.night, o.case_id, o.first_written_at;
 -- When a cohort's sealed holdout was opened, for which model, by whom and why.
 select model_version, opened_by, why, opened_at from holdout_opening
 where digest = %(digest)s order by holdout_opening_id;
+
+-- name: save_gone(withdrawn_uid, version)
+-- The PACS has neither this report nor its study any more.
+insert into report_gone (withdrawn_uid, version) values (%(withdrawn_uid)s, %(version)s)
+on conflict (withdrawn_uid) do nothing;
 
 -- name: save_notice(withdrawn_uid, version, notice_uid)
 -- This report is superseded by that notice.

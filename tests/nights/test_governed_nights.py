@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from datetime import date, timedelta
 
 import psycopg2
@@ -233,6 +235,30 @@ def test_a_notice_is_made_of_the_report_in_the_pacs_where_the_file_store_was_cle
     approved = [row.sop_instance_uid for row in affected(gov.registry, champion)]
 
     assert send_notices(gov.night, gov.registry, champion, approved).failed == {}
+
+
+@pytest.mark.slow
+def test_a_report_whose_study_was_deleted_from_the_pacs_is_listed_as_gone_and_not_tried_for_ever(
+    config, gov, versions, patients, pacs
+):
+    """A notice for it would make the study anew; it was told as images of another patient, on every try."""
+    told = []
+    gov.night.alert = lambda subject, text: told.append(subject)
+    run(config)
+    champion = versions["champion"]
+    withdraw(gov.registry, champion, shown=champion, no_successor=True, **WHO)
+    first, second = affected(gov.registry, champion)
+    with closing(sqlite3.connect(pacs.folder / "instances.sqlite")) as index, index:
+        index.execute("delete from instance where study_instance_uid = ?", [first.study_uid])
+
+    sent = send_notices(gov.night, gov.registry, champion, [first.sop_instance_uid, second.sop_instance_uid])
+    again = send_notices(gov.night, gov.registry, champion, [first.sop_instance_uid, second.sop_instance_uid])
+
+    assert sent == NoticesSent(sent=1, already=0, failed={}, gone=(first.sop_instance_uid,))
+    assert (again.sent, again.failed, again.gone) == (0, {}, ())
+    assert [(row.gone, row.due) for row in affected(gov.registry, champion)] == [(True, False), (False, False)]
+    assert gov.night.archive.find_study(first.study_uid) == []
+    assert told == []
 
 
 @pytest.mark.slow

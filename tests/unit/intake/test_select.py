@@ -52,6 +52,15 @@ def test_chooses_the_portal_venous_of_three_phases_in_any_order() -> None:
         assert set(selection.rejected) == {"1.1", "1.2"}
 
 
+def test_the_words_of_a_description_are_not_repeated() -> None:
+    """Tardieu reads as delayed, Spathis as late: both are names."""
+    for name, meaning in (("Tardieu", "delayed"), ("Spathis", "delayed"), ("venosta", "portal venous")):
+        selection = select_portal_venous([_series("1.1", name, PORTAL)])
+
+        [said] = [r.evidence for r in selection.reasons if r.rule == "words"]
+        assert said == f"series description says {meaning}"
+
+
 def test_chooses_by_pixels_where_all_tags_are_silent_and_says_so() -> None:
     selection = select_portal_venous([_series("1.1", "", PORTAL)])
 

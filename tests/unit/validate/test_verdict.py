@@ -449,6 +449,19 @@ def test_pages_that_cannot_be_written_keep_no_verdict_from_being_given(abdomen, 
     assert found["good"].ok and again["good"].ok
 
 
+def test_what_was_typed_into_the_headers_of_a_good_series_is_no_fact_either(abdomen: np.ndarray, tmp_path: Path):
+    """Facts reach Postgres, the monitors, the audit's report and the card of a model."""
+    typed = {"Manufacturer": f"SIEMENS {SENTENCE}", "ManufacturerModelName": SENTENCE, "ConvolutionKernel": SENTENCE}
+    write_series(tmp_path / "ct", abdomen, change=_set(**typed))
+
+    verdict = validate_shard([CaseFiles("a", tmp_path / "ct")], SMALL, tmp_path / "docs")["a"]
+
+    assert (verdict.facts["manufacturer"], verdict.facts["model"]) == ("another manufacturer", "another model")
+    assert verdict.facts["kernel"] == "another kernel"
+    shown = str(dict(verdict.facts)) + "".join(p.read_text() for p in (tmp_path / "docs").rglob("*") if p.is_file())
+    assert not [word for word in ("jane", "doe", "1960", "gastric") if word in shown.lower()]
+
+
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [
