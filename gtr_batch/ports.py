@@ -337,7 +337,7 @@ class ModelRegistry(Protocol):
         """
 
     def attach(self, version: str, kind: str, content: Mapping[str, Any], *, by: str) -> None:
-        """Keep a document: ``training_report``, ``gate``, ``model_card`` or ``approval``; no PHI."""
+        """Keep a document: ``training_report``, ``gate``, ``model_card``, ``approval`` or ``external``; no PHI."""
 
     def document(self, version: str, kind: str) -> Mapping[str, Any] | None:
         """The newest document of a kind."""

@@ -16,6 +16,7 @@ from gtr_batch.cli import (
     demo,
     doctor,
     ehr,
+    evaluate,
     fit_nomogram,
     leaks,
     model,
@@ -47,6 +48,7 @@ app.add_typer(pacs.app, name="pacs")
 app.add_typer(ehr.app, name="ehr")
 app.add_typer(case.app, name="case")
 app.add_typer(model.app, name="model")
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(training.app, name="train")
 app.add_typer(settings.app, name="settings")
 app.add_typer(case.app, name="case")

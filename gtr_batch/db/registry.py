@@ -75,7 +75,7 @@ class PostgresRegistry:
                 _note(tx, one, by, why)
 
     def attach(self, version: str, kind: str, content: Mapping[str, Any], *, by: str) -> None:
-        """Keep a document about a version (``training_report``, ``gate``, ``model_card``, ``approval``)."""
+        """Keep a document about a version; the kinds are those of the table."""
         database = self._database if kind in _DESCRIBES else self._database.governor
         with database.transaction(f"{kind} of model {version[:12]}") as tx:
             _attach(tx, version, kind, content, by)

@@ -15,11 +15,13 @@ import jinja2
 from attrs import field, frozen
 
 from gtr_batch import __version__
+from gtr_batch.domain.external import ExternalEvaluation
 from gtr_batch.domain.gate import GateVerdict
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.domain.model_json import to_json
 from gtr_batch.domain.printable import printable_value
 from gtr_batch.governance.card_figures import calibration_figure, decision_figure, roc_figure
+from gtr_batch.governance.external import external_of
 from gtr_batch.governance.registry import gate_verdict, known
 from gtr_batch.ports import ModelRegistry
 from gtr_batch.training.cohort import REASONS
@@ -81,6 +83,7 @@ class ModelCard:
     weights_sha256: str | None
     training: Mapping[str, Any] | None = field(repr=False)
     gate: GateVerdict | None = field(repr=False)
+    external: tuple[ExternalEvaluation, ...] = field(repr=False)
     openings: tuple[CardOpening, ...] = field(repr=False)
     history: tuple[CardEvent, ...] = field(repr=False)
     code_version: str
@@ -109,6 +112,7 @@ def build_card(registry: ModelRegistry, version: str) -> ModelCard:
         weights_sha256=manifest.get("weights_sha256"),
         training=dict(model.training) or None,
         gate=gate,
+        external=external_of(registry, version).cohorts,
         openings=tuple(
             CardOpening(
                 at=f"{opening.opened_at:%Y-%m-%d %H:%M} UTC",
