@@ -6,7 +6,7 @@ What cannot be computed is None, and a sentence says why.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,7 @@ def evaluate(
         brier=brier(y, p),
         log_loss=log_loss(y, p),
         ece=CalibrationError(cal.ece_top(y, p), cal.ece_classwise(y, p), cal.ece_null_95(p)),
-        hosmer_lemeshow={s: _test(test) for s, test in tests.items()},
+        hosmer_lemeshow=_tests(tests),
         calibration=_line(line),
         net_benefit=tuple(NetBenefit(**row) for row in decision_curve(positive, said)),  # type: ignore[arg-type]
         over_treatment=use.over,
@@ -196,10 +196,17 @@ def _rate_intervals(table: np.ndarray, name: str) -> dict[str, Interval95 | None
     return found
 
 
-def _test(found: dict[str, float] | None) -> HosmerLemeshow:
-    if found is None:
-        return HosmerLemeshow(None, None)
-    return HosmerLemeshow(found["statistic"] if math.isfinite(found["statistic"]) else None, found["p"])
+def _tests(found: Mapping[str, dict[str, float] | None]) -> dict[str, HosmerLemeshow]:
+    known = {stage: test for stage, test in found.items() if test is not None}
+    together = dict(zip(known, cal.holm([test["p"] for test in known.values()]), strict=True))
+    return {
+        stage: HosmerLemeshow(None, None)
+        if test is None
+        else HosmerLemeshow(
+            test["statistic"] if math.isfinite(test["statistic"]) else None, test["p"], test["p_df8"], together[stage]
+        )
+        for stage, test in found.items()
+    }
 
 
 def _line(found: cal.Recalibration | None) -> CalibrationLine:
@@ -245,6 +252,12 @@ def _sentences(found: Evaluation, y: np.ndarray, p: np.ndarray, who: np.ndarray,
         told.append(
             f"AUC of {', '.join(parted)}: no DeLong interval, since one side has a single row, the two are parted "
             "without an error, or the same was said of all."
+        )
+    few = [s for s, k in found.stages.items() if 1 < min(k, found.n - k) < cls.FEW]
+    if few:
+        told.append(
+            f"AUC of {', '.join(few)}: fewer than {cls.FEW} patients on one side; Newcombe's interval stands in place "
+            "of DeLong's, which covers too little there, and the macro AUC's is widened. Such a number hardly tells."
         )
     if found.quadratic_kappa is None:
         told.append("Kappa is not defined: label and answer are one and the same stage throughout.")

@@ -52,6 +52,7 @@ def show_metrics(console: Console, found: Evaluation, labels_read_as: str | None
     ):
         stages.add_row(name, *(_with(values[s], intervals[s]) for s in _STAGES))
     stages.add_row("Hosmer-Lemeshow p", *(_number(found.hosmer_lemeshow[s].p) for s in _STAGES))
+    stages.add_row("  four together (Holm)", *(_number(found.hosmer_lemeshow[s].p_holm) for s in _STAGES))
     console.print(stages)
 
     confusion = Table(title="Pathology (rows) and given stage (columns)")

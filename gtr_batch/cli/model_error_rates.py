@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from gtr_batch.cli.shell import err, out, print_json, speaks_plainly
+from gtr_batch.errors import InputRefused
 
 if TYPE_CHECKING:
     from gtr_batch.governance.error_rates import ErrorRates
@@ -20,30 +21,52 @@ app = typer.Typer()
 def error_rates(
     patients: Annotated[int | None, typer.Option(help="Patients of a holdout; default: what the margin needs.")] = None,
     runs: Annotated[int, typer.Option(help="Holdouts to simulate, of each kind.")] = 200,
-    champion: Annotated[float, typer.Option(help="The champion's true accuracy.")] = 0.92,
+    champion: Annotated[float, typer.Option("--accuracy", "--champion", help="The champion's true accuracy.")] = 0.92,
+    mix: Annotated[str, typer.Option(help="Stages T1 to T4 in per cent, as 15/15/35/35; default: equal parts.")] = "",
+    t4: Annotated[
+        float | None, typer.Option(help="Share of T4 that the champion stages lower; default: with T4 standing apart.")
+    ] = None,
+    discordance: Annotated[
+        float | None, typer.Option(help="Share of pairs that differ; default: governance.assumed_discordance.")
+    ] = None,
     processes: Annotated[int, typer.Option(help="Holdouts to judge at once.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
-    """Simulate holdouts with equal models, and with a candidate that is worse by the margin; how often does it pass?"""
-    from gtr_batch.config import load
-    from gtr_batch.errors import InputRefused
-    from gtr_batch.governance import error_rates as simulation
-    from gtr_batch.metrics.noninferiority import exact_power, patients_needed
+    """Simulate holdouts with equal models, and with a candidate that is worse by the margin; how often does it pass?
 
-    settings = load().governance
-    margin, discordance = settings.accuracy_margin, settings.assumed_discordance
+    And before a holdout is planned: how many patients does each criterion need?
+    """
+    from gtr_batch.config import load
+    from gtr_batch.governance import error_rates as simulation
+    from gtr_batch.governance.needs import patients_each_criterion_needs
+    from gtr_batch.metrics.noninferiority import exact_power, patients_needed
+    from gtr_batch.simulation.hospital import gate_worlds
+
+    config = load()
+    settings = config.governance
+    margin, discordance = settings.accuracy_margin, discordance or settings.assumed_discordance
+    other = bool(mix) or t4 is not None
+    draw = gate_worlds.draw if other else simulation.simulate
     n = patients or patients_needed(margin, discordance)
     found: list[simulation.ErrorRates] = []
     for difference in (0.0, -margin):
-        world = simulation.World(n, difference, champion, discordance)
+        world = simulation.World(n, difference, champion, discordance, _shares(mix), t4)
         with err.status(f"{runs} holdouts of {n} patients, difference {difference:+.3f}"):
             try:
-                found.append(simulation.error_rates(world, settings, runs=runs, processes=processes))
+                found.append(simulation.error_rates(world, settings, runs=runs, processes=processes, draw=draw))
             except ValueError as wrong:
                 raise InputRefused(f"no such two models: {wrong}") from wrong
+    needs = patients_each_criterion_needs(
+        found[0].world, draw, settings, tolerated_odds_ratio=config.audit.tolerated_odds_ratio
+    )
     exact = [exact_power(n, margin, discordance, rates.world.difference) for rates in found]
     if as_json:
-        print_json([{**simulation.to_json(rates), "accuracy_exact": p} for rates, p in zip(found, exact, strict=True)])
+        print_json(
+            [
+                {**simulation.to_json(rates), "accuracy_exact": p, "needs": needs}
+                for rates, p in zip(found, exact, strict=True)
+            ]
+        )
         return
     out.print(
         f"margin {margin:g}, {discordance:.0%} of pairs differ, {n} patients, {runs} runs of each", highlight=False
@@ -62,6 +85,22 @@ def error_rates(
     for rates in found:
         each = ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in rates.criteria.items())
         out.print(f"{_name(rates, margin)}: passes each criterion: {each}", highlight=False)
+
+    said = ", ".join(f"{k.replace('_', ' ')} {'no number' if v is None else v}" for k, v in needs.items())
+    out.print(f"patients that each criterion needs, for an equal candidate to pass it in 90%: {said}", highlight=False)
+
+
+def _shares(mix: str) -> tuple[float, float, float, float] | None:
+    if not mix:
+        return None
+    try:
+        parts = [float(part) for part in mix.split("/")]
+        one, two, three, four = (part / sum(parts) for part in parts)
+    except (ValueError, ZeroDivisionError) as wrong:
+        raise InputRefused(f"mix {mix!r}: four numbers with / between, as 15/15/35/35") from wrong
+    if min(parts) <= 0:
+        raise InputRefused(f"mix {mix!r}: every stage has a share above 0")
+    return one, two, three, four
 
 
 def _name(rates: ErrorRates, margin: float) -> str:

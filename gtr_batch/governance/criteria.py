@@ -20,7 +20,7 @@ PASS, FAIL, CANNOT_TELL = Verdict.PASS, Verdict.FAIL, Verdict.CANNOT_TELL
 T4 = 3
 # Columns of `redrawn`.
 ACCURACY, KAPPA, ECE, SLOPE, SHIFT = range(5)
-_CONTRADICTED = 0.8  # one-sided confidence from which the holdout speaks against the tolerance
+SPEAKS_AGAINST = 0.9  # one-sided confidence from which the holdout speaks against the tolerance
 
 
 @frozen(eq=False)
@@ -158,12 +158,12 @@ def calibration(
 def shift(paired: Paired, tolerated: float, drawn: np.ndarray) -> GateCriterion:
     """The odds ratio of the stages against the candidate's probabilities, within what the monitor will tolerate.
 
-    It passes where the holdout does not speak against the tolerance (one-sided, 80%), fails where it shows (95%) that
+    It passes where the holdout does not speak against the tolerance (one-sided, 90%), fails where it shows (95%) that
     the candidate lies outside, and further off than the champion; else it cannot tell.
     """
     name, words = "calibration_shift", "Stages against the probabilities"
     stages, p = paired.stages, paired.candidate.probabilities
-    inner, outer = (estimate_shift(stages, p, level=2 * one_sided - 1) for one_sided in (_CONTRADICTED, 1 - ALPHA))
+    inner, outer = (estimate_shift(stages, p, level=2 * one_sided - 1) for one_sided in (SPEAKS_AGAINST, 1 - ALPHA))
     low, _ = _bounds(drawn)
     if inner is None or outer is None or low is None:
         return GateCriterion(name, CANNOT_TELL, f"{words}: cannot be computed on these patients.", limit=tolerated)

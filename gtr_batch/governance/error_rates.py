@@ -9,7 +9,7 @@ probabilities mean what they say, so the calibration criteria are right to pass 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
@@ -38,13 +38,16 @@ class World:
     """A holdout of `patients`, an equal part of each stage.
 
     `difference`: the candidate's true accuracy less the champion's; `discordance`: share of patients whom exactly one
-    of the two stages rightly.
+    of the two stages rightly. `mix` and `t4` (share of T4 that the champion stages lower) are for worlds other than
+    this module's own, which has stages in equal parts.
     """
 
     patients: int
     difference: float = 0.0
     champion: float = 0.92
     discordance: float = 0.1
+    mix: tuple[float, float, float, float] | None = None
+    t4: float | None = None
 
 
 @frozen
@@ -76,6 +79,8 @@ class ErrorRates:
     drawn: AsDrawn
 
 
+Draw = Callable[[World, int], Paired]  # a holdout of a world, by its seed
+
 # Verdict of the gate, of each criterion, and the world as this holdout turned out.
 Judged = tuple[Verdict, dict[str, Verdict], tuple[float, float, float]]
 
@@ -94,6 +99,7 @@ def error_rates(
     draws: int = 400,
     seed: int = 0,
     processes: int = 1,
+    draw: Draw | None = None,
 ) -> ErrorRates:
     """Let the whole gate judge `runs` holdouts of a world.
 
@@ -105,13 +111,15 @@ def error_rates(
         Holdouts; bootstrap draws in each; the first holdout's seed.
     processes : int
         So many holdouts are judged at once.
+    draw : callable, optional
+        Another world's holdouts; default `simulate`.
 
     Returns
     -------
     ErrorRates
     """
     judged = attrs.evolve(settings or GovernanceConfig(), shadow_nights=0, shadow_cases=0)
-    found = list(_judged(world, judged, range(seed, seed + runs), draws, processes))
+    found = list(_judged(world, judged, range(seed, seed + runs), (draws, draw or simulate), processes))
     count = {word: sum(verdict is word for verdict, _, _ in found) for word in Verdict}
     passed = {name: sum(each[name] is PASS for _, each, _ in found) for name in found[0][1]}
     candidate, champion, differ = np.mean([turned_out for _, _, turned_out in found], axis=0)
@@ -145,8 +153,10 @@ def to_json(rates: ErrorRates) -> dict[str, Any]:
     }
 
 
-def _judged(world: World, settings: GovernanceConfig, seeds: range, draws: int, processes: int) -> Iterator[Judged]:
-    jobs = (itertools.repeat(world), itertools.repeat(settings), seeds, itertools.repeat(draws))
+def _judged(
+    world: World, settings: GovernanceConfig, seeds: range, how: tuple[int, Draw], processes: int
+) -> Iterator[Judged]:
+    jobs = (itertools.repeat(world), itertools.repeat(settings), seeds, itertools.repeat(how))
     if processes <= 1:
         yield from map(_one, *jobs)
         return
@@ -154,8 +164,9 @@ def _judged(world: World, settings: GovernanceConfig, seeds: range, draws: int, 
         yield from pool.map(_one, *jobs, chunksize=16)
 
 
-def _one(world: World, settings: GovernanceConfig, seed: int, draws: int) -> Judged:
-    paired = simulate(world, seed)
+def _one(world: World, settings: GovernanceConfig, seed: int, how: tuple[int, Draw]) -> Judged:
+    draws, draw = how
+    paired = draw(world, seed)
     found = judge(paired, settings, draws=draws, seed=seed)
     right, was = (a.votes == paired.stages for a in (paired.candidate, paired.champion))
     turned_out = float(right.mean()), float(was.mean()), float((right != was).mean())

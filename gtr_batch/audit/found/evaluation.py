@@ -28,10 +28,16 @@ class CalibrationError:
 
 @frozen
 class HosmerLemeshow:
-    """Of one stage against the others."""
+    """Of one stage against the others.
+
+    `p`: on as many degrees of freedom as groups, since the probabilities were not fitted to these patients; `p_df8`: on
+    two fewer, as the paper has it; `p_holm`: `p` with the four stages held together.
+    """
 
     statistic: float | None
     p: float | None
+    p_df8: float | None = None
+    p_holm: float | None = None
 
 
 @frozen

@@ -30,7 +30,7 @@ def watch_headers(inputs: AuditInputs) -> Watched:
         if f.kind is FactKind.NUMBER and any(number_of(c.facts.get(f.name)) is not None for c in cases)
     ]
     measures = weighted(readings, cases)
-    return watch_weekly(inputs, "headers", cases, measures, _new_value)
+    return watch_weekly(inputs, "headers", cases, measures, _new_value, fortnight=True)
 
 
 def watch_quality(inputs: AuditInputs) -> Watched:
@@ -131,9 +131,9 @@ def _new_value(measures: Sequence[Measure], week: int, quarter: int, alpha: floa
     model = next((m for m in measures if m.name == "model"), None)
     if model is None:
         return "Nothing: the scanner's model is not known."
-    level = alpha / 2 * model.weight / 4
+    level = alpha / 4 * model.weight / 4
     needed = least_count(model.known, 0, week, level)
-    share = detectable_share(model.known, 0, quarter, level * QUARTER_EVERY)
+    share = detectable_share(model.known, 0, quarter, 2 * level * QUARTER_EVERY)
     if needed is None:
         return f"With {week} cases a week, not even a new scanner that made all of them would have crossed within one."
     slow = (

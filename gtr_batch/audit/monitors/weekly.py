@@ -52,6 +52,7 @@ def watch_weekly(
     could_have_seen: Power,
     *,
     reference_words: str = "the artefact's reference",
+    fortnight: bool = False,
 ) -> Watched:
     """Judge every whole week since the monitor began to watch.
 
@@ -69,6 +70,9 @@ def watch_weekly(
         (measures, size of the last block, of the last quarter, alpha) -> sentence.
     reference_words : str
         What the comparison of measures that knew one is called.
+    fortnight : bool
+        Whether each week is judged with the one before it, too: a value that a quarter of the cases have is seldom
+        more than a handful within one week.
 
     Returns
     -------
@@ -104,8 +108,20 @@ def watch_weekly(
         if crossed is None:  # after an alarm the comparison stays as it was before
             own.grow(k)
         able = [*referred, *(own.measures if k >= start else [])]
-        found, span = _judge(able, block.rows, enough / 2, [settings.seed, k, 0]), "week"
-        p = joined(found.p, None)
+        level = enough / 4 if fortnight else enough / 2
+        found, span = _judge(able, block.rows, level, [settings.seed, k, 0]), "week"
+        two = None
+        if fortnight:
+            two = min(
+                _judge(referred, _last_two(blocks[first : k + 1], subjects), level, [settings.seed, k, 2]),
+                _judge(
+                    own.measures, _last_two(blocks[max(first, start) : k + 1], subjects), level, [settings.seed, k, 3]
+                ),
+                key=lambda judged: judged.p,
+            )
+            if two.p < found.p:
+                found, span = two, "2 weeks"
+        p = joined(found.p, None, None if two is None else two.p)
         if late:
             quarter = _quarter(blocks[first : k + 1], block, subjects)
             ours = _quarter(blocks[max(first, start) : k + 1], block, subjects)
@@ -193,6 +209,14 @@ class _Own:
 def _quarter(blocks: Sequence[Block], block: Block, subjects: np.ndarray) -> np.ndarray:
     since = block.last - timedelta(weeks=QUARTER_WEEKS)
     return together([b for b in blocks if b.first > since], subjects)
+
+
+def _last_two(blocks: Sequence[Block], subjects: np.ndarray) -> np.ndarray:
+    """Rows of the last block and of the one that ended before it began."""
+    if not blocks:
+        return np.zeros(0, int)
+    before = [b for b in blocks if b.last < blocks[-1].first]
+    return together([*before[-1:], blocks[-1]], subjects)
 
 
 def _judge(measures: Sequence[Measure], rows: np.ndarray, enough: float, seed: Sequence[int]) -> Judged:

@@ -112,10 +112,17 @@ def _eye(accuracy: float, t4: float | None, mix: Mix) -> Eye:
     def excess(fourth: float) -> float:
         return rates_of(_noise(accuracy, fourth, mix), mix)[1] - t4
 
-    try:
-        return _noise(accuracy, float(brentq(excess, 2.1, 6.0, xtol=1e-3)), mix)
-    except ValueError as err:
-        raise ValueError(f"no network has an accuracy of {accuracy:g} and stages {t4:g} of T4 lower") from err
+    # A fourth stage near the third leaves no noise for a high accuracy, one far off none for a low one.
+    known: tuple[float, float] | None = None
+    for fourth in np.linspace(2.2, 6.0, 39).tolist():
+        try:
+            found = excess(fourth)
+        except ValueError:
+            continue
+        if known is not None and known[1] * found <= 0:
+            return _noise(accuracy, float(brentq(excess, known[0], fourth, xtol=1e-3)), mix)
+        known = fourth, found
+    raise ValueError(f"no network has an accuracy of {accuracy:g} and stages {t4:g} of T4 lower")
 
 
 def _said(

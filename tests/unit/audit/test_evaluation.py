@@ -105,7 +105,7 @@ def test_what_was_said_to_be_impossible_gives_no_infinity():
 
     found = evaluate(labels, p, draws=0)
 
-    assert found.hosmer_lemeshow["T1"] == HosmerLemeshow(None, 0.0)
+    assert found.hosmer_lemeshow["T1"] == HosmerLemeshow(None, 0.0, 0.0, 0.0)
     assert np.isfinite(found.log_loss)
     assert "had a probability of 0 for the true stage" in told(found)
 

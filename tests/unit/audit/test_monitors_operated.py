@@ -76,7 +76,7 @@ def test_a_choice_by_what_is_recorded_is_told_from_one_by_the_model(name, least,
 
 
 def test_a_calibrated_model_is_stopped_where_the_operated_are_taken_as_they_are_and_is_not_stopped_now():
-    """Three of three histories before, none now: T3 and T4 go to chemotherapy first, and the model is perfectly right."""
+    """Three of three histories before, none now: T3 and T4 go to chemotherapy first, and the model is right."""
     found = study("strong", OperatedWorld(SELECTIONS["strong"], labelled_a_month=45), 3, seed=11)
 
     assert found.false_alarms[AS_THEY_ARE] == 3

@@ -74,7 +74,8 @@ def _rates(window: Evaluation) -> Table:
         return words.share(value) if value is None or not ci else f"{words.share(value)}\n({words.share_ci(ci)})"
 
     def test(stage: str) -> str:
-        statistic, p = window.hosmer_lemeshow[stage].statistic, window.hosmer_lemeshow[stage].p
+        found = window.hosmer_lemeshow[stage]
+        statistic, p = found.statistic, found.p if found.p_holm is None else found.p_holm
         if p is None:
             return words.DASH
         size = "above 1000" if statistic is None or statistic > 1000 else words.number(statistic, 1)
@@ -101,8 +102,8 @@ def _rates(window: Evaluation) -> Table:
         ),
         rows,
         title="Each stage against the others",
-        note="In brackets: Wilson 95% intervals. Hosmer-Lemeshow: ten groups, as the paper reports it; a large p is no "
-        "proof of calibration.",
+        note="In brackets: Wilson 95% intervals. Hosmer-Lemeshow: ten groups and ten degrees of freedom, p by Holm's "
+        "rule over the four stages; a large p is no proof of calibration.",
     )
 
 
