@@ -22,6 +22,7 @@ from gtr_batch import __version__
 from gtr_batch.csv_rows import check_rows
 from gtr_batch.domain.external import ExternalEvaluation, ExternalEvaluations
 from gtr_batch.domain.gate import Judgement
+from gtr_batch.domain.locating import Location
 from gtr_batch.domain.model_json import from_json, to_json
 from gtr_batch.domain.staging import CaseStaging, KeySliceSource, TStage
 from gtr_batch.errors import CaseRejected, GovernanceRefused, InputRefused
@@ -216,12 +217,13 @@ def _staged(
 
 def _answer(artefact: Artefact, folder: Path, label: LabelledSeries) -> CaseStaging:
     from gtr_batch.preprocess import find_key_slice, prepare_all_for_locator, prepare_volume, read_series
-    from gtr_batch.stage import slice_scores, stage_shard
+    from gtr_batch.stage import find_location, stage_shard
 
     volume, contract = read_series(folder), artefact.manifest.contract
 
-    def locate() -> np.ndarray:
-        return slice_scores(artefact, prepare_all_for_locator(volume, contract, device=artefact.device))
+    def locate() -> Location | None:
+        every = prepare_all_for_locator(volume, contract, device=artefact.device)
+        return find_location(artefact, every, volume.heights_mm)
 
     key = find_key_slice(
         volume,
@@ -253,8 +255,12 @@ def _labels(answered: Sequence[_Answered]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _answers(stagings: Sequence[CaseStaging]) -> Answers:
-    votes = np.array([one.t_stage.position for one in stagings], int)
-    return Answers(votes, np.array([one.probabilities.values for one in stagings], float).reshape(-1, 4))
+    # Every series is answered here, also one that a night would give no stage: the gate judges all patients.
+    given = [(one.t_stage, one.probabilities) for one in stagings if one.t_stage and one.probabilities]
+    if len(given) != len(stagings):
+        raise ValueError(f"{len(stagings) - len(given)} of {len(stagings)} series have no stage")
+    votes = np.array([stage.position for stage, _ in given], int)
+    return Answers(votes, np.array([p.values for _, p in given], float).reshape(-1, 4))
 
 
 def in_words(found: ExternalEvaluation) -> Mapping[str, str]:
