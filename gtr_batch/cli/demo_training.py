@@ -56,11 +56,13 @@ def _trained(folder: Path, patients: int, mix: str) -> bool:
 def in_words(found: Outcome, holdout: HoldoutEvaluation) -> list[str]:
     """What the sealed holdout says of the candidate and of its untrained twin."""
     (low, high), (untrained_low, untrained_high) = holdout.accuracy_ci or (0.0, 1.0), holdout.untrained_ci or (0.0, 1.0)
+    commonest = max(sum(row) for row in holdout.confusion) / max(holdout.n, 1)
     return [
         f"candidate {found.version[:12]} of cohort {found.cohort[:12]}",
         f"sealed holdout, {holdout.n} patients that no training saw ({holdout.origins}):",
         f"  accuracy {holdout.accuracy:.3f} ({low:.3f} to {high:.3f})",
-        f"  untrained twin {holdout.untrained_accuracy:.3f} ({untrained_low:.3f} to {untrained_high:.3f}); chance 0.25",
+        f"  untrained twin {holdout.untrained_accuracy:.3f} ({untrained_low:.3f} to {untrained_high:.3f}); "
+        f"always the commonest stage {commonest:.3f}",
         f"  quadratic kappa {holdout.quadratic_kappa:.3f}; confusion {[list(row) for row in holdout.confusion]}",
         f"report: {found.report}",
     ]

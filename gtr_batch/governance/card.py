@@ -38,7 +38,7 @@ class CardArchitecture:
     feature_count: int | None
     class_order: Sequence[str] | None
     temperature: float | None
-    priors: Mapping[str, Sequence[float]] | None
+    priors: Mapping[str, Any] | None
 
 
 @frozen
