@@ -54,13 +54,15 @@ def redrawn(paired: Paired, draws: int, seed: int) -> np.ndarray:
     def of_both(rows: np.ndarray) -> np.ndarray:
         return np.array(
             [
-                _of_one(paired.stages[rows], a.votes[rows], a.probabilities[rows], shift[rows])
+                _of_one(
+                    paired.stages[rows], a.votes[rows], a.probabilities[rows], np.bincount(rows, minlength=n) @ shift
+                )
                 for a, shift in zip(both, shifts, strict=True)
             ],
             float,
         )
 
-    both = (paired.candidate, paired.champion)
+    n, both = len(paired.stages), (paired.candidate, paired.champion)
     shifts = [shift_likelihood(paired.stages, a.probabilities) for a in both]
     return cluster_bootstrap(of_both, paired.subjects, draws, seed)
 
@@ -73,7 +75,7 @@ def _of_one(labels: np.ndarray, votes: np.ndarray, probabilities: np.ndarray, sh
         np.nan if agreed is None else agreed,
         np.nan if error is None else error,
         np.nan if line is None else abs(line.slope - 1),
-        abs(float(GRID[shift.sum(axis=0).argmax()])),
+        abs(float(GRID[shift.argmax()])),
     ]
 
 
