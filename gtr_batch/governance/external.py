@@ -25,7 +25,7 @@ from gtr_batch.domain.gate import Judgement
 from gtr_batch.domain.locating import Location
 from gtr_batch.domain.model_json import from_json, to_json
 from gtr_batch.domain.staging import CaseStaging, KeySliceSource, TStage
-from gtr_batch.errors import CaseRejected, GovernanceRefused, InputRefused
+from gtr_batch.errors import CannotTell, CaseRejected, GovernanceRefused, InputRefused
 from gtr_batch.governance.criteria import Answers, Paired, redrawn
 from gtr_batch.governance.gate import DRAWS, SEED, judge
 from gtr_batch.governance.performance import performance
@@ -121,6 +121,8 @@ def evaluate_external(
         The labels cannot be used, or nobody answers for it.
     GovernanceRefused
         The model was withdrawn.
+    CannotTell
+        No series could be staged.
     """
     answered_for(by, f"evaluation on {name}")
     if not name.strip():
@@ -139,6 +141,9 @@ def evaluate_external(
             not_staged[err.code] += 1
         if told is not None:
             told(done, len(wanted))
+    if not answered:
+        why = ", ".join(f"{code} {count}" for code, count in sorted(not_staged.items()))
+        raise CannotTell(f"none of the {len(wanted)} labelled series could be staged: {why}")
     stages, subjects = _labels(answered)
     own = _answers([one.own for one in answered])
     alone = redrawn(Paired(stages, subjects, own, own), DRAWS, SEED)[:, 0]

@@ -17,7 +17,7 @@ from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.refusal import REASONS, RefusalCode, Subject
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord
 from gtr_batch.domain.transitions import Reopening
-from gtr_batch.errors import CaseTakenOver, StillArriving, fault_of
+from gtr_batch.errors import CaseRejected, CaseTakenOver, StillArriving, fault_of
 from gtr_batch.logs import get_logger
 from gtr_batch.night.site import REFERENCE_MODALITIES, Site
 from gtr_batch.ports import ImageArchive
@@ -53,8 +53,18 @@ class Listing:
         return len(self.instances(series_uid)) if told is None else told
 
     def counts(self) -> dict[str, int]:
-        """Instances by Series Instance UID, of the CT series; what is read or written beside them is no part of it."""
-        return {s.series_uid: self.count(s.series_uid) for s in self.series if s.modality == "CT"}
+        """Instances by Series Instance UID, of the CT series; what is read or written beside them is no part of it.
+
+        A series with an invalid UID cannot be asked for: it is left out, and the selection says so.
+        """
+        found = {}
+        for uid in (one.series_uid for one in self.series if one.modality == "CT"):
+            try:
+                found[uid] = self.count(uid)
+            except CaseRejected as err:
+                if err.code != RefusalCode.INVALID_UID:
+                    raise
+        return found
 
 
 def look(site: Site, listing: Listing) -> None:

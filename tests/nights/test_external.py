@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from typer.testing import CliRunner
 
 from gtr_batch.cli import app
 from gtr_batch.domain.identifiers import derived_uid
-from gtr_batch.errors import InputRefused
+from gtr_batch.errors import CannotTell, InputRefused
 from gtr_batch.governance.external import evaluate_external, external_of, read_labels
 from gtr_batch.governance.registry import adopt, register_artefact
+from gtr_batch.writing import make_folder
 from tests.nights.conftest import PHI
 
 WHO = {"by": "Ada", "why": "a test"}
@@ -20,14 +19,19 @@ HEADER = "series_uid,patient,t_stage,key_slice_sop_uid\n"
 
 @pytest.fixture
 def elsewhere(admit, tmp_path):
-    """Three patients of another hospital, one without a slice in the middle, and the label of a fourth."""
-    for name in ("one", "two", "gap"):
-        admit(name, skip=(9,) if name == "gap" else ())
-    key = derived_uid("phantom", "one", "11")
-    rows = [("one", "T2", key), ("two", "T4b", ""), ("gap", "T3", ""), ("absent", "T1", "")]
-    labels = tmp_path / "labels.csv"
-    labels.write_text(HEADER + "".join(f"{derived_uid('phantom-series', n)},p-{n},{t},{k}\n" for n, t, k in rows))
-    return {"dicom": tmp_path / "dicom", "labels": labels}
+    """A function that writes series of another hospital, and the labels of these and of one that is not there."""
+
+    def write(**stages):
+        for name in stages:
+            admit(name, skip=(9,) if name == "gap" else ())
+        rows = [(name, stage, derived_uid("phantom", name, "11")) for name, stage in stages.items()]
+        rows.append(("absent", "T1", ""))
+        labels = tmp_path / "labels.csv"
+        labels.write_text(HEADER + "".join(f"{derived_uid('phantom-series', n)},p-{n},{t},{k}\n" for n, t, k in rows))
+        make_folder(tmp_path / "dicom")
+        return {"dicom": tmp_path / "dicom", "labels": labels}
+
+    return write
 
 
 @pytest.mark.slow
@@ -37,11 +41,11 @@ def test_stages_what_a_night_would_and_keeps_counts_and_metrics_alone(
     adopt(gov.registry, config.training.models, artefact, **WHO)
     version = register_artefact(gov.registry, config.training.models, challenger, **WHO)
 
-    found = evaluate_external(gov, version, **elsewhere, name="Elsewhere", by="Ada")
+    found = evaluate_external(gov, version, **elsewhere(one="T2", two="T4b", gap="T3"), name="Elsewhere", by="Ada")
 
     assert (found.series, found.staged, found.patients) == (4, 2, 2)
     assert found.not_staged == {"series_incomplete": 1, "slice_gap": 1}
-    assert found.key_slices == {"ehr_reference": 1, "automatic": 1}
+    assert found.key_slices == {"ehr_reference": 2}
     assert [sum(row) for row in found.performance.confusion] == [0, 1, 0, 1]
     assert found.gate is not None
     assert found.gate.patients == 2
@@ -63,21 +67,29 @@ def test_the_command_prints_table_2_and_the_card_lists_the_cohort(gov, config, a
         "GTR_TRAINING__MODELS": str(config.training.models),
         "GTR_CONFIG": None,
     }
-    command = ["evaluate", "external", version[:12], "--dicom", str(elsewhere["dicom"]), "--by", "Ada"]
-    command += ["--labels", str(elsewhere["labels"]), "--name", "Elsewhere"]
+    given = elsewhere(one="T2")
+    command = ["evaluate", "external", "--dicom", str(given["dicom"]), "--labels", str(given["labels"]), "--by", "Ada"]
 
     shown = CliRunner().invoke(app, command, env=settings)
-    again = CliRunner().invoke(app, [*command, "--json"], env=settings)
 
     assert shown.exit_code == 0, shown.stderr
-    assert "2 of 4 series, 2 patients; series_incomplete 1, slice_gap 1" in shown.stdout
+    assert "1 of 2 series, 1 patients; series_incomplete 1" in shown.stdout
     assert "sensitivity" in shown.stdout
-    assert json.loads(again.stdout)["gate"] is None  # the champion itself: nobody to compare with
-    [cohort] = external_of(gov.registry, version).cohorts  # the same name again takes its own place
+    [cohort] = external_of(gov.registry, version).cohorts
+    assert cohort.gate is None  # the champion itself: nobody to compare with
     page = (config.training.models / "cards" / version / "card.html").read_text()
-    assert cohort.name == "Elsewhere"
-    assert "<h3>Elsewhere</h3>" in page
-    assert "2 of 4 series of another hospital staged" in page
+    assert cohort.name == "dicom"  # the folder's
+    assert "<h3>dicom</h3>" in page
+    assert "1 of 2 series of another hospital staged" in page
+
+
+def test_nothing_is_kept_where_no_series_could_be_staged(gov, config, artefact, elsewhere):
+    version = adopt(gov.registry, config.training.models, artefact, **WHO)
+
+    with pytest.raises(CannotTell, match="none of the 1 labelled series could be staged: series_incomplete 1"):
+        evaluate_external(gov, version, **elsewhere(), name="Elsewhere", by="Ada")
+
+    assert external_of(gov.registry, version).cohorts == ()
 
 
 @pytest.mark.parametrize(
