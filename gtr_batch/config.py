@@ -235,7 +235,7 @@ class TrainingConfig:
     recipe: str = "paper"  # "paper" (whole slices) | "lessons" (first windows about the lesion, for small machines)
     seed: int = 0
     stopping_share: float = 0.5  # of the validation patients, who choose the epoch; the fits are of the others
-    folds: int = 0  # networks trained on the other folds, for out-of-fold rad-scores; 0: none, unseen patients alone
+    folds: int = 5  # networks trained on the other folds, for out-of-fold rad-scores; 0: none, unseen patients alone
     locator_series: int = 60  # series whose every slice is kept for the key-slice locator; 0: no locator
     tracking_uri: str = field(default="", repr=False)  # MLflow in its own Postgres database; empty: no tracking
 

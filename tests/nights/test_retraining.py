@@ -83,6 +83,7 @@ def site(tmp_path, database):
             epochs=1,
             batch=8,
             learning_rate=1e-3,
+            folds=0,
         ),
     )
     made = TrainingSite(

@@ -114,7 +114,7 @@ def whole_series(network: GTRNet, seed: int, count: int, say: Say) -> list[Marke
 
 
 def locator_of(network: GTRNet, plan: Plan, say: Say) -> tuple[KeySliceLocator, dict[str, Any]]:
-    """The locator, with its error in five folds and on phantoms of another seed that chose nothing of it."""
+    """The locator, with its error in five folds and on phantoms of another seed that it was not fitted on."""
     series = whole_series(network, LOCATOR_SEED, plan.locator, say)
     locator, cross_fitted, _ = fit_and_measure(series, plan.seed)
     assert cross_fitted is not None  # all series are measured

@@ -28,6 +28,7 @@ batch = 16
 learning_rate = 3e-4
 patience = 4
 locator_series = 16
+folds = 2
 schedule = "0 3 1 1 *"
 """
 
