@@ -22,7 +22,7 @@ EVENTS = {
     for event in re.findall(r'\.(?:info|warning|error)\(\s*"([a-z_.]+)"', source.read_text(encoding="utf-8"))
 }
 # Names that stand in a page to say that they are gone.
-GONE = {"database.reader_dsn", "night.retrieve_attempts"}
+GONE = {"database.reader_dsn", "night.retrieve_attempts", "governance.intercept_margin"}
 
 
 def spans(page: Path) -> list[str]:

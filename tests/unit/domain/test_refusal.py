@@ -43,7 +43,9 @@ def test_every_code_is_about_the_patient_the_images_or_the_service():
 def test_only_what_lies_in_the_patient_or_the_images_is_a_refusal(code):
     """Whatever step raises it: what is ours is failed, and asked again."""
     cases = MemoryCases([Case("c", NIGHT, "1.2", "1.2.3")])
-    work = Shard(SimpleNamespace(cases=cases, progress=lambda *_: None), Step.RETRIEVE, ["c"])
+    work = Shard(
+        SimpleNamespace(cases=cases, progress=lambda *_: None, check_running=lambda: None), Step.RETRIEVE, ["c"]
+    )
 
     def judge(case, record):
         raise CaseRejected(code, "so it is")
@@ -59,7 +61,9 @@ def test_only_what_lies_in_the_patient_or_the_images_is_a_refusal(code):
 
 def test_what_is_ours_makes_the_shard_red():
     cases = MemoryCases([Case("c", NIGHT, "1.2", "1.2.3")])
-    work = Shard(SimpleNamespace(cases=cases, progress=lambda *_: None), Step.RETRIEVE, ["c"])
+    work = Shard(
+        SimpleNamespace(cases=cases, progress=lambda *_: None, check_running=lambda: None), Step.RETRIEVE, ["c"]
+    )
 
     def judge(case, record):
         raise CaseRejected(C.SERIES_INCOMPLETE, "3 of 36 instances are missing")
