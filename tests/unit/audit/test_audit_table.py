@@ -57,7 +57,7 @@ def test_json_has_the_keys_of_the_contract_and_the_same_numbers_each_time(write)
     assert set(found) >= KEYS
     assert set(found["auc"]) == {"T1", "T2", "T3", "T4", "macro"}
     assert set(found["ece"]) == {"top", "classwise", "null_95"}
-    assert set(found["hosmer_lemeshow"]["T3"]) == {"statistic", "p"}
+    assert set(found["hosmer_lemeshow"]["T3"]) == {"statistic", "p", "p_df8", "p_holm"}
     assert set(found["calibration"]) >= {"slope", "intercept", "slope_se", "intercept_se"}
     assert (found["n"], found["patients"]) == (80, 40)
     assert again.stdout == first.stdout

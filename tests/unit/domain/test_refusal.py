@@ -31,6 +31,11 @@ SERVICE = {
 }
 
 
+def a_site(cases):
+    """What a shard asks of a site."""
+    return SimpleNamespace(cases=cases, progress=lambda *_: None, check_running=lambda: None)
+
+
 def test_every_code_is_about_the_patient_the_images_or_the_service():
     about = {code: reason.about for code, reason in REASONS.items()}
 
