@@ -21,7 +21,7 @@ select
             and t.started_on >= coalesce(c.study_at::date, c.night) and t.started_on < s.operated_on
     ) as treated_before_surgery,
     u.size_cm, u.location, b.differentiation, b.lauren, p.sex,
-    k.cea_ng_ml, k.ca19_9_u_ml, k.ca72_4_u_ml, k.ca125_u_ml, k.afp_ng_ml, k.pd_l1_percent,
+    m.cea_ng_ml, m.ca19_9_u_ml, m.ca72_4_u_ml, m.ca125_u_ml, m.afp_ng_ml, m.pd_l1_percent,
     extract(year from age(coalesce(c.study_at::date, c.night, s.operated_on), p.birth_date))::int as age_years
 from ehr_surgery as s
 join ehr_patient as p on p.patient_id = s.patient_id
@@ -55,7 +55,7 @@ left join lateral (
         (array_agg(pd_l1_percent order by sampled_on desc) filter (where pd_l1_percent is not null))[1] as pd_l1_percent
     from ehr_marker
     where patient_id = s.patient_id and sampled_on <= coalesce(c.study_at::date, c.night)
-) as k on true
+) as m on true
 order by subject, s.operated_on, c.study_uid, c.series_uid;
 
 -- name: freeze(digest, manifest, holdout_digest)

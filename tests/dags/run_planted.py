@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gtr_batch.config import Config, load
 from gtr_batch.files import REPLAYS
+from gtr_batch.writing import make_folder
 from tests.planted import FAMILY, WHOSE
 
 NIGHT = date(2026, 3, 1)
@@ -57,6 +58,7 @@ def killed_while_it_fetched(config: Config) -> None:
     """What a training leaves that is killed while it prepares a series from the PACS."""
     from tempfile import mkdtemp
 
+    make_folder(config.training.folder)
     shutil.copytree(
         next(config.files.root.glob(f"{NIGHT}/*/retrieve")), mkdtemp(prefix="scratch-", dir=config.training.folder),
         dirs_exist_ok=True,

@@ -33,6 +33,7 @@ HEADINGS = [
     "Model and preprocessing",
     "Training",
     "Performance on the sealed holdout",
+    "External cohorts",
     "Subgroups",
     "Rad-score and nomogram",
     "The gate",

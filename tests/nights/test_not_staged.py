@@ -60,7 +60,7 @@ def not_staging(config, unlike):
 def the_worklist(dsn):
     with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
         cursor.execute(
-            "select ct, p_t1, nomogram_p_t1, refusal_code, refusal_sentence, delivered_at from worklist_annotation"
+            "select ct, p_t1, supporting_p_t1, refusal_code, refusal_sentence, delivered_at from worklist_annotation"
         )
         [row] = cursor.fetchall()
     connection.close()
@@ -82,7 +82,7 @@ def test_a_case_without_a_stage_is_delivered_with_its_images_and_its_reason(
     assert summary["stages"] == {}
     assert summary["not_staged"] == {"unlike_reference": 1}
     [case] = night_cases(site, NIGHT)
-    assert case.t_stage is case.probabilities is case.nomogram is None
+    assert case.t_stage is case.probabilities is case.supporting is case.stage_set is None
     assert case.not_staged == "unlike_reference"
     assert case.reason.startswith("Not staged: the key slice's features are unlike")
     assert case.to_json()["not_staged"] == "unlike_reference"

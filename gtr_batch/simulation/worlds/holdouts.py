@@ -74,7 +74,7 @@ def draw_holdout(world: HoldoutWorld, seed: int) -> TwoNetworks:
     rng = np.random.default_rng([seed, 9109])
     eyes = eyes_of(world)
     stages = rng.choice(4, world.patients, p=np.asarray(world.mix) / sum(world.mix))
-    candidate, champion = _said(rng.normal(size=(3, world.patients)), stages, eyes, _shared(world), world.mix)
+    candidate, champion = _answered(rng.normal(size=(3, world.patients)), stages, eyes, _shared(world), world.mix)
     return TwoNetworks(
         stages,
         with_odds_ratio(candidate, 1 / world.odds_ratio) if world.odds_ratio != 1 else candidate,
@@ -125,7 +125,7 @@ def _eye(accuracy: float, t4: float | None, mix: Mix) -> Eye:
     raise ValueError(f"no network has an accuracy of {accuracy:g} and stages {t4:g} of T4 lower")
 
 
-def _said(
+def _answered(
     noise: np.ndarray, stages: np.ndarray, eyes: tuple[Eye, Eye], shared: float, mix: Mix
 ) -> tuple[np.ndarray, np.ndarray]:
     one, other = (
@@ -146,7 +146,7 @@ def _shared(world: HoldoutWorld) -> float:
     stages, noise, eyes = rng.choice(4, _MANY, p=world.mix), rng.normal(size=(3, _MANY)), eyes_of(world)
 
     def excess(shared: float) -> float:
-        one, other = (p.argmax(axis=1) == stages for p in _said(noise, stages, eyes, shared, world.mix))
+        one, other = (p.argmax(axis=1) == stages for p in _answered(noise, stages, eyes, shared, world.mix))
         return float((one != other).mean()) - world.discordance  # type: ignore[operator]
 
     least, most = excess(1.0), excess(0.0)

@@ -76,7 +76,7 @@ def test_where_nobody_knows_the_tumour_s_extent_there_is_no_share_in_it():
     assert fit_and_measure(marked_series(10, signal=8.0))[1].in_tumour == pytest.approx(1.0, abs=0.4)
 
 
-def retrained(count: int) -> tuple[object, dict]:
+def retrained(count: int) -> tuple[object, dict, np.ndarray]:
     """What a retraining makes of so many whole series: slices of 64 x 64 whose middle is bright at the marked slice."""
     torch.manual_seed(0)
     rng, cached = np.random.default_rng(3), []
@@ -85,30 +85,32 @@ def retrained(count: int) -> tuple[object, dict]:
         stack[key, 20:44, 20:44] += 6
         cached.append(Cached(stack[key - 1 : key + 2], None, stack, key, 5.0 * np.arange(12)))
     seen, none = SimpleNamespace(cached=cached), SimpleNamespace(cached=[])
-    return finish._locator(GTRNet("resnet10").eval(), seen, none, 0)
+    return finish._locator(GTRNet("resnet10").eval(), none, seen, 0)
 
 
 def test_a_retraining_fits_the_locator_and_tells_its_error_as_json():
-    locator, found = retrained(10)
+    locator, found, best_scores = retrained(10)
 
     kept = json.loads(json.dumps(found))
     assert (kept["n"], len(kept["errors_mm"])) == (10, 10)
     assert {"median_mm", "p90_mm", "near", "near_ci", "in_tumour", "flagged"} <= set(kept)
     assert kept["in_tumour"] is None
     assert len(locator.coefficients) == 512
+    assert best_scores.shape == (10,)
 
 
 def test_too_few_whole_series_make_no_locator():
-    locator, found = retrained(7)
+    locator, found, best_scores = retrained(7)
 
     assert (locator, found["near"]) == (None, None)
     assert "8 are needed" in found["note"]
+    assert not len(best_scores)
 
 
 def test_whole_series_of_an_older_cache_that_have_no_heights_are_left_out():
     old = Cached(np.zeros((3, 64, 64), np.float16), None, np.zeros((12, 64, 64), np.float16), 4)
 
-    locator, found = finish._locator(
+    locator, found, _ = finish._locator(
         GTRNet("resnet10").eval(), SimpleNamespace(cached=[old] * 9), SimpleNamespace(cached=[]), 0
     )
 
