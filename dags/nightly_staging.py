@@ -96,13 +96,13 @@ def validate(shard: list[str]) -> list[str]:
     return _in_the_night("validate", shard)
 
 
-@task(**SHARD, pool="gpu", execution_timeout=timedelta(hours=2))
+@task(**SHARD, pool="gpu", queue="gpu", execution_timeout=timedelta(hours=2))
 def preprocess(shard: list[str]) -> list[str]:
     """Key slice and neighbours, as the model's contract says; the key slice locator runs the network too."""
     return _in_the_night("preprocess", shard)
 
 
-@task(**SHARD, pool="gpu", execution_timeout=timedelta(hours=1))
+@task(**SHARD, pool="gpu", queue="gpu", execution_timeout=timedelta(hours=1))
 def stage(shard: list[str]) -> list[str]:
     """Stage and explain: vote, features and heat map from one forward pass."""
     return _in_the_night("stage", shard)
@@ -126,7 +126,7 @@ def deliver(shard: list[str]) -> list[str]:
     return _in_the_night("deliver", shard)
 
 
-@task(**SHARD, pool="gpu", execution_timeout=timedelta(hours=1))
+@task(**SHARD, pool="gpu", queue="gpu", execution_timeout=timedelta(hours=1))
 def shadow(shard: list[str]) -> None:
     """Stage the same slices with every challenger in shadow; nothing of it leaves the hospital."""
     from gtr_batch import night as steps

@@ -26,7 +26,7 @@ from gtr_batch.config import load
 CONFIG = load()
 
 
-@task(pool="gpu", execution_timeout=timedelta(hours=6), on_failure_callback=NotifyOperations())
+@task(pool="gpu", queue="gpu", execution_timeout=timedelta(hours=6), on_failure_callback=NotifyOperations())
 def replay() -> str:
     """Replay with the model and compare; returns the comparison's digest."""
     from datetime import date

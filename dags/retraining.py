@@ -63,7 +63,7 @@ def cache_slices(cohort: str) -> str:
     return cohort
 
 
-@task(pool="gpu", execution_timeout=timedelta(hours=48), on_failure_callback=NotifyOperations())
+@task(pool="gpu", queue="gpu", execution_timeout=timedelta(hours=48), on_failure_callback=NotifyOperations())
 def train(cohort: str) -> str:
     """Train the network; a retry goes on after the last finished epoch."""
     from gtr_batch.training import steps
@@ -73,7 +73,7 @@ def train(cohort: str) -> str:
     return cohort
 
 
-@task(pool="gpu", execution_timeout=timedelta(hours=4), on_failure_callback=NotifyOperations())
+@task(pool="gpu", queue="gpu", execution_timeout=timedelta(hours=4), on_failure_callback=NotifyOperations())
 def fit(cohort: str) -> str:
     """Temperature, rad-score, nomogram, locator, conformal sets, reference, report; returns the model version."""
     from gtr_batch.training import steps
@@ -93,7 +93,7 @@ def register(cohort: str, version: str) -> str:
         return steps.register_candidate(site, cohort, version, by="retraining", why=why)
 
 
-@task(pool="gpu", execution_timeout=timedelta(hours=6), on_failure_callback=NotifyOperations())
+@task(pool="gpu", queue="gpu", execution_timeout=timedelta(hours=6), on_failure_callback=NotifyOperations())
 def gate(version: str) -> str:
     """Open the sealed holdout, hold the candidate against the champion; a red task is a refused candidate."""
     from gtr_batch.errors import GovernanceRefused

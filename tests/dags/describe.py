@@ -68,6 +68,7 @@ def task_of(task: airflow.sdk.BaseOperator) -> dict:
         "timeout_s": (task.execution_timeout or task.response_timeout).total_seconds(),
         "doc": task.doc_md,
         "pool": task.pool,
+        "queue": task.queue,
         "upstream": sorted(task.upstream_task_ids),
         "trigger_rule": str(task.trigger_rule),
         "mapped_over": bool(task.get_closest_mapped_task_group()),

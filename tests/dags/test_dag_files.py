@@ -90,3 +90,10 @@ def test_dags_run_in_the_hospitals_time_zone_at_the_hospitals_times(in_airflow):
     assert dag["schedule"] == "15 22 * * *"
     assert dag["timezone"] == "Europe/Paris"
     assert dag["deadlines"][0]["hours"] == 20.75  # from 10:15, twelve hours before the run, to 07:00 of the next day
+
+
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
+def test_a_task_that_takes_a_slot_of_the_gpu_runs_where_the_gpu_is(described, path: Path):
+    for dag in described[path.stem]["dags"].values():
+        for task in dag["tasks"].values():
+            assert (task["pool"] == "gpu") == (task["queue"] == "gpu")
