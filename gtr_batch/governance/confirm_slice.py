@@ -9,6 +9,7 @@ from gtr_batch.domain.prepared import ROLES
 from gtr_batch.domain.slice_confirmation import SliceConfirmation
 from gtr_batch.domain.staging import CaseStaging, KeySliceSource
 from gtr_batch.errors import InputRefused
+from gtr_batch.governance.known_case import known_case
 from gtr_batch.governance.registry import answered_for
 from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.logs import get_logger
@@ -55,10 +56,7 @@ def confirm_slice(
 
 
 def _staged(gov: GovernanceSite, case_id: str) -> tuple[Case, CaseStaging]:
-    try:
-        case = gov.night.cases.get(case_id)
-    except KeyError:
-        raise InputRefused(f"there is no case {case_id!r}; `gtr status --json` lists the ids of a night") from None
+    case = known_case(gov.night.cases, case_id)
     staging = gov.night.cases.staging(case_id)
     if staging is None or len(staging.slices) != len(ROLES):
         raise InputRefused(f"case {case_id} is {case.state} and has no key slice yet")

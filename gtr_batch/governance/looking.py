@@ -7,6 +7,7 @@ from gtr_batch.domain.case import Case
 from gtr_batch.domain.case_history import CaseEvent, CaseHistory, NamedPatient, WrittenObject
 from gtr_batch.domain.identity import names
 from gtr_batch.errors import InputRefused
+from gtr_batch.governance.known_case import known_case
 from gtr_batch.governance.registry import answered_for
 from gtr_batch.night.close import night_case
 from gtr_batch.night.site import Site
@@ -27,10 +28,7 @@ def look_at(site: Site, case_id: str, *, by: str = "", why: str = "") -> CaseHis
     InputRefused
         There is no such case; only one of `by` and `why` is given; the reason names the patient.
     """
-    try:
-        case = site.cases.get(case_id)
-    except KeyError:
-        raise InputRefused(f"there is no case {case_id!r}; `gtr status --json` lists the ids of a night") from None
+    case = known_case(site.cases, case_id)
     named = bool(by.strip() or why.strip())
     if named:
         answered_for(by, why)

@@ -6,6 +6,7 @@ from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.identity import names
 from gtr_batch.domain.transitions import Reopening
 from gtr_batch.errors import InputRefused
+from gtr_batch.governance.known_case import known_case
 from gtr_batch.governance.registry import answered_for
 from gtr_batch.logs import get_logger
 from gtr_batch.night.site import Site
@@ -31,10 +32,7 @@ def reopen(site: Site, case_id: str, *, by: str, why: str) -> Case:
         anew by itself; nobody answers for it; or the reason names the patient. Nothing is changed.
     """
     answered_for(by, why)
-    try:
-        case = site.cases.get(case_id)
-    except KeyError:
-        raise InputRefused(f"there is no case {case_id!r}; `gtr status --json` lists the ids of a night") from None
+    case = known_case(site.cases, case_id)
     if case.state is not CaseState.REFUSED or case.refusal is None:
         raise InputRefused(f"case {case_id} is {case.state}, not refused: there is nothing to reopen")
     if not case.series_uid:
