@@ -120,12 +120,20 @@ class Months:
 
 def inputs_of(months: Months, config: AuditConfig | None = None) -> AuditInputs:
     """The whole history as one audit sees it at its end."""
-    import attrs
-
-    settings = AuditSettings.of(attrs.evolve(Config(), audit=config or AuditConfig()))
     rng = np.random.default_rng([months.seed, 4721])
     reference = reference_patients(rng, months) if months.reference else Reference()
-    last = months.last
+    return weekly_inputs(tuple(cases_of(months)), months.last, config or AuditConfig(), reference)
+
+
+def weekly_inputs(
+    cases: tuple[AuditCase, ...],
+    last: date,
+    config: AuditConfig,
+    reference: Reference | None = None,
+) -> AuditInputs:
+    """A whole simulated history as the weekly audit of its last day sees it."""
+    import attrs
+
     return AuditInputs(
         kind=AuditKind.WEEK,
         first=last - timedelta(days=6),
@@ -135,9 +143,9 @@ def inputs_of(months: Months, config: AuditConfig | None = None) -> AuditInputs:
         model_version=MODEL,
         model=AuditedModel(name="simulated"),
         code_version="simulated",
-        cases=tuple(cases_of(months)),
-        settings=settings,
-        reference=reference,
+        cases=cases,
+        settings=AuditSettings.of(attrs.evolve(Config(), audit=config)),
+        reference=reference or Reference(),
     )
 
 

@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from multiprocessing import get_context
 
 import numpy as np
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from threadpoolctl import threadpool_limits
 
 from gtr_batch.audit.monitors.cusum import cusum, increments
@@ -21,16 +21,14 @@ from gtr_batch.audit.monitors.details import ShiftDetail
 from gtr_batch.audit.monitors.selection import RECORDED, STAGE, log_shift, tilted
 from gtr_batch.audit.monitors.stage_shift import Pathology, pathology_of, watch_stage_shift
 from gtr_batch.audit.monitors.watched import CANNOT_TELL
-from gtr_batch.config import AuditConfig, Config
+from gtr_batch.config import AuditConfig
 from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
-from gtr_batch.domain.audit_run import AuditInputs, AuditKind
+from gtr_batch.domain.audit_run import AuditInputs
 from gtr_batch.domain.audit_settings import AuditSettings
-from gtr_batch.domain.audited_model import AuditedModel
 from gtr_batch.domain.staging import STAGES, StageProbabilities
+from gtr_batch.simulation.hospital.months import FIRST, MODEL, weekly_inputs
 from gtr_batch.simulation.worlds.operated import DAYS_A_MONTH, OperatedPatients, OperatedWorld, draw_patients
 
-FIRST = date(2024, 1, 1)
-MODEL = "a" * 64
 BASELINE_DAYS = 182
 MONITOR, AS_THEY_ARE, BASELINE = "monitor", "as they are", "baseline"
 WAYS = (AS_THEY_ARE, BASELINE, RECORDED, STAGE, MONITOR)
@@ -109,18 +107,7 @@ def inputs_of(world: OperatedWorld, seed: int, config: AuditConfig, *, reads: bo
     """A history as one audit sees it at its end."""
     last = FIRST + timedelta(days=round(world.months * DAYS_A_MONTH) - 1)
     drawn = draw_patients(world, seed)
-    return AuditInputs(
-        kind=AuditKind.WEEK,
-        first=last - timedelta(days=6),
-        last=last,
-        since=FIRST,
-        as_of=last,
-        model_version=MODEL,
-        model=AuditedModel(name="simulated"),
-        code_version="simulated",
-        cases=tuple(_case(drawn, k, reads=reads) for k in range(len(drawn.day))),
-        settings=AuditSettings.of(evolve(Config(), audit=config)),
-    )
+    return weekly_inputs(tuple(_case(drawn, k, reads=reads) for k in range(len(drawn.day))), last, config)
 
 
 def _case(drawn: OperatedPatients, k: int, *, reads: bool) -> AuditCase:
