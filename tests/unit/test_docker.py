@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -121,8 +120,8 @@ def test_the_image_runs_as_nobodys_root_installs_by_hash_and_copies_no_secret():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-def test_prepare_makes_secrets_for_their_owner_alone_and_keeps_what_is_there(tmp_path):
+def test_prepare_makes_secrets_for_their_owner_alone_and_keeps_what_is_there(tmp_path, need_program):
+    need_program("openssl", "openssl")
     secrets = tmp_path / "secrets"
     make = ["bash", str(DOCKER / "prepare.sh"), str(secrets)]
     subprocess.run(make, check=True, capture_output=True)
