@@ -14,7 +14,7 @@ import numpy as np
 from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.night_case import NightCase
 from gtr_batch.domain.refusal import MENDED_BY_EHR, RefusalCode
-from gtr_batch.domain.score import CaseAnswers, answers_of
+from gtr_batch.domain.score import answers_of
 from gtr_batch.errors import GtrError, NightFailed
 from gtr_batch.logs import get_logger
 from gtr_batch.night.looking_back import came_by_looking_back
@@ -81,8 +81,8 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
         elif case.state not in done and case.case_id not in held and case.study_uid not in intake.get("waiting", {}):
             failed[case.case_id] = f"did not finish: stopped after {case.state}"
     committed = [c.case_id for c in cases if c.state is CaseState.COMMITTED]
-    stagings = [site.cases.staging(case_id) for case_id in committed]
-    answers = [_answers(site, case_id) for case_id in committed]
+    stagings = {case_id: staging for case_id in committed if (staging := site.cases.staging(case_id)) is not None}
+    answers = [answers_of(staging, site.cases.score(case_id)) for case_id, staging in stagings.items()]
     return {
         "identity_mismatch": [c.case_id for c in cases if _is_mismatched(c)],
         "night": str(night),
@@ -90,7 +90,7 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
         "cases": len(cases),
         "states": dict(Counter(str(c.state) for c in cases)),
         "stages": dict(Counter(str(found.primary.t_stage) for found in answers if found)),
-        "not_staged": dict(Counter(str(s.abstention.code) for s in stagings if s and s.abstention)),
+        "not_staged": dict(Counter(str(s.abstention.code) for s in stagings.values() if s.abstention)),
         "refusals": dict(Counter(str(c.refusal.code) for c in cases if c.refusal)),
         "failed": failed,
         "delivery": {"held": list(held), "why": list(dict.fromkeys(held.values()))} if held else {},
@@ -99,11 +99,6 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
         "shadow": _shadow(site, night),
         "stopped": stopped.sentence if (stopped := site.switch.stopped()) else "",
     }
-
-
-def _answers(site: Site, case_id: str) -> CaseAnswers | None:
-    staging = site.cases.staging(case_id)
-    return None if staging is None else answers_of(staging, site.cases.score(case_id))
 
 
 def _is_mismatched(case: Case) -> bool:
