@@ -1,7 +1,8 @@
 """When the demo's model gives no stage, and what it does in worlds that it was not made for.
 
 ``python -m gtr_batch.simulation.demos.abstention --artefact DIR`` prints a table of those worlds: a normal stomach,
-thin walls, tumours of the liver and the colon; ``--fit`` first writes the rule into the artefact. Not for patients.
+thin walls, tumours of the liver and the colon; ``--fit`` first writes the rule, and the sets of likely stages, into
+the artefact. Not for patients.
 """
 
 from __future__ import annotations
@@ -128,17 +129,19 @@ def table_of(artefact: Any, patients: int, level: float, say: Say) -> list[str]:
 
 
 def fit(folder: Path, cache: Path, say: Say) -> None:
-    """Write the rule into the artefact; its weights stay as they are."""
+    """Write the rule, and the sets of likely stages, into the artefact; its weights stay as they are."""
     import torch
 
-    from gtr_batch.simulation.demos.model import VALIDATION_SEED, Plan
+    from gtr_batch.simulation.demos.model import VALIDATION_SEED, Plan, sets_of
 
     artefact = load_artefact(folder)
-    assert artefact.manifest.key_slice_locator is not None  # the demo's model has one
+    made = artefact.manifest
+    assert made.key_slice_locator is not None and made.priors is not None  # the demo's model has both
     known = gather("one", VALIDATION_SEED, Plan().validation, cache, say).cohort
     others = gather("one", REFERENCE_SEED, REFERENCE_PATIENTS, cache, say).cohort
-    rule = rule_of(artefact.network, artefact.manifest.key_slice_locator, known, others)
-    write_artefact(folder, artefact.network, attrs.evolve(artefact.manifest, abstention=rule), dtype=torch.float16)
+    rule = rule_of(artefact.network, made.key_slice_locator, known, others)
+    sets = sets_of(artefact.network, made.temperature, made.priors.training, others)
+    write_artefact(folder, artefact.network, attrs.evolve(made, abstention=rule, conformal=sets), dtype=torch.float16)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -146,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="When the demo's model gives no stage. Not for patients.")
     parser.add_argument("--artefact", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path(".cache/demo-model"), help="prepared phantoms are kept here")
-    parser.add_argument("--fit", action="store_true", help="fit the rule and write it into the artefact first")
+    parser.add_argument("--fit", action="store_true", help="write rule and sets into the artefact first")
     parser.add_argument("--patients", type=int, default=8, help="phantoms of each world; 0: no table")
     parser.add_argument("--level", type=float, default=LEVEL)
     given = parser.parse_args(arguments)

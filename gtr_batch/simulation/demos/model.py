@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from attrs import frozen
 
 from gtr_batch.domain.calibration import calibrated, stage_priors
 from gtr_batch.domain.clinical import Covariates
+from gtr_batch.domain.conformal import ConformalSets
 from gtr_batch.domain.locating import lung_share_of
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, NomogramModel, PreprocessingContract
 from gtr_batch.domain.staging import STAGES
@@ -157,6 +159,15 @@ def demo_nomogram(rad_scores: np.ndarray, stages: np.ndarray, covariates: list[C
     return fit_nomogram("demo cohort", np.array(scores), drawn, np.array(truth), note=note)
 
 
+def sets_of(network: GTRNet, temperature: float, shown: Sequence[float], others: PreparedSlices) -> ConformalSets:
+    """The sets of likely stages: the threshold of patients who chose nothing of the network or its temperature.
+
+    `shown`: the stages' shares in training; `others` come in a mix of their own, for which the answers are corrected.
+    """
+    priors = stage_priors(shown, np.bincount(others.stages, minlength=4).tolist())
+    return fit_conformal(calibrated(predict(network, others), temperature, priors).mean(axis=1), others.stages)
+
+
 def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
     """Make the artefact under `out`; returns its metrics."""
     training = gather("family", TRAINING_SEED, plan.families, cache, say)
@@ -178,9 +189,6 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
     covariates = [_covariates(VALIDATION_SEED, k) for k in validation.indices]
     nomogram = demo_nomogram(rad_scores, validation.cohort.stages, covariates, plan.seed)
 
-    spread = calibrated(predict(network, fitted), temperature, validated).mean(axis=1)
-    conformal = fit_conformal(spread, fitted.stages)
-
     locator, errors = locator_of(network, plan, say)
     others = gather("one", REFERENCE_SEED, plan.reference, cache, say)
 
@@ -195,7 +203,7 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
         rad_score=rad_model,
         nomogram=nomogram,
         key_slice_locator=locator,
-        conformal=conformal,
+        conformal=sets_of(network, temperature, shown, others.cohort),
         abstention=rule_of(network, locator, validation.cohort, others.cohort),
         cohort_digest=_digest(training.cohort),
         intended_use="Demo of the service on simulated phantoms. Not for patients.",
