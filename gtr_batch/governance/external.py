@@ -22,7 +22,6 @@ from gtr_batch import __version__
 from gtr_batch.csv_rows import check_rows
 from gtr_batch.domain.external import ExternalEvaluation, ExternalEvaluations
 from gtr_batch.domain.gate import Judgement
-from gtr_batch.domain.locating import Location
 from gtr_batch.domain.model_json import from_json, to_json
 from gtr_batch.domain.staging import CaseStaging, KeySliceSource, TStage
 from gtr_batch.errors import CannotTell, CaseRejected, GovernanceRefused, InputRefused
@@ -32,6 +31,7 @@ from gtr_batch.governance.performance import performance
 from gtr_batch.governance.registry import answered_for, check_registered
 from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.logs import get_logger
+from gtr_batch.night.inputs import locator_in
 from gtr_batch.ports import ModelRegistry
 from gtr_batch.reading import read_dicom
 from gtr_batch.writing import copy_file, make_folder
@@ -181,24 +181,24 @@ def external_of(registry: ModelRegistry, version: str) -> ExternalEvaluations:
         ) from err
 
 
-def _files_of(folder: Path, series: set[str]) -> dict[str, list[tuple[str, Path]]]:
-    """The CT files of these series, each with its SOP Instance UID; what is no DICOM file is passed over."""
+def _files_of(folder: Path, series: set[str]) -> dict[str, list[Path]]:
+    """The files of these series; what is no DICOM file is passed over."""
     if not folder.is_dir():
         raise InputRefused(f"there is no folder {folder}")
-    found: dict[str, list[tuple[str, Path]]] = {}
+    found: dict[str, list[Path]] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
         try:
-            ds = read_dicom(path, tags=["SOPInstanceUID", "SeriesInstanceUID"], stop_before_pixels=True)
+            ds = read_dicom(path, tags=["SeriesInstanceUID"], stop_before_pixels=True)
         except CaseRejected:
             continue
         uid = str(ds.get("SeriesInstanceUID") or "")
         if uid in series:
-            found.setdefault(uid, []).append((str(ds.get("SOPInstanceUID") or ""), path))
+            found.setdefault(uid, []).append(path)
     return found
 
 
 def _staged(
-    gov: GovernanceSite, artefacts: Sequence[Artefact], label: LabelledSeries, files: Sequence[tuple[str, Path]]
+    gov: GovernanceSite, artefacts: Sequence[Artefact], label: LabelledSeries, files: Sequence[Path]
 ) -> _Answered:
     """A series, judged and staged as a night would; raises `CaseRejected` as that does."""
     from gtr_batch.validate import CaseFiles, validate_shard
@@ -209,7 +209,7 @@ def _staged(
     make_folder(root)
     with tempfile.TemporaryDirectory(prefix=".external.", dir=root) as scratch:
         folder = Path(scratch)
-        for number, (_, path) in enumerate(files):
+        for number, path in enumerate(files):
             copy_file(path, folder / f"{number:05d}.dcm")
         verdict = validate_shard([CaseFiles("series", folder)], gov.night.settings.validate)["series"]
         if verdict.fault is not None:
@@ -221,19 +221,14 @@ def _staged(
 
 
 def _answer(artefact: Artefact, folder: Path, label: LabelledSeries) -> CaseStaging:
-    from gtr_batch.preprocess import find_key_slice, prepare_all_for_locator, prepare_volume, read_series
-    from gtr_batch.stage import find_location, stage_shard
+    from gtr_batch.preprocess import find_key_slice, prepare_volume, read_series
+    from gtr_batch.stage import stage_shard
 
     volume, contract = read_series(folder), artefact.manifest.contract
-
-    def locate() -> Location | None:
-        every = prepare_all_for_locator(volume, contract, device=artefact.device)
-        return find_location(artefact, every, volume.heights_mm)
-
     key = find_key_slice(
         volume,
         ehr_sop_uid=label.key_slice_sop_uid or None,
-        locator=locate if artefact.manifest.key_slice_locator else None,
+        locator=locator_in(artefact, volume),
     )
     slices, geometry = prepare_volume(
         volume, volume.index(key.sop_instance_uid), contract, key.source, device=artefact.device
@@ -251,7 +246,12 @@ def _gate(gov: GovernanceSite, answered: Sequence[_Answered]) -> Judgement | Non
         return None
     stages, subjects = _labels(answered)
     own = _answers([one.own for one in answered])
-    return judge(Paired(stages, subjects, own, _answers(champions)), gov.night.settings.governance)
+    settings = gov.night.settings
+    return judge(
+        Paired(stages, subjects, own, _answers(champions)),
+        settings.governance,
+        tolerated_odds_ratio=settings.audit.tolerated_odds_ratio,
+    )
 
 
 def _labels(answered: Sequence[_Answered]) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ makes the file (`InputLost.back_to`) and the night's next run makes it again; no
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from gtr_batch.dicom_file import is_intact
 from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.domain.locating import Location
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.errors import InputLost
 from gtr_batch.identity import read_identity
@@ -125,3 +126,21 @@ def heat_map(files: FileStore, case: Case) -> np.ndarray:
     """The three slices' heat map in source pixels."""
     with made_again_after(CaseState.PREPROCESSED, "explain/heat.npz"):
         return files.read_arrays(case.night, case.case_id, Step.EXPLAIN, "heat")["heat"]
+
+
+def locator_in(artefact: Any, volume: Any) -> Callable[[], Location | None] | None:
+    """The model's locator on a volume, not run yet; None where it has none.
+
+    `artefact` is a `gtr_batch.stage.artefact.Artefact`, `volume` a `gtr_batch.preprocess.Volume`.
+    """
+    if artefact.manifest.key_slice_locator is None:
+        return None
+
+    def locate() -> Location | None:
+        from gtr_batch.preprocess import prepare_all_for_locator
+        from gtr_batch.stage import find_location
+
+        every = prepare_all_for_locator(volume, artefact.manifest.contract, device=artefact.device)
+        return find_location(artefact, every, volume.heights_mm)
+
+    return locate

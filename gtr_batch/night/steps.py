@@ -22,7 +22,7 @@ from gtr_batch.domain.model import PreprocessingContract
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.score import AnswerSource, NomogramScore, answers_of
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord
-from gtr_batch.domain.staging import FLAG_MEANINGS, CaseStaging, Flag, KeySliceSource
+from gtr_batch.domain.staging import FLAG_MEANINGS, CaseStaging, Flag
 from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import (
     AssociationRefused,
@@ -43,6 +43,7 @@ from gtr_batch.night.inputs import (
     has_changed,
     heat_map,
     judging_retrieved,
+    locator_in,
     prepared_contract,
     prepared_geometry,
     prepared_slices,
@@ -251,24 +252,14 @@ def prepare_case(site: Site, case: Case) -> Detail:
 
 
 def _prepare(site: Site, case: Case) -> Detail:
-    from gtr_batch.preprocess import find_key_slice, prepare_all_for_locator, prepare_volume, read_series
+    from gtr_batch.preprocess import find_key_slice, prepare_volume, read_series
     from gtr_batch.preprocess.outline import lesion_on_grid
-    from gtr_batch.stage import find_location
 
     artefact = site.artefact_of(case.night)
     contract = artefact.manifest.contract
     folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     volume = read_series(folder, case.expected_sop_uids)
     facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
-
-    located: list[float] = []
-
-    def locate() -> Any:
-        every = prepare_all_for_locator(volume, contract, device=artefact.device)
-        found = find_location(artefact, every, volume.heights_mm)
-        if found is not None:
-            located.append(found.best_score)
-        return found
 
     reference = references(site, case).own
     key = find_key_slice(
@@ -277,13 +268,13 @@ def _prepare(site: Site, case: Case) -> Detail:
         titles=site.settings.preprocess.key_object_titles,
         ehr_sop_uid=facts.key_slice_sop_uid if facts else None,
         segmentations=[*reference["RTSTRUCT"], *reference["SEG"]],
-        locator=locate if artefact.manifest.key_slice_locator else None,
+        locator=locator_in(artefact, volume),
     )
     index = volume.sop_instance_uids.index(key.sop_instance_uid)
     slices, geometry = prepare_volume(volume, index, contract, key.source, device=artefact.device)
     geometry = attrs.evolve(geometry, flags=key.flags, apart_mm=key.apart_mm, nearby=key.nearby)
-    if key.source is KeySliceSource.AUTOMATIC and located:
-        sign = {TUMOUR_SCORE: located[-1], TUMOUR_SCORE_BY: artefact.version}
+    if key.tumour_score is not None:
+        sign = {TUMOUR_SCORE: key.tumour_score, TUMOUR_SCORE_BY: artefact.version}
         geometry = attrs.evolve(geometry, facts={**geometry.facts, **sign})
     lesion = lesion_on_grid(reference["SEG"], geometry)
     arrays = {"slices": slices} if lesion is None else {"slices": slices, "lesion": lesion}

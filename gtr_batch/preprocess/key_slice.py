@@ -31,7 +31,8 @@ class KeySlice:
     """The key slice, where it came from, and what was passed over on the way (sentences without PHI).
 
     `apart_mm`: how far the furthest other mark lies from it along the normal; 0 where there is none. `nearby`: the
-    stages of the slices near an automatic one.
+    stages of the slices near an automatic one; `tumour_score`: the locator's largest score of any slice, where it was
+    asked.
     """
 
     sop_instance_uid: str
@@ -40,6 +41,7 @@ class KeySlice:
     flags: tuple[Flag, ...] = ()
     apart_mm: float = 0.0
     nearby: tuple[TStage, ...] = ()
+    tumour_score: float | None = None
 
 
 @frozen
@@ -129,7 +131,14 @@ def _automatic(found: Location, sop_uids: tuple[str, ...], notes: list[str]) -> 
         f"{found.expected_error_mm:.0f} mm"
     )
     flags = (Flag.KEY_SLICE_UNCERTAIN,) if found.certain is False else ()
-    return KeySlice(sop_uids[found.index], KeySliceSource.AUTOMATIC, tuple(notes), flags, nearby=found.nearby)
+    return KeySlice(
+        sop_uids[found.index],
+        KeySliceSource.AUTOMATIC,
+        tuple(notes),
+        flags,
+        nearby=found.nearby,
+        tumour_score=found.best_score,
+    )
 
 
 def _first_of(marked: Sequence[_Marks], sop_uids: tuple[str, ...], volume: Volume | None, notes: list[str]) -> KeySlice:

@@ -40,6 +40,7 @@ def test_stages_what_a_night_would_and_keeps_counts_and_metrics_alone(
 ):
     adopt(gov.registry, config.training.models, artefact, **WHO)
     version = register_artefact(gov.registry, config.training.models, challenger, **WHO)
+    gov.night.settings_history.set("audit.tolerated_odds_ratio", 1.4, **WHO)  # the gate's tolerance, and the monitor's
 
     found = evaluate_external(gov, version, **elsewhere(one="T2", two="T4b", gap="T3"), name="Elsewhere", by="Ada")
 
@@ -49,6 +50,7 @@ def test_stages_what_a_night_would_and_keeps_counts_and_metrics_alone(
     assert [sum(row) for row in found.performance.confusion] == [0, 1, 0, 1]
     assert found.gate is not None
     assert found.gate.patients == 2
+    assert [c.limit for c in found.gate.criteria if c.name == "calibration_shift"] == [1.4]
     assert external_of(gov.registry, version).cohorts == (found,)
     assert not any(secret in repr(found) for secret in (*PHI, "p-one"))
     assert list((tmp_path / "training").iterdir()) == []
