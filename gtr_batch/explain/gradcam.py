@@ -64,7 +64,7 @@ class GradCamForward:
         """
         block, kept = self._network.layer4[-1], []
         hooks = [  # the first before GradCAM's own on this block, so that they see the leaf
-            block.register_forward_hook(lambda _module, _inputs, output: output.detach().requires_grad_(True)),
+            block.register_forward_hook(lambda _module, _inputs, output: output.detach().float().requires_grad_(True)),
             self._network.fc.register_forward_pre_hook(lambda _module, inputs: kept.append(inputs[0].detach())),
         ]
         cam = self._method(model=self._network, target_layers=[block])

@@ -34,13 +34,15 @@ class Grid:
         )
 
 
-def shrunk_volume(volume: Volume, grid: Grid, contract: PreprocessingContract, n4: N4Settings) -> torch.Tensor:
+def shrunk_volume(
+    volume: Volume, grid: Grid, contract: PreprocessingContract, n4: N4Settings, *, device: str = "cpu"
+) -> torch.Tensor:
     """The windowed voxels that shrinking the full isotropic volume would keep, without building it.
 
     Returns
     -------
     torch.Tensor
-        float32 on the CPU, shape of the grid over `n4.shrink`.
+        float32 on `device`, shape of the grid over `n4.shrink`.
     """
     row_mm, column_mm = volume.pixel_spacing_mm
     _, rows, columns = volume.shape
@@ -48,8 +50,8 @@ def shrunk_volume(volume: Volume, grid: Grid, contract: PreprocessingContract, n
     z = Neighbours.of(grid.z.at(grid.z.shrunk(n4.shrink)), along)
     need_y, y = Neighbours.of(grid.y.at(grid.y.shrunk(n4.shrink)), np.arange(rows) * row_mm).compact()
     need_x, x = Neighbours.of(grid.x.at(grid.x.shrunk(n4.shrink)), np.arange(columns) * column_mm).compact()
-    hu = clip(torch.from_numpy(volume.hu(rows=need_y, columns=need_x, padding_hu=contract.padding_hu)), contract)
-    hu = interpolate(interpolate(interpolate(hu, x, 2), y, 1), z, 0)
+    hu = torch.from_numpy(volume.hu(rows=need_y, columns=need_x, padding_hu=contract.padding_hu)).to(device)
+    hu = interpolate(interpolate(interpolate(clip(hu, contract), x, 2), y, 1), z, 0)
     return window(hu, contract)
 
 

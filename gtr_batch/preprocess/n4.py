@@ -169,7 +169,7 @@ def _refine(control: torch.Tensor) -> torch.Tensor:
 def _sharpen(log_values: torch.Tensor, settings: N4Settings) -> torch.Tensor:
     """Expected true log intensity of each value, given the blurred histogram that is seen."""
     bins = settings.bins
-    low, high = (float(v) for v in torch.aminmax(log_values))
+    low, high = torch.stack(torch.aminmax(log_values)).tolist()
     slope = (high - low) / (bins - 1)
     if slope <= 0:
         return log_values.clone()
@@ -181,18 +181,19 @@ def _sharpen(log_values: torch.Tensor, settings: N4Settings) -> torch.Tensor:
     upper = torch.zeros_like(count).scatter_add_(0, lower, share.double())
     histogram = count - upper
     histogram[1:] += upper[:-1]
-    expected = _expected(histogram, low, slope, settings)
+    # A few hundred numbers: forty launches on a GPU take longer than all of it on the CPU.
+    expected = _expected(histogram.cpu(), low, slope, settings).to(log_values.device)
     return expected.index_select(0, lower).addcmul_(expected.diff().index_select(0, lower), share)
 
 
 def _expected(histogram: torch.Tensor, low: float, slope: float, settings: N4Settings) -> torch.Tensor:
     """Expected true value per bin: Wiener deconvolution of the histogram, then Bayes (Tustison 2010, eq. 6-8)."""
-    bins, device = len(histogram), histogram.device
+    bins = len(histogram)
     padded = 2 ** (math.ceil(math.log2(bins)) + 1)
     offset = (padded - bins) // 2
-    seen = torch.zeros(padded, dtype=torch.float64, device=device)
+    seen = torch.zeros(padded, dtype=torch.float64)
     seen[offset : offset + bins] = histogram
-    k = torch.arange(padded, dtype=torch.float64, device=device)
+    k = torch.arange(padded, dtype=torch.float64)
     width = settings.fwhm / slope
     gaussian = (
         2

@@ -153,7 +153,7 @@ def _bias_field(
     """The field of the whole volume, None where the contract asks for none; adds what it did to `facts`."""
     if contract.n4 is None:
         return None
-    small = shrunk_volume(volume, grid, contract, contract.n4).to(device)
+    small = shrunk_volume(volume, grid, contract, contract.n4, device=device)
     mask = otsu_mask(small, contract.n4)
     bias = fit_bias_field(small, mask, contract.n4)
     ends = [torch.linspace(0, 1, n, dtype=torch.float64) for n in small.shape]
