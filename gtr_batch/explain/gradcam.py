@@ -68,6 +68,7 @@ class GradCamForward:
             self._network.fc.register_forward_pre_hook(lambda _module, inputs: kept.append(inputs[0].detach())),
         ]
         cam = self._method(model=self._network, target_layers=[block])
+        cam.activations_and_grads.detach = False  # they stay on the device
         targets = _DecidedLater(cam, choose)
         try:
             cells = cam(input_tensor=slices, targets=[targets.row(k) for k in range(len(slices))])
@@ -91,7 +92,9 @@ def enlarge(cells: np.ndarray, size: int) -> np.ndarray:
 
 @cache
 def _grad_cam_at_the_cells() -> Any:
+    import torch
     from pytorch_grad_cam import GradCAM  # 8 s
+    from pytorch_grad_cam.utils.image import scale_cam_image
 
     class GradCamAtTheCells(GradCAM):
         """pytorch-grad-cam's map before it is enlarged to the input's size."""
@@ -99,6 +102,15 @@ def _grad_cam_at_the_cells() -> Any:
         def get_target_width_height(self, input_tensor: Tensor) -> tuple[int, int]:
             rows, columns = self.activations_and_grads.activations[0].shape[-2:]
             return columns, rows
+
+        def compute_cam_per_layer(
+            self, input_tensor: Tensor, targets: Sequence[object], eigen_smooth: bool
+        ) -> list[np.ndarray]:
+            """The library's own sums, on the device: 400 kB a slice need not be copied from a GPU for 49 numbers."""
+            kept: Any = self.activations_and_grads
+            block, gradient = kept.activations[0].detach(), kept.gradients[0].detach()
+            cells = torch.einsum("nc,nchw->nhw", gradient.mean((2, 3)), block).clamp_min(0).cpu().numpy()
+            return [scale_cam_image(cells, self.get_target_width_height(input_tensor))[:, None]]
 
     return GradCamAtTheCells
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from attrs import field, frozen
 
@@ -155,14 +156,14 @@ def _refine(control: torch.Tensor) -> torch.Tensor:
     for axis in range(3):
         count = control.shape[axis]
         spans = count - 3
-        matrix = torch.zeros(2 * spans + 3, count, dtype=control.dtype, device=control.device)
+        matrix = torch.zeros(2 * spans + 3, count, dtype=control.dtype)
         for new in range(2 * spans + 3):
             old = (new + 1) // 2
             if new % 2:  # on a knot: 1 6 1 over 8
-                matrix[new, old - 1 : old + 2] = torch.tensor([1, 6, 1], dtype=control.dtype, device=control.device) / 8
+                matrix[new, old - 1 : old + 2] = torch.tensor([1, 6, 1], dtype=control.dtype) / 8
             else:  # between two: 4 4 over 8
                 matrix[new, old : old + 2] = 0.5
-        control = torch.tensordot(matrix, control, ([1], [axis])).movedim(0, axis)
+        control = torch.tensordot(matrix.to(control.device), control, ([1], [axis])).movedim(0, axis)
     return control.contiguous()
 
 
@@ -182,30 +183,29 @@ def _sharpen(log_values: torch.Tensor, settings: N4Settings) -> torch.Tensor:
     histogram = count - upper
     histogram[1:] += upper[:-1]
     # A few hundred numbers: forty launches on a GPU take longer than all of it on the CPU.
-    expected = _expected(histogram.cpu(), low, slope, settings).to(log_values.device)
+    expected = torch.from_numpy(_expected(histogram.cpu().numpy(), low, slope, settings)).to(log_values.device)
     return expected.index_select(0, lower).addcmul_(expected.diff().index_select(0, lower), share)
 
 
-def _expected(histogram: torch.Tensor, low: float, slope: float, settings: N4Settings) -> torch.Tensor:
-    """Expected true value per bin: Wiener deconvolution of the histogram, then Bayes (Tustison 2010, eq. 6-8)."""
+def _expected(histogram: np.ndarray, low: float, slope: float, settings: N4Settings) -> np.ndarray:
+    """Expected true value per bin: Wiener deconvolution of the histogram, then Bayes (Tustison 2010, eq. 6-8).
+
+    `histogram` in float64; the answer in float32, of the same length.
+    """
     bins = len(histogram)
     padded = 2 ** (math.ceil(math.log2(bins)) + 1)
     offset = (padded - bins) // 2
-    seen = torch.zeros(padded, dtype=torch.float64)
+    seen = np.zeros(padded)
     seen[offset : offset + bins] = histogram
-    k = torch.arange(padded, dtype=torch.float64)
+    k = np.arange(padded, dtype=np.float64)
     width = settings.fwhm / slope
-    gaussian = (
-        2
-        * math.sqrt(math.log(2) / math.pi)
-        / width
-        * torch.exp(-(torch.minimum(k, padded - k) ** 2) * 4 * math.log(2) / width**2)
-    )
-    blur = torch.fft.fft(gaussian)
+    scale = 2 * math.sqrt(math.log(2) / math.pi) / width
+    gaussian = scale * np.exp(-(np.minimum(k, padded - k) ** 2) * (4 * math.log(2) / width**2))
+    blur = np.fft.fft(gaussian)
     wiener = (blur.conj() / (blur.conj() * blur + settings.noise)).real
-    true = torch.fft.ifft(torch.fft.fft(seen) * wiener).real.clamp_min(0)
+    true = np.fft.ifft(np.fft.fft(seen) * wiener).real.clip(min=0)
     centres = low + (k - offset) * slope
-    numerator = torch.fft.ifft(torch.fft.fft(centres * true) * blur).real
-    denominator = torch.fft.ifft(torch.fft.fft(true) * blur).real
-    expected = torch.where(denominator != 0, numerator / denominator, torch.zeros_like(numerator))
-    return expected[offset : offset + bins].float()
+    numerator = np.fft.ifft(np.fft.fft(centres * true) * blur).real
+    denominator = np.fft.ifft(np.fft.fft(true) * blur).real
+    expected = np.divide(numerator, denominator, out=np.zeros(padded), where=denominator != 0)
+    return expected[offset : offset + bins].astype(np.float32)

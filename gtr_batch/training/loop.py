@@ -263,12 +263,12 @@ def batches(
             if len(chosen[mine]) < 2:  # batch norm has nothing to say of one image
                 continue
             at = chosen[mine], roles[start : start + settings.batch][mine]
-            images = torch.from_numpy(cohort.slices[at].astype(np.float32))[:, None]
+            images = torch.from_numpy(cohort.slices[at])[:, None]  # as they are kept, float16: half to copy
             yield (images.pin_memory() if device.startswith("cuda") else images), chosen[mine]
 
     for images, chosen in prefetched(fetch()):
         centres = None if cohort.centres is None else cohort.centres[chosen]
-        shown = augment(images.to(device, non_blocking=True), centres, settings.window, how)
+        shown = augment(images.to(device, non_blocking=True).float(), centres, settings.window, how)
         stages = torch.from_numpy(cohort.stages[chosen]).long().to(device)
         yield shown.expand(-1, 3, -1, -1), stages
 

@@ -161,7 +161,7 @@ def _preparation() -> list[dict[str, Any]]:
     from tests.phantoms import abdomen_hu
 
     hu = abdomen_hu(87, 512) + np.linspace(40, -40, 512)
-    volume = Volume.from_hu(np.where(hu > -500, hu, -1000), (5.0, 0.75, 0.75))
+    volume = Volume.from_hu(np.where(hu > -500, hu, -1000).astype(np.int16), (5.0, 0.75, 0.75))
     contract = PreprocessingContract()
 
     def on(device: str) -> Any:

@@ -31,7 +31,7 @@ def measure() -> list[dict[str, Any]]:
     batch = 64 if device == "cuda" else BATCH
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "slices.npy"
-        shown = batch * (8 if device == "cuda" else 1)  # on a GPU one batch is over before the next is fetched
+        shown = batch * (16 if device == "cuda" else 1)  # on a GPU one batch is over before the next is fetched
         np.save(path, np.random.default_rng(0).normal(size=(shown, 3, 224, 224)).astype(np.float16))
         cohort = PreparedSlices(np.load(path, mmap_mode="r"), np.arange(shown) % 4)
         settings = Settings(batch=batch)
