@@ -92,7 +92,6 @@ def enlarge(cells: np.ndarray, size: int) -> np.ndarray:
 
 @cache
 def _grad_cam_at_the_cells() -> Any:
-    import torch
     from pytorch_grad_cam import GradCAM  # 8 s
     from pytorch_grad_cam.utils.image import scale_cam_image
 
@@ -109,7 +108,7 @@ def _grad_cam_at_the_cells() -> Any:
             """The library's own sums, on the device: 400 kB a slice need not be copied from a GPU for 49 numbers."""
             kept: Any = self.activations_and_grads
             block, gradient = kept.activations[0].detach(), kept.gradients[0].detach()
-            cells = torch.einsum("nc,nchw->nhw", gradient.mean((2, 3)), block).clamp_min(0).cpu().numpy()
+            cells = (gradient.mean((2, 3), keepdim=True) * block).sum(1).clamp_min(0).cpu().numpy()
             return [scale_cam_image(cells, self.get_target_width_height(input_tensor))[:, None]]
 
     return GradCamAtTheCells
