@@ -38,6 +38,17 @@ def write_report(folder: Path, body: Mapping[str, Any], nomogram: NomogramModel 
     -------
     Path
     """
+    return write_text(folder / "report.html", report_page(body, drawn_nomogram(nomogram, folder)))
+
+
+def report_page(body: Mapping[str, Any], nomogram_svg: str) -> str:
+    """The page of what ``report.json`` holds.
+
+    Raises
+    ------
+    KeyError, jinja2.UndefinedError
+        An earlier version wrote it: something of what the page shows is not in it.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gtr_batch.training"),
         autoescape=True,
@@ -45,15 +56,14 @@ def write_report(folder: Path, body: Mapping[str, Any], nomogram: NomogramModel 
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"n3": _n3, "share": _share, "ci": _ci}
-    page = environment.get_template("report.html.jinja").render(
+    return environment.get_template("report.html.jinja").render(
         **body,
         reasons=REASONS,
         table_one=shown_table_one(body["cohort"].get("table_1")),
         curves=curves(body["epochs"]),
         diagrams=diagrams(body["validation"]["reliability"]),
-        nomogram_svg=drawn_nomogram(nomogram, folder),
+        nomogram_svg=nomogram_svg,
     )
-    return write_text(folder / "report.html", page)
 
 
 def curves(epochs: Sequence[Mapping[str, float]]) -> str:
