@@ -20,6 +20,7 @@ from attrs import define, field, frozen
 from gtr_batch.governance.claim_items import CARD, ITEMS, MANIFEST, REPORT, ClaimItem, Place
 
 GUIDELINE = "CLAIM 2024 Update (Tejani et al., Radiol Artif Intell 2024;6(4):e240300)"
+LISTED, LONGEST = 4, 40  # values of the manifest that are shown, and characters of each
 _HEADINGS = ("h1", "h2", "h3")
 _EMPTY = " \n\t–-.,;:"  # a cell of a number that is not known
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
@@ -98,13 +99,13 @@ class ModelDocuments:
         if place.document == MANIFEST:
             value = _at(self.manifest, place.at)
             said = value not in (None, "", [], (), {})
-            return Evidence(MANIFEST, place.at, f"manifest, {place.at}") if said else None
+            return Evidence(MANIFEST, place.at, f"manifest, {place.at}{_shown(value)}") if said else None
         if place.document not in (CARD, REPORT):
             return Evidence(place.document, place.at, f"{place.document}, {place.at}")
         heading = self._pages[place.document].get(place.at)
         if heading is None:
             return None
-        words = f"{_TITLES[place.document]}, {heading}"
+        words = f"{_TITLES[place.document]}, {heading}: {place.at.replace('-', ' ')}"
         return Evidence(place.document, place.at, words, f"{place.document}#{place.at}")
 
     @cached_property
@@ -150,6 +151,14 @@ def _line(item: ClaimItem, documents: ModelDocuments) -> ClaimLine:
 
 def _named(place: Place) -> str:
     return f"{_TITLES[place.document]}: {place.at.replace('-', ' ')}"
+
+
+def _shown(value: Any) -> str:
+    """A value of the manifest after its name, where it is short; text of an artefact is cut."""
+    values = value if isinstance(value, list | tuple) else [value]
+    if len(values) > LISTED or not all(isinstance(one, str | int | float) for one in values):
+        return ""
+    return ": " + ", ".join(f"{one:.3g}" if isinstance(one, float) else str(one)[:LONGEST] for one in values)
 
 
 def _at(value: Any, path: str) -> Any:

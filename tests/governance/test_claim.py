@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from gtr_batch.domain.clinical import Characteristics
 from gtr_batch.domain.external import ExternalEvaluation, ExternalEvaluations
 from gtr_batch.domain.model_json import to_json
 from gtr_batch.errors import InputRefused
@@ -17,6 +18,7 @@ from gtr_batch.governance.card import claim_checklist, write_card
 from gtr_batch.governance.claim import ClaimAnswer, ModelDocuments, anchors_of, checklist
 from gtr_batch.governance.claim_items import CARD, ITEMS, MANIFEST, REPORT
 from gtr_batch.governance.registry import adopt, register_artefact
+from gtr_batch.metrics.table_one import table_one
 from gtr_batch.stage import load_artefact, write_artefact
 from tests.governance.test_card import a_gate
 from tests.training_reports import full_report
@@ -24,6 +26,7 @@ from tests.training_reports import full_report
 REPOSITORY = Path(__file__).resolve().parents[2]
 NEVER = {16, 17, 18, 30, 43, 44}  # nothing here records them
 NOT_OF_A_MODEL = {1, 2, 34}
+OF_NOBODY = to_json(table_one({"train": [Characteristics()] * 9, "holdout": [Characteristics()] * 9}))
 WRITTEN: list[ModelDocuments] = []
 DATA_NUMBERS = {"headers": {"manufacturer": {"A": 1.0}}, "quality": {"slice_thickness_mm": [1.0, 5.0]}}
 
@@ -213,10 +216,11 @@ def test_a_number_that_the_manifest_lacks_is_not_reported(documents):
     ("changes", "lost"),
     [
         ({"cohort": {**full_report()["cohort"], "table_1": {}}}, {12, 36}),
+        ({"cohort": {**full_report()["cohort"], "table_1": OF_NOBODY}}, {12, 36}),
         ({"heat": {**full_report()["heat"], "dice": {"all": {"n": 0, "mean": None, "sd": None}}}}, {31}),
         ({"fitted_on": {}}, {26}),
     ],
-    ids=["cohort of before Table 1", "no outlined lesion", "nobody was fitted on"],
+    ids=["cohort of before Table 1", "nothing known of anybody", "no outlined lesion", "nobody was fitted on"],
 )
 def test_what_the_training_did_not_record_is_not_reported(registry, models, everything, documents, changes, lost):
     registry.attach(everything, "training_report", full_report(**changes), by="Ada")
