@@ -225,7 +225,7 @@ def _report(card: ModelCard, nomogram_svg: str) -> str | None:
         return None
     try:
         return report_page(card.training, nomogram_svg)
-    except (KeyError, jinja2.UndefinedError) as err:
+    except (KeyError, TypeError, jinja2.UndefinedError) as err:
         log.warning("card.no_report", model_version=card.version, error=type(err).__name__)
         return None
 

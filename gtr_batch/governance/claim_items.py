@@ -97,7 +97,7 @@ ITEMS = (
         _INTRODUCTION,
         "Aims and hypotheses",
         "Aims, objectives, and the hypotheses that are tested.",
-        needs=_card("gate-criteria"),
+        needs=_card("criteria"),
         also=_document("docs/model-lifecycle.md", "The gate"),
         note="The hypotheses are the gate's criteria, which the site's settings fix.",
     ),
@@ -141,7 +141,7 @@ ITEMS = (
         _DATA,
         "De-identification",
         "How data are de-identified.",
-        needs=_card("de-identification"),
+        needs=_card("deidentification"),
         also=_document("docs/training.md", "Cohort") + _document("docs/operations.md", "Where PHI is"),
     ),
     ClaimItem(
@@ -215,7 +215,7 @@ ITEMS = (
         _SIZE,
         "Sample size",
         "How large the test set was to be, and why.",
-        needs=_card("gate-power"),
+        needs=_card("power"),
         also=_document("docs/model-lifecycle.md", "How many patients"),
     ),
     ClaimItem(
@@ -258,7 +258,7 @@ ITEMS = (
         "Choice of the model",
         "How, and by which measure, the final model was chosen.",
         needs=_card("recipe") + _report("fitted-on"),
-        also=_card("gate-criteria") + _document("docs/training.md", "Whom each fit is of"),
+        also=_card("criteria") + _document("docs/training.md", "Whom each fit is of"),
     ),
     ClaimItem(
         27,
@@ -281,8 +281,8 @@ ITEMS = (
         _EVALUATION,
         "Uncertainty",
         "Measures of uncertainty and significance, and how they are computed.",
-        needs=_card("gate-bounds"),
-        also=_card("gate-criteria") + _document("docs/audit-metrics.md", "The keys"),
+        needs=_card("bounds"),
+        also=_card("criteria") + _document("docs/audit-metrics.md", "The keys"),
     ),
     ClaimItem(
         30,

@@ -46,7 +46,7 @@ def report_page(body: Mapping[str, Any], nomogram_svg: str) -> str:
 
     Raises
     ------
-    KeyError, jinja2.UndefinedError
+    KeyError, TypeError, jinja2.UndefinedError
         An earlier version wrote it: something of what the page shows is not in it.
     """
     environment = jinja2.Environment(
