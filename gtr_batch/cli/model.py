@@ -286,3 +286,36 @@ def card(version: Version, by: By) -> None:
     with open_governance() as gov:
         path = write_card(gov.registry, gov.night.config.training.models, find(gov.registry, version), by=by)
     out.print(str(path), highlight=False)
+
+
+@app.command("claim")
+@speaks_plainly
+def claim(
+    version: Version,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on standard output.")] = False,
+) -> None:
+    """Show the checklist of CLAIM 2024 for a model: where each item is reported, or that it is not."""
+    from gtr_batch.domain.model_json import to_json
+    from gtr_batch.errors import InputRefused
+    from gtr_batch.governance.card import claim_checklist
+    from gtr_batch.governance.registry import find
+    from gtr_batch.wiring import open_governance
+
+    if as_json and as_csv:
+        raise InputRefused("--json or --csv, not both")
+    with open_governance() as gov:
+        found = claim_checklist(gov.registry, find(gov.registry, version))
+    if as_json:
+        print_json(to_json(found) | {"counts": found.counts})
+        return
+    if as_csv:
+        typer.echo(found.to_csv(), nl=False)
+        return
+    table = Table("", "item", "answer", "where", box=None)
+    for line in found.lines:
+        missing = f"not found: {'; '.join(line.missing)}" if line.missing else line.note
+        where = ". ".join(filter(None, ("; ".join(one.words for one in line.where), missing)))
+        table.add_row(str(line.number), foreign(line.topic), line.answer, foreign(where))
+    out.print(table)
+    out.print(", ".join(f"{n} {answer}" for answer, n in found.counts.items()), highlight=False)

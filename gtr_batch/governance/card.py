@@ -1,11 +1,13 @@
 """The model card: what a version is, what it was made from, what it can do, what the gate said and who answered for it.
 
-The headings follow CLAIM 2024 and TRIPOD+AI. A card is made of what the registry holds, at any time and as often as
-one likes; what is not known is stated as not known.
+The headings name items of CLAIM 2024 and TRIPOD+AI; the checklist of CLAIM (`gtr_batch.governance.claim`) is made of
+the page as it was rendered. A card is made of what the registry holds, at any time and as often as one likes; what is
+not known is stated as not known.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,16 @@ from gtr_batch.domain.model import ModelManifest
 from gtr_batch.domain.model_json import to_json
 from gtr_batch.domain.printable import printable_value
 from gtr_batch.governance.card_figures import calibration_figure, decision_figure, roc_figure
+from gtr_batch.governance.claim import Checklist, ModelDocuments, checklist
 from gtr_batch.governance.external import external_of
 from gtr_batch.governance.registry import gate_verdict, known
+from gtr_batch.logs import get_logger
 from gtr_batch.ports import ModelRegistry
 from gtr_batch.training.cohort import REASONS
-from gtr_batch.training.report import curves, drawn_nomogram, shown_table_one
+from gtr_batch.training.report import curves, drawn_nomogram, report_page, shown_table_one
 from gtr_batch.writing import make_folder, write_canonical_json, write_text
+
+log = get_logger("governance")
 
 
 @frozen
@@ -137,7 +143,10 @@ def build_card(registry: ModelRegistry, version: str) -> ModelCard:
 
 
 def write_card(registry: ModelRegistry, models: Path, version: str, *, by: str) -> Path:
-    """Write ``<models>/cards/<version>/card.html`` and ``card.json``, and keep the card with the model.
+    """Write a version's pages into ``<models>/cards/<version>/``, and keep the card with the model.
+
+    They are ``card.html`` and ``card.json``; the checklist of CLAIM 2024 of what they hold, as ``claim.html``,
+    ``claim.json`` and ``claim.csv``; and ``report.html``, where the training report is kept with the model.
 
     Parameters
     ----------
@@ -149,14 +158,45 @@ def write_card(registry: ModelRegistry, models: Path, version: str, *, by: str) 
     Returns
     -------
     Path
-        The page: self-contained, nothing from outside.
+        The card's page: self-contained, nothing from outside.
     """
     card = build_card(registry, version)
     folder = models / "cards" / version
     make_folder(folder, mode=0o755)
     content = to_json(card)
     write_canonical_json(folder / "card.json", content)
-    nomogram = ModelManifest.from_json(known(registry, version).manifest).nomogram
+    documents = _documents(card, known(registry, version).manifest, folder)
+    found = checklist(version, card.name, documents)
+    write_canonical_json(folder / "claim.json", to_json(found) | {"counts": found.counts})
+    write_text(folder / "claim.csv", found.to_csv())
+    write_text(folder / "claim.html", _environment().get_template("claim.html.jinja").render(claim=found))
+    if documents.report is None:
+        (folder / "report.html").unlink(missing_ok=True)  # of an earlier try
+    else:
+        write_text(folder / "report.html", documents.report)
+    path = write_text(folder / "card.html", documents.card)
+    registry.attach(version, "model_card", content, by=by)
+    return path
+
+
+def claim_checklist(registry: ModelRegistry, version: str) -> Checklist:
+    """The checklist of CLAIM 2024 of what is known of a version now; nothing is written.
+
+    Raises
+    ------
+    InputRefused
+        The version is not registered.
+    """
+    card = build_card(registry, version)
+    with tempfile.TemporaryDirectory() as scratch:
+        return checklist(version, card.name, _documents(card, known(registry, version).manifest, Path(scratch)))
+
+
+def _documents(card: ModelCard, manifest: Mapping[str, Any], folder: Path) -> ModelDocuments:
+    """Card and training report as pages; the drawn nomogram is written into the folder."""
+    nomogram = ModelManifest.from_json(manifest).nomogram
+    drawn_once = drawn_nomogram(nomogram, folder)
+    report = _report(card, drawn_once)
     epochs = card.training.get("epochs") if card.training else None
     drawn = card.gate.curves if card.gate else None
     page = (
@@ -165,19 +205,29 @@ def write_card(registry: ModelRegistry, models: Path, version: str, *, by: str) 
         .render(
             **attrs.asdict(card, recurse=False),
             reasons=REASONS,
+            has_report=report is not None,
             table_one=shown_table_one((card.training or {}).get("cohort", {}).get("table_1")),
             nomogram_name=nomogram.name if nomogram else "",
             nomogram_note=nomogram.note if nomogram else "",
-            nomogram_svg=drawn_nomogram(nomogram, folder),
+            nomogram_svg=drawn_once,
             learning=curves(epochs) if epochs else "",
             roc=roc_figure(drawn) if drawn else "",
             calibration=calibration_figure(drawn) if drawn else "",
             decision=decision_figure(drawn) if drawn else "",
         )
     )
-    path = write_text(folder / "card.html", page)
-    registry.attach(version, "model_card", content, by=by)
-    return path
+    return ModelDocuments(page, report, manifest)
+
+
+def _report(card: ModelCard, nomogram_svg: str) -> str | None:
+    """The page of the training report that is kept with the model; None where an earlier version kept less of it."""
+    if card.training is None:
+        return None
+    try:
+        return report_page(card.training, nomogram_svg)
+    except (KeyError, TypeError, jinja2.UndefinedError) as err:
+        log.warning("card.no_report", model_version=card.version, error=type(err).__name__)
+        return None
 
 
 def rewrite_cards(registry: ModelRegistry, models: Path, versions: Iterable[str | None], *, by: str) -> list[Path]:

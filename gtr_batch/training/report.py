@@ -38,6 +38,17 @@ def write_report(folder: Path, body: Mapping[str, Any], nomogram: NomogramModel 
     -------
     Path
     """
+    return write_text(folder / "report.html", report_page(body, drawn_nomogram(nomogram, folder)))
+
+
+def report_page(body: Mapping[str, Any], nomogram_svg: str) -> str:
+    """The page of what ``report.json`` holds.
+
+    Raises
+    ------
+    KeyError, TypeError, jinja2.UndefinedError
+        An earlier version wrote it: something of what the page shows is not in it.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gtr_batch.training"),
         autoescape=True,
@@ -45,15 +56,14 @@ def write_report(folder: Path, body: Mapping[str, Any], nomogram: NomogramModel 
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"n3": _n3, "share": _share, "ci": _ci}
-    page = environment.get_template("report.html.jinja").render(
+    return environment.get_template("report.html.jinja").render(
         **body,
         reasons=REASONS,
         table_one=shown_table_one(body["cohort"].get("table_1")),
         curves=curves(body["epochs"]),
         diagrams=diagrams(body["validation"]["reliability"]),
-        nomogram_svg=drawn_nomogram(nomogram, folder),
+        nomogram_svg=nomogram_svg,
     )
-    return write_text(folder / "report.html", page)
 
 
 def curves(epochs: Sequence[Mapping[str, float]]) -> str:
@@ -85,9 +95,9 @@ def diagrams(bins: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")
-    for axes, (name, found) in zip(figure.subplots(1, 2, sharey=True), bins.items(), strict=True):
+    for axes, name in zip(figure.subplots(1, 2, sharey=True), ("before", "after"), strict=True):
         axes.plot([0, 1], [0, 1], color="0.75", lw=1)
-        for b in found:
+        for b in bins[name]:
             axes.plot([b["confidence"]] * 2, [b["low"], b["high"]], color=COLOURS[0], lw=1.2)
             axes.plot(b["confidence"], b["accuracy"], "o", color=COLOURS[0], ms=3 + min(b["n"], 60) ** 0.5)
         axes.set_title(f"{name} priors and temperature", fontsize=10)
@@ -110,11 +120,15 @@ def as_svg(figure: Figure) -> str:
 
 
 def shown_table_one(kept: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Table 1 as a page shows it: cohorts with their sizes, and lines; None where the cohort was frozen without one."""
+    """Table 1 as a page shows it: cohorts with their sizes, lines, and whether anything is known of anybody.
+
+    None where the cohort was frozen without one.
+    """
     if not kept:
         return None
     table = from_json(kept, TableOne)
-    return {"heads": list(zip(table.cohorts, table.n, strict=True)), "lines": lines_of(table)}
+    known = any(any(row.known) for row in table.rows)
+    return {"heads": list(zip(table.cohorts, table.n, strict=True)), "lines": lines_of(table), "known": known}
 
 
 def drawn_nomogram(nomogram: NomogramModel | None, folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
@@ -79,6 +80,22 @@ def test_the_card_follows_every_decision(gtr, models, champion):
 
     assert (promoted, json.loads(card.read_text())["state"]) == ("champion", "withdrawn")
     assert json.loads((models / "cards" / old / "card.json").read_text())["state"] == "champion"
+
+
+def test_the_checklist_of_claim_is_printed_as_a_table_json_and_csv_and_writes_nothing(gtr, models, champion):
+    _, new = champion
+
+    code, table, _ = gtr("model", "claim", new[:10])
+    found = json.loads(gtr("model", "claim", new[:10], "--json")[1])
+    rows = list(csv.DictReader(gtr("model", "claim", new[:10], "--csv")[1].splitlines()))
+
+    assert code == 0
+    assert "not found: model card: table 1" in " ".join(table.split())
+    assert table.splitlines()[-1] == "4 reported, 37 not reported, 3 not applicable"
+    assert [row["answer"] for row in rows] == [line["answer"] for line in found["lines"]]
+    assert len(rows) == 44
+    assert not (models / "cards" / new).exists()
+    assert gtr("model", "claim", new[:10], "--json", "--csv")[0] == 2
 
 
 @pytest.mark.parametrize(

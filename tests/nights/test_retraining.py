@@ -21,6 +21,7 @@ from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.staging import KeySliceSource
 from gtr_batch.errors import CannotTell, ConfigError, LeakFound
 from gtr_batch.files import LocalFileStore
+from gtr_batch.governance.card import write_card
 from gtr_batch.governance.holdout import evaluate_holdout
 from gtr_batch.simulation.demos.demo import ARTEFACT
 from gtr_batch.stage.artefact import read_manifest
@@ -29,6 +30,7 @@ from gtr_batch.training.cache import contract_digest
 from gtr_batch.training.site import TrainingSite
 from tests.case_moves import Moves
 from tests.model_folders import FolderModelStore
+from tests.training_reports import full_report
 
 PATIENTS = 44
 OPERATED = date(2026, 2, 20)
@@ -145,6 +147,13 @@ def test_a_candidate_is_made_registered_and_judged_on_patients_it_never_saw(site
     assert "SECRET" not in page
     assert not re.search(r'(?:src|href)="?https?:', page)
     assert site.champion.demo and "Demo, not for patients" in page
+    assert set(report) == set(full_report())  # of the tests of the pages
+    card = write_card(site.registry, site.config.training.models, version, by="tester")
+    assert (card.parent / "report.html").is_file()
+    lines = json.loads((card.parent / "claim.json").read_text())["lines"]
+    # of the gate, of other hospitals, of a publication, and what is never recorded
+    left_out = {4, 21, 29, 32, 37, 38, 39} | {33} | {1, 2, 34} | {16, 17, 18, 30, 43, 44}
+    assert {line["number"] for line in lines if line["answer"] == "reported"} == set(range(1, 45)) - left_out
 
 
 def test_whom_each_fit_is_of_is_reported_and_nobody_chose_the_epoch_too(site):

@@ -18,6 +18,7 @@ CHANGES = (
     "a reason why a case gets no stage",
     "a setting",
     "a chapter of the audit",
+    "a fact on the model card, and the item of CLAIM that it answers",
     "a command",
     "a message to another system",
 )
