@@ -11,9 +11,17 @@ from gtr_batch.audit.monitors.cusum import GRID, estimate_shift, shift_likelihoo
 from gtr_batch.config import GovernanceConfig
 from gtr_batch.domain.gate import GateCriterion, Subgroup, Verdict
 from gtr_batch.domain.shadow import ShadowCount
-from gtr_batch.metrics.calibration import Recalibration, at_least_t3, ece_null_95, ece_top, recalibration
-from gtr_batch.metrics.classification import confusion, kappa_of
-from gtr_batch.metrics.intervals import cluster_bootstrap, wilson
+from gtr_batch.metrics.calibration import (
+    Recalibration,
+    at_least_t3,
+    ece_null_95,
+    ece_of_redrawn,
+    ece_top,
+    recalibration,
+    slopes_of_redrawn,
+)
+from gtr_batch.metrics.classification import confusion, kappa_of, kappas_of_redrawn
+from gtr_batch.metrics.intervals import redrawn_counts, wilson
 from gtr_batch.metrics.noninferiority import ALPHA, tango_interval
 
 PASS, FAIL, CANNOT_TELL = Verdict.PASS, Verdict.FAIL, Verdict.CANNOT_TELL
@@ -50,33 +58,25 @@ def redrawn(paired: Paired, draws: int, seed: int) -> np.ndarray:
     from 1 and the logarithm of the stages' odds ratio from 0, on redrawn patients."""
     if not len(paired.stages):
         return np.full((draws, 2, 5), np.nan)
-
-    def of_both(rows: np.ndarray) -> np.ndarray:
-        return np.array(
-            [
-                _of_one(
-                    paired.stages[rows], a.votes[rows], a.probabilities[rows], np.bincount(rows, minlength=n) @ shift
-                )
-                for a, shift in zip(both, shifts, strict=True)
-            ],
-            float,
-        )
-
-    n, both = len(paired.stages), (paired.candidate, paired.champion)
-    shifts = [shift_likelihood(paired.stages, a.probabilities) for a in both]
-    return cluster_bootstrap(of_both, paired.subjects, draws, seed)
-
-
-def _of_one(labels: np.ndarray, votes: np.ndarray, probabilities: np.ndarray, shift: np.ndarray) -> list[float]:
-    agreed, line = kappa_of(confusion(labels, votes)), recalibration(*at_least_t3(labels, probabilities))
-    error = ece_top(labels, probabilities)
-    return [
-        float((labels == votes).mean()),
-        np.nan if agreed is None else agreed,
-        np.nan if error is None else error,
-        np.nan if line is None else abs(line.slope - 1),
-        abs(float(GRID[shift.argmax()])),
+    both = (paired.candidate, paired.champion)
+    blocks = [
+        np.stack([_of_one(paired.stages, a, counts) for a in both], axis=1)
+        for counts in redrawn_counts(paired.subjects, draws, seed)
     ]
+    return np.concatenate(blocks)
+
+
+def _of_one(labels: np.ndarray, answers: Answers, counts: np.ndarray) -> np.ndarray:
+    votes, p = answers.votes, answers.probabilities
+    return np.column_stack(
+        [
+            counts @ (labels == votes) / counts.sum(axis=1),
+            kappas_of_redrawn(labels, votes, counts),
+            ece_of_redrawn(p.argmax(axis=1) == labels, p.max(axis=1), counts),
+            np.abs(slopes_of_redrawn(*at_least_t3(labels, p), counts) - 1),
+            np.abs(GRID[(counts @ shift_likelihood(labels, p)).argmax(axis=1)]),
+        ]
+    )
 
 
 def _bounds(drawn: np.ndarray) -> tuple[float | None, float | None]:
