@@ -260,7 +260,8 @@ class GovernanceConfig:
     kappa_margin: float = 0.03  # quadratic weighted kappa
     ece_margin: float = 0.02
     slope_margin: float = 0.2  # how much further from 1 than the champion's
-    t4_understaging_cap: float = 0.1  # share of T4 staged lower
+    t4_understaging_cap: float = 0.1  # share of T4 staged lower; above it only so far as the champion is
+    t4_margin: float = 0.075  # how much more of T4 than the champion may be staged lower
     minimum_patients: int = 40  # of the sealed holdout; fewer: cannot tell
     assumed_discordance: float = 0.1  # share of pairs that differ, for the sample size that is stated
     subgroup_patients: int = 20  # smaller subgroups are listed, not judged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from attrs import field, frozen
@@ -31,6 +31,12 @@ ACCURACY, KAPPA, ECE, SLOPE, SHIFT = range(5)
 SPEAKS_AGAINST = 0.9  # one-sided confidence from which the holdout speaks against the tolerance
 
 
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Fail if one fails, cannot tell if one cannot, pass if all pass."""
+    found = set(verdicts)
+    return FAIL if FAIL in found else (CANNOT_TELL if CANNOT_TELL in found else PASS)
+
+
 @frozen(eq=False)
 class Answers:
     """One model's answers on the holdout: the votes (n,), 0 to 3, and the mean calibrated probabilities (n, 4)."""
@@ -44,6 +50,7 @@ class Paired:
     """The same patients, staged by both models.
 
     `stages` (n,), 0 to 3; `subjects` (n,) keyed digests; `subgroups` (n,) words each, by the name of the grouping.
+    `former`: what earlier champions say of them, by version; `not_asked`: earlier champions that cannot be asked.
     """
 
     stages: np.ndarray = field(repr=False)
@@ -51,6 +58,8 @@ class Paired:
     candidate: Answers
     champion: Answers
     subgroups: Mapping[str, Sequence[str]] = field(factory=dict, repr=False)
+    former: Mapping[str, Answers] = field(factory=dict, repr=False)
+    not_asked: Sequence[str] = ()
 
 
 def redrawn(paired: Paired, draws: int, seed: int) -> np.ndarray:
@@ -79,12 +88,12 @@ def _of_one(labels: np.ndarray, answers: Answers, counts: np.ndarray) -> np.ndar
     )
 
 
-def _bounds(drawn: np.ndarray) -> tuple[float | None, float | None]:
-    """One-sided bounds; None where fewer than nine in ten draws had a value."""
+def _bounds(drawn: np.ndarray, below: float = ALPHA, above: float = ALPHA) -> tuple[float | None, float | None]:
+    """One-sided bounds at these levels; None where fewer than nine in ten draws had a value."""
     good = drawn[np.isfinite(drawn)]
     if len(good) < 0.9 * len(drawn) or not len(good):
         return None, None
-    low, high = np.quantile(good, [ALPHA, 1 - ALPHA])
+    low, high = np.quantile(good, [below, 1 - above])
     return float(low), float(high)
 
 
@@ -107,26 +116,41 @@ def enough(paired: Paired, settings: GovernanceConfig) -> GateCriterion:
     )
 
 
-def accuracy(paired: Paired, settings: GovernanceConfig, drawn: np.ndarray) -> GateCriterion:
+def accuracy(
+    paired: Paired, settings: GovernanceConfig, drawn: np.ndarray, level: float = ALPHA, other: str = "champion"
+) -> GateCriterion:
+    """`level`: one-sided, of the bound that must not lie below the margin; `other`: whom the candidate is held against,
+    in words."""
     right, was = (a.votes == paired.stages for a in (paired.candidate, paired.champion))
     n, difference = len(right), float(right.mean() - was.mean()) if len(right) else None
-    low, high = _bounds(drawn)
+    low, high = _bounds(drawn, level)
     one_row_each = len(np.unique(paired.subjects)) == n
-    score = tango_interval(int((right & ~was).sum()), int((was & ~right).sum()), n) if one_row_each else None
+    score = _score_bounds(right, was, level) if one_row_each else None
     if score is not None and low is not None and high is not None:
         # The wider of both: a bootstrap of few pairs that differ is far too sure of itself.
         low, high = min(low, score[0]), max(high, score[1])
-    return _noninferior("accuracy", "Accuracy", (difference, low, high), settings.accuracy_margin)
+    return _noninferior("accuracy", "Accuracy", (difference, low, high), settings.accuracy_margin, other)
 
 
-def kappa(paired: Paired, settings: GovernanceConfig, drawn: np.ndarray) -> GateCriterion:
+def _score_bounds(good: np.ndarray, was: np.ndarray, level: float) -> tuple[float, float] | None:
+    """Of the difference of two paired shares: the lower bound at `level`, the upper one at `ALPHA`."""
+    gained, lost, n = int((good & ~was).sum()), int((was & ~good).sum()), len(good)
+    low, high = tango_interval(gained, lost, n, level), tango_interval(gained, lost, n)
+    return None if low is None or high is None else (low[0], high[1])
+
+
+def kappa(
+    paired: Paired, settings: GovernanceConfig, drawn: np.ndarray, level: float = ALPHA, other: str = "champion"
+) -> GateCriterion:
+    """As `accuracy`."""
     kappas = [kappa_of(confusion(paired.stages, a.votes)) for a in (paired.candidate, paired.champion)]
     difference = None if None in kappas else kappas[0] - kappas[1]  # type: ignore[operator]
-    return _noninferior("quadratic_kappa", "Quadratic kappa", (difference, *_bounds(drawn)), settings.kappa_margin)
+    found = (difference, *_bounds(drawn, level))
+    return _noninferior("quadratic_kappa", "Quadratic kappa", found, settings.kappa_margin, other)
 
 
 def _noninferior(
-    name: str, words: str, found: tuple[float | None, float | None, float | None], margin: float
+    name: str, words: str, found: tuple[float | None, float | None, float | None], margin: float, other: str
 ) -> GateCriterion:
     value, low, high = found
     if value is None or low is None or high is None:
@@ -137,12 +161,16 @@ def _noninferior(
         FAIL: f"worse by more than {margin:g}",
         CANNOT_TELL: f"may be worse by more than {margin:g}, and may not",
     }[verdict]
-    sentence = f"{words}: candidate less champion {value:+.3f} ({low:+.3f} to {high:+.3f}), {ending}."
+    sentence = f"{words}: candidate less {other} {value:+.3f} ({low:+.3f} to {high:+.3f}), {ending}."
     return GateCriterion(name, verdict, sentence, value, low, high, -margin)
 
 
 def calibration(
-    paired: Paired, settings: GovernanceConfig, drawn: np.ndarray, tolerated_odds_ratio: float
+    paired: Paired,
+    settings: GovernanceConfig,
+    drawn: np.ndarray,
+    tolerated_odds_ratio: float,
+    level: float = ALPHA,
 ) -> list[GateCriterion]:
     """No worse: within what a calibrated model shows by chance, or not further off than the champion by a margin.
 
@@ -151,8 +179,8 @@ def calibration(
     value = ece_top(paired.stages, paired.candidate.probabilities)
     null = ece_null_95(paired.candidate.probabilities)
     lines = [recalibration(*at_least_t3(paired.stages, a.probabilities)) for a in (paired.candidate, paired.champion)]
-    found = [_ece(value, null, _bounds(drawn[:, ECE]), settings.ece_margin)]
-    found.append(_slope(lines, (*_bounds(drawn[:, SLOPE]), settings.slope_margin)))
+    found = [_ece(value, null, _bounds(drawn[:, ECE], above=level), settings.ece_margin)]
+    found.append(_slope(lines, (*_bounds(drawn[:, SLOPE], above=level), settings.slope_margin)))
     found.append(shift(paired, tolerated_odds_ratio, drawn[:, SHIFT]))
     return found
 
@@ -221,18 +249,33 @@ def _no_worse(verdict: Verdict) -> str:
     ]
 
 
-def t4(paired: Paired, settings: GovernanceConfig) -> GateCriterion:
-    of_t4 = paired.candidate.votes[paired.stages == T4]
-    n, lower = len(of_t4), int((of_t4 < T4).sum())
-    cap = settings.t4_understaging_cap
-    interval = wilson(lower, n, level=1 - 2 * ALPHA)
-    if interval is None:
-        return GateCriterion("t4_understaging", CANNOT_TELL, "T4 staged lower: no patient with T4.", limit=cap)
-    low, high = interval
-    verdict = PASS if high <= cap else (FAIL if low > cap else CANNOT_TELL)
-    ending = {PASS: "below the cap", FAIL: "above the cap", CANNOT_TELL: "too few to tell"}[verdict]
-    sentence = f"T4 staged lower: {lower} of {n} ({low:.3f} to {high:.3f}), cap {cap:g}: {ending}."
-    return GateCriterion("t4_understaging", verdict, sentence, lower / n, low, high, cap)
+def t4(paired: Paired, settings: GovernanceConfig, level: float = ALPHA, other: str = "champion") -> GateCriterion:
+    """The share of T4 that is staged lower: below the cap, or not more than a margin above the champion's.
+
+    It fails where the share is shown to lie above the cap, and above the champion's.
+    """
+    name, words, cap, margin = "t4_understaging", "T4 staged lower", settings.t4_understaging_cap, settings.t4_margin
+    of_t4 = paired.stages == T4
+    own, was = (a.votes[of_t4] >= T4 for a in (paired.candidate, paired.champion))
+    n, lower = len(own), int((~own).sum())
+    interval, strict = wilson(lower, n, level=1 - 2 * ALPHA), wilson(lower, n, level=1 - 2 * level)
+    score = _score_bounds(own, was, level)
+    if interval is None or strict is None or score is None:
+        return GateCriterion(name, CANNOT_TELL, f"{words}: no patient with T4.", limit=cap)
+    low, high = interval[0], strict[1]
+    above = -score[1], -score[0]  # how much more of them than the champion
+    below_cap, no_more = high <= cap, above[1] <= margin
+    verdict = PASS if below_cap or no_more else (FAIL if low > cap and above[0] > 0 else CANNOT_TELL)
+    ending = {
+        PASS: "below the cap" if below_cap else f"not more by {margin:g} than the {other}",
+        FAIL: f"above the cap, and more than the {other}",
+        CANNOT_TELL: "cannot tell",
+    }[verdict]
+    sentence = (
+        f"{words}: {lower} of {n} ({low:.3f} to {high:.3f}), cap {cap:g}; of the {other} {int((~was).sum())}, "
+        f"difference {above[0]:+.3f} to {above[1]:+.3f}: {ending}."
+    )
+    return GateCriterion(name, verdict, sentence, lower / n, low, high, cap)
 
 
 def shadow(settings: GovernanceConfig, seen: ShadowCount) -> GateCriterion:

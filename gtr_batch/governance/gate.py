@@ -8,15 +8,14 @@ full; those that are too small to judge do not hold it up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from gtr_batch.config import AuditConfig, GovernanceConfig
-from gtr_batch.domain.gate import Both, Judgement, Power, Verdict
+from gtr_batch.domain.gate import Both, GateCriterion, Judgement, Power
 from gtr_batch.domain.shadow import ShadowCount
 from gtr_batch.governance import criteria
-from gtr_batch.governance.criteria import CANNOT_TELL, FAIL, PASS, Paired
+from gtr_batch.governance.best_champion import best_champion
+from gtr_batch.governance.criteria import CANNOT_TELL, FAIL, PASS, Paired, worst
 from gtr_batch.governance.performance import performance
 from gtr_batch.metrics.noninferiority import exact_power, patients_for, patients_needed
 
@@ -37,7 +36,7 @@ def judge(
     Parameters
     ----------
     paired : Paired
-        Both models' answers on the sealed holdout.
+        Both models' answers on the sealed holdout, and those of earlier champions.
     settings : GovernanceConfig
         Margins, caps and what is asked of the shadow.
     shadow : ShadowCount, optional
@@ -53,19 +52,12 @@ def judge(
         No patient in it.
     """
     of_both = criteria.redrawn(paired, draws, seed)
-    drawn = of_both[:, 0] - of_both[:, 1]
-    found = [
-        criteria.enough(paired, settings),
-        criteria.accuracy(paired, settings, drawn[:, criteria.ACCURACY]),
-        criteria.kappa(paired, settings, drawn[:, criteria.KAPPA]),
-        *criteria.calibration(paired, settings, drawn, tolerated_odds_ratio),
-        criteria.t4(paired, settings),
-    ]
+    subgroups = criteria.subgroups(paired, settings)
+    found = criteria_of(paired, settings, of_both, tolerated_odds_ratio=tolerated_odds_ratio, seed=seed)
     if settings.shadow_nights or settings.shadow_cases:
         found.append(criteria.shadow(settings, shadow or ShadowCount()))
-    subgroups = criteria.subgroups(paired, settings)
     found.append(criteria.of_subgroups(subgroups))
-    verdict = _worst(c.verdict for c in found)
+    verdict = worst(c.verdict for c in found)
     reasons = " ".join(c.sentence for c in found if c.verdict is verdict)
     sentence = {
         PASS: "The candidate is not worse than the champion by any criterion of the gate.",
@@ -87,6 +79,27 @@ def judge(
         draws=draws,
         seed=seed,
     )
+
+
+def criteria_of(
+    paired: Paired,
+    settings: GovernanceConfig,
+    of_both: np.ndarray,
+    *,
+    tolerated_odds_ratio: float = AuditConfig().tolerated_odds_ratio,
+    seed: int = SEED,
+) -> list[GateCriterion]:
+    """The criteria that rest on all patients of the holdout; `of_both`: `gtr_batch.governance.criteria.redrawn`."""
+    drawn = of_both[:, 0] - of_both[:, 1]
+    best = best_champion(paired, settings, draws=len(drawn), seed=seed)
+    return [
+        criteria.enough(paired, settings),
+        criteria.accuracy(paired, settings, drawn[:, criteria.ACCURACY]),
+        criteria.kappa(paired, settings, drawn[:, criteria.KAPPA]),
+        *criteria.calibration(paired, settings, drawn, tolerated_odds_ratio),
+        criteria.t4(paired, settings),
+        *([] if best is None else [best]),
+    ]
 
 
 def _power(paired: Paired, settings: GovernanceConfig) -> Power:
@@ -114,8 +127,3 @@ def _power(paired: Paired, settings: GovernanceConfig) -> Power:
             f"{needed}; these {n} have {known}. Here {share} of pairs differ."
         ),
     )
-
-
-def _worst(verdicts: Iterable[Verdict]) -> Verdict:
-    found = set(verdicts)
-    return FAIL if FAIL in found else (CANNOT_TELL if CANNOT_TELL in found else PASS)
