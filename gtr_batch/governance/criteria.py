@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from attrs import field, frozen
+from scipy.stats import norm
 
 from gtr_batch.audit.monitors.cusum import GRID, estimate_shift, shift_likelihood
 from gtr_batch.config import GovernanceConfig
@@ -14,7 +15,7 @@ from gtr_batch.domain.shadow import ShadowCount
 from gtr_batch.metrics.calibration import (
     Recalibration,
     at_least_t3,
-    ece_null_95,
+    ece_null,
     ece_of_redrawn,
     ece_top,
     recalibration,
@@ -28,7 +29,10 @@ PASS, FAIL, CANNOT_TELL = Verdict.PASS, Verdict.FAIL, Verdict.CANNOT_TELL
 T4 = 3
 # Columns of `redrawn`.
 ACCURACY, KAPPA, ECE, SLOPE, SHIFT = range(5)
-SPEAKS_AGAINST = 0.9  # one-sided confidence from which the holdout speaks against the tolerance
+SPEAKS_AGAINST = 0.95  # one-sided confidence from which the holdout speaks against the tolerance
+# ECE and slope ask the same question twice and share one error rate: of a calibrated model one of them is beyond chance
+# in 5% of holdouts at most.
+WITHIN_CHANCE = 1 - ALPHA / 2
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
@@ -177,7 +181,7 @@ def calibration(
     The odds ratio of the stages against the probabilities is held against the tolerance that the audit's monitor has.
     """
     value = ece_top(paired.stages, paired.candidate.probabilities)
-    null = ece_null_95(paired.candidate.probabilities)
+    null = _ece_by_chance(paired.candidate.probabilities)
     lines = [recalibration(*at_least_t3(paired.stages, a.probabilities)) for a in (paired.candidate, paired.champion)]
     found = [_ece(value, null, _bounds(drawn[:, ECE], above=level), settings.ece_margin)]
     found.append(_slope(lines, (*_bounds(drawn[:, SLOPE], above=level), settings.slope_margin)))
@@ -185,31 +189,35 @@ def calibration(
     return found
 
 
+def _ece_by_chance(probabilities: np.ndarray) -> float | None:
+    null = ece_null(probabilities)
+    return None if null is None else float(np.quantile(null, WITHIN_CHANCE))
+
+
 def shift(paired: Paired, tolerated: float, drawn: np.ndarray) -> GateCriterion:
     """The odds ratio of the stages against the candidate's probabilities, within what the monitor will tolerate.
 
-    It passes where the holdout does not speak against the tolerance (one-sided, 90%), fails where it shows (95%) that
-    the candidate lies outside, and further off than the champion; else it cannot tell.
+    It passes where the holdout does not speak against the tolerance (one-sided, 95%), fails where the candidate is
+    further off than the champion as well; else it cannot tell.
     """
     name, words = "calibration_shift", "Stages against the probabilities"
     stages, p = paired.stages, paired.candidate.probabilities
-    inner, outer = (estimate_shift(stages, p, level=2 * one_sided - 1) for one_sided in (SPEAKS_AGAINST, 1 - ALPHA))
+    fitted = estimate_shift(stages, p, level=2 * SPEAKS_AGAINST - 1)
     low, _ = _bounds(drawn)
-    if inner is None or outer is None or low is None:
+    if fitted is None or low is None:
         return GateCriterion(name, CANNOT_TELL, f"{words}: cannot be computed on these patients.", limit=tolerated)
-    outside = outer.low > tolerated or outer.high < 1 / tolerated
-    inside = inner.low <= tolerated and inner.high >= 1 / tolerated
-    verdict = PASS if inside else (FAIL if outside and low > 0 else CANNOT_TELL)
+    inside = fitted.low <= tolerated and fitted.high >= 1 / tolerated
+    verdict = PASS if inside else (FAIL if low > 0 else CANNOT_TELL)
     ending = {
         PASS: "within what the monitor tolerates, as far as these patients can tell",
         FAIL: "further off than the monitor tolerates, and than the champion",
         CANNOT_TELL: "may be further off than the monitor tolerates",
     }[verdict]
     sentence = (
-        f"{words}: odds times {outer.odds_ratio:.2f} ({outer.low:.2f} to {outer.high:.2f}), tolerated "
+        f"{words}: odds times {fitted.odds_ratio:.2f} ({fitted.low:.2f} to {fitted.high:.2f}), tolerated "
         f"{1 / tolerated:.2f} to {tolerated:.2f}: {ending}."
     )
-    return GateCriterion(name, verdict, sentence, outer.odds_ratio, outer.low, outer.high, tolerated)
+    return GateCriterion(name, verdict, sentence, fitted.odds_ratio, fitted.low, fitted.high, tolerated)
 
 
 def _ece(
@@ -234,7 +242,8 @@ def _slope(lines: Sequence[Recalibration | None], further: tuple[float | None, f
     if own is None or other is None or low is None or high is None:
         return GateCriterion(name, CANNOT_TELL, f"{words}: cannot be computed on these patients.", limit=ideal)
     value, error = own.slope, own.slope_se
-    own_low, own_high = value - 1.96 * error, value + 1.96 * error
+    half = float(norm.ppf((1 + WITHIN_CHANCE) / 2)) * error
+    own_low, own_high = value - half, value + half
     verdict = PASS if own_low <= ideal <= own_high or high <= margin else (FAIL if low > 0 else CANNOT_TELL)
     sentence = (
         f"{words}: {value:.2f} ({own_low:.2f} to {own_high:.2f}), ideal {ideal:g}, champion's "

@@ -21,6 +21,7 @@ from gtr_batch.errors import GovernanceRefused, InputRefused, ModelArtefactError
 from gtr_batch.governance.criteria import Answers, Paired
 from gtr_batch.governance.gate import judge
 from gtr_batch.governance.holdout import stage_holdout
+from gtr_batch.governance.looks import look, number_of
 from gtr_batch.governance.registry import adopt, answered_for, check_registered
 from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.logs import get_logger
@@ -85,11 +86,13 @@ def evaluate(
     )
     paired = attrs.evolve(paired, not_asked=not_asked)
     settings = governed(config)
+    number = number_of(registry.looks(cohort), cohort, version)
     judgement = judge(
         paired,
         config.governance,
         shadow=shadow_of(gov, version),
         tolerated_odds_ratio=config.audit.tolerated_odds_ratio,
+        look=look(number, len(np.unique(paired.subjects)), config.governance),
     )
     found = GateVerdict(
         **attrs.asdict(judgement, recurse=False),
@@ -220,7 +223,7 @@ def in_words(found: GateVerdict) -> str:
         f"**Verdict: {found.verdict}.** {found.sentence}",
         "",
         f"Candidate `{found.model_version[:12]}` against champion `{found.champion[:12]}` on {found.patients} "
-        f"sealed patients. {found.power.sentence}",
+        f"sealed patients. {found.look.sentence if found.look else ''} {found.power.sentence}",
         "",
         "| criterion | answer | |",
         "| --- | --- | --- |",

@@ -78,6 +78,7 @@ def test_a_verdict_says_who_opened_which_holdout_for_what_and_under_which_settin
         (candidate, "Ada", "a test")
     ]
     assert [e.action for e in site.registry.history(champion)] == ["register", "adopt"]
+    assert (found.look.number, found.look.level) == (1, site.config.governance.error_budget / 2)
     kept = site.registry.document(candidate, "gate")
     assert (kept["verdict"], kept["criteria"]) == (found.verdict, to_json(found.criteria))
     assert gate_verdict(site.registry, candidate) == found
@@ -164,11 +165,14 @@ def test_a_candidate_is_held_against_a_champion_of_the_past_as_well(site, gov, c
     blunted(ARTEFACT, tmp_path / "next", amount=2.1, name="next")
     version = register_artefact(site.registry, models, tmp_path / "next", cohort_digest=cohort, **WHO)
 
-    (held,) = criteria_named(evaluate(gov, site, version, **WHO), "best_champion")
+    judged = evaluate(gov, site, version, **WHO)
+    (held,) = criteria_named(judged, "best_champion")
     (site.registry.model(first).folder / "manifest.json").write_text("{}")
     (lost,) = criteria_named(evaluate(gov, site, version, **WHO), "best_champion")
     withdraw(site.registry, first, **WHO, shown=candidate)
 
+    assert judged.look.number == 2  # of models, not of openings
+    assert judged.look.sentence in in_words(judged)
     assert f"earlier champion {first[:12]}" in held.sentence
     assert f"Cannot be asked, since files are gone or changed: {first[:12]}" in lost.sentence
     assert lost.verdict == "cannot tell"

@@ -10,6 +10,8 @@ from gtr_batch.config import GovernanceConfig
 from gtr_batch.domain.gate import Verdict
 from gtr_batch.governance.criteria import Answers, Paired, redrawn, worst
 from gtr_batch.governance.gate import criteria_of
+from gtr_batch.governance.looks import level_of
+from gtr_batch.metrics.noninferiority import ALPHA
 from gtr_batch.simulation.worlds.successors import Patients, SharedPatients
 
 FIRST = 0.92  # true accuracy of the first champion
@@ -55,9 +57,25 @@ def chain_of_champions(
     return Chain(tuple(accuracies))
 
 
-def passes(paired: Paired, settings: GovernanceConfig, *, seed: int, draws: int) -> bool:
+def looks_that_pass(
+    world: SharedPatients, settings: GovernanceConfig, seed: int, *, looks: int, worse: float, spend: bool, draws: int
+) -> int:
+    """How many candidates in a row, each worse than the same champion by `worse`, pass on the same holdout.
+
+    `spend`: whether each look is judged at what the ones before left; else all are at the usual 5%.
+    """
+    patients = Patients(world, seed)
+    champion, passed = _answers(patients, FIRST), 0
+    for number in range(1, looks + 1):
+        level = level_of(number, settings.error_budget) if spend else ALPHA
+        paired = _paired(patients, _answers(patients, FIRST - worse), champion)
+        passed += passes(paired, settings, level=level, seed=seed, draws=draws)
+    return passed
+
+
+def passes(paired: Paired, settings: GovernanceConfig, *, level: float = ALPHA, seed: int, draws: int) -> bool:
     """Whether a candidate passes every criterion that rests on all patients."""
-    found = criteria_of(paired, settings, redrawn(paired, draws, seed), seed=seed)
+    found = criteria_of(paired, settings, redrawn(paired, draws, seed), level=level, seed=seed)
     return worst(c.verdict for c in found) is Verdict.PASS
 
 
