@@ -260,13 +260,19 @@ class GovernanceConfig:
     kappa_margin: float = 0.03  # quadratic weighted kappa
     ece_margin: float = 0.02
     slope_margin: float = 0.2  # how much further from 1 than the champion's
-    t4_understaging_cap: float = 0.1  # share of T4 staged lower
+    t4_understaging_cap: float = 0.1  # share of T4 staged lower; above it only so far as the champion is
+    t4_margin: float = 0.075  # how much more of T4 than the champion may be staged lower
+    error_budget: float = 0.05  # chance that any candidate at a margin passes, all looks at the same patients together
     minimum_patients: int = 40  # of the sealed holdout; fewer: cannot tell
     assumed_discordance: float = 0.1  # share of pairs that differ, for the sample size that is stated
     subgroup_patients: int = 20  # smaller subgroups are listed, not judged
     shadow_nights: int = 0  # nights in shadow that the gate demands; 0: none
     shadow_cases: int = 0  # cases in shadow that the gate demands; 0: none
     approvers: tuple[str, ...] = field(default=(), converter=tuple)  # ids of the users of Airflow who may approve
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 < self.error_budget <= 0.5:
+            raise ConfigError(f"governance.error_budget is {self.error_budget:g}; a share above 0, of 0.5 at most")
 
 
 @frozen

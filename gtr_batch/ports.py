@@ -16,7 +16,7 @@ from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import Alarm, AuditKind, AuditRecord, RaisedAlarm
 from gtr_batch.domain.case import Case, Selected, Step
 from gtr_batch.domain.clinical import PatientFacts
-from gtr_batch.domain.cohort import Candidate, CohortManifest, HoldoutOpening, Member
+from gtr_batch.domain.cohort import Candidate, CohortManifest, HoldoutLook, HoldoutOpening, Member
 from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
 from gtr_batch.domain.governed_settings import NightOpening, SettingChange, SettingValue
 from gtr_batch.domain.identity import SeriesIdentity
@@ -365,6 +365,9 @@ class ModelRegistry(Protocol):
 
     def openings(self, cohort_digest: str) -> Sequence[HoldoutOpening]:
         """Each time the sealed holdout of a cohort was opened, for whatever model, oldest first."""
+
+    def looks(self, cohort_digest: str) -> Sequence[HoldoutLook]:
+        """Who looked at this holdout, or at one that shares a patient with it: each model once a holdout, in order."""
 
     def save_gone(self, withdrawn_uid: str, version: str) -> None:
         """Note that the PACS has a report and its study no more; the same again changes nothing."""

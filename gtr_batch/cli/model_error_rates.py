@@ -29,6 +29,7 @@ def error_rates(
     discordance: Annotated[
         float | None, typer.Option(help="Share of pairs that differ; default: governance.assumed_discordance.")
     ] = None,
+    look: Annotated[int, typer.Option(min=1, help="Which look at the same holdout it is; each has a level.")] = 1,
     processes: Annotated[int, typer.Option(help="Holdouts to judge at once.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
@@ -38,6 +39,7 @@ def error_rates(
     """
     from gtr_batch.config import load
     from gtr_batch.governance import error_rates as simulation
+    from gtr_batch.governance.looks import level_of
     from gtr_batch.governance.needs import patients_each_criterion_needs
     from gtr_batch.metrics.noninferiority import exact_power, patients_needed
     from gtr_batch.simulation.hospital import gate_worlds
@@ -47,19 +49,22 @@ def error_rates(
     margin, discordance = settings.accuracy_margin, discordance or settings.assumed_discordance
     other = bool(mix) or t4 is not None
     draw = gate_worlds.draw if other else simulation.simulate
-    n = patients or patients_needed(margin, discordance)
+    level = level_of(look, settings.error_budget)
+    n = patients or patients_needed(margin, discordance, alpha=level)
     found: list[simulation.ErrorRates] = []
     for difference in (0.0, -margin):
         world = simulation.World(n, difference, champion, discordance, _shares(mix), t4)
         with err.status(f"{runs} holdouts of {n} patients, difference {difference:+.3f}"):
             try:
-                found.append(simulation.error_rates(world, settings, runs=runs, processes=processes, draw=draw))
+                found.append(
+                    simulation.error_rates(world, settings, runs=runs, processes=processes, draw=draw, look=look)
+                )
             except ValueError as wrong:
                 raise InputRefused(f"no such two models: {wrong}") from wrong
     needs = patients_each_criterion_needs(
-        found[0].world, draw, settings, tolerated_odds_ratio=config.audit.tolerated_odds_ratio
+        found[0].world, draw, settings, look=look, tolerated_odds_ratio=config.audit.tolerated_odds_ratio
     )
-    exact = [exact_power(n, margin, discordance, rates.world.difference) for rates in found]
+    exact = [exact_power(n, margin, discordance, rates.world.difference, level) for rates in found]
     if as_json:
         print_json(
             [
@@ -69,7 +74,9 @@ def error_rates(
         )
         return
     out.print(
-        f"margin {margin:g}, {discordance:.0%} of pairs differ, {n} patients, {runs} runs of each", highlight=False
+        f"margin {margin:g}, {discordance:.0%} of pairs differ, {n} patients, {runs} runs of each, "
+        f"look {look} at a level of {100 * level:.2g}%",
+        highlight=False,
     )
     table = Table("candidate", "accuracy criterion passes", "exactly", "gate passes", "cannot tell", "fails", box=None)
     for rates, p in zip(found, exact, strict=True):

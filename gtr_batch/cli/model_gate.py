@@ -51,6 +51,8 @@ def judge(
         for one in found.criteria:
             table.add_row(one.name.replace("_", " "), one.verdict, foreign(one.sentence))
         out.print(table)
+        if found.look is not None:
+            out.print(foreign(found.look.sentence), highlight=False)
         out.print(f"{foreign(found.power.sentence)}\ncard: {foreign(page)}", highlight=False)
     if found.verdict is FAIL:
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database, Transaction
-from gtr_batch.domain.cohort import HoldoutOpening
+from gtr_batch.domain.cohort import HoldoutLook, HoldoutOpening
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.errors import GovernanceRefused
 
@@ -130,6 +130,11 @@ class PostgresRegistry:
         """Each time the sealed holdout of a cohort was opened, for whatever model, oldest first."""
         with self._database.governor.transaction("holdout openings") as tx:
             return [HoldoutOpening(**row) for row in tx.all(_queries()["openings"], digest=cohort_digest)]
+
+    def looks(self, cohort_digest: str) -> Sequence[HoldoutLook]:
+        """Who looked at this holdout, or at one that shares a patient with it: each model once a holdout, in order."""
+        with self._database.governor.transaction("holdout looks") as tx:
+            return [HoldoutLook(**row) for row in tx.all(_queries()["looks"], digest=cohort_digest)]
 
     def save_gone(self, withdrawn_uid: str, version: str) -> None:
         """Note that the PACS has a report and its study no more; the same again changes nothing."""

@@ -160,6 +160,14 @@ class HoldoutOpening:
     opened_at: datetime
 
 
+@frozen
+class HoldoutLook:
+    """A model looked at the sealed holdout of a cohort, however often."""
+
+    digest: str
+    model_version: str
+
+
 def member_json(member: Member) -> dict[str, Any]:
     """A member as JSON-able values."""
     value = asdict(member)

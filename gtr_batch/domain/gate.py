@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 
 @frozen
 class GateCriterion:
-    """One answer of the gate: `low` and `high` are one-sided 95% bounds of `value`, `limit` what it is held against."""
+    """One answer of the gate: `low` and `high` are one-sided bounds of `value`, `limit` what it is held against."""
 
     name: str
     verdict: Verdict
@@ -180,6 +180,22 @@ class GateAnswer:
 
 
 @frozen
+class Look:
+    """The `number`-th model that is judged on the same sealed patients: at the one-sided `level`.
+
+    All looks share the error rate `budget`. `power`: how often a candidate as good as the champion passes the criterion
+    of accuracy at this level; `left`: how many more looks have at least half.
+    """
+
+    number: int
+    level: float
+    budget: float
+    left: int
+    power: float
+    sentence: str
+
+
+@frozen
 class Judgement:
     """What the gate says of two models' answers on the same `patients` (`n` rows).
 
@@ -196,6 +212,7 @@ class Judgement:
     models: Both[ModelPerformance]
     draws: int
     seed: int
+    look: Look | None = field(default=None, kw_only=True)  # None: on patients that are not sealed
 
 
 @frozen

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from attrs import field, frozen
+from scipy.stats import norm
 
 from gtr_batch.audit.monitors.cusum import GRID, estimate_shift, shift_likelihood
 from gtr_batch.config import GovernanceConfig
 from gtr_batch.domain.gate import GateCriterion, Subgroup, Verdict
 from gtr_batch.domain.shadow import ShadowCount
-from gtr_batch.metrics.calibration import Recalibration, at_least_t3, ece_null_95, ece_top, recalibration
-from gtr_batch.metrics.classification import confusion, kappa_of
-from gtr_batch.metrics.intervals import cluster_bootstrap, wilson
+from gtr_batch.metrics.calibration import (
+    Recalibration,
+    at_least_t3,
+    ece_null,
+    ece_of_redrawn,
+    ece_top,
+    recalibration,
+    slopes_of_redrawn,
+)
+from gtr_batch.metrics.classification import confusion, kappa_of, kappas_of_redrawn
+from gtr_batch.metrics.intervals import redrawn_counts, wilson
 from gtr_batch.metrics.noninferiority import ALPHA, tango_interval
 
 PASS, FAIL, CANNOT_TELL = Verdict.PASS, Verdict.FAIL, Verdict.CANNOT_TELL
 T4 = 3
 # Columns of `redrawn`.
 ACCURACY, KAPPA, ECE, SLOPE, SHIFT = range(5)
-SPEAKS_AGAINST = 0.9  # one-sided confidence from which the holdout speaks against the tolerance
+SPEAKS_AGAINST = 0.95  # one-sided confidence from which the holdout speaks against the tolerance
+# ECE and slope ask the same question twice and share one error rate: of a calibrated model one of them is beyond chance
+# in 5% of holdouts at most.
+WITHIN_CHANCE = 1 - ALPHA / 2
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Fail if one fails, cannot tell if one cannot, pass if all pass."""
+    found = set(verdicts)
+    return FAIL if FAIL in found else (CANNOT_TELL if CANNOT_TELL in found else PASS)
 
 
 @frozen(eq=False)
@@ -36,6 +54,7 @@ class Paired:
     """The same patients, staged by both models.
 
     `stages` (n,), 0 to 3; `subjects` (n,) keyed digests; `subgroups` (n,) words each, by the name of the grouping.
+    `former`: what earlier champions say of them, by version; `not_asked`: earlier champions that cannot be asked.
     """
 
     stages: np.ndarray = field(repr=False)
@@ -43,6 +62,8 @@ class Paired:
     candidate: Answers
     champion: Answers
     subgroups: Mapping[str, Sequence[str]] = field(factory=dict, repr=False)
+    former: Mapping[str, Answers] = field(factory=dict, repr=False)
+    not_asked: Sequence[str] = ()
 
 
 def redrawn(paired: Paired, draws: int, seed: int) -> np.ndarray:
@@ -50,41 +71,33 @@ def redrawn(paired: Paired, draws: int, seed: int) -> np.ndarray:
     from 1 and the logarithm of the stages' odds ratio from 0, on redrawn patients."""
     if not len(paired.stages):
         return np.full((draws, 2, 5), np.nan)
-
-    def of_both(rows: np.ndarray) -> np.ndarray:
-        return np.array(
-            [
-                _of_one(
-                    paired.stages[rows], a.votes[rows], a.probabilities[rows], np.bincount(rows, minlength=n) @ shift
-                )
-                for a, shift in zip(both, shifts, strict=True)
-            ],
-            float,
-        )
-
-    n, both = len(paired.stages), (paired.candidate, paired.champion)
-    shifts = [shift_likelihood(paired.stages, a.probabilities) for a in both]
-    return cluster_bootstrap(of_both, paired.subjects, draws, seed)
-
-
-def _of_one(labels: np.ndarray, votes: np.ndarray, probabilities: np.ndarray, shift: np.ndarray) -> list[float]:
-    agreed, line = kappa_of(confusion(labels, votes)), recalibration(*at_least_t3(labels, probabilities))
-    error = ece_top(labels, probabilities)
-    return [
-        float((labels == votes).mean()),
-        np.nan if agreed is None else agreed,
-        np.nan if error is None else error,
-        np.nan if line is None else abs(line.slope - 1),
-        abs(float(GRID[shift.argmax()])),
+    both = (paired.candidate, paired.champion)
+    blocks = [
+        np.stack([_of_one(paired.stages, a, counts) for a in both], axis=1)
+        for counts in redrawn_counts(paired.subjects, draws, seed)
     ]
+    return np.concatenate(blocks)
 
 
-def _bounds(drawn: np.ndarray) -> tuple[float | None, float | None]:
-    """One-sided bounds; None where fewer than nine in ten draws had a value."""
+def _of_one(labels: np.ndarray, answers: Answers, counts: np.ndarray) -> np.ndarray:
+    votes, p = answers.votes, answers.probabilities
+    return np.column_stack(
+        [
+            counts @ (labels == votes) / counts.sum(axis=1),
+            kappas_of_redrawn(labels, votes, counts),
+            ece_of_redrawn(p.argmax(axis=1) == labels, p.max(axis=1), counts),
+            np.abs(slopes_of_redrawn(*at_least_t3(labels, p), counts) - 1),
+            np.abs(GRID[(counts @ shift_likelihood(labels, p)).argmax(axis=1)]),
+        ]
+    )
+
+
+def _bounds(drawn: np.ndarray, below: float = ALPHA, above: float = ALPHA) -> tuple[float | None, float | None]:
+    """One-sided bounds at these levels; None where fewer than nine in ten draws had a value."""
     good = drawn[np.isfinite(drawn)]
     if len(good) < 0.9 * len(drawn) or not len(good):
         return None, None
-    low, high = np.quantile(good, [ALPHA, 1 - ALPHA])
+    low, high = np.quantile(good, [below, 1 - above])
     return float(low), float(high)
 
 
@@ -107,26 +120,41 @@ def enough(paired: Paired, settings: GovernanceConfig) -> GateCriterion:
     )
 
 
-def accuracy(paired: Paired, settings: GovernanceConfig, drawn: np.ndarray) -> GateCriterion:
+def accuracy(
+    paired: Paired, settings: GovernanceConfig, drawn: np.ndarray, level: float = ALPHA, other: str = "champion"
+) -> GateCriterion:
+    """`level`: one-sided, of the bound that must not lie below the margin; `other`: whom the candidate is held against,
+    in words."""
     right, was = (a.votes == paired.stages for a in (paired.candidate, paired.champion))
     n, difference = len(right), float(right.mean() - was.mean()) if len(right) else None
-    low, high = _bounds(drawn)
+    low, high = _bounds(drawn, level)
     one_row_each = len(np.unique(paired.subjects)) == n
-    score = tango_interval(int((right & ~was).sum()), int((was & ~right).sum()), n) if one_row_each else None
+    score = _score_bounds(right, was, level) if one_row_each else None
     if score is not None and low is not None and high is not None:
         # The wider of both: a bootstrap of few pairs that differ is far too sure of itself.
         low, high = min(low, score[0]), max(high, score[1])
-    return _noninferior("accuracy", "Accuracy", (difference, low, high), settings.accuracy_margin)
+    return _noninferior("accuracy", "Accuracy", (difference, low, high), settings.accuracy_margin, other)
 
 
-def kappa(paired: Paired, settings: GovernanceConfig, drawn: np.ndarray) -> GateCriterion:
+def _score_bounds(good: np.ndarray, was: np.ndarray, level: float) -> tuple[float, float] | None:
+    """Of the difference of two paired shares: the lower bound at `level`, the upper one at `ALPHA`."""
+    gained, lost, n = int((good & ~was).sum()), int((was & ~good).sum()), len(good)
+    low, high = tango_interval(gained, lost, n, level), tango_interval(gained, lost, n)
+    return None if low is None or high is None else (low[0], high[1])
+
+
+def kappa(
+    paired: Paired, settings: GovernanceConfig, drawn: np.ndarray, level: float = ALPHA, other: str = "champion"
+) -> GateCriterion:
+    """As `accuracy`."""
     kappas = [kappa_of(confusion(paired.stages, a.votes)) for a in (paired.candidate, paired.champion)]
     difference = None if None in kappas else kappas[0] - kappas[1]  # type: ignore[operator]
-    return _noninferior("quadratic_kappa", "Quadratic kappa", (difference, *_bounds(drawn)), settings.kappa_margin)
+    found = (difference, *_bounds(drawn, level))
+    return _noninferior("quadratic_kappa", "Quadratic kappa", found, settings.kappa_margin, other)
 
 
 def _noninferior(
-    name: str, words: str, found: tuple[float | None, float | None, float | None], margin: float
+    name: str, words: str, found: tuple[float | None, float | None, float | None], margin: float, other: str
 ) -> GateCriterion:
     value, low, high = found
     if value is None or low is None or high is None:
@@ -137,51 +165,59 @@ def _noninferior(
         FAIL: f"worse by more than {margin:g}",
         CANNOT_TELL: f"may be worse by more than {margin:g}, and may not",
     }[verdict]
-    sentence = f"{words}: candidate less champion {value:+.3f} ({low:+.3f} to {high:+.3f}), {ending}."
+    sentence = f"{words}: candidate less {other} {value:+.3f} ({low:+.3f} to {high:+.3f}), {ending}."
     return GateCriterion(name, verdict, sentence, value, low, high, -margin)
 
 
 def calibration(
-    paired: Paired, settings: GovernanceConfig, drawn: np.ndarray, tolerated_odds_ratio: float
+    paired: Paired,
+    settings: GovernanceConfig,
+    drawn: np.ndarray,
+    tolerated_odds_ratio: float,
+    level: float = ALPHA,
 ) -> list[GateCriterion]:
     """No worse: within what a calibrated model shows by chance, or not further off than the champion by a margin.
 
     The odds ratio of the stages against the probabilities is held against the tolerance that the audit's monitor has.
     """
     value = ece_top(paired.stages, paired.candidate.probabilities)
-    null = ece_null_95(paired.candidate.probabilities)
+    null = _ece_by_chance(paired.candidate.probabilities)
     lines = [recalibration(*at_least_t3(paired.stages, a.probabilities)) for a in (paired.candidate, paired.champion)]
-    found = [_ece(value, null, _bounds(drawn[:, ECE]), settings.ece_margin)]
-    found.append(_slope(lines, (*_bounds(drawn[:, SLOPE]), settings.slope_margin)))
+    found = [_ece(value, null, _bounds(drawn[:, ECE], above=level), settings.ece_margin)]
+    found.append(_slope(lines, (*_bounds(drawn[:, SLOPE], above=level), settings.slope_margin)))
     found.append(shift(paired, tolerated_odds_ratio, drawn[:, SHIFT]))
     return found
+
+
+def _ece_by_chance(probabilities: np.ndarray) -> float | None:
+    null = ece_null(probabilities)
+    return None if null is None else float(np.quantile(null, WITHIN_CHANCE))
 
 
 def shift(paired: Paired, tolerated: float, drawn: np.ndarray) -> GateCriterion:
     """The odds ratio of the stages against the candidate's probabilities, within what the monitor will tolerate.
 
-    It passes where the holdout does not speak against the tolerance (one-sided, 90%), fails where it shows (95%) that
-    the candidate lies outside, and further off than the champion; else it cannot tell.
+    It passes where the holdout does not speak against the tolerance (one-sided, 95%), fails where the candidate is
+    further off than the champion as well; else it cannot tell.
     """
     name, words = "calibration_shift", "Stages against the probabilities"
     stages, p = paired.stages, paired.candidate.probabilities
-    inner, outer = (estimate_shift(stages, p, level=2 * one_sided - 1) for one_sided in (SPEAKS_AGAINST, 1 - ALPHA))
+    fitted = estimate_shift(stages, p, level=2 * SPEAKS_AGAINST - 1)
     low, _ = _bounds(drawn)
-    if inner is None or outer is None or low is None:
+    if fitted is None or low is None:
         return GateCriterion(name, CANNOT_TELL, f"{words}: cannot be computed on these patients.", limit=tolerated)
-    outside = outer.low > tolerated or outer.high < 1 / tolerated
-    inside = inner.low <= tolerated and inner.high >= 1 / tolerated
-    verdict = PASS if inside else (FAIL if outside and low > 0 else CANNOT_TELL)
+    inside = fitted.low <= tolerated and fitted.high >= 1 / tolerated
+    verdict = PASS if inside else (FAIL if low > 0 else CANNOT_TELL)
     ending = {
         PASS: "within what the monitor tolerates, as far as these patients can tell",
         FAIL: "further off than the monitor tolerates, and than the champion",
         CANNOT_TELL: "may be further off than the monitor tolerates",
     }[verdict]
     sentence = (
-        f"{words}: odds times {outer.odds_ratio:.2f} ({outer.low:.2f} to {outer.high:.2f}), tolerated "
+        f"{words}: odds times {fitted.odds_ratio:.2f} ({fitted.low:.2f} to {fitted.high:.2f}), tolerated "
         f"{1 / tolerated:.2f} to {tolerated:.2f}: {ending}."
     )
-    return GateCriterion(name, verdict, sentence, outer.odds_ratio, outer.low, outer.high, tolerated)
+    return GateCriterion(name, verdict, sentence, fitted.odds_ratio, fitted.low, fitted.high, tolerated)
 
 
 def _ece(
@@ -206,7 +242,8 @@ def _slope(lines: Sequence[Recalibration | None], further: tuple[float | None, f
     if own is None or other is None or low is None or high is None:
         return GateCriterion(name, CANNOT_TELL, f"{words}: cannot be computed on these patients.", limit=ideal)
     value, error = own.slope, own.slope_se
-    own_low, own_high = value - 1.96 * error, value + 1.96 * error
+    half = float(norm.ppf((1 + WITHIN_CHANCE) / 2)) * error
+    own_low, own_high = value - half, value + half
     verdict = PASS if own_low <= ideal <= own_high or high <= margin else (FAIL if low > 0 else CANNOT_TELL)
     sentence = (
         f"{words}: {value:.2f} ({own_low:.2f} to {own_high:.2f}), ideal {ideal:g}, champion's "
@@ -221,18 +258,33 @@ def _no_worse(verdict: Verdict) -> str:
     ]
 
 
-def t4(paired: Paired, settings: GovernanceConfig) -> GateCriterion:
-    of_t4 = paired.candidate.votes[paired.stages == T4]
-    n, lower = len(of_t4), int((of_t4 < T4).sum())
-    cap = settings.t4_understaging_cap
-    interval = wilson(lower, n, level=1 - 2 * ALPHA)
-    if interval is None:
-        return GateCriterion("t4_understaging", CANNOT_TELL, "T4 staged lower: no patient with T4.", limit=cap)
-    low, high = interval
-    verdict = PASS if high <= cap else (FAIL if low > cap else CANNOT_TELL)
-    ending = {PASS: "below the cap", FAIL: "above the cap", CANNOT_TELL: "too few to tell"}[verdict]
-    sentence = f"T4 staged lower: {lower} of {n} ({low:.3f} to {high:.3f}), cap {cap:g}: {ending}."
-    return GateCriterion("t4_understaging", verdict, sentence, lower / n, low, high, cap)
+def t4(paired: Paired, settings: GovernanceConfig, level: float = ALPHA, other: str = "champion") -> GateCriterion:
+    """The share of T4 that is staged lower: below the cap, or not more than a margin above the champion's.
+
+    It fails where the share is shown to lie above the cap, and above the champion's.
+    """
+    name, words, cap, margin = "t4_understaging", "T4 staged lower", settings.t4_understaging_cap, settings.t4_margin
+    of_t4 = paired.stages == T4
+    own, was = (a.votes[of_t4] >= T4 for a in (paired.candidate, paired.champion))
+    n, lower = len(own), int((~own).sum())
+    interval, strict = wilson(lower, n, level=1 - 2 * ALPHA), wilson(lower, n, level=1 - 2 * level)
+    score = _score_bounds(own, was, level)
+    if interval is None or strict is None or score is None:
+        return GateCriterion(name, CANNOT_TELL, f"{words}: no patient with T4.", limit=cap)
+    low, high = interval[0], strict[1]
+    above = -score[1], -score[0]  # how much more of them than the champion
+    below_cap, no_more = high <= cap, above[1] <= margin
+    verdict = PASS if below_cap or no_more else (FAIL if low > cap and above[0] > 0 else CANNOT_TELL)
+    ending = {
+        PASS: "below the cap" if below_cap else f"not more by {margin:g} than the {other}",
+        FAIL: f"above the cap, and more than the {other}",
+        CANNOT_TELL: "cannot tell",
+    }[verdict]
+    sentence = (
+        f"{words}: {lower} of {n} ({low:.3f} to {high:.3f}), cap {cap:g}; of the {other} {int((~was).sum())}, "
+        f"difference {above[0]:+.3f} to {above[1]:+.3f}: {ending}."
+    )
+    return GateCriterion(name, verdict, sentence, lower / n, low, high, cap)
 
 
 def shadow(settings: GovernanceConfig, seen: ShadowCount) -> GateCriterion:

@@ -23,8 +23,9 @@ from scipy.stats import norm
 
 from gtr_batch.config import GovernanceConfig
 from gtr_batch.domain.gate import Interval, Verdict
-from gtr_batch.governance.criteria import CANNOT_TELL, FAIL, PASS, Answers, Paired
-from gtr_batch.governance.gate import judge
+from gtr_batch.governance.criteria import CANNOT_TELL, FAIL, PASS, Answers, Paired, redrawn, worst
+from gtr_batch.governance.gate import criteria_of
+from gtr_batch.governance.looks import level_of
 from gtr_batch.metrics.intervals import wilson
 
 # Where the stages lie on the axis that a model sees: T4 stands apart, so that the cap on its under-staging can be met.
@@ -81,6 +82,8 @@ class ErrorRates:
 
 Draw = Callable[[World, int], Paired]  # a holdout of a world, by its seed
 
+_How = tuple[int, Draw, float]  # bootstrap draws, whence a holdout comes, and the level of the look
+
 # Verdict of the gate, of each criterion, and the world as this holdout turned out.
 Judged = tuple[Verdict, dict[str, Verdict], tuple[float, float, float]]
 
@@ -100,6 +103,7 @@ def error_rates(
     seed: int = 0,
     processes: int = 1,
     draw: Draw | None = None,
+    look: int = 1,
 ) -> ErrorRates:
     """Let the whole gate judge `runs` holdouts of a world.
 
@@ -113,13 +117,16 @@ def error_rates(
         So many holdouts are judged at once.
     draw : callable, optional
         Another world's holdouts; default `simulate`.
+    look : int
+        Which look at a holdout it is: the gate judges at the level that is left for it.
 
     Returns
     -------
     ErrorRates
     """
-    judged = attrs.evolve(settings or GovernanceConfig(), shadow_nights=0, shadow_cases=0)
-    found = list(_judged(world, judged, range(seed, seed + runs), (draws, draw or simulate), processes))
+    judged = settings or GovernanceConfig()
+    how = (draws, draw or simulate, level_of(look, judged.error_budget))
+    found = list(_judged(world, judged, range(seed, seed + runs), how, processes))
     count = {word: sum(verdict is word for verdict, _, _ in found) for word in Verdict}
     passed = {name: sum(each[name] is PASS for _, each, _ in found) for name in found[0][1]}
     candidate, champion, differ = np.mean([turned_out for _, _, turned_out in found], axis=0)
@@ -153,9 +160,7 @@ def to_json(rates: ErrorRates) -> dict[str, Any]:
     }
 
 
-def _judged(
-    world: World, settings: GovernanceConfig, seeds: range, how: tuple[int, Draw], processes: int
-) -> Iterator[Judged]:
+def _judged(world: World, settings: GovernanceConfig, seeds: range, how: _How, processes: int) -> Iterator[Judged]:
     jobs = (itertools.repeat(world), itertools.repeat(settings), seeds, itertools.repeat(how))
     if processes <= 1:
         yield from map(_one, *jobs)
@@ -164,13 +169,13 @@ def _judged(
         yield from pool.map(_one, *jobs, chunksize=16)
 
 
-def _one(world: World, settings: GovernanceConfig, seed: int, how: tuple[int, Draw]) -> Judged:
-    draws, draw = how
+def _one(world: World, settings: GovernanceConfig, seed: int, how: _How) -> Judged:
+    draws, draw, level = how
     paired = draw(world, seed)
-    found = judge(paired, settings, draws=draws, seed=seed)
+    found = criteria_of(paired, settings, redrawn(paired, draws, seed), level=level, seed=seed)
     right, was = (a.votes == paired.stages for a in (paired.candidate, paired.champion))
     turned_out = float(right.mean()), float(was.mean()), float((right != was).mean())
-    return found.verdict, {c.name: c.verdict for c in found.criteria}, turned_out
+    return worst(c.verdict for c in found), {c.name: c.verdict for c in found}, turned_out
 
 
 def _drawn(world: World, rng: np.random.Generator, n: int) -> Paired:

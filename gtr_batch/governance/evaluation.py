@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import attrs
@@ -11,15 +12,16 @@ from gtr_batch import __version__
 from gtr_batch.domain.conformal import ConformalSets
 from gtr_batch.domain.gate import Both, GateVerdict, Interval, ModelCurves, NetBenefit, ReliabilityBin, SetCoverage
 from gtr_batch.domain.governed_settings import digest_of_settings, governed
-from gtr_batch.domain.lifecycle import CANDIDATE, SHADOW
+from gtr_batch.domain.lifecycle import CANDIDATE, CHAMPION, SHADOW, WITHDRAWN
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.domain.model_json import from_json, to_json
 from gtr_batch.domain.shadow import ShadowCount
 from gtr_batch.domain.staging import STAGES, StageProbabilities
-from gtr_batch.errors import GovernanceRefused, InputRefused
+from gtr_batch.errors import GovernanceRefused, InputRefused, ModelArtefactError
 from gtr_batch.governance.criteria import Answers, Paired
 from gtr_batch.governance.gate import judge
 from gtr_batch.governance.holdout import stage_holdout
+from gtr_batch.governance.looks import look, number_of
 from gtr_batch.governance.registry import adopt, answered_for, check_registered
 from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.logs import get_logger
@@ -27,6 +29,7 @@ from gtr_batch.metrics.calibration import at_least_t3
 from gtr_batch.metrics.intervals import wilson
 from gtr_batch.metrics.reliability import reliability
 from gtr_batch.metrics.utility import decision_curve
+from gtr_batch.ports import ModelRegistry
 from gtr_batch.training.site import TrainingSite
 from gtr_batch.writing import write_canonical_json
 
@@ -77,13 +80,19 @@ def evaluate(
             why="stage.artefact named it when the first candidate came before the gate",
         )
     check_registered(registry, champion)
-    paired, opened = stage_holdout(training, cohort, candidate=version, champion=champion, by=by, why=why)
+    former, not_asked = former_champions(registry, besides=(version, champion))
+    paired, opened = stage_holdout(
+        training, cohort, candidate=version, champion=champion, former=former, by=by, why=why
+    )
+    paired = attrs.evolve(paired, not_asked=not_asked)
     settings = governed(config)
+    number = number_of(registry.looks(cohort), cohort, version)
     judgement = judge(
         paired,
         config.governance,
         shadow=shadow_of(gov, version),
         tolerated_odds_ratio=config.audit.tolerated_odds_ratio,
+        look=look(number, len(np.unique(paired.subjects)), config.governance),
     )
     found = GateVerdict(
         **attrs.asdict(judgement, recurse=False),
@@ -104,6 +113,26 @@ def evaluate(
     write_canonical_json(training.run_folder(cohort) / f"gate-{version[:12]}.json", document)
     get_logger("gate").info("gate.judged", model_version=version, champion=champion, verdict=str(found.verdict))
     return found
+
+
+def former_champions(registry: ModelRegistry, *, besides: Collection[str]) -> tuple[list[str], list[str]]:
+    """Versions that were champion before and can be asked again, and those that cannot: their files are not intact.
+
+    What was withdrawn is no measure for others, and is in neither.
+    """
+    crowned = dict.fromkeys(e.version for e in registry.champion_events() if e.to_state == CHAMPION)
+    asked: list[str] = []
+    not_asked: list[str] = []
+    for version in crowned:
+        if version in besides or registry.state(version) == WITHDRAWN:
+            continue
+        try:
+            check_registered(registry, version)
+        except ModelArtefactError:
+            not_asked.append(version)
+        else:
+            asked.append(version)
+    return asked, not_asked
 
 
 def _frozen_here(training: TrainingSite, version: str, cohort: str) -> None:
@@ -194,7 +223,7 @@ def in_words(found: GateVerdict) -> str:
         f"**Verdict: {found.verdict}.** {found.sentence}",
         "",
         f"Candidate `{found.model_version[:12]}` against champion `{found.champion[:12]}` on {found.patients} "
-        f"sealed patients. {found.power.sentence}",
+        f"sealed patients. {found.look.sentence if found.look else ''} {found.power.sentence}",
         "",
         "| criterion | answer | |",
         "| --- | --- | --- |",

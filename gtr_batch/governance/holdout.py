@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 from attrs import field, frozen
 
 from gtr_batch.domain.calibration import calibrated
 from gtr_batch.domain.cohort import Member
 from gtr_batch.domain.gate import HoldoutEvaluation
-from gtr_batch.domain.model import PreprocessingContract
+from gtr_batch.domain.model import ModelManifest, PreprocessingContract
 from gtr_batch.domain.model_json import to_json
 from gtr_batch.governance.criteria import Answers, Paired
 from gtr_batch.metrics.classification import accuracy, auc, auc_intervals, confusion, kappa_of, rates
@@ -97,11 +98,17 @@ def evaluate_holdout(site: TrainingSite, digest: str, version: str, by: str, why
 
 
 def stage_holdout(
-    site: TrainingSite, digest: str, *, candidate: str, champion: str, by: str, why: str
+    site: TrainingSite, digest: str, *, candidate: str, champion: str, former: Sequence[str] = (), by: str, why: str
 ) -> tuple[Paired, Opened]:
-    """Open the holdout of a cohort for a candidate and stage it with the candidate and with the champion.
+    """Open the holdout of a cohort for a candidate and stage it with the candidate and with champions.
 
-    A model with another preprocessing contract gets its own slices, of the same instances.
+    A model with another preprocessing contract gets its own slices, of the same instances; patients of whom one model
+    cannot be asked are left out for all.
+
+    Parameters
+    ----------
+    former : sequence of str
+        Versions that were champion before, to be asked, too.
 
     Raises
     ------
@@ -109,20 +116,29 @@ def stage_holdout(
     """
     from gtr_batch.stage import load_artefact
 
-    artefacts = [load_artefact(_folder(site, version)) for version in (candidate, champion)]
-    opened, cached = _open(site, digest, candidate, by, why, contract=artefacts[0].manifest.contract)
-    own = _answers(artefacts[0], _slices(opened, cached))
-    if artefacts[1].manifest.contract != artefacts[0].manifest.contract:
-        contract = artefacts[1].manifest.contract
-        cached, missing, _ = gather(site, opened.members, what="champion", contract=contract)
-        if missing:  # a patient is compared only where both models could be asked
-            keep = [k for k, m in enumerate(opened.members) if m.case_id in cached]
-            own = Answers(own.votes[keep], own.probabilities[keep])
-            members = [opened.members[k] for k in keep]
-            opened = Opened(members, opened.stages[keep], {**opened.unreadable, **missing}, opened.origins)
-    other = _answers(artefacts[1], _slices(opened, cached))
-    subjects = np.array([m.subject for m in opened.members])
-    return Paired(opened.stages, subjects, own, other, subgroups_of(opened.members)), opened
+    contracts = {v: _contract(site, v) for v in (candidate, champion, *former)}
+    opened, cached = _open(site, digest, candidate, by, why, contract=contracts[candidate])
+    prepared = {contracts[candidate]: cached}
+    for contract in set(contracts.values()) - set(prepared):
+        prepared[contract], missing, _ = gather(site, opened.members, what="champion", contract=contract)
+        opened = attrs.evolve(opened, unreadable={**opened.unreadable, **missing})
+    keep = [k for k, m in enumerate(opened.members) if all(m.case_id in found for found in prepared.values())]
+    opened = attrs.evolve(opened, members=[opened.members[k] for k in keep], stages=opened.stages[keep])
+    slices = {contract: _slices(opened, found) for contract, found in prepared.items()}
+    answers = {v: _answers(load_artefact(_folder(site, v)), slices[contract]) for v, contract in contracts.items()}
+    paired = Paired(
+        opened.stages,
+        np.array([m.subject for m in opened.members]),
+        answers[candidate],
+        answers[champion],
+        subgroups_of(opened.members),
+        {v: answers[v] for v in former},
+    )
+    return paired, opened
+
+
+def _contract(site: TrainingSite, version: str) -> PreprocessingContract:
+    return ModelManifest.from_json(site.registry.model(version).manifest).contract
 
 
 def subgroups_of(members: Sequence[Member]) -> dict[str, list[str]]:

@@ -44,6 +44,13 @@ def ece_top(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> 
     return ece(probabilities.argmax(axis=1) == labels, probabilities.max(axis=1), bins)
 
 
+def ece_of_redrawn(hit: np.ndarray, said: np.ndarray, counts: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """`ece` in redrawn cohorts, (draws,); `counts` (draws, n): how often each row is in each."""
+    gaps = np.zeros((len(said), bins))
+    gaps[np.arange(len(said)), _bins(said, bins)] = np.asarray(hit, float) - said
+    return np.asarray(np.abs(counts @ gaps).sum(axis=1) / counts.sum(axis=1))
+
+
 def ece_classwise(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float | None:
     """Mean over the four stages of the ECE of that stage's probability.
 
@@ -196,6 +203,57 @@ def recalibration(positive: np.ndarray, said: np.ndarray) -> Recalibration | Non
         return _result(plain, penalised=False)
     kept = _newton(design, y, firth=True)
     return None if kept is None else _result(kept, penalised=True)
+
+
+def slopes_of_redrawn(positive: np.ndarray, said: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The slope of `recalibration` in redrawn cohorts, (draws,); NaN where there is none.
+
+    Parameters
+    ----------
+    counts : numpy.ndarray
+        (draws, n): how often each row is in each cohort.
+    """
+    y = np.asarray(positive, float)
+    x = logit(np.clip(said, _EDGE, 1 - _EDGE))
+    beta, error, rests = _newton_of_redrawn(x, y, counts)
+    size = np.abs(beta[:, 1])
+    sound = rests & np.isfinite(error) & (size < 20) & (error < 5) & (error < 3 * np.maximum(size, 1))
+    found = np.where(sound, beta[:, 1], np.nan)
+    for k in np.flatnonzero(~sound):
+        rows = np.repeat(np.arange(len(y)), counts[k].astype(int))
+        one = recalibration(np.asarray(positive)[rows], np.asarray(said)[rows])
+        found[k] = np.nan if one is None else one.slope
+    return found
+
+
+def _newton_of_redrawn(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coefficients (draws, 2), standard errors of the slopes, and whether each fit came to rest."""
+    draws = len(counts)
+    whole = _newton(np.column_stack([np.ones(len(x)), x]), y, firth=False)
+    begin = np.zeros(2) if whole is None or not _sound(whole) else whole[0]
+    beta, error, rests = np.tile(begin, (draws, 1)), np.full(draws, np.nan), np.zeros(draws, bool)
+    squares = x * x
+    left = np.arange(draws)
+    for _ in range(25):
+        p = expit(beta[left, :1] + beta[left, 1:] * x)
+        weight, residual = counts[left] * np.maximum(p * (1 - p), 1e-300), counts[left] * (y - p)
+        a, b, c = weight.sum(axis=1), weight @ x, weight @ squares
+        gradient = np.column_stack([residual.sum(axis=1), residual @ x])
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            size = a * c - b * b
+            step = (
+                np.column_stack([c * gradient[:, 0] - b * gradient[:, 1], a * gradient[:, 1] - b * gradient[:, 0]])
+                / size[:, None]
+            )
+            largest = np.abs(step).max(axis=1)
+            good = np.isfinite(largest)
+            beta[left[good]] += step[good] * np.minimum(1.0, 5.0 / np.maximum(largest[good], 1e-12))[:, None]
+            error[left] = np.sqrt(a / size)
+        rests[left[good & (largest < 1e-9)]] = True
+        left = left[good & (largest >= 1e-9)]
+        if not len(left):
+            break
+    return beta, error, rests
 
 
 def at_least_t3(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -65,6 +65,25 @@ def kappa_of(table: np.ndarray) -> float | None:
     return None if disagreement == 0 else 1.0 - float((distance * table).sum()) / disagreement
 
 
+def kappas_of_redrawn(labels: np.ndarray, predicted: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Quadratic weighted kappa in redrawn cohorts, (draws,); NaN where it has none.
+
+    Parameters
+    ----------
+    counts : numpy.ndarray
+        (draws, n): how often each row is in each cohort.
+    """
+    cells = np.zeros((len(labels), 16))
+    cells[np.arange(len(labels)), labels.astype(int) * 4 + predicted.astype(int)] = 1.0
+    tables = (counts @ cells).reshape(-1, 4, 4)
+    distance = (np.arange(4)[:, None] - np.arange(4)[None, :]) ** 2
+    expected = tables.sum(axis=2)[:, :, None] * tables.sum(axis=1)[:, None, :] / tables.sum(axis=(1, 2))[:, None, None]
+    disagreement = (distance * expected).sum(axis=(1, 2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = 1.0 - (distance * tables).sum(axis=(1, 2)) / disagreement
+    return np.where(disagreement > 0, found, np.nan)
+
+
 def placements(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """DeLong's components: of each positive the share of negatives below, of each negative that of positives above.
 

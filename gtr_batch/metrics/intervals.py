@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.stats import norm
@@ -28,41 +28,34 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval | None:
     return (0.0 if successes == 0 else max(0.0, middle - half), 1.0 if successes == n else min(1.0, middle + half))
 
 
-def cluster_bootstrap(
-    statistic: Callable[[np.ndarray], np.ndarray | float],
-    groups: np.ndarray,
-    draws: int = 2000,
-    seed: int = 0,
-) -> np.ndarray:
-    """Values of a statistic on cohorts redrawn patient by patient, with all rows of each patient drawn.
+def redrawn_counts(groups: np.ndarray, draws: int = 2000, seed: int = 0, *, block: int = 500) -> Iterator[np.ndarray]:
+    """How often each row is in each of many cohorts that are redrawn patient by patient, all rows of one together.
+
+    A statistic that is a function of sums over rows is then a product of matrices for a whole block of cohorts.
 
     Parameters
     ----------
-    statistic : callable
-        Row positions (with repetitions) to a number or a vector of numbers; NaN where a redrawn cohort has none.
     groups : numpy.ndarray
-        (n,): which patient each row belongs to.
+        (n,): which patient each row belongs to; at least one.
     draws : int
     seed : int
-        The same seed gives the same values, whatever the order of the rows within and among patients' labels.
+        The same seed gives the same cohorts, whatever the order of the rows within and among patients' labels.
+    block : int
+        Cohorts that are given at once.
 
-    Returns
-    -------
+    Yields
+    ------
     numpy.ndarray
-        (draws,) or (draws, k).
+        (block, n), float; the last one may be shorter.
     """
     _, patient = np.unique(groups, return_inverse=True)
-    order = np.argsort(patient, kind="stable")
-    starts = np.searchsorted(patient[order], np.arange(patient.max() + 2)) if len(patient) else np.zeros(1, int)
-    count = len(starts) - 1
+    count = int(patient.max()) + 1
     rng = np.random.default_rng(seed)
-    alone = count == len(patient)
-    values = []
-    for _ in range(draws):
-        drawn = rng.integers(count, size=count)
-        rows = order[drawn] if alone else np.concatenate([order[starts[k] : starts[k + 1]] for k in drawn])
-        values.append(statistic(rows))
-    return np.asarray(values, float)
+    for begin in range(0, draws, block):
+        size = min(block, draws - begin)
+        drawn = rng.integers(count, size=(size, count)) + np.arange(size)[:, None] * count
+        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+        yield np.asarray(times[:, patient], float)
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> Interval | None:

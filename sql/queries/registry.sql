@@ -103,6 +103,10 @@ order by c.night, o.case_id, o.first_written_at;
 select model_version, opened_by, why, opened_at from holdout_opening
 where digest = %(digest)s order by holdout_opening_id;
 
+-- name: looks(digest)
+-- Which models looked at a cohort's sealed holdout, or at one that shares a patient with it.
+select digest, model_version from holdout_looks(%(digest)s);
+
 -- name: save_gone(withdrawn_uid, version)
 -- The PACS has neither this report nor its study any more.
 insert into report_gone (withdrawn_uid, version) values (%(withdrawn_uid)s, %(version)s)

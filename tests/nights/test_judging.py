@@ -10,14 +10,16 @@ from types import SimpleNamespace
 import attrs
 import pytest
 
+from gtr_batch.domain.lifecycle import Approval
 from gtr_batch.domain.model_json import to_json
 from gtr_batch.domain.shadow import ShadowAnswer
 from gtr_batch.errors import GovernanceRefused, InputRefused
 from gtr_batch.governance.card import write_card
 from gtr_batch.governance.evaluation import evaluate, in_words, openings_in_words, shadow_in_words
-from gtr_batch.governance.promotion import retire, to_shadow
+from gtr_batch.governance.promotion import promote, retire, to_shadow
 from gtr_batch.governance.registry import adopt, gate_verdict, register_artefact
 from gtr_batch.governance.site import GovernanceSite
+from gtr_batch.governance.withdrawal import withdraw
 from gtr_batch.simulation.demos.demo import ARTEFACT
 from gtr_batch.simulation.hospital.blunt import blunted
 from gtr_batch.training import steps
@@ -76,6 +78,7 @@ def test_a_verdict_says_who_opened_which_holdout_for_what_and_under_which_settin
         (candidate, "Ada", "a test")
     ]
     assert [e.action for e in site.registry.history(champion)] == ["register", "adopt"]
+    assert (found.look.number, found.look.level) == (1, site.config.governance.error_budget / 2)
     kept = site.registry.document(candidate, "gate")
     assert (kept["verdict"], kept["criteria"]) == (found.verdict, to_json(found.criteria))
     assert gate_verdict(site.registry, candidate) == found
@@ -147,6 +150,33 @@ def test_a_holdout_is_opened_for_nobody_and_for_no_reason_never(site, gov, cohor
 
     assert site.registry.openings(cohort) == []
     assert openings_in_words(gov, candidate) == ""
+
+
+def criteria_named(found, name):
+    return [c for c in found.criteria if c.name == name]
+
+
+def test_a_candidate_is_held_against_a_champion_of_the_past_as_well(site, gov, cohort, candidate, tmp_path):  # noqa: F811
+    """A much disturbed copy was promoted without the gate; the next candidate is no worse than that, and told so."""
+    models = site.config.training.models
+    first = adopt(site.registry, models, ARTEFACT, **WHO)
+    assert criteria_named(evaluate(gov, site, candidate, **WHO), "best_champion") == []
+    promote(site.registry, candidate, Approval(candidate, first, **WHO), without_gate=True)
+    blunted(ARTEFACT, tmp_path / "next", amount=2.1, name="next")
+    version = register_artefact(site.registry, models, tmp_path / "next", cohort_digest=cohort, **WHO)
+
+    judged = evaluate(gov, site, version, **WHO)
+    (held,) = criteria_named(judged, "best_champion")
+    (site.registry.model(first).folder / "manifest.json").write_text("{}")
+    (lost,) = criteria_named(evaluate(gov, site, version, **WHO), "best_champion")
+    withdraw(site.registry, first, **WHO, shown=candidate)
+
+    assert judged.look.number == 2  # of models, not of openings
+    assert judged.look.sentence in in_words(judged)
+    assert f"earlier champion {first[:12]}" in held.sentence
+    assert f"Cannot be asked, since files are gone or changed: {first[:12]}" in lost.sentence
+    assert lost.verdict == "cannot tell"
+    assert criteria_named(evaluate(gov, site, version, **WHO), "best_champion") == []
 
 
 def test_a_model_from_elsewhere_is_judged_on_a_holdout_that_somebody_names(site, gov, cohort, tmp_path):  # noqa: F811

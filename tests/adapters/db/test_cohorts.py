@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from pathlib import Path
 
+import attrs
 import psycopg2
 import pytest
 
@@ -12,6 +13,7 @@ from gtr_batch.db.cohorts import PostgresCohorts
 from gtr_batch.db.registry import PostgresRegistry
 from gtr_batch.domain.case import PATH, Case, CaseState
 from gtr_batch.domain.clinical import Differentiation, Lauren, Markers
+from gtr_batch.domain.cohort import HoldoutLook
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.staging import CaseStaging, KeySliceSource, SliceStaging, StageProbabilities, TStage
 from gtr_batch.errors import DatabaseRefused
@@ -149,6 +151,40 @@ def test_opening_the_holdout_for_a_registered_model_leaves_a_row(cohorts, frozen
     assert sorted(members, key=lambda m: m.subject) == sorted(holdout, key=lambda m: m.subject)
     (row,) = registry.openings(manifest.digest)
     assert (row.model_version, row.opened_by, row.why) == (VERSION, "tester", "evaluation")
+
+
+def test_looks_at_a_holdout_are_also_those_at_another_that_shares_a_patient(cohorts, frozen, database):
+    """The cohort grows, its digest is new, and the sealed patients are mostly the same ones."""
+    manifest, holdout = frozen
+    grown, more = build_cohort(
+        many(), attrs.evolve(SETTINGS, days_before_surgery=121), sealed={m.subject for m in holdout}
+    )
+    other, none_of_them = build_cohort(many(), attrs.evolve(SETTINGS, days_before_surgery=122))
+    none_of_them = [attrs.evolve(m, subject=f"other-{m.subject}") for m in none_of_them]
+    for each in ((grown, more), (other, none_of_them)):
+        cohorts.freeze(*each)
+    registry = PostgresRegistry(database)
+    for name in "ab":
+        registry.register(name * 64, {"name": name}, Path(name), by="tester", why="a test")
+    opened = [(manifest, "a"), (manifest, "b"), (manifest, "a"), (other, "a"), (grown, "b")]
+    for cohort, name in opened:
+        cohorts.open_holdout(cohort.digest, name * 64, "tester", "a look")
+
+    looks = registry.looks(grown.digest)
+
+    assert looks == [
+        HoldoutLook(manifest.digest, "a" * 64),
+        HoldoutLook(manifest.digest, "b" * 64),
+        HoldoutLook(grown.digest, "b" * 64),
+    ]
+    assert registry.looks(other.digest) == [HoldoutLook(other.digest, "a" * 64)]
+
+
+def test_who_is_sealed_is_not_learnt_by_counting_looks(dsn, frozen):
+    as_app = psycopg2.connect(as_role(dsn, "gtr_app"))
+
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege), as_app, as_app.cursor() as cursor:
+        cursor.execute("select * from holdout_looks(%s)", (frozen[0].digest,))
 
 
 def test_a_model_is_registered_once_and_its_history_says_by_whom(database):
