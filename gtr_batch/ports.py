@@ -52,6 +52,17 @@ class ImageArchive(Protocol):
     def find_study(self, study_uid: str) -> list[StudyRecord]:
         """A study as the PACS lists it now, once for each patient that it is listed under; empty where it is not."""
 
+    def find_accession(self, accession_number: str) -> list[StudyRecord]:
+        """The studies of an accession number, each once for each patient that it is listed under; empty where none is.
+
+        Raises
+        ------
+        InputRefused
+            The value would mean other studies too (`gtr_batch.domain.identifiers.AccessionNumber`).
+        PermanentError
+            The PACS does not look at accession numbers. No message holds the number.
+        """
+
     def find_series(self, study_uid: str) -> list[SeriesRecord]:
         """All series of a study.
 

@@ -63,6 +63,10 @@ class ArchiveOfFiles:
         self._answer(study_uid)
         return [study for study in self.find_studies(datetime.min, datetime.max) if study.study_uid == study_uid]
 
+    def find_accession(self, accession_number: str) -> list[StudyRecord]:
+        found = self.find_studies(datetime.min, datetime.max)
+        return [study for study in found if study.accession_number == accession_number]
+
     def retrieve(
         self,
         study_uid: str,

@@ -14,7 +14,7 @@ from pynetdicom.sop_class import Verification
 
 from gtr_batch.config import PacsConfig
 from gtr_batch.domain.delivery import Commitment, StoreReceipt
-from gtr_batch.domain.identifiers import AETitle, Uid
+from gtr_batch.domain.identifiers import AccessionNumber, AETitle, Uid
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.errors import PermanentError
@@ -96,6 +96,11 @@ class Pacs:
         """A study as the PACS lists it now; see `gtr_batch.ports.ImageArchive.find_study`."""
         Uid(study_uid)
         return self._sessions.run(_FIND, lambda line: find.find_study(line, study_uid))
+
+    def find_accession(self, accession_number: str) -> list[StudyRecord]:
+        """The studies of an accession number; see `gtr_batch.ports.ImageArchive.find_accession`."""
+        wanted, cap = AccessionNumber(accession_number), self.config.answer_cap
+        return self._sessions.run(_FIND, lambda line: find.find_accession(line, wanted, cap))
 
     def find_series(self, study_uid: str) -> list[SeriesRecord]:
         """All series of a study, by series number; see `gtr_batch.pacs.smaller_questions` where the PACS caps them."""
