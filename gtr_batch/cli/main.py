@@ -27,6 +27,7 @@ from gtr_batch.cli import (
     stage_now,
     switch,
     training,
+    watch,
 )
 from gtr_batch.cli.shell import err, foreign, out, parse_night, print_json, speaks_plainly, step_bars
 from gtr_batch.cli.table import show_looked_back, show_night, show_shadow, show_waiting
@@ -83,6 +84,7 @@ def version(as_json: Json = False) -> None:
 app.command("sbom")(sbom.sbom)
 app.command("stop")(switch.stop)
 app.command("resume")(switch.resume)
+app.command("watch")(watch.watch)
 
 
 @app.command("night")
