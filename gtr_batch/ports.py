@@ -47,6 +47,9 @@ class ImageArchive(Protocol):
     def echo(self) -> None:
         """C-ECHO."""
 
+    def refused_services(self) -> list[str]:
+        """What the PACS refuses of the services that a night needs, by name; nothing is fetched or stored."""
+
     def find_studies(self, start: datetime, end: datetime, modality: str = "CT") -> list[StudyRecord]:
         """Studies with ``start <= study date and time < end``, each once, also where the PACS caps its answers."""
 
@@ -270,6 +273,9 @@ class ClinicalSource(Protocol):
 
     def known(self, patient_ids: Sequence[str]) -> frozenset[str]:
         """Which of these patients the EHR knows."""
+
+    def loaded_at(self) -> datetime | None:
+        """When extracts were loaded last; None where none ever was."""
 
 
 class FileStore(Protocol):

@@ -35,6 +35,9 @@ class ArchiveOfFiles:
     def echo(self) -> None:
         self._answer("*")
 
+    def refused_services(self) -> list[str]:
+        return []
+
     def find_studies(self, start: datetime, end: datetime, modality: str = "CT") -> list[StudyRecord]:
         self._answer("*")
         studies = {ds.StudyInstanceUID: ds for ds in reversed(self.held)}

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from attrs import frozen
 
+from gtr_batch.cli import doctor_site
+from gtr_batch.cli.finding import Finding
 from gtr_batch.cli.shell import RED, foreign, out, print_json, speaks_plainly
 from gtr_batch.domain.identifiers import derived_uid
 from gtr_batch.errors import GtrError
@@ -36,16 +37,6 @@ WATCHED_WITHIN = timedelta(minutes=30)  # `gtr watch` is run every few minutes
 _PIN = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
 
 
-@frozen
-class Finding:
-    """One check: `state` is ok, warn or red; `mend` says how, where it is not ok."""
-
-    check: str
-    state: str
-    found: str
-    mend: str = ""
-
-
 def _checks(site: Site) -> list[tuple[str, Callable[[Site], Finding]]]:
     return [
         (
@@ -63,6 +54,7 @@ def _checks(site: Site) -> list[tuple[str, Callable[[Site], Finding]]]:
         ("model", _model),
         ("device", _device),
         ("versions", _versions),
+        *doctor_site.CHECKS,
     ]
 
 
@@ -213,6 +205,7 @@ _MEND = {
     "model": "set stage.artefact to an artefact folder; `gtr model show FOLDER` says what is wrong with it",
     "device": "set stage.device to 'auto' or 'cpu', or mend the GPU driver",
     "versions": "install what was tested: `make install-service`",
+    **doctor_site.MEND,
 }
 
 
