@@ -16,11 +16,13 @@ from collections.abc import Mapping
 from datetime import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 from attrs import field, frozen
 
 from gtr_batch.errors import ConfigError
+from gtr_batch.loopback import is_loopback
 
 _PAGE = "docs/operations.md, Settings"
 # Document titles of key objects, PS3.16, CID 7010: Of Interest, For Referring Provider, For Surgery, For Therapy,
@@ -354,6 +356,36 @@ class AuditTrailConfig:
 
 
 @frozen
+class NotifyConfig:
+    """Who is told by `gtr watch` when a night is red, late, stopped or did not begin."""
+
+    smtp_host: str = ""  # empty: no email
+    smtp_port: int = 587
+    smtp_tls: str = "starttls"  # "starttls" | "tls" | "none" (a mail server on this machine only)
+    smtp_user: str = ""
+    smtp_password: str = field(default="", repr=False)
+    smtp_from: str = ""
+    smtp_to: tuple[str, ...] = field(default=(), converter=tuple)
+    webhook_url: str = field(default="", repr=False)  # empty: no webhook; https, unless on this machine
+    webhook_token: str = field(default="", repr=False)  # sent as bearer token
+    ca_file: Path | None = field(default=None, converter=attrs.converters.optional(Path))  # none: the system's
+    timeout_s: float = 10.0  # of a connection, and of each answer
+    start_minutes: float = 30.0  # after which a night that was due and has not begun is told
+
+    def __attrs_post_init__(self) -> None:
+        if self.smtp_tls not in ("starttls", "tls", "none"):
+            raise ConfigError(f"notify.smtp_tls is {self.smtp_tls!r}; 'starttls', 'tls' or 'none'")
+        if self.smtp_host and not (self.smtp_from and self.smtp_to):
+            raise ConfigError("notify.smtp_host is set: notify.smtp_from and notify.smtp_to say from whom and to whom")
+        if self.smtp_host and self.smtp_tls == "none" and not is_loopback(self.smtp_host):
+            raise ConfigError("notify.smtp_tls is 'none' and notify.smtp_host on another machine: 'starttls' or 'tls'")
+        url = urlsplit(self.webhook_url)
+        local = url.scheme == "http" and is_loopback(url.hostname or "")
+        if self.webhook_url and not (url.scheme == "https" or local):
+            raise ConfigError("notify.webhook_url must begin with https://, unless it is on this machine")
+
+
+@frozen
 class Config:
     """All settings."""
 
@@ -371,6 +403,7 @@ class Config:
     governance: GovernanceConfig = field(factory=GovernanceConfig)
     audit: AuditConfig = field(factory=AuditConfig)
     audit_trail: AuditTrailConfig = field(factory=AuditTrailConfig)
+    notify: NotifyConfig = field(factory=NotifyConfig)
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:

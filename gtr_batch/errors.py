@@ -14,6 +14,7 @@ Three questions, three branches: may it work later, is it only this case, or is 
     │   ├── StillArriving           a study or series whose instances have not stood still yet: looked at again
     │   ├── CommitmentPending
     │   ├── DatabaseBusy
+    │   ├── NoticeNotDelivered      operations could not be told by email or webhook; tried again by the next run
     │   ├── ReceiverUnreachable     the audit repository did not take what was sent
     │   ├── StorageFull
     │   ├── InputLost               a file of an earlier step is gone or cut: the case goes back to that step
@@ -58,6 +59,10 @@ class TransientError(GtrError):
 
 class PacsUnreachable(TransientError):
     """No TCP connection, or no answer, from the PACS."""
+
+
+class NoticeNotDelivered(TransientError):
+    """A mail server or webhook did not take what operations are told."""
 
 
 class ReceiverUnreachable(TransientError):

@@ -21,6 +21,7 @@ from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
 from gtr_batch.domain.governed_settings import NightOpening, SettingChange, SettingValue
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
+from gtr_batch.domain.notice import NightState, Notice, WaitingNotice
 from gtr_batch.domain.replay import KeptComparison, ReplayApproval
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
@@ -46,11 +47,25 @@ class ImageArchive(Protocol):
     def echo(self) -> None:
         """C-ECHO."""
 
+    def refused_services(self) -> list[str]:
+        """What the PACS refuses of the services that a night needs, by name; nothing is fetched or stored."""
+
     def find_studies(self, start: datetime, end: datetime, modality: str = "CT") -> list[StudyRecord]:
         """Studies with ``start <= study date and time < end``, each once, also where the PACS caps its answers."""
 
     def find_study(self, study_uid: str) -> list[StudyRecord]:
         """A study as the PACS lists it now, once for each patient that it is listed under; empty where it is not."""
+
+    def find_accession(self, accession_number: str) -> list[StudyRecord]:
+        """The studies of an accession number, each once for each patient that it is listed under; empty where none is.
+
+        Raises
+        ------
+        InputRefused
+            The value would mean other studies too (`gtr_batch.domain.identifiers.AccessionNumber`).
+        PermanentError
+            The PACS does not look at accession numbers. No message holds the number.
+        """
 
     def find_series(self, study_uid: str) -> list[SeriesRecord]:
         """All series of a study.
@@ -119,6 +134,43 @@ class Nights(Protocol):
 
     def last(self) -> date | None:
         """The latest night that was opened."""
+
+    def since(self, at: datetime) -> list[NightState]:
+        """The nights that were opened, begun again or closed since then, in order."""
+
+
+class NoticeChannel(Protocol):
+    """A way to tell operations."""
+
+    name: str
+
+    def deliver(self, notice: Notice) -> None:
+        """Send one notice; raises `NoticeNotDelivered`."""
+
+
+class Notices(Protocol):
+    """What operations are told: each event once, over each channel once."""
+
+    def raise_(self, notice: Notice, channels: Sequence[str]) -> bool:
+        """Note an event and the channels that it is to go out over; False where it is known already."""
+
+    def send(self, channel: NoticeChannel) -> int:
+        """Send what has not gone out over a channel, oldest first; returns how many went out.
+
+        Raises
+        ------
+        NoticeNotDelivered
+            Some did not: all were tried, and the next call tries those again.
+        """
+
+    def waiting(self) -> Sequence[WaitingNotice]:
+        """What has not gone out yet, oldest first."""
+
+    def note_look(self, at: datetime) -> None:
+        """Note that somebody looked at the nights."""
+
+    def last_look(self) -> datetime | None:
+        """When somebody looked last; None where nobody ever did."""
 
 
 class Cases(Protocol):
@@ -221,6 +273,9 @@ class ClinicalSource(Protocol):
 
     def known(self, patient_ids: Sequence[str]) -> frozenset[str]:
         """Which of these patients the EHR knows."""
+
+    def loaded_at(self) -> datetime | None:
+        """When extracts were loaded last; None where none ever was."""
 
 
 class FileStore(Protocol):

@@ -15,7 +15,7 @@ from gtr_batch.audit.site import AuditProgress, AuditSite
 from gtr_batch.config import Config, load
 from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.night.site import Alert, Site, StepProgress, check_running
-from gtr_batch.ports import Progress
+from gtr_batch.ports import NoticeChannel, Progress
 from gtr_batch.training.site import TrainingProgress, TrainingSite
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gtr_batch.db.switch import PostgresSwitch
     from gtr_batch.files import LocalFileStore
     from gtr_batch.governance.model_store import RegistryModelStore
+    from gtr_batch.night.watch import Watched
     from gtr_batch.pacs import Pacs
 
 
@@ -120,6 +121,7 @@ def _night_site(adapters: _Adapters, progress: StepProgress | None, alert: Alert
     from gtr_batch.audit.alarms import StopAlarms
     from gtr_batch.db import PostgresClinicalSource, PostgresDeliveries, PostgresNights
     from gtr_batch.db.looks import PostgresStudyLooks
+    from gtr_batch.db.notices import PostgresNotices
     from gtr_batch.db.shadow import PostgresShadows
 
     site = Site(
@@ -138,6 +140,7 @@ def _night_site(adapters: _Adapters, progress: StepProgress | None, alert: Alert
         looks=PostgresStudyLooks(adapters.database),
         trail=adapters.trail,
         switch=adapters.switch,
+        notices=PostgresNotices(adapters.database),
     )
     if progress is not None:
         site.progress = progress
@@ -256,6 +259,53 @@ def send_audit_trail(config: Config | None = None) -> int:
         if not adapters.config.audit_trail.syslog:
             raise ConfigError("audit_trail.syslog is empty: name the audit repository as host:port")
         return send_waiting(adapters.trail, SyslogReceiver(adapters.config.audit_trail))
+
+
+def watch_nights(config: Config | None = None) -> Watched:
+    """Look how the nights are and tell operations what they do not know yet; see `gtr_batch.night.watch`.
+
+    Raises
+    ------
+    ConfigError
+        The settings name nobody who could be told.
+    DatabaseBusy
+        The database does not answer: operations are told that, once.
+    """
+    from gtr_batch.errors import DatabaseBusy
+    from gtr_batch.night import watch
+
+    with _adapters(config) as adapters:
+        channels = _channels(adapters.config)
+        try:
+            return watch.watch(_night_site(adapters, None, None), channels)
+        except DatabaseBusy as err:
+            watch.tell_of_the_database(adapters.config, channels, err)
+            raise
+
+
+def send_test_notice(config: Config | None = None) -> list[str]:
+    """Send a test notice over every channel; returns their names, `NoticeNotDelivered` at the first that fails."""
+    from gtr_batch.domain.notice import Notice, NoticeKind
+
+    body = "This is a test of `gtr watch --test`."
+    notice = Notice(f"test:{datetime.now(UTC).isoformat()}", NoticeKind.RESUMED, None, "gtr-batch: test notice", body)
+    channels = _channels(config or load())
+    for channel in channels:
+        channel.deliver(notice)
+    return [channel.name for channel in channels]
+
+
+def _channels(config: Config) -> list[NoticeChannel]:
+    from gtr_batch.errors import ConfigError
+    from gtr_batch.notify import channels_of
+
+    channels = channels_of(config.notify)
+    if not channels:
+        raise ConfigError(
+            "neither notify.smtp_host nor notify.webhook_url is set: nobody could be told; see docs/operations.md, Who "
+            "is told"
+        )
+    return channels
 
 
 def refresh_ehr(config: Config | None = None, folder: Path | None = None, progress: Progress | None = None) -> dict:

@@ -35,6 +35,9 @@ class ArchiveOfFiles:
     def echo(self) -> None:
         self._answer("*")
 
+    def refused_services(self) -> list[str]:
+        return []
+
     def find_studies(self, start: datetime, end: datetime, modality: str = "CT") -> list[StudyRecord]:
         self._answer("*")
         studies = {ds.StudyInstanceUID: ds for ds in reversed(self.held)}
@@ -62,6 +65,10 @@ class ArchiveOfFiles:
     def find_study(self, study_uid: str) -> list[StudyRecord]:
         self._answer(study_uid)
         return [study for study in self.find_studies(datetime.min, datetime.max) if study.study_uid == study_uid]
+
+    def find_accession(self, accession_number: str) -> list[StudyRecord]:
+        found = self.find_studies(datetime.min, datetime.max)
+        return [study for study in found if study.accession_number == accession_number]
 
     def retrieve(
         self,

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from attrs import frozen
 
+from gtr_batch.cli import doctor_site
+from gtr_batch.cli.finding import Finding
 from gtr_batch.cli.shell import RED, foreign, out, print_json, speaks_plainly
 from gtr_batch.domain.identifiers import derived_uid
 from gtr_batch.errors import GtrError
@@ -32,17 +33,8 @@ PACKAGES = (
     "grad-cam",
 )
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
+WATCHED_WITHIN = timedelta(minutes=30)  # `gtr watch` is run every few minutes
 _PIN = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
-
-
-@frozen
-class Finding:
-    """One check: `state` is ok, warn or red; `mend` says how, where it is not ok."""
-
-    check: str
-    state: str
-    found: str
-    mend: str = ""
 
 
 def _checks(site: Site) -> list[tuple[str, Callable[[Site], Finding]]]:
@@ -57,10 +49,12 @@ def _checks(site: Site) -> list[tuple[str, Callable[[Site], Finding]]]:
         ("database", _database),
         ("database, rights", _rights),
         ("stop switch", _switch),
+        ("notices", _notices),
         ("file store", _store),
         ("model", _model),
         ("device", _device),
         ("versions", _versions),
+        *doctor_site.CHECKS,
     ]
 
 
@@ -121,6 +115,24 @@ def _switch(site: Site) -> Finding:
     if stopped is not None:
         return Finding("stop switch", "red", stopped.sentence, _MEND["stop switch"])
     return Finding("stop switch", "ok", "the service may stage and send")
+
+
+def _notices(site: Site) -> Finding:
+    from gtr_batch.notify import channels_of
+
+    name, channels = "notices", [channel.name for channel in channels_of(site.config.notify)]
+    if not channels:
+        return Finding(name, "warn", "nobody is told of a red or late night but by Airflow", _MEND[name])
+    stuck = [one for one in site.notices.waiting() if one.channel in channels and one.tries]
+    if stuck:
+        first = stuck[0]
+        said = f"{len(stuck)} notices were not delivered, the first ({first.subject}) after {first.tries} tries: "
+        return Finding(name, "red", f"{said}{first.error}", _MEND[name])
+    last = site.notices.last_look()
+    if last is None or site.clock.now() - last > WATCHED_WITHIN:
+        seen = "nobody has looked at the nights yet" if last is None else f"nobody looks since {last:%Y-%m-%d %H:%M %Z}"
+        return Finding(name, "warn", f"{seen} (`gtr watch`)", _MEND[name])
+    return Finding(name, "ok", f"told by {' and '.join(channels)}; looked at {last:%Y-%m-%d %H:%M %Z}")
 
 
 def _store(site: Site) -> Finding:
@@ -187,11 +199,13 @@ _MEND = {
     "PACS, storage commitment": "let the PACS reach pacs.commitment_port at our AE, or set pacs.commitment to 'off'",
     "database": "check database.dsn and that PostgreSQL runs, then `gtr migrate`",
     "stop switch": "find out why; `gtr resume --by NAME --why TEXT` ends it, under the governor's login",
+    "notices": "set notify.smtp_* or notify.webhook_url, try `gtr watch --test`, and let a timer run `gtr watch`",
     "database, rights": "give the night a login in gtr_app alone, and persons theirs in gtr_governor (sql/README.md)",
     "file store": "check files.root: it must exist and be writable for this user only",
     "model": "set stage.artefact to an artefact folder; `gtr model show FOLDER` says what is wrong with it",
     "device": "set stage.device to 'auto' or 'cpu', or mend the GPU driver",
     "versions": "install what was tested: `make install-service`",
+    **doctor_site.MEND,
 }
 
 

@@ -24,11 +24,14 @@ from gtr_batch.cli import (
     restage,
     sbom,
     settings,
+    stage_now,
     switch,
     training,
+    watch,
 )
 from gtr_batch.cli.shell import err, foreign, out, parse_night, print_json, speaks_plainly, step_bars
 from gtr_batch.cli.table import show_looked_back, show_night, show_shadow, show_waiting
+from gtr_batch.errors import InputRefused
 
 if TYPE_CHECKING:
     from gtr_batch.domain.night_case import NightCase
@@ -81,15 +84,30 @@ def version(as_json: Json = False) -> None:
 app.command("sbom")(sbom.sbom)
 app.command("stop")(switch.stop)
 app.command("resume")(switch.resume)
+app.command("watch")(watch.watch)
 
 
 @app.command("night")
 @speaks_plainly
 def night(
-    night: Annotated[str, typer.Option(help="The evening the night began, YYYY-MM-DD.")],
+    night: Night = None,
+    accession: Annotated[
+        str | None, typer.Option(help="One study at once, ahead of a running night: its accession number.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="The same by Study Instance UID.")] = None,
+    case_id: Annotated[str | None, typer.Option("--case", help="The same by case id.")] = None,
+    as_it_is: Annotated[
+        bool, typer.Option("--as-it-is", help="Take that study although its images may still be arriving.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a night from here, without Airflow: from PACS to PACS. Finished cases are left alone."""
+    """Run a night, or one study at once, without Airflow: from PACS to PACS. Finished cases are left alone."""
+    now = [value is not None for value in (accession, study, case_id)]
+    if sum([night is not None, *now]) != 1 or (as_it_is and not any(now)):
+        raise InputRefused("one of --night, --accession, --study and --case; --as-it-is goes with the last three")
+    if any(now):
+        stage_now.stage_now(accession, study, case_id, as_it_is=as_it_is, as_json=as_json)
+        return
     from gtr_batch import night as steps
     from gtr_batch.config import load
     from gtr_batch.errors import CasesSentBack, CasesToRetry, NightFailed
@@ -97,7 +115,7 @@ def night(
     from gtr_batch.wiring import open_site
 
     when = parse_night(night)
-    assert when is not None  # the option is required
+    assert when is not None  # one of the options is given
     config = load()
     with limited_memory(config), step_bars() as progress, open_site(config, progress=progress) as site:
         studies = steps.query_pacs(site, when)
@@ -199,7 +217,6 @@ def nomogram(
     as_json: Json = False,
 ) -> None:
     """Points and P(T1..T4) of one patient; what is not given is marginalised over the cohort."""
-    from gtr_batch.errors import InputRefused
     from gtr_batch.nomogram import paper_table_3, parse_inputs, score, score_as_json
 
     if coefficients not in ("champion", "paper-table-3"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database
@@ -74,6 +74,11 @@ class PostgresClinicalSource:
             radiologist_ct=read.get("radiologist_ct"),
             endosonographer_ut=read.get("endosonographer_ut"),
         )
+
+    def loaded_at(self) -> datetime | None:
+        """When extracts were loaded last; None where none ever was."""
+        with self._database.transaction("last load of the EHR's extracts") as tx:
+            return (tx.one(queries.load("clinical")["loaded_at"]) or {}).get("at")
 
     def known(self, patient_ids: Sequence[str]) -> frozenset[str]:
         """Which of these patients the EHR knows; raises as `facts`."""

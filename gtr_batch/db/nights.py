@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database
+from gtr_batch.domain.notice import NightState
 
 
 class PostgresNights:
@@ -42,6 +43,11 @@ class PostgresNights:
         """The latest night that was opened."""
         with self._database.transaction("last_night") as tx:
             return (tx.one(_cases()["last_night"]) or {})["night"]
+
+    def since(self, at: datetime) -> list[NightState]:
+        """The nights that were opened, begun again or closed since then, in order."""
+        with self._database.transaction("nights_since") as tx:
+            return [NightState(**row) for row in tx.all(_cases()["nights_since"], at=at)]
 
 
 def _cases() -> dict[str, queries.Query]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 
 import numpy as np
 
 from gtr_batch.domain.governed_settings import NightOpening, SettingChange, SettingValue
+from gtr_batch.domain.notice import Notice, WaitingNotice
 from gtr_batch.domain.shadow import ShadowAnswer
 from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.domain.switch import SwitchAction, SwitchEvent
 from gtr_batch.errors import InputRefused
+from gtr_batch.ports import NoticeChannel
 
 
 class NoShadows:
@@ -67,6 +69,29 @@ class NoSwitch:
     def history(self) -> Sequence[SwitchEvent]:
         """None."""
         return []
+
+
+class NoNotices:
+    """Port `Notices` of a site that tells nobody."""
+
+    def raise_(self, notice: Notice, channels: Sequence[str]) -> bool:
+        """Nothing is kept."""
+        return False
+
+    def send(self, channel: NoticeChannel) -> int:
+        """None."""
+        return 0
+
+    def waiting(self) -> Sequence[WaitingNotice]:
+        """None."""
+        return []
+
+    def note_look(self, at: datetime) -> None:
+        """Nothing is kept."""
+
+    def last_look(self) -> datetime | None:
+        """Never."""
+        return None
 
 
 class NoSettingsHistory:

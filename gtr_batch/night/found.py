@@ -95,7 +95,7 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
         for done, study in enumerate(records, 1):
             site.check_running()
             try:
-                outcome = _judged(site, night, study, ambiguous.get(study.study_uid), asked)
+                outcome = judged(site, night, study, ambiguous.get(study.study_uid), asked)
                 if outcome:
                     report[outcome] += 1
             except StillArriving as err:
@@ -130,8 +130,11 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     return [ids[i : i + size] for i in range(0, len(ids), size)]
 
 
-def _judged(site: Site, night: date, study: StudyRecord, ambiguous: Refusal | None, asked: list[str]) -> str:
+def judged(
+    site: Site, night: date, study: StudyRecord, ambiguous: Refusal | None, asked: list[str] | None = None
+) -> str:
     """`_one_study`, and the study refused where that is what came of it."""
+    asked = [] if asked is None else asked
     if not study.study_uid:
         raise PermanentError("the PACS listed a study whose Study Instance UID cannot be read")
     try:
@@ -170,7 +173,7 @@ def _one_study(site: Site, night: date, study: StudyRecord, ambiguous: Refusal |
     """
     earlier = is_earlier(site, night, study)
     known = site.cases.of_study(study.study_uid)
-    refusal = _refusal_without_pacs(site, night, study, ambiguous)
+    refusal = refusal_without_pacs(site, night, study, ambiguous)
     if refusal is not None:
         if not earlier or not any(case.series_uid for case in known):  # else what was staged in its own night stays
             _refuse(site, _study_case(night, study), refusal)
@@ -224,7 +227,7 @@ def _eligible(site: Site, night: date, studies: Sequence[StudyRecord], ambiguous
 
     def may_be_staged(study: StudyRecord) -> bool:
         try:
-            refusal = _refusal_without_pacs(site, night, study, ambiguous.get(study.study_uid))
+            refusal = refusal_without_pacs(site, night, study, ambiguous.get(study.study_uid))
             return refusal is None and _facts(site, night, study) is not None
         except NIGHT_WIDE:
             raise
@@ -235,7 +238,7 @@ def _eligible(site: Site, night: date, studies: Sequence[StudyRecord], ambiguous
     return [study.study_uid for study in studies if may_be_staged(study)]
 
 
-def _refusal_without_pacs(site: Site, night: date, study: StudyRecord, ambiguous: Refusal | None) -> Refusal | None:
+def refusal_without_pacs(site: Site, night: date, study: StudyRecord, ambiguous: Refusal | None) -> Refusal | None:
     """What can be said against a study without the PACS; nothing of a patient who is not known, but not refused."""
     try:
         Uid(study.study_uid)

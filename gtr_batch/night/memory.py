@@ -14,6 +14,7 @@ import numpy as np
 from gtr_batch.domain import transitions
 from gtr_batch.domain.case import PATH, Case, CaseState, Selected, Step
 from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
+from gtr_batch.domain.notice import NightState
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.domain.step_record import Detail, Scored, StepRecord, moved
@@ -46,6 +47,12 @@ class MemoryNights:
     def summary(self, night: date) -> Mapping[str, Any] | None:
         """What `close` wrote."""
         return self._summaries.get(night)
+
+    def since(self, at: datetime) -> list[NightState]:
+        """All nights that were opened: in memory every one of them is of now."""
+        now = datetime.now(UTC)
+        closed = dict.fromkeys(self._summaries, now)
+        return [NightState(n, now, closed.get(n), self._summaries.get(n)) for n in sorted(self._models)]
 
     def last(self) -> date | None:
         """The latest night that was opened."""

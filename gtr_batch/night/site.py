@@ -15,7 +15,7 @@ from gtr_batch.config import Config
 from gtr_batch.domain.case import Step
 from gtr_batch.domain.governed_settings import with_governed
 from gtr_batch.errors import GovernanceRefused, ServiceStopped
-from gtr_batch.night.absent import NoSwitch
+from gtr_batch.night.absent import NoNotices, NoSwitch
 from gtr_batch.ports import (
     AccessTrail,
     Cases,
@@ -27,6 +27,7 @@ from gtr_batch.ports import (
     ImageArchive,
     ModelStore,
     Nights,
+    Notices,
     SettingsBook,
     ShadowBook,
     StopSwitch,
@@ -68,6 +69,7 @@ class Site:
     alert: Alert = field(default=_no_alert)
     trail: AccessTrail = field(factory=NoTrail)
     switch: StopSwitch = field(factory=NoSwitch)
+    notices: Notices = field(factory=NoNotices)
     _loaded: dict[str, Any] = field(factory=dict, init=False)
 
     @cached_property

@@ -8,18 +8,26 @@ from datetime import datetime
 from pathlib import Path
 
 from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import (
+    Comprehensive3DSRStorage,
+    KeyObjectSelectionDocumentStorage,
+    ParametricMapStorage,
+    SecondaryCaptureImageStorage,
+    Verification,
+)
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
-from pynetdicom.sop_class import Verification
 
 from gtr_batch.config import PacsConfig
 from gtr_batch.domain.delivery import Commitment, StoreReceipt
-from gtr_batch.domain.identifiers import AETitle, Uid
+from gtr_batch.domain.identifiers import AccessionNumber, AETitle, Uid
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.errors import PermanentError
 from gtr_batch.pacs import commitment, find, retrieve
 from gtr_batch.pacs.association import Caller, OpenAssociation
+from gtr_batch.pacs.contexts import store_contexts
 from gtr_batch.pacs.move import move, move_need
 from gtr_batch.pacs.retrieve import SeriesRequest
 from gtr_batch.pacs.scp import Listeners
@@ -28,6 +36,13 @@ from gtr_batch.pacs.smaller_questions import instances_by_number, series_by_numb
 from gtr_batch.pacs.store import foreseen, store
 from gtr_batch.ports import Progress
 
+# The objects that a report consists of.
+WRITTEN = (
+    Comprehensive3DSRStorage,
+    ParametricMapStorage,
+    SecondaryCaptureImageStorage,
+    KeyObjectSelectionDocumentStorage,
+)
 _FIND = Need([build_context(FIND)], frozenset({FIND}))
 
 
@@ -68,6 +83,17 @@ class Pacs:
             if status != 0x0000:
                 raise PermanentError(f"C-ECHO to {caller.peer}: status 0x{status:04X}")
 
+    def refused_services(self) -> list[str]:
+        """What the PACS refuses of the services that a night needs, by name; nothing is fetched or stored."""
+        need = move_need() if self.config.retrieve_mode == "move" else retrieve.get_need(self.config.max_bytes)
+        self._sessions.release()
+        echo = build_context(Verification)  # a PACS that refuses everything else grants an association all the same
+        with self._caller.associate([echo, *need.contexts], scp_roles=need.scp_roles) as line:
+            refused = [f"C-{self.config.retrieve_mode.upper()}" for uid in need.sop_classes if not line.accepted(uid)]
+        contexts = store_contexts((one, ExplicitVRLittleEndian) for one in WRITTEN)
+        with self._storing.associate([echo, *contexts]) as line:
+            return refused + [f"C-STORE of {one.name}" for one in WRITTEN if not line.accepted(one)]
+
     @contextmanager
     def connected(self, to_store: Sequence[Path] = ()) -> Iterator[None]:
         """Share one association among the calls of this thread; see `gtr_batch.ports.ImageArchive.connected`.
@@ -96,6 +122,11 @@ class Pacs:
         """A study as the PACS lists it now; see `gtr_batch.ports.ImageArchive.find_study`."""
         Uid(study_uid)
         return self._sessions.run(_FIND, lambda line: find.find_study(line, study_uid))
+
+    def find_accession(self, accession_number: str) -> list[StudyRecord]:
+        """The studies of an accession number; see `gtr_batch.ports.ImageArchive.find_accession`."""
+        wanted, cap = AccessionNumber(accession_number), self.config.answer_cap
+        return self._sessions.run(_FIND, lambda line: find.find_accession(line, wanted, cap))
 
     def find_series(self, study_uid: str) -> list[SeriesRecord]:
         """All series of a study, by series number; see `gtr_batch.pacs.smaller_questions` where the PACS caps them."""

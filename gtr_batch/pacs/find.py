@@ -16,7 +16,7 @@ from pydicom import Dataset
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
 
-from gtr_batch.domain.identifiers import Uid
+from gtr_batch.domain.identifiers import AccessionNumber, Uid
 from gtr_batch.domain.identity import mismatch
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.errors import AssociationLost, CaseRejected, ConfigError, PacsBusy, PermanentError
@@ -176,6 +176,34 @@ def find_study(line: OpenAssociation, study_uid: str) -> list[StudyRecord]:
     for ds in _own(line, _complete(line, query, tried, 0), query, tried):
         record = study_record(ds)
         records.setdefault((record.patient_id, record.issuer_of_patient_id), record)
+    return list(records.values())
+
+
+def find_accession(line: OpenAssociation, wanted: AccessionNumber, answer_cap: int = 0) -> list[StudyRecord]:
+    """The studies of an accession number, each once for each patient that it is listed under; empty where none is.
+
+    The number stands in no message and in no log.
+
+    Raises
+    ------
+    PermanentError
+        Every answer has another accession number: the PACS does not look at it.
+    """
+    query = identifier(
+        "STUDY", AccessionNumber=wanted, StudyInstanceUID="", PatientID="", IssuerOfPatientID="", StudyDate="",
+        StudyTime="", StudyDescription="", ModalitiesInStudy="",
+    )  # fmt: skip
+    tried = "C-FIND of the studies of an accession number"
+    answers = [study_record(ds) for ds in _complete(line, query, tried, answer_cap)]
+    own = [record for record in answers if record.accession_number == wanted]
+    if len(own) < len(answers):
+        log.error("pacs.find.answers_of_others", tried=tried, peer=line.peer, dropped=len(answers) - len(own))
+    if answers and not own:
+        raise PermanentError(
+            f"{tried} at {line.peer}: all {len(answers)} answers have another one, so this PACS does not look at it; "
+            "name the study by its Study Instance UID"
+        )
+    records = {(one.study_uid, one.patient_id, one.issuer_of_patient_id): one for one in own}
     return list(records.values())
 
 

@@ -26,8 +26,14 @@ select * from staging_case where accession_number = any (%(accession_numbers)s) 
 order by night, study_uid collate "C", series_uid collate "C", case_id;
 
 -- name: last_night()
--- The latest night.
-select max(night) as night from night;
+-- The latest night that was opened; one that so far has only cases taken ahead of it was not.
+select max(night) as night from night where model_version <> '' or summary is not null;
+
+-- name: nights_since(at)
+-- The nights that were opened, begun again or closed since then; one that has only cases taken ahead of it was not.
+select night, coalesce(reopened_at, opened_at) as begun_at, closed_at, summary from night
+where model_version <> '' and greatest(opened_at, reopened_at, closed_at) >= %(at)s
+order by night;
 
 -- name: record(case_id, night, study_uid, series_uid, patient_id, accession_number, study_at, expected_sop_uids, selection, issuer_of_patient_id)
 -- A newly found case; one that is there already stays as it is, and no row comes back. Nor does one come back where

@@ -6,6 +6,10 @@ select sex, birth_date from ehr_patient where patient_id = %(patient_id)s;
 -- Which of these patients there are.
 select patient_id from ehr_patient where patient_id = any (%(patient_ids)s);
 
+-- name: loaded_at()
+-- When extracts were loaded last.
+select max(loaded_at) as at from ehr_load;
+
 -- name: biopsy(patient_id, on_date)
 -- The stomach biopsy to go by: the latest on or before the study date that proved adenocarcinoma, else the latest.
 -- A later biopsy that found none disproves nothing; it missed.

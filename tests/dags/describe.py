@@ -69,6 +69,7 @@ def task_of(task: airflow.sdk.BaseOperator) -> dict:
         "doc": task.doc_md,
         "pool": task.pool,
         "queue": task.queue,
+        "priority": task.priority_weight,
         "upstream": sorted(task.upstream_task_ids),
         "trigger_rule": str(task.trigger_rule),
         "mapped_over": bool(task.get_closest_mapped_task_group()),

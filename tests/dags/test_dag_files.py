@@ -54,7 +54,9 @@ def test_a_dag_is_documented_and_never_catches_up_or_overtakes_itself(described,
 def test_no_dag_asks_for_what_names_a_patient(described, path: Path):
     """Airflow keeps what a run is started with, in its database and on its pages."""
     for dag in described[path.stem]["dags"].values():
-        assert set(dag["params"]) <= {"night", "nights", "case_ids", "model", "month", "day", "why"}
+        assert set(dag["params"]) <= {
+            *("night", "nights", "case_ids", "study_uids", "as_it_is", "model", "month", "day", "why")
+        }
 
 
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)

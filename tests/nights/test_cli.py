@@ -26,6 +26,7 @@ def gtr(monkeypatch):
 
     def run(*arguments, **settings):
         monkeypatch.delenv("GTR_CONFIG", raising=False)
+        monkeypatch.delenv("AIRFLOW_HOME", raising=False)
         for name, value in settings.items():
             monkeypatch.setenv(f"GTR_{name}", str(value))
         return CliRunner().invoke(app, list(arguments))
@@ -115,7 +116,7 @@ def test_doctor_finds_what_is_ill_and_says_how_to_mend_it(gtr, settings, pacs):
     assert states["PACS, storage commitment"] == "warn"
     red = {f["check"]: f for f in json.loads(ill.stdout) if f["state"] == "red"}
     assert ill.exit_code == 1
-    assert {"PACS, C-ECHO", "PACS, C-FIND", "PACS, storage commitment", "model"} == set(red)
+    assert {"PACS, C-ECHO", "PACS, C-FIND", "PACS, services", "PACS, storage commitment", "model"} == set(red)
     assert all(f["mend"] for f in red.values())
 
 

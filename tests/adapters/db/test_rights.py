@@ -38,6 +38,8 @@ PRESENT_STATE = (
         "staging_case": "case_event",
         "study_look": "the PACS: how it listed a study when it was last looked at",
         "model_version": "model_event",
+        "notice_delivery": "notice: when it was raised, and here whether it went out since",
+        "watch_look": "the clock: when somebody looked last",
         "schema_migration": "a file of sql/migrations is applied once",
         "schema_view": "sql/views",
     }

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from datetime import datetime
 
 import pytest
+import structlog
 from pydicom import Dataset
 from pynetdicom import evt
 
 from gtr_batch.domain.identifiers import derived_uid
-from gtr_batch.errors import AssociationLost, CaseRejected, PacsBusy, PermanentError
-from tests.adapters.pacs.peers import HostilePacs, orthanc, qrscp
+from gtr_batch.errors import AssociationLost, CaseRejected, InputRefused, PacsBusy, PermanentError
+from tests.adapters.pacs.peers import HostilePacs, a_free_port, orthanc, qrscp
 from tests.phantoms import abdomen_hu, write_series
 
 
@@ -373,3 +375,50 @@ def test_a_list_that_cannot_be_shown_to_be_complete_is_an_error_whatever_the_pac
         if level == "SERIES":
             pacs.find_series(instances[0].StudyInstanceUID)
         pacs.find_instances(instances[0].StudyInstanceUID, instances[0].SeriesInstanceUID)
+
+
+@pytest.fixture
+def numbered():
+    """Three studies with accession numbers."""
+    studies = [study(number, "20260301", "120000") for number in range(3)]
+    for number, ds in enumerate(studies):
+        ds.AccessionNumber = f"ACC-{number}"
+    return studies
+
+
+def test_a_study_is_found_by_its_accession_number(pacs_at, numbered):
+    peer = HostilePacs(numbered)
+    peer.matching = lambda query: [ds for ds in numbered if ds.AccessionNumber == query.AccessionNumber]
+
+    with peer.running():
+        found = pacs_at(peer).find_accession("ACC-1")
+        nobody = pacs_at(peer).find_accession("ACC-9")
+
+    assert [record.study_uid for record in found] == [numbered[1].StudyInstanceUID]
+    assert found[0].modalities == ("CT",)
+    assert nobody == []
+
+
+def test_of_a_pacs_that_does_not_look_at_the_number_no_other_study_is_taken_and_the_number_stands_nowhere(
+    pacs_at, numbered
+):
+    log = io.StringIO()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(log))
+    peer = HostilePacs(numbered)  # answers with everything
+
+    with peer.running():
+        found = pacs_at(peer).find_accession("ACC-1")
+        with pytest.raises(PermanentError, match="does not look at it") as refused:
+            pacs_at(peer).find_accession("ACC-9")
+
+    assert [record.study_uid for record in found] == [numbered[1].StudyInstanceUID]
+    assert log.getvalue().count("pacs.find.answers_of_others") == 2
+    assert "ACC-" not in log.getvalue() + str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["", " ", "ACC-*", "ACC-?", "ACC-1\\ACC-2", "ACC\n1", "9" * 65])
+def test_what_means_other_accession_numbers_too_is_not_asked_for(pacs_at, value):
+    with pytest.raises(InputRefused, match="no single accession number") as refused:
+        pacs_at(a_free_port()).find_accession(value)
+
+    assert value.strip() == "" or value not in str(refused.value)

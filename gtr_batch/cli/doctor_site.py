@@ -1,0 +1,162 @@
+"""Checks of `gtr doctor` of what lies around us: PACS, network, certificates, EHR, audit repository, Airflow."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gtr_batch.cli.finding import Finding
+
+if TYPE_CHECKING:
+    from gtr_batch.night.site import Site
+
+EXPIRES_SOON = timedelta(days=30)
+LOADED_WITHIN = timedelta(days=2)  # EHR extracts come every day
+POOLS = {"pacs", "gpu"}
+NEEDED_DAGS = ("ehr_refresh", "nightly_staging", "housekeeping")
+AIRFLOW_TIMEOUT_S = 180
+
+
+def services(site: Site) -> Finding:
+    """Whether the PACS grants what a night needs: retrieval, and storing of each kind of object."""
+    refused = site.archive.refused_services()
+    if refused:
+        return Finding("PACS, services", "red", f"refused: {', '.join(refused)}", MEND["PACS, services"])
+    mode = site.config.pacs.retrieve_mode.upper()
+    return Finding("PACS, services", "ok", f"retrieval (C-{mode}) and C-STORE are granted")
+
+
+def our_port(site: Site) -> Finding:
+    """Whether we can listen where the PACS connects to us."""
+    pacs, name = site.config.pacs, "our port"
+    ports = {pacs.commitment_port} | ({pacs.move_port} if pacs.retrieve_mode == "move" else set())
+    fixed = sorted(ports - {0})
+    if pacs.retrieve_mode == "move" and not pacs.move_port:
+        return Finding(name, "warn", "pacs.move_port is 0: any free port, which a PACS cannot be told", MEND[name])
+    with ExitStack() as open_now:
+        for port in fixed:
+            try:
+                listening = open_now.enter_context(socket.socket())
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listening.bind((pacs.move_host, port))
+            except OSError as err:
+                taken = err.errno == errno.EADDRINUSE  # by a night that runs, or by a stranger
+                said = f"{pacs.move_host}:{port}: {err.strerror or type(err).__name__}"
+                return Finding(name, "warn" if taken else "red", said, MEND[name])
+    where = ", ".join(f"{pacs.move_host}:{port}" for port in fixed)
+    return Finding(name, "ok", f"we can listen at {where}" if fixed else "none is needed: the PACS connects to nobody")
+
+
+def certificates(site: Site) -> Finding:
+    """How long our certificates, and the authorities that we believe, are valid."""
+    from cryptography import x509
+
+    config, name = site.config, "certificates"
+    files = {
+        "pacs.tls_cert": config.pacs.tls_cert,
+        "pacs.tls_ca": config.pacs.tls_ca,
+        "audit_trail.certificate": config.audit_trail.certificate,
+        "audit_trail.ca_file": config.audit_trail.ca_file,
+        "notify.ca_file": config.notify.ca_file,
+    }
+    now, ends = datetime.now(UTC), {}
+    for setting, path in files.items():
+        if path:
+            try:
+                found = x509.load_pem_x509_certificates(Path(path).read_bytes())
+            except (OSError, ValueError) as err:
+                return Finding(name, "red", f"{setting} cannot be read: {type(err).__name__}", MEND[name])
+            ends[setting] = min(one.not_valid_after_utc for one in found)
+    if not ends:
+        plain = "none is set: associations with the PACS are plain TCP"
+        return Finding(name, "ok" if _on_this_machine(config.pacs.host) else "warn", plain, MEND[name])
+    first = min(ends, key=lambda setting: ends[setting])
+    state = "red" if ends[first] <= now else "warn" if ends[first] <= now + EXPIRES_SOON else "ok"
+    said = f"the first to expire is {first}, on {ends[first]:%Y-%m-%d}"
+    return Finding(name, state, said, "" if state == "ok" else MEND[name])
+
+
+def ehr(site: Site) -> Finding:
+    """Whether the EHR extracts come."""
+    name, loaded = "EHR extracts", site.clinical.loaded_at()
+    if loaded is None:
+        return Finding(name, "warn", "none was loaded yet: nobody is eligible", MEND[name])
+    late = site.clock.now() - loaded > LOADED_WITHIN
+    said = f"loaded last on {loaded.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return Finding(name, "warn" if late else "ok", said, MEND[name] if late else "")
+
+
+def audit_repository(site: Site) -> Finding:
+    """Whether the audit repository takes a connection; nothing is sent."""
+    from gtr_batch.syslog import SyslogReceiver
+
+    name, config = "audit repository", site.config.audit_trail
+    if not config.syslog:
+        return Finding(name, "ok", "none is named (audit_trail.syslog): the audit trail stays in Postgres")
+    SyslogReceiver(config).deliver([])
+    return Finding(name, "ok", f"{config.syslog} takes connections")
+
+
+def airflow(site: Site) -> Finding:
+    """Whether Airflow has our pools, and knows our DAGs and lets them run."""
+    name = "Airflow"
+    if "AIRFLOW_HOME" not in os.environ:
+        return Finding(name, "warn", "not looked at: AIRFLOW_HOME is not set in this shell", MEND[name])
+    try:
+        pools = {one["pool"] for one in _asked_of_airflow("pools", "list")}
+        dags = {one["dag_id"]: str(one["is_paused"]) for one in _asked_of_airflow("dags", "list")}
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as err:
+        return Finding(name, "red", f"it cannot be asked: {type(err).__name__}", MEND[name])
+    trouble = [f"no pool {one}" for one in sorted(POOLS - pools)]
+    trouble += [f"{dag} is not known" for dag in NEEDED_DAGS if dag not in dags]
+    trouble += [f"{dag} is paused" for dag in NEEDED_DAGS if dags.get(dag) == "True"]
+    if trouble:
+        return Finding(name, "red", ", ".join(trouble), MEND[name])
+    return Finding(name, "ok", f"pools {' and '.join(sorted(POOLS))}; {', '.join(NEEDED_DAGS)} run")
+
+
+def _asked_of_airflow(*command: str) -> list[dict[str, Any]]:
+    """What Airflow's command line answers; its log lines come before."""
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow", *command, "--output", "json"],
+        capture_output=True,
+        text=True,
+        timeout=AIRFLOW_TIMEOUT_S,
+        check=True,
+    )
+    begin = next(n for n, line in enumerate(done.stdout.splitlines()) if line.startswith("[{") or line.strip() == "[]")
+    answer: list[dict[str, Any]] = json.loads("\n".join(done.stdout.splitlines()[begin:]))
+    return answer
+
+
+def _on_this_machine(host: str) -> bool:
+    from gtr_batch.loopback import is_loopback
+
+    return is_loopback(host)
+
+
+CHECKS: list[tuple[str, Callable[[Site], Finding]]] = [
+    ("PACS, services", services),
+    ("our port", our_port),
+    ("certificates", certificates),
+    ("EHR extracts", ehr),
+    ("audit repository", audit_repository),
+    ("Airflow", airflow),
+]
+MEND = {
+    "PACS, services": "let the PACS's administrator allow these for our AE title (docs/dicom-conformance.md)",
+    "our port": "set pacs.move_host to an address of ours, and pacs.move_port and commitment_port to fixed, free ports",
+    "certificates": "set pacs.tls_* (docs/dicom-conformance.md), or renew the certificate; `gtr pacs echo` tries it",
+    "EHR extracts": "put the extracts into ehr.folder and run `gtr ehr load`, or unpause ehr_refresh",
+    "audit repository": "check audit_trail.syslog, its certificate and the firewall; what was not sent waits",
+    "Airflow": "run `airflow pools import plugins/gtr_airflow/pools.json`, start the dag-processor, unpause the DAGs",
+}
