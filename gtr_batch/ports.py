@@ -14,6 +14,7 @@ from gtr_batch.domain.access import AccessEvent, WaitingEvent
 from gtr_batch.domain.approval import Answer, AskedQuestion, Question
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import Alarm, AuditKind, AuditRecord, RaisedAlarm
+from gtr_batch.domain.canary import CanaryEvent
 from gtr_batch.domain.case import Case, Selected, Step
 from gtr_batch.domain.clinical import PatientFacts
 from gtr_batch.domain.cohort import Candidate, CohortManifest, HoldoutOpening, Member
@@ -324,8 +325,12 @@ class ModelRegistry(Protocol):
         why: str,
         cohort_digest: str | None = None,
         training: Mapping[str, Any] | None = None,
+        canary: CanaryEvent | None = None,
     ) -> None:
-        """Register as ``candidate``; the same version again changes nothing. `training`: its training report."""
+        """Register as ``candidate``; the same version again changes nothing.
+
+        `training`: its training report; `canary`: the one that it is registered with.
+        """
 
     def change(self, changes: Sequence[Change], *, champion: str | None, by: str, why: str) -> None:
         """Make these changes in one transaction, provided that `champion` is still the champion.
@@ -546,6 +551,28 @@ class DeliveryHold(Protocol):
 
     def held(self) -> Mapping[str, str]:
         """Model versions whose reports must not leave the hospital now, each with the sentence that says why."""
+
+
+class CanaryBook(Protocol):
+    """What became of every canary; append-only."""
+
+    def note(self, event: CanaryEvent) -> None:
+        """Keep what came of a canary that was staged."""
+
+    def record(self, event: CanaryEvent, *, by: str, why: str) -> None:
+        """Take a new answer as the one that later ones are held against; `DatabaseRefused` where the login may not."""
+
+    def newest(self, model_version: str, since: datetime) -> Sequence[CanaryEvent]:
+        """The newest of each machine since then, newest first; what was only recorded is none."""
+
+    def of_night(self, night: date) -> Sequence[CanaryEvent]:
+        """The newest of each machine and model in a night, newest first."""
+
+    def expected(self, model_version: str) -> str | None:
+        """SHA-256 of the canary that a model must have; None where it never had one."""
+
+    def history(self, model_version: str) -> Sequence[CanaryEvent]:
+        """Everything that is known of a model's canary, oldest first."""
 
 
 class StopSwitch(Protocol):

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from gtr_batch.db import queries, rows
+from gtr_batch.db.canaries import note_canary
 from gtr_batch.db.connection import Database, Transaction
+from gtr_batch.domain.canary import CanaryEvent
 from gtr_batch.domain.cohort import HoldoutOpening
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.errors import GovernanceRefused
@@ -32,8 +34,12 @@ class PostgresRegistry:
         why: str,
         cohort_digest: str | None = None,
         training: Mapping[str, Any] | None = None,
+        canary: CanaryEvent | None = None,
     ) -> None:
-        """Register as ``candidate``; the same version again changes nothing. `training`: its training report."""
+        """Register as ``candidate``; the same version again changes nothing.
+
+        `training`: its training report; `canary`: the one that it is registered with.
+        """
         with self._database.transaction(f"registering model {version[:12]}") as tx:
             new = tx.one(
                 _queries()["insert"],
@@ -48,6 +54,9 @@ class PostgresRegistry:
             _note(tx, Change(version, "register", None, "candidate"), by, why)
             if training:
                 _attach(tx, version, "training_report", training, by)
+            known = tx.one(_queries()["canary_is_known"], version=version) or {}
+            if canary is not None and not known.get("known"):
+                note_canary(tx, canary, by=by, why=why)
 
     def change(self, changes: Sequence[Change], *, champion: str | None, by: str, why: str) -> None:
         """Make these changes in one transaction, provided that `champion` is still the champion.

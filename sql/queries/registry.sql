@@ -16,6 +16,10 @@ values (
     %(version)s, %(action)s, %(from_state)s::model_state, %(to_state)s::model_state, %(by_whom)s, %(why)s
 );
 
+-- name: canary_is_known(version)
+-- Whether anything was ever kept of the model's canary: it may have staged before it was registered.
+select canary_is_known(%(version)s) as known;
+
 -- name: attach(version, kind, by_whom, content)
 -- A document about a version.
 insert into model_document (version, kind, by_whom, content) values (%(version)s, %(kind)s, %(by_whom)s, %(content)s);
