@@ -17,7 +17,7 @@ summary).
 
 **`canary`** stages the model's own phantom series on the machine that stages, before any patient: it must give the
 recorded answer within tolerance. Where it does not (a driver, a library, a card that fails) it is red, nothing is
-staged, and its log says which numbers differ (`gtr model canary`, docs/reliability.md).
+staged, and its log says which numbers differ (`gtr model canary`, docs/operations.md).
 
 **`shadow`** lets models in shadow stage the same slices beside the champion. Nothing waits for it but the night's
 summary, which shows how far they agree; its faults do not turn the night red.

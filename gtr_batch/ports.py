@@ -18,7 +18,7 @@ from gtr_batch.domain.canary import CanaryEvent
 from gtr_batch.domain.case import Case, Selected, Step
 from gtr_batch.domain.clinical import PatientFacts
 from gtr_batch.domain.cohort import Candidate, CohortManifest, HoldoutOpening, Member
-from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
+from gtr_batch.domain.delivery import Commitment, Predecessor, ReportObject, StoreReceipt
 from gtr_batch.domain.governed_settings import NightOpening, SettingChange, SettingValue
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
@@ -376,6 +376,12 @@ class ModelRegistry(Protocol):
 
     def save_notice(self, withdrawn_uid: str, version: str, notice_uid: str) -> None:
         """Note which withdrawal notice supersedes a report; the same again changes nothing."""
+
+    def pictures(self, case_id: str, version: str) -> Sequence[Predecessor]:
+        """What the PACS took of a case and model beside its structured reports."""
+
+    def save_rejection(self, withdrawn_uid: str, version: str, rejection_uid: str) -> None:
+        """Note which key object rejects a report; the same again changes nothing."""
 
 
 class SettingsBook(Protocol):

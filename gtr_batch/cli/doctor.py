@@ -204,7 +204,7 @@ _MEND = {
     "file store": "check files.root: it must exist and be writable for this user only",
     "model": "set stage.artefact to an artefact folder; `gtr model show FOLDER` says what is wrong with it",
     "device": "set stage.device to 'auto' or 'cpu', or mend the GPU driver",
-    "canary": "find what changed (docs/reliability.md); `gtr model canary VERSION` tries again, `--record` ends it",
+    "canary": "find what changed (docs/operations.md); `gtr model canary VERSION` tries again, `--record` ends it",
     "versions": "install what was tested: `make install-service`",
 }
 

@@ -11,6 +11,7 @@ from gtr_batch.db.canaries import note_canary
 from gtr_batch.db.connection import Database, Transaction
 from gtr_batch.domain.canary import CanaryEvent
 from gtr_batch.domain.cohort import HoldoutOpening
+from gtr_batch.domain.delivery import Predecessor
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.errors import GovernanceRefused
 
@@ -149,6 +150,22 @@ class PostgresRegistry:
         """Note which withdrawal notice supersedes a report; the same again changes nothing."""
         with self._database.governor.transaction("withdrawal notice") as tx:
             tx.run(_queries()["save_notice"], withdrawn_uid=withdrawn_uid, version=version, notice_uid=notice_uid)
+
+    def pictures(self, case_id: str, version: str) -> Sequence[Predecessor]:
+        """What the PACS took of a case and model beside its structured reports."""
+        with self._database.transaction("pictures of a report") as tx:
+            found = tx.all(_queries()["pictures"], case_id=rows.key(case_id), version=version)
+        return [Predecessor(**row) for row in found]
+
+    def save_rejection(self, withdrawn_uid: str, version: str, rejection_uid: str) -> None:
+        """Note which key object rejects a report; the same again changes nothing."""
+        with self._database.governor.transaction("rejection") as tx:
+            tx.run(
+                _queries()["save_rejection"],
+                withdrawn_uid=withdrawn_uid,
+                version=version,
+                rejection_uid=rejection_uid,
+            )
 
 
 def _note(tx: Transaction, change: Change, by: str, why: str) -> None:

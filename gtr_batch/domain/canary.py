@@ -68,11 +68,11 @@ class CanaryEvent:
     at: datetime | None = None  # None until it is kept
 
 
-# How far each quantity may lie from the recorded one. `docs/reliability.md` has what was measured: another number of
+# How far each quantity may lie from the recorded one. `docs/operations.md` has what was measured: another number of
 # threads, another CPU's instructions and a GPU move them by far less, a fault by more.
 INTENSITY = 0.005  # mean and SD of the slices before normalisation, relative: what N4 and the window make of HU
 PREPARED = 0.02  # blocks of the network's input, in its own units (SD)
-LOGITS = 0.05  # relative to the largest recorded logit, where that is above 1
+LOGITS = 0.02  # relative to the largest recorded logit, where that is above 1
 LOCATOR = 0.02  # largest score, relative to its size, where that is above 1
 PROBABILITY = 0.02  # of the network, of the nomogram, and as the report says them
 HEAT_CORRELATION = 0.02  # 1 - Pearson's r over blocks of the heat map
@@ -105,7 +105,8 @@ class CanaryAnswer:
     slice_probabilities: tuple[float, ...] = field(converter=_floats)
     probabilities: tuple[float, ...] = field(converter=_floats)
     t_stage: str
-    heat: tuple[float, ...] = field(converter=_floats)
+    heat: tuple[float, ...] = field(converter=_floats)  # as explain wrote it, for the stage; empty on many phantoms
+    heat_of_classes: tuple[float, ...] = field(converter=_floats)  # for T1, T2, T3 and T4 in turn
     points: float | None
     nomogram: tuple[float, ...] = field(converter=_floats)  # empty where the model has none
     report: ReportContent
@@ -136,7 +137,8 @@ def deviations(recorded: CanaryAnswer, found: CanaryAnswer) -> list[Deviation]:
         _apart("logits", recorded.logits, found.logits, LOGITS * max(1.0, *map(abs, recorded.logits))),
         _apart("probabilities", recorded.probabilities, found.probabilities, PROBABILITY),
         *([_same("stage", recorded.t_stage, found.t_stage)] if clear else []),
-        *(_of_heat(recorded, found) if clear else []),  # it explains the stage
+        *(_of_heat("heat map", recorded.heat, found.heat) if clear else []),  # it explains the stage
+        *_of_heat("heat maps of T1 to T4", recorded.heat_of_classes, found.heat_of_classes),
         *_apart_or_none("nomogram points", recorded.points, found.points, POINTS),
         _apart("nomogram", recorded.nomogram, found.nomogram, PROBABILITY),
         *_of_report(recorded.report, found.report, clear),
@@ -151,14 +153,13 @@ def _of_report(recorded: ReportContent, found: ReportContent, clear: bool) -> It
     yield _apart("report probabilities", recorded.probabilities, found.probabilities, PROBABILITY)
 
 
-def _of_heat(recorded: CanaryAnswer, found: CanaryAnswer) -> Iterator[Deviation]:
-    try:
-        one, other = (np.reshape(answer.heat, (3, BLOCKS, BLOCKS)) for answer in (recorded, found))
-    except ValueError:
-        yield Deviation("heat map", math.inf, 0.0, "of another shape")
+def _of_heat(quantity: str, recorded: Sequence[float], found: Sequence[float]) -> Iterator[Deviation]:
+    if len(recorded) != len(found):
+        yield Deviation(quantity, math.inf, 0.0, f"{len(found)} numbers instead of {len(recorded)}")
         return
-    yield Deviation("heat map, 1 - correlation", _largest(map(_uncorrelated, one, other)), HEAT_CORRELATION)
-    yield Deviation("heat map's centre", _largest(map(_centres_apart, one, other)), HEAT_CENTRE)
+    one, other = (np.reshape(heat, (-1, BLOCKS, BLOCKS)) for heat in (recorded, found))
+    yield Deviation(f"{quantity}, 1 - correlation", _largest(map(_uncorrelated, one, other)), HEAT_CORRELATION)
+    yield Deviation(f"{quantity}, centre", _largest(map(_centres_apart, one, other)), HEAT_CENTRE)
 
 
 def _uncorrelated(one: np.ndarray, other: np.ndarray) -> float:

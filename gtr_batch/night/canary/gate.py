@@ -32,7 +32,7 @@ from gtr_batch.ports import CanaryBook
 COUNTS_FOR = timedelta(hours=12)  # a canary that passed; a night, and no update of the machine on the next day
 _NOT_THE_CANARYS = (TransientError, ServiceStopped, ConfigError, GovernanceRefused, DatabaseBusy)
 _WAY = (
-    "No patient is staged. Find what changed on this machine (driver, library, card, files; docs/reliability.md), then "
+    "No patient is staged. Find what changed on this machine (driver, library, card, files; docs/operations.md), then "
     "run the night again; where the change is meant and was judged, `gtr model canary VERSION --record`"
 )
 

@@ -24,6 +24,8 @@ from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren, PatientFacts
 from gtr_batch.domain.delivery import ObjectKind
 from gtr_batch.domain.identifiers import case_id
+from gtr_batch.domain.prepared import PreparedGeometry
+from gtr_batch.domain.staging import STAGES
 from gtr_batch.errors import CaseRejected, CasesSentBack, CasesToRetry, ModelArtefactError
 from gtr_batch.night import steps
 from gtr_batch.night.absent import NoHold, NoSettingsHistory, NoShadows, NoSwitch
@@ -151,10 +153,36 @@ def _read(site: Site, artefact: Artefact, case: Case) -> CanaryAnswer:
         probabilities=tuple(staging.probabilities.values),
         t_stage=str(staging.t_stage),
         heat=blocks(heat_map(site.files, case)),
+        heat_of_classes=_heat_of_classes(artefact, slices, geometry),
         points=score.points["total"] if score else None,
         nomogram=tuple(score.probabilities.values) if score else (),
         report=_report(site, case),
     )
+
+
+def _heat_of_classes(artefact: Artefact, slices: np.ndarray, geometry: PreparedGeometry) -> tuple[float, ...]:
+    """Grad-CAM for each stage in turn: for the one that was voted there may be no heat at all on a phantom."""
+    from gtr_batch.explain import GradCamForward
+    from gtr_batch.stage import StagedCase, stage_shard
+
+    explain, found = GradCamForward(artefact.network), []
+    for position in range(len(STAGES)):
+        one = stage_shard(artefact, {"": slices}, {"": geometry}, forward=_Explained(explain, position))[""]
+        if not isinstance(one, StagedCase) or one.heat is None:
+            raise CanaryBroke(f"explain: no heat map for {STAGES[position]}")
+        found.append(one.heat)
+    return blocks(np.concatenate(found))
+
+
+@frozen
+class _Explained:
+    """A forward pass whose heat maps explain one class, whatever was voted."""
+
+    forward: Any
+    position: int
+
+    def __call__(self, slices: Any, choose: Any) -> Any:
+        return self.forward(slices, lambda logits: [self.position] * len(logits))
 
 
 def _locator_score(site: Site, artefact: Artefact, case: Case) -> float | None:
@@ -308,6 +336,6 @@ class TemporaryFiles:
 
 def check_recordable(artefact: Artefact, answer: CanaryAnswer) -> None:
     """Refuse an answer that holds what is no number; raises `ModelArtefactError`."""
-    numbers = (*answer.logits, *answer.prepared, *answer.heat, *answer.probabilities)
+    numbers = (*answer.logits, *answer.prepared, *answer.heat_of_classes, *answer.probabilities)
     if not np.isfinite(numbers).all():
         raise ModelArtefactError(f"{artefact.folder}: the canary's answer holds values that are not finite")
