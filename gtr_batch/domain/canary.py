@@ -94,7 +94,10 @@ class ReportContent:
 
 @frozen
 class CanaryAnswer:
-    """What the path makes of the canary series, from pixels to report. Blocks lie slice by slice, row by row."""
+    """What the path makes of the canary series, from pixels to report. Blocks lie slice by slice, row by row.
+
+    A field that is added later has a default: the canaries of earlier versions must still be read.
+    """
 
     model_version: str
     slices: tuple[str, ...] = field(converter=_texts)  # SOP Instance UIDs below, key and above

@@ -312,12 +312,17 @@ def test_a_registered_model_has_a_canary_from_the_beginning_and_only_a_governor_
         record(nights_login, version, **WHO)
 
 
-def test_the_command_line_shows_the_failure_and_the_canary_by_hand(gtr, settings, patient, model):  # noqa: F811
-    settings |= {"STAGE__ARTEFACT": model}
+def test_the_command_line_shows_the_failure_and_the_canary_by_hand(
+    gtr,  # noqa: F811
+    settings,  # noqa: F811
+    config,
+    patient,
+):
+    settings |= {"TRAINING__MODELS": config.training.models}
     adopted = gtr("model", "adopt", *("--by", "Ada", "--why", "a test"), **settings)
     kept = gtr("model", "list", "--json", **settings)
     version = json.loads(kept.stdout)["models"][0]["version"]
-    folder = Path(json.loads(gtr("model", "list", "--json", **settings).stdout)["models"][0]["folder"])
+    folder = config.training.models / version
     body = (folder / CANARY).read_bytes()
     (folder / CANARY).write_bytes(b"")
 
