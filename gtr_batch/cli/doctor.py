@@ -15,7 +15,7 @@ from attrs import frozen
 from gtr_batch.cli.shell import RED, foreign, out, print_json, speaks_plainly
 from gtr_batch.domain.canary import CanaryOutcome
 from gtr_batch.domain.identifiers import derived_uid
-from gtr_batch.errors import GtrError
+from gtr_batch.errors import GtrError, ModelArtefactError
 
 if TYPE_CHECKING:
     from gtr_batch.night.site import Site
@@ -162,7 +162,10 @@ def _device(site: Site) -> Finding:
 
 
 def _canary(site: Site) -> Finding:
-    known = site.canaries.history(site.model_version) if site.canaries is not None else ()
+    try:
+        known = site.canaries.history(site.model_version) if site.canaries is not None else ()
+    except ModelArtefactError:
+        return Finding("canary", "warn", "no model that could have one", _MEND["model"])
     ran = [event for event in known if event.outcome is not CanaryOutcome.RECORDED]
     if not ran:
         return Finding("canary", "ok", "not staged yet: the next night begins with it" if known else "none known yet")
