@@ -15,6 +15,10 @@ tolerance (`night.failure_tolerance`), or when `query_pacs` or `intake` failed. 
 taken tonight, and a series that has grown since it was staged is staged anew (`waiting` of `intake` in the night's
 summary).
 
+**`canary`** stages the model's own phantom series on the machine that stages, before any patient: it must give the
+recorded answer within tolerance. Where it does not (a driver, a library, a card that fails) it is red, nothing is
+staged, and its log says which numbers differ (`gtr model canary`, docs/operations.md).
+
 **`shadow`** lets models in shadow stage the same slices beside the champion. Nothing waits for it but the night's
 summary, which shows how far they agree; its faults do not turn the night red.
 
@@ -64,6 +68,16 @@ def query_pacs() -> list[str]:
 
     with task_site() as site:
         return steps.query_pacs(site, tonight())
+
+
+@task(pool="gpu", queue="gpu", show_return_value_in_logs=False, on_failure_callback=NotifyOperations())
+def canary() -> str | None:
+    """Stage the model's own phantom series on this machine; red where its answer is not the recorded one."""
+    from gtr_batch import night as steps
+
+    with task_site() as site:
+        found = steps.canary(site, tonight())
+    return found and str(found.outcome)
 
 
 @task.sensor(poke_interval=30, mode="reschedule", timeout=timedelta(hours=4).total_seconds())
@@ -203,7 +217,10 @@ def nightly_staging() -> None:
     studies = query_pacs()
     found = intake(studies)
     chain(wait_for_arrivals(studies), found)
+    passed = canary()
+    chain(studies, passed)
     worked_through = work_through.expand(shard=found)
+    chain(passed, worked_through)
     chain(worked_through, close_night(found))
 
 

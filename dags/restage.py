@@ -3,9 +3,10 @@
     replay -> approve (a person) -> send
 
 Started by hand with nights or case ids and a model version (by accession number: `gtr restage`, since Airflow keeps
-what a run is started with). The replay runs the steps of the night on files
-of its own and changes no result; its comparison waits 7 days for a person of
-`governance.approvers`, another than the one who started the run (*Required Actions*). After **Reject** nothing is sent.
+what a run is started with). The replay begins with the model's canary where this machine has not shown it lately
+(docs/operations.md), runs the steps of the night on files of its own and changes no result. Its comparison waits 7 days
+for a person of `governance.approvers`, another than the one who started the run (*Required Actions*). After **Reject**
+nothing is sent.
 After **Approve**, `send` replays once more, checks that the answers are still those that were
 approved, makes them the results of their cases and delivers them; the approver's name and reason are kept. Only a
 model that is or was champion may send; any other may be compared.

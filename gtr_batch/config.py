@@ -181,6 +181,7 @@ class ReportConfig:
     parametric_map: bool = True
     secondary_capture: bool = True
     key_objects: bool = True
+    reject_withdrawn: bool = False  # reject a withdrawn model's reports in the PACS, beside the notice (IHE IOCM)
     primary: str = "network"  # "network" | "nomogram", where the model has one: whose stage and probabilities count
 
     def __attrs_post_init__(self) -> None:

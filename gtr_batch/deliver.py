@@ -30,6 +30,7 @@ _ORDER = (  # what others point at comes first
     ObjectKind.SECONDARY_CAPTURE,
     ObjectKind.KEY_OBJECTS,
     ObjectKind.STRUCTURED_REPORT,
+    ObjectKind.REJECTION,
 )
 
 

@@ -34,6 +34,7 @@ Three questions, three branches: may it work later, is it only this case, or is 
         ├── CannotTell              too few patients to train on, or to judge; nothing was spent
         ├── LeakFound               a split that shares patients, labels or rows; nothing was trained
         ├── ServiceStopped          a person has stopped the service; nothing is staged or sent until one resumes it
+        ├── CanaryFailed            the model's own phantom series gives another answer here: no patient is staged
         ├── GovernanceRefused       a change of the registry that must not be, or came too late; nothing was changed
         └── NightFailed             close_night: cases failed beyond the night's tolerance
 
@@ -227,6 +228,10 @@ class GovernanceRefused(PermanentError):
 
 class ServiceStopped(PermanentError):
     """A person has stopped the service: nothing is staged and nothing is sent."""
+
+
+class CanaryFailed(PermanentError):
+    """The model's own phantom series did not give the recorded answer on this machine: no patient is staged."""
 
 
 class NightFailed(PermanentError):

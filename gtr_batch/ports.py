@@ -14,10 +14,11 @@ from gtr_batch.domain.access import AccessEvent, WaitingEvent
 from gtr_batch.domain.approval import Answer, AskedQuestion, Question
 from gtr_batch.domain.audit import AuditCase
 from gtr_batch.domain.audit_run import Alarm, AuditKind, AuditRecord, RaisedAlarm
+from gtr_batch.domain.canary import CanaryEvent
 from gtr_batch.domain.case import Case, Selected, Step
 from gtr_batch.domain.clinical import PatientFacts
 from gtr_batch.domain.cohort import Candidate, CohortManifest, HoldoutLook, HoldoutOpening, Member
-from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
+from gtr_batch.domain.delivery import Commitment, Predecessor, ReportObject, StoreReceipt
 from gtr_batch.domain.governed_settings import NightOpening, SettingChange, SettingValue
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
@@ -379,8 +380,12 @@ class ModelRegistry(Protocol):
         why: str,
         cohort_digest: str | None = None,
         training: Mapping[str, Any] | None = None,
+        canary: CanaryEvent | None = None,
     ) -> None:
-        """Register as ``candidate``; the same version again changes nothing. `training`: its training report."""
+        """Register as ``candidate``; the same version again changes nothing.
+
+        `training`: its training report; `canary`: the one that it is registered with.
+        """
 
     def change(self, changes: Sequence[Change], *, champion: str | None, by: str, why: str) -> None:
         """Make these changes in one transaction, provided that `champion` is still the champion.
@@ -429,6 +434,12 @@ class ModelRegistry(Protocol):
 
     def save_notice(self, withdrawn_uid: str, version: str, notice_uid: str) -> None:
         """Note which withdrawal notice supersedes a report; the same again changes nothing."""
+
+    def pictures(self, case_id: str, version: str) -> Sequence[Predecessor]:
+        """What the PACS took of a case and model beside its structured reports."""
+
+    def save_rejection(self, withdrawn_uid: str, version: str, rejection_uid: str) -> None:
+        """Note which key object rejects a report; the same again changes nothing."""
 
 
 class SettingsBook(Protocol):
@@ -604,6 +615,28 @@ class DeliveryHold(Protocol):
 
     def held(self) -> Mapping[str, str]:
         """Model versions whose reports must not leave the hospital now, each with the sentence that says why."""
+
+
+class CanaryBook(Protocol):
+    """What became of every canary; append-only."""
+
+    def note(self, event: CanaryEvent) -> None:
+        """Keep what came of a canary that was staged."""
+
+    def record(self, event: CanaryEvent, *, by: str, why: str) -> None:
+        """Take a new answer as the one that later ones are held against; `DatabaseRefused` where the login may not."""
+
+    def newest(self, model_version: str, since: datetime) -> Sequence[CanaryEvent]:
+        """The newest of each machine since then, newest first; what was only recorded is none."""
+
+    def of_night(self, night: date) -> Sequence[CanaryEvent]:
+        """The newest of each machine and model in a night, newest first."""
+
+    def expected(self, model_version: str) -> str | None:
+        """SHA-256 of the canary that a model must have; None where it never had one."""
+
+    def history(self, model_version: str) -> Sequence[CanaryEvent]:
+        """Everything that is known of a model's canary, oldest first."""
 
 
 class StopSwitch(Protocol):

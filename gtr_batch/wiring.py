@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gtr_batch.db import Database, PostgresCases
     from gtr_batch.db.access import PostgresAccessTrail
     from gtr_batch.db.audit import PostgresAuditBook
+    from gtr_batch.db.canaries import PostgresCanaries
     from gtr_batch.db.registry import PostgresRegistry
     from gtr_batch.db.settings import PostgresSettings
     from gtr_batch.db.switch import PostgresSwitch
@@ -69,6 +70,12 @@ class _Adapters:
         from gtr_batch.db.switch import PostgresSwitch
 
         return PostgresSwitch(self.database)
+
+    @cached_property
+    def canaries(self) -> PostgresCanaries:
+        from gtr_batch.db.canaries import PostgresCanaries
+
+        return PostgresCanaries(self.database)
 
     @cached_property
     def files(self) -> LocalFileStore:
@@ -141,6 +148,7 @@ def _night_site(adapters: _Adapters, progress: StepProgress | None, alert: Alert
         trail=adapters.trail,
         switch=adapters.switch,
         notices=PostgresNotices(adapters.database),
+        canaries=adapters.canaries,
     )
     if progress is not None:
         site.progress = progress

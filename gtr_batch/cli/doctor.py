@@ -14,8 +14,9 @@ import typer
 from gtr_batch.cli import doctor_site
 from gtr_batch.cli.finding import Finding
 from gtr_batch.cli.shell import RED, foreign, out, print_json, speaks_plainly
+from gtr_batch.domain.canary import CanaryOutcome
 from gtr_batch.domain.identifiers import derived_uid
-from gtr_batch.errors import GtrError
+from gtr_batch.errors import GtrError, ModelArtefactError
 
 if TYPE_CHECKING:
     from gtr_batch.night.site import Site
@@ -53,6 +54,7 @@ def _checks(site: Site) -> list[tuple[str, Callable[[Site], Finding]]]:
         ("file store", _store),
         ("model", _model),
         ("device", _device),
+        ("canary", _canary),
         ("versions", _versions),
         *doctor_site.CHECKS,
     ]
@@ -171,6 +173,20 @@ def _device(site: Site) -> Finding:
     return Finding("device", "ok", f"CPU, {torch.get_num_threads()} threads (no GPU in use)")
 
 
+def _canary(site: Site) -> Finding:
+    try:
+        known = site.canaries.history(site.model_version) if site.canaries is not None else ()
+    except ModelArtefactError:
+        return Finding("canary", "warn", "no model that could have one", _MEND["model"])
+    ran = [event for event in known if event.outcome is not CanaryOutcome.RECORDED]
+    if not ran:
+        return Finding("canary", "ok", "not staged yet: the next night begins with it" if known else "none known yet")
+    last = ran[-1]
+    state = {CanaryOutcome.PASSED: "ok", CanaryOutcome.FAILED: "red"}.get(last.outcome, "warn")
+    said = f"{last.sentence} ({last.at:%Y-%m-%d %H:%M} UTC, {last.seconds:.1f} s)"
+    return Finding("canary", state, said, "" if state == "ok" else _MEND["canary"])
+
+
 def _versions(site: Site) -> Finding:
     found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     other = _unlike(CONSTRAINTS.read_text()) if CONSTRAINTS.is_file() else []
@@ -204,6 +220,7 @@ _MEND = {
     "file store": "check files.root: it must exist and be writable for this user only",
     "model": "set stage.artefact to an artefact folder; `gtr model show FOLDER` says what is wrong with it",
     "device": "set stage.device to 'auto' or 'cpu', or mend the GPU driver",
+    "canary": "find what changed (docs/operations.md); `gtr model canary VERSION` tries again, `--record` ends it",
     "versions": "install what was tested: `make install-service`",
     **doctor_site.MEND,
 }

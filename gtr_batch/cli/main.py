@@ -30,11 +30,12 @@ from gtr_batch.cli import (
     watch,
 )
 from gtr_batch.cli.shell import err, foreign, out, parse_night, print_json, speaks_plainly, step_bars
-from gtr_batch.cli.table import show_looked_back, show_night, show_shadow, show_waiting
+from gtr_batch.cli.table import show_canary, show_looked_back, show_night, show_shadow, show_waiting
 from gtr_batch.errors import InputRefused
 
 if TYPE_CHECKING:
     from gtr_batch.domain.night_case import NightCase
+    from gtr_batch.errors import CanaryFailed
     from gtr_batch.night.site import Site
 
 app = typer.Typer(
@@ -121,13 +122,14 @@ def night(
         studies = steps.query_pacs(site, when)
         wait_for_arrivals(site, studies)
         shards = steps.intake(site, when, studies)
-        for step in steps.SHARD_STEPS:
+        broken = _canary(site, when)
+        for step in steps.SHARD_STEPS if broken is None else ():
             for shard in shards:
                 try:
                     step(site, when, shard)
                 except (CasesToRetry, CasesSentBack) as error:  # noted in the case book; close_night decides the colour
                     err.print(f"[yellow]{foreign(error)}[/]", highlight=False)
-        for shard in shards:
+        for shard in shards if broken is None else ():
             steps.shadow(site, when, shard)
         red: NightFailed | None = None
         try:
@@ -139,11 +141,25 @@ def night(
         print_json({**summary, "cases": [case.to_json() for case in cases]})
     else:
         show_night(out, when, cases)
+        show_canary(out, (summary or {}).get("canary", ()))
         show_waiting(out, summary)
         show_looked_back(out, summary)
         show_shadow(out, summary)
     if red is not None:
         raise red
+
+
+def _canary(site: Site, when: date) -> CanaryFailed | None:
+    """Stage the night's canary; where it fails no patient is staged, and `close_night` says so."""
+    from gtr_batch import night as steps
+    from gtr_batch.errors import CanaryFailed
+
+    try:
+        steps.canary(site, when)
+    except CanaryFailed as error:
+        err.print(f"[bold red]{foreign(error)}[/]", highlight=False)
+        return error
+    return None
 
 
 def wait_for_arrivals(site: Site, studies: list[str]) -> None:
@@ -163,6 +179,7 @@ def wait_for_arrivals(site: Site, studies: list[str]) -> None:
 def status(night: Night = None, as_json: Json = False) -> None:
     """Show what became of a night's cases: staged, refused, failed and why. Default: the latest night."""
     from gtr_batch.access import looked
+    from gtr_batch.night.close import canaries_of
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
@@ -177,6 +194,7 @@ def status(night: Night = None, as_json: Json = False) -> None:
         looked(site.trail, "night", str(when))
         cases = _cases(site, when)
         summary = site.nights.summary(when)
+        canary = canaries_of(site, when)
         versions = dict.fromkeys(case.model_version for case in cases if case.model_version)
         withdrawn = [version for version in versions if gov.registry.state(version) == "withdrawn"]
     if as_json:
@@ -185,12 +203,14 @@ def status(night: Night = None, as_json: Json = False) -> None:
                 "stopped": stopped.sentence if stopped else "",
                 "night": str(when),
                 "summary": summary,
+                "canary": canary,
                 "withdrawn": withdrawn,
                 "cases": [c.to_json() for c in cases],
             }
         )
     else:
         show_night(out, when, cases)
+        show_canary(out, canary)
         show_waiting(out, summary)
         show_looked_back(out, summary)
         show_shadow(out, summary)

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from gtr_batch.cli import model_error_rates, model_gate, model_import, model_withdrawal
+from gtr_batch.cli import model_canary, model_error_rates, model_gate, model_import, model_withdrawal
 from gtr_batch.cli.model_options import By, Json, Shown, Version, Why, cards_of, shown_champion
 from gtr_batch.cli.shell import foreign, out, print_json, speaks_plainly
 
@@ -24,6 +24,7 @@ app.add_typer(model_import.app)
 app.add_typer(model_error_rates.app)
 app.add_typer(model_gate.app)
 app.add_typer(model_withdrawal.app)
+app.add_typer(model_canary.app)
 
 
 @app.command("list")

@@ -28,7 +28,7 @@ def withdraw(
     """Withdraw a model for good, and list every report of it that the PACS holds."""
     from gtr_batch.access import refusals_noted
     from gtr_batch.governance.registry import find
-    from gtr_batch.governance.withdrawal import affected
+    from gtr_batch.governance.withdrawal import affected, due_of
     from gtr_batch.governance.withdrawal import withdraw as run
     from gtr_batch.wiring import open_governance
 
@@ -47,7 +47,7 @@ def withdraw(
             )
         cards_of(gov, chosen, after, by=by)
         rows = affected(gov.registry, chosen)
-    due = sum(row.due for row in rows)
+        due = len(due_of(gov.night, rows))
     out.print(f"{chosen[:12]} is withdrawn; it made {len(rows)} reports, {due} stand in the PACS", highlight=False)
     out.print(f"look: gtr model reports {chosen[:12]}", highlight=False)
     if due:
@@ -61,21 +61,23 @@ def reports(version: Version, as_json: Json = False) -> None:
     from gtr_batch.access import looked
     from gtr_batch.domain.model_json import to_json
     from gtr_batch.governance.registry import find
-    from gtr_batch.governance.withdrawal import affected
+    from gtr_batch.governance.withdrawal import affected, due_of
     from gtr_batch.wiring import open_governance
 
     with open_governance() as gov:
         chosen = find(gov.registry, version)
         looked(gov.night.trail, "model", chosen)
         rows = affected(gov.registry, chosen)
+        due = due_of(gov.night, rows)
     if as_json:
-        print_json([{**to_json(row), "due": row.due} for row in rows])
+        print_json([{**to_json(row), "due": row in due} for row in rows])
         return
-    table = Table("night", "case", "SOP Instance UID", "in the PACS", "superseded by", box=None)
+    table = Table("night", "case", "SOP Instance UID", "in the PACS", "superseded by", "rejected", box=None)
     for row in rows:
         after = "a withdrawal notice" if row.notice_stored else ("a later result" if row.superseded else "")
         there = "deleted there" if row.gone else ("yes" if row.stored else "no")
-        table.add_row(str(row.night), row.case_id[:8], row.sop_instance_uid, there, after)
+        rejected = "yes" if row.rejection_stored else ""
+        table.add_row(str(row.night), row.case_id[:8], row.sop_instance_uid, there, after, rejected)
     out.print(table)
 
 
@@ -92,13 +94,13 @@ def notices(
     from gtr_batch.domain.model_json import to_json
     from gtr_batch.errors import GovernanceRefused
     from gtr_batch.governance.registry import answered_for, find
-    from gtr_batch.governance.withdrawal import affected, send_notices
+    from gtr_batch.governance.withdrawal import affected, due_of, send_notices
     from gtr_batch.wiring import open_governance
 
     answered_for(by, "withdrawal notices")
     with open_governance() as gov, bars() as progress:
         chosen = find(gov.registry, version)
-        due = [row.sop_instance_uid for row in affected(gov.registry, chosen) if row.due]
+        due = [row.sop_instance_uid for row in due_of(gov.night, affected(gov.registry, chosen))]
         if len(due) != approve:
             raise GovernanceRefused(
                 f"{len(due)} reports of model {chosen[:12]} are to be superseded, approved were {approve}; nothing is "

@@ -80,6 +80,14 @@ def show_looked_back(console: Console, summary: Mapping[str, Any] | None) -> Non
     )
 
 
+def show_canary(console: Console, canaries: Sequence[Mapping[str, Any]]) -> None:
+    """What each machine made of the model's own phantom series that night."""
+    for one in canaries:
+        colour = {"passed": "green", "failed": "bold red"}.get(one["outcome"], "yellow")
+        said = f"in {one['seconds']:.1f} s: {escape(one['sentence'])}"
+        console.print(f"[{colour}]canary {one['outcome']}[/] {said}", highlight=False)
+
+
 def show_shadow(console: Console, summary: Mapping[str, Any] | None) -> None:
     """How far each model in shadow agreed with the champion that night."""
     for version, found in (summary or {}).get("shadow", {}).items():

@@ -13,7 +13,7 @@ from gtr_batch.db import queries, rows, step_writer
 from gtr_batch.db.connection import Database, Transaction
 from gtr_batch.domain import transitions
 from gtr_batch.domain.case import Case, CaseState, Selected, Step
-from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.domain.delivery import ANSWER_KINDS, ReportObject
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.domain.step_record import StepRecord, moved
@@ -147,10 +147,10 @@ class PostgresCases:
         return None if row is None else rows.score_of(row)
 
     def objects(self, case_id: str) -> list[ReportObject]:
-        """The newest objects of a case, one a kind, in the order of `ObjectKind`."""
+        """The newest objects of a case, one a kind, in the order of `ANSWER_KINDS`."""
         with self._database.transaction("objects") as tx:
             found = {row["kind"]: row for row in tx.all(_deliveries()["objects"], case_id=rows.key(case_id))}
-        return [rows.object_of(found[kind]) for kind in ObjectKind if kind in found]
+        return [rows.object_of(found[kind]) for kind in ANSWER_KINDS if kind in found]
 
 
 def _record(tx: Transaction, case: Case, selection: Selected | None) -> bool:

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from gtr_batch.db import queries, rows
+from gtr_batch.db.canaries import note_canary
 from gtr_batch.db.connection import Database, Transaction
+from gtr_batch.domain.canary import CanaryEvent
 from gtr_batch.domain.cohort import HoldoutLook, HoldoutOpening
+from gtr_batch.domain.delivery import Predecessor
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.errors import GovernanceRefused
 
@@ -32,8 +35,12 @@ class PostgresRegistry:
         why: str,
         cohort_digest: str | None = None,
         training: Mapping[str, Any] | None = None,
+        canary: CanaryEvent | None = None,
     ) -> None:
-        """Register as ``candidate``; the same version again changes nothing. `training`: its training report."""
+        """Register as ``candidate``; the same version again changes nothing.
+
+        `training`: its training report; `canary`: the one that it is registered with.
+        """
         with self._database.transaction(f"registering model {version[:12]}") as tx:
             new = tx.one(
                 _queries()["insert"],
@@ -48,6 +55,9 @@ class PostgresRegistry:
             _note(tx, Change(version, "register", None, "candidate"), by, why)
             if training:
                 _attach(tx, version, "training_report", training, by)
+            known = tx.one(_queries()["canary_is_known"], version=version) or {}
+            if canary is not None and not known.get("known"):
+                note_canary(tx, canary, by=by, why=why)
 
     def change(self, changes: Sequence[Change], *, champion: str | None, by: str, why: str) -> None:
         """Make these changes in one transaction, provided that `champion` is still the champion.
@@ -145,6 +155,22 @@ class PostgresRegistry:
         """Note which withdrawal notice supersedes a report; the same again changes nothing."""
         with self._database.governor.transaction("withdrawal notice") as tx:
             tx.run(_queries()["save_notice"], withdrawn_uid=withdrawn_uid, version=version, notice_uid=notice_uid)
+
+    def pictures(self, case_id: str, version: str) -> Sequence[Predecessor]:
+        """What the PACS took of a case and model beside its structured reports."""
+        with self._database.transaction("pictures of a report") as tx:
+            found = tx.all(_queries()["pictures"], case_id=rows.key(case_id), version=version)
+        return [Predecessor(**row) for row in found]
+
+    def save_rejection(self, withdrawn_uid: str, version: str, rejection_uid: str) -> None:
+        """Note which key object rejects a report; the same again changes nothing."""
+        with self._database.governor.transaction("rejection") as tx:
+            tx.run(
+                _queries()["save_rejection"],
+                withdrawn_uid=withdrawn_uid,
+                version=version,
+                rejection_uid=rejection_uid,
+            )
 
 
 def _note(tx: Transaction, change: Change, by: str, why: str) -> None:

@@ -14,6 +14,11 @@ class ObjectKind(StrEnum):
     PARAMETRIC_MAP = "parametric_map"
     SECONDARY_CAPTURE = "secondary_capture"
     KEY_OBJECTS = "key_objects"
+    REJECTION = "rejection"  # of a withdrawn model's report; no part of any answer
+
+
+#: What an answer consists of: a rejection is about one and belongs to none.
+ANSWER_KINDS = tuple(kind for kind in ObjectKind if kind is not ObjectKind.REJECTION)
 
 
 @frozen

@@ -100,7 +100,8 @@ class ReportOfModel:
 
     `stored`: the PACS has it. `superseded`: a later result of the case stands in its place. `notice_uid` is the notice
     that says that its model was withdrawn, None where none was written; `notice_stored`: the PACS has that notice.
-    `gone`: study and report were deleted from the PACS, so that there is nothing to supersede.
+    `gone`: study and report were deleted from the PACS, so that there is nothing to supersede. `rejection_stored`: the
+    PACS has the key object that rejects it.
     """
 
     case_id: str = field(converter=str)
@@ -117,11 +118,26 @@ class ReportOfModel:
     notice_uid: str | None
     notice_stored: bool
     gone: bool = False
+    rejection_stored: bool = False
+
+    @property
+    def stands(self) -> bool:
+        """Whether the PACS has it and nothing later stands in its place."""
+        return self.stored and not self.superseded and not self.gone
+
+    def is_due(self, rejecting: bool) -> bool:
+        """Whether a notice, or where the site wants one a rejection, has yet to reach the PACS."""
+        return self.due or (rejecting and self.is_to_be_rejected)
+
+    @property
+    def is_to_be_rejected(self) -> bool:
+        """Whether a rejection has yet to reach the PACS, where the site wants one."""
+        return self.stands and not self.rejection_stored
 
     @property
     def due(self) -> bool:
         """Whether a notice has yet to reach the PACS, once its model is withdrawn."""
-        return self.stored and not self.superseded and not self.notice_stored and not self.gone
+        return self.stands and not self.notice_stored
 
 
 @frozen

@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gtr_batch.domain.canary import CanaryEvent
 from gtr_batch.domain.gate import GateAnswer, GateVerdict
 from gtr_batch.domain.lifecycle import CANDIDATE, CHAMPION, WITHDRAWN, Change, ModelRecord
 from gtr_batch.domain.model_json import from_json
 from gtr_batch.errors import GovernanceRefused, InputRefused, ModelArtefactError
 from gtr_batch.logs import get_logger
+from gtr_batch.night.canary import CANARY
 from gtr_batch.ports import ModelRegistry
 from gtr_batch.writing import READABLE, copy_file, make_folder
 
@@ -68,33 +70,51 @@ def register_artefact(
     version = verify(folder)
     if registry.state(version) == WITHDRAWN:
         raise GovernanceRefused(f"model {version[:12]} was withdrawn; a withdrawn model is not registered again")
-    kept = keep(models, folder, version)
+    kept, canary = keep(models, folder, version)
     manifest = json.loads((kept / "manifest.json").read_text(encoding="utf-8"))
-    registry.register(version, manifest, kept, by=by, why=why, cohort_digest=cohort_digest, training=training)
+    registry.register(
+        version,
+        manifest,
+        kept,
+        by=by,
+        why=why,
+        cohort_digest=cohort_digest,
+        training=training,
+        canary=canary,
+    )
     log.info("model.registered", model_version=version, by=by)
     return version
 
 
-def keep(models: Path, folder: Path, version: str) -> Path:
-    """Copy an artefact to ``<models>/<version>/``, all of it or nothing; one that is there already must be intact."""
+def keep(models: Path, folder: Path, version: str) -> tuple[Path, CanaryEvent | None]:
+    """Copy an artefact to ``<models>/<version>/``, all of it or nothing; one that is there already must be intact.
+
+    Its canary comes with it, or is recorded here; None for one that was there already and was made without.
+    """
+    from gtr_batch.governance.canary import of_folder, with_canary
+
     kept = models / version
     if kept.is_dir():
         check_files(kept, version)
-        return kept
+        return kept, of_folder(kept, version)
     make_folder(models, mode=0o755)  # there is no patient in it, and other accounts stage with it
     fresh = Path(tempfile.mkdtemp(prefix=f".{version[:12]}.", dir=models))
     try:
         for name in FILES:
             copy_file(folder / name, fresh / name, mode=READABLE)
         check_files(fresh, version)
+        if (folder / CANARY).is_file():
+            copy_file(folder / CANARY, fresh / CANARY, mode=READABLE)
+        canary = with_canary(fresh, version)
         fresh.chmod(0o755)
         try:
             fresh.rename(kept)
         except OSError:  # another session has just put the same version there
             check_files(kept, version)
+            canary = of_folder(kept, version) or canary
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return kept
+    return kept, canary
 
 
 def check_files(folder: Path, version: str) -> None:

@@ -106,10 +106,15 @@ def affected(registry: ModelRegistry, version: str) -> list[ReportOfModel]:
     return list(registry.reports(version))
 
 
+def due_of(site: Site, rows: Sequence[ReportOfModel]) -> list[ReportOfModel]:
+    """The reports of which something has yet to reach the PACS, by this site's settings (`report.reject_withdrawn`)."""
+    return [row for row in rows if row.is_due(site.settings.report.reject_withdrawn)]
+
+
 def send_notices(
     site: Site, registry: ModelRegistry, version: str, approved: Sequence[str], *, progress: Progress | None = None
 ) -> NoticesSent:
-    """Supersede the reports of a withdrawn model that a person approved, in the PACS.
+    """Supersede the reports of a withdrawn model that a person approved, in the PACS; and reject them, where wanted.
 
     Every notice is written, noted and delivered alone, so this can be cut off and run again: what the PACS has is not
     sent twice. Of a report whose study was deleted from the PACS it is noted that it is gone; it is not due any more.
@@ -136,7 +141,7 @@ def send_notices(
             f"model {version[:12]} is {model.state}: its reports stand. Withdraw it first; nothing is sent"
         )
     rows = affected(registry, version)
-    due = [row for row in rows if row.due]
+    due = due_of(site, rows)
     wanted = {row.sop_instance_uid for row in due}
     known_rows = {row.sop_instance_uid for row in rows}
     if not wanted <= set(approved) <= known_rows:
@@ -157,7 +162,10 @@ def send_notices(
                 gone.append(row.sop_instance_uid)
                 log.warning("withdrawal.report_gone", case_id=row.case_id)
                 continue
-            _supersede(site, registry, row, manifest=manifest, version=version, withdrawn_at=local)
+            if row.due:
+                _supersede(site, registry, row, manifest=manifest, version=version, withdrawn_at=local)
+            if site.settings.report.reject_withdrawn and row.is_to_be_rejected:
+                _reject(site, registry, row, manifest=manifest, version=version, withdrawn_at=local)
         except ServiceStopped:
             raise
         except GtrError as err:
@@ -192,14 +200,7 @@ def _supersede(
 
     case = site.cases.get(row.case_id)
     folder = site.files.folder(case.night, case.case_id, Step.REPORT)
-    old = ReportObject(
-        ObjectKind.STRUCTURED_REPORT,
-        row.sop_class_uid,
-        row.sop_instance_uid,
-        row.series_uid,
-        row.file,
-        row.content_digest,
-    )
+    old = _as_object(row)
     notice = write_withdrawal(
         folder,
         case=case,
@@ -214,6 +215,49 @@ def _supersede(
         record.writes([notice])
     registry.save_notice(old.sop_instance_uid, version, notice.sop_instance_uid)
     deliver_case(site.archive, site.deliveries, Parcel(case, [notice], folder), site.config.pacs)
+
+
+def _reject(
+    site: Site,
+    registry: ModelRegistry,
+    row: ReportOfModel,
+    *,
+    manifest: ModelManifest,
+    version: str,
+    withdrawn_at: datetime,
+) -> None:
+    """Reject a report and its pictures in the PACS, after the notice that names it."""
+    from gtr_batch.deliver import Parcel, deliver_case
+    from gtr_batch.report import write_rejection
+
+    case = site.cases.get(row.case_id)
+    folder = site.files.folder(case.night, case.case_id, Step.REPORT)
+    rejection = write_rejection(
+        folder,
+        case=case,
+        report_file=_report_file(site, case, row, folder),
+        rejected=_as_object(row),
+        beside=registry.pictures(case.case_id, version),
+        manifest=manifest,
+        model_version=version,
+        withdrawn_at=withdrawn_at,
+        config=site.settings.report,
+    )
+    with site.cases.step(case.case_id, Step.REPORT) as record:
+        record.writes([rejection])
+    registry.save_rejection(row.sop_instance_uid, version, rejection.sop_instance_uid)
+    deliver_case(site.archive, site.deliveries, Parcel(case, [rejection], folder), site.config.pacs)
+
+
+def _as_object(row: ReportOfModel) -> ReportObject:
+    return ReportObject(
+        ObjectKind.STRUCTURED_REPORT,
+        row.sop_class_uid,
+        row.sop_instance_uid,
+        row.series_uid,
+        row.file,
+        row.content_digest,
+    )
 
 
 def _report_file(site: Site, case: Case, row: ReportOfModel, folder: Path) -> Path:

@@ -6,6 +6,7 @@ run stopped.
 """
 
 from gtr_batch.night.arriving import settles_at
+from gtr_batch.night.canary import canary
 from gtr_batch.night.close import ask_again, close_night, housekeeping
 from gtr_batch.night.found import intake, query_pacs
 from gtr_batch.night.shadow import shadow
@@ -19,6 +20,7 @@ __all__ = [
     "SHARD_STEPS",
     "Site",
     "ask_again",
+    "canary",
     "close_night",
     "deliver",
     "housekeeping",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gtr_batch.domain.canary import CanaryOutcome
 from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.night_case import NightCase
 from gtr_batch.domain.refusal import MENDED_BY_EHR, RefusalCode
@@ -37,14 +38,14 @@ def close_night(site: Site, night: date) -> dict[str, Any]:
         (case id -> error), ``delivery`` (case ids ``held`` back by the audit and the sentences that say ``why``;
         empty where none was), ``looked_back`` (how many cases are of earlier days, and why they came only now),
         ``intake`` (counts; errors, and what is ``waiting`` as it still arrives, by study), ``shadow`` (each
-        challenger's agreement with the champion), ``stopped`` (who stopped the service, when and why; empty while it
-        runs). No PHI.
+        challenger's agreement with the champion), ``canary`` (what each machine made of the model's own phantom series,
+        and the seconds that took), ``stopped`` (who stopped the service, when and why; empty while it runs). No PHI.
 
     Raises
     ------
     NightFailed
         More cases or studies failed, or did not finish, than `night.failure_tolerance` allows; names them. Or the
-        service is stopped.
+        service is stopped, or the canary failed.
     """
     cases = site.cases.of_night(night)
     summary = summarise(site, night, cases)
@@ -58,6 +59,12 @@ def close_night(site: Site, night: date) -> dict[str, Any]:
         raise NightFailed(
             f"night {night}: {summary['stopped']}. {len(summary['failed'])} of {len(cases)} cases wait; after "
             f"`gtr resume` run the night again: finished cases are left alone"
+        )
+    broken = [one["sentence"] for one in summary["canary"][:1] if one["outcome"] == CanaryOutcome.FAILED]
+    if broken:
+        raise NightFailed(
+            f"night {night}: no patient was staged after this: {broken[0]}. {len(summary['failed'])} of {len(cases)} "
+            f"cases wait; when the machine is mended run the night again: finished cases are left alone"
         )
     failed = {**summary["failed"], **summary["intake"].get("errors", {})}
     if len(failed) > site.settings.night.failure_tolerance:
@@ -97,8 +104,25 @@ def summarise(site: Site, night: date, cases: list[Case]) -> dict[str, Any]:
         "looked_back": came_by_looking_back(site, night, cases),
         "intake": intake,
         "shadow": _shadow(site, night),
+        "canary": canaries_of(site, night),
         "stopped": stopped.sentence if (stopped := site.switch.stopped()) else "",
     }
+
+
+def canaries_of(site: Site, night: date) -> list[dict[str, Any]]:
+    """The newest canary of each machine and model in a night, newest first: what came of it, and what it cost."""
+    found = site.canaries.of_night(night) if site.canaries is not None else ()
+    return [
+        {
+            "outcome": str(one.outcome),
+            "model_version": one.model_version,
+            "host": one.host,
+            "device": one.device,
+            "seconds": one.seconds,
+            "sentence": one.sentence,
+        }
+        for one in found
+    ]
 
 
 def _is_mismatched(case: Case) -> bool:

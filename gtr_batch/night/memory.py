@@ -13,7 +13,7 @@ import numpy as np
 
 from gtr_batch.domain import transitions
 from gtr_batch.domain.case import PATH, Case, CaseState, Selected, Step
-from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
+from gtr_batch.domain.delivery import ANSWER_KINDS, Commitment, ObjectKind, ReportObject, StoreReceipt
 from gtr_batch.domain.notice import NightState
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging
@@ -247,8 +247,8 @@ class MemoryCases:
         return self._scores.get((case_id, self._carried.get(case_id, "")))
 
     def objects(self, case_id: str) -> list[ReportObject]:
-        """The newest objects of a case, one a kind, in the order of `ObjectKind`."""
-        return [self._objects[case_id][kind] for kind in ObjectKind if kind in self._objects.get(case_id, {})]
+        """The newest objects of a case, one a kind, in the order of `ANSWER_KINDS`."""
+        return [self._objects[case_id][kind] for kind in ANSWER_KINDS if kind in self._objects.get(case_id, {})]
 
 
 class MemoryStudyLooks:

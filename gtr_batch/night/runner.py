@@ -11,6 +11,7 @@ from gtr_batch.domain.case import NEEDS, Case, CaseState, Failure, Step
 from gtr_batch.domain.refusal import REASONS, Refusal, RefusalCode, Subject
 from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import (
+    CanaryFailed,
     CaseRejected,
     CasesSentBack,
     CasesToRetry,
@@ -30,9 +31,9 @@ from gtr_batch.night.site import Site
 
 Work = Callable[[Case, StepRecord], Detail | None]
 
-# Not about a case: the database, the settings or the model are wrong for all of them, or a person has stopped the
-# service; so the task itself ends.
-OURS = (DatabaseBusy, ConfigError, ModelArtefactError, ServiceStopped)
+# Not about a case: the database, the settings, the model or the machine are wrong for all of them, or a person has
+# stopped the service; so the task itself ends.
+OURS = (DatabaseBusy, ConfigError, ModelArtefactError, ServiceStopped, CanaryFailed)
 
 
 def of_night(site: Site, shard: Sequence[str], night: date | None) -> list[Case]:

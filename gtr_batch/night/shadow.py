@@ -13,6 +13,7 @@ from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.errors import CaseRejected, InputLost, fault_of
 from gtr_batch.logs import get_logger
+from gtr_batch.night.canary import check
 from gtr_batch.night.inputs import judging_retrieved, prepared_contract, prepared_geometry, prepared_slices
 from gtr_batch.night.site import Site
 from gtr_batch.night.steps import contract_json, prepare_case
@@ -33,6 +34,7 @@ def shadow(site: Site, night: date, shard: Sequence[str]) -> dict[str, int]:
         Cases staged, by challenger; of one that could not work at all, -1.
     """
     site.check_running()
+    check(site, site.model_of(night))
     done: dict[str, int] = {}
     for version in site.model_store.challengers():
         try:

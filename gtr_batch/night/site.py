@@ -18,6 +18,7 @@ from gtr_batch.errors import GovernanceRefused, ServiceStopped
 from gtr_batch.night.absent import NoNotices, NoSwitch
 from gtr_batch.ports import (
     AccessTrail,
+    CanaryBook,
     Cases,
     ClinicalSource,
     Clock,
@@ -70,6 +71,7 @@ class Site:
     trail: AccessTrail = field(factory=NoTrail)
     switch: StopSwitch = field(factory=NoSwitch)
     notices: Notices = field(factory=NoNotices)
+    canaries: CanaryBook | None = None  # None: no canary is asked for
     _loaded: dict[str, Any] = field(factory=dict, init=False)
 
     @cached_property
@@ -121,6 +123,10 @@ class Site:
         if version not in self._loaded:
             self._loaded[version] = self._load(folder)
         return self._loaded[version]
+
+    def keep_loaded(self, artefact: Any) -> None:
+        """Let a model that is loaded already be the one that `artefact_by` gives."""
+        self._loaded[artefact.version] = artefact
 
     def folder_of(self, version: str) -> Path:
         """Folder of a model that may still be used; raises as `artefact_by`, and loads nothing."""

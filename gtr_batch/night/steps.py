@@ -240,9 +240,19 @@ def _faults(cases: Sequence[Case], work: Callable[[Case], object]) -> dict[str, 
 
 def preprocess(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Key slice and neighbours as network input."""
-    return Shard(site, Step.PREPROCESS, shard, night).each(
-        CaseState.PREPROCESSED, lambda case, _: prepare_case(site, case)
-    )
+    work = Shard(site, Step.PREPROCESS, shard, night)
+    _after_canary(site, night, work, here=True)
+    return work.each(CaseState.PREPROCESSED, lambda case, _: prepare_case(site, case))
+
+
+def _after_canary(site: Site, night: date, work: Shard, *, here: bool) -> None:
+    """Go on only where the canary passed: on this machine, where it computes for patients; else anywhere."""
+    from gtr_batch.night.canary import check, require
+
+    if work.cases and here:
+        require(site, night, site.model_of(night))
+    elif work.cases:
+        check(site, site.model_of(night))
 
 
 def prepare_case(site: Site, case: Case) -> Detail:
@@ -296,6 +306,7 @@ def stage(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     work = Shard(site, Step.STAGE, shard, night)
     if not work.cases:
         return work.finish()
+    _after_canary(site, night, work, here=True)
     artefact = site.artefact_of(night)
     inputs: dict[str, np.ndarray] = {}
     geometries: dict[str, PreparedGeometry] = {}
@@ -394,7 +405,9 @@ def nomogram(site: Site, night: date, shard: Sequence[str]) -> list[str]:
 
     Where the model has no nomogram of its own the case has none either, and is flagged.
     """
-    return Shard(site, Step.NOMOGRAM, shard, night).each(CaseState.SCORED, partial(_nomogram, site))
+    work = Shard(site, Step.NOMOGRAM, shard, night)
+    _after_canary(site, night, work, here=False)
+    return work.each(CaseState.SCORED, partial(_nomogram, site))
 
 
 def _nomogram(site: Site, case: Case, record: StepRecord) -> Detail:
@@ -438,6 +451,7 @@ def _flags_of_answer(staging: CaseStaging, score: NomogramScore | None) -> list[
 def report(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """Write SR, parametric map, secondary capture and key objects; a refusal SR where the site wants one."""
     work = Shard(site, Step.REPORT, shard, night)
+    _after_canary(site, night, work, here=False)
     for case in _refused(site, shard):
         work.beside(case, partial(_refusal_report, site, case))
 

@@ -47,6 +47,7 @@ GRADIENT_WEIGHTED_CLASS_ACTIVATION = codes.DCM.GradientWeightedClassActivation
 PROBABILITY = codes.DCM.Probability
 COMMENT = codes.DCM.Comment
 OF_INTEREST = codes.DCM.OfInterest
+REJECTED_FOR_PATIENT_SAFETY = Code("113037", "DCM", "Rejected for Patient Safety Reasons")
 NO_UNITS = Code("1", "UCUM", "no units")
 STANDARD_DEVIATIONS = Code("{SD}", "UCUM", "standard deviations")
 POINTS = Code("{points}", "UCUM", "points")

@@ -35,6 +35,7 @@ _SERIES: dict[ObjectKind, tuple[int, str]] = {
     ObjectKind.PARAMETRIC_MAP: (2, "heat map"),
     ObjectKind.SECONDARY_CAPTURE: (3, "heat map overlay"),
     ObjectKind.KEY_OBJECTS: (4, "key slice"),
+    ObjectKind.REJECTION: (5, "withdrawn result"),
 }
 
 

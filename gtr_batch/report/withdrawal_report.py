@@ -61,13 +61,7 @@ def write_withdrawal(
     ----------
     DICOM PS3.3, C.17.2 (Predecessor Documents); PS3.16, TID 1500
     """
-    try:
-        old = read_dicom(report_file)
-    except UnreadableFile as err:
-        raise PermanentError(f"case {case.case_id}: {report_file.name} {err.why}") from err
-    if str(old.get("SOPInstanceUID", "")) != superseded.sop_instance_uid:
-        raise PermanentError(f"case {case.case_id}: {report_file.name} is not the report {superseded.sop_instance_uid}")
-    source, _ = inherit(old)
+    source = source_of(report_file, superseded, case)
     context = Context.of(
         case, manifest=manifest, model_version=model_version, sources=[source], config=config, written=withdrawn_at
     )
@@ -75,6 +69,23 @@ def write_withdrawal(
         folder, build_withdrawal(context, superseded), ObjectKind.STRUCTURED_REPORT, previous=[superseded]
     )
     return notice
+
+
+def source_of(report_file: Path, report: ReportObject, case: Case) -> Dataset:
+    """What an object about a report inherits from the report's own file: patient and study.
+
+    Raises
+    ------
+    PermanentError
+        The file is no such report.
+    """
+    try:
+        old = read_dicom(report_file)
+    except UnreadableFile as err:
+        raise PermanentError(f"case {case.case_id}: {report_file.name} {err.why}") from err
+    if str(old.get("SOPInstanceUID", "")) != report.sop_instance_uid:
+        raise PermanentError(f"case {case.case_id}: {report_file.name} is not the report {report.sop_instance_uid}")
+    return inherit(old)[0]
 
 
 def build_withdrawal(context: Context, superseded: ReportObject) -> Dataset:

@@ -16,6 +16,10 @@ values (
     %(version)s, %(action)s, %(from_state)s::model_state, %(to_state)s::model_state, %(by_whom)s, %(why)s
 );
 
+-- name: canary_is_known(version)
+-- Whether anything was ever kept of the model's canary: it may have staged before it was registered.
+select canary_is_known(%(version)s) as known;
+
 -- name: attach(version, kind, by_whom, content)
 -- A document about a version.
 insert into model_document (version, kind, by_whom, content) values (%(version)s, %(kind)s, %(by_whom)s, %(content)s);
@@ -90,7 +94,12 @@ select
         where r.case_id = o.case_id and r.sop_instance_uid = n.notice_uid
             and (r.status = 0 or r.status between 45056 and 49151)
     ) as notice_stored,
-    exists (select from report_gone as g where g.withdrawn_uid = o.sop_instance_uid) as gone
+    exists (select from report_gone as g where g.withdrawn_uid = o.sop_instance_uid) as gone,
+    exists (
+        select from report_rejection as j
+        join store_receipt as r on r.case_id = o.case_id and r.sop_instance_uid = j.rejection_uid
+        where j.withdrawn_uid = o.sop_instance_uid and (r.status = 0 or r.status between 45056 and 49151)
+    ) as rejection_stored
 from report_object as o
 join staging_case as c using (case_id)
 left join withdrawal_notice as n on n.withdrawn_uid = o.sop_instance_uid
@@ -110,6 +119,24 @@ select digest, model_version from holdout_looks(%(digest)s);
 -- name: save_gone(withdrawn_uid, version)
 -- The PACS has neither this report nor its study any more.
 insert into report_gone (withdrawn_uid, version) values (%(withdrawn_uid)s, %(version)s)
+on conflict (withdrawn_uid) do nothing;
+
+-- name: pictures(case_id, version)
+-- What the PACS took of a case and model beside its structured reports, in the order in which it was written.
+select o.sop_class_uid, o.sop_instance_uid, o.series_uid from report_object as o
+where o.case_id = %(case_id)s and o.model_version = %(version)s
+    and o.kind in ('parametric_map', 'secondary_capture', 'key_objects')
+    and exists (
+        select from store_receipt as r
+        where r.case_id = o.case_id and r.sop_instance_uid = o.sop_instance_uid
+            and (r.status = 0 or r.status between 45056 and 49151)
+    )
+order by o.kind, o.first_written_at, o.sop_instance_uid;
+
+-- name: save_rejection(withdrawn_uid, version, rejection_uid)
+-- This report is rejected by that key object.
+insert into report_rejection (withdrawn_uid, version, rejection_uid)
+values (%(withdrawn_uid)s, %(version)s, %(rejection_uid)s)
 on conflict (withdrawn_uid) do nothing;
 
 -- name: save_notice(withdrawn_uid, version, notice_uid)

@@ -84,6 +84,7 @@ def test_a_delivery_is_a_transfer_of_instances_of_a_study_by_its_uid():
         ("case.look", "110103", "case.look"),
         ("night.look", "110103", "night.look"),
         ("report.supersede", "110104", "report.supersede"),
+        ("report.reject", "110104", "report.reject"),
         ("model.promote", "110113", "110131"),
         ("setting.change", "110113", "110131"),
         ("alarm.acknowledge", "110113", "110132"),

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 from pydicom import Dataset
@@ -31,7 +32,7 @@ from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.domain.staging import CaseStaging, KeySliceSource, StageProbabilities, TStage
 from gtr_batch.domain.step_record import StepRecord
-from gtr_batch.errors import CaseRejected, ConfigError, ExtractRefused, PacsBusy, PacsUnreachable
+from gtr_batch.errors import CanaryFailed, CaseRejected, ConfigError, ExtractRefused, PacsBusy, PacsUnreachable
 from gtr_batch.files import LocalFileStore
 from gtr_batch.night.absent import NoHold, NoSettingsHistory, NoShadows
 from gtr_batch.night.memory import MemoryCases, MemoryDeliveries, MemoryNights, MemoryStudyLooks
@@ -136,6 +137,12 @@ def query_pacs(site: Site, night: date) -> list[str]:
     return ["1.2.840.1"]
 
 
+def canary(broken: str, site: Site, night: date) -> None:
+    site.calls.append(["canary", str(night)])
+    if broken:
+        raise CanaryFailed(broken)
+
+
 def intake(site: Site, night: date, studies: list[str]) -> list[list[str]]:
     site.calls.append(["intake", studies])
     if isinstance(site.shards, Exception):
@@ -182,8 +189,11 @@ def stumble(site: Site, night: date, shard: list[str]) -> None:
     raise RuntimeError("out of its depth")
 
 
-def run(shards: list[list[str]] | Exception, *, earlier: date | None = None, **when: object) -> dict:
-    """Run one night and say how it ended; `earlier`: a run of that night has been through intake before."""
+def run(shards: list[list[str]] | Exception, *, earlier: date | None = None, broken: str = "", **when: object) -> dict:
+    """Run one night and say how it ended; `earlier`: a run of that night has been through intake before.
+
+    `broken`: what the canary says where it fails.
+    """
     import nightly_staging
 
     calls: list[list] = []
@@ -195,6 +205,7 @@ def run(shards: list[list[str]] | Exception, *, earlier: date | None = None, **w
     wiring.open_site = lambda config, **_: contextlib.nullcontext(site)
     callbacks.notify = lambda subject, text: told.append(f"{subject}: {text}")
     steps.query_pacs, steps.intake, steps.shadow = query_pacs, intake, stumble
+    steps.canary = partial(canary, broken)
     for name in (*AS_TOLD, *REAL):
         setattr(steps, name, lambda site, night, shard, name=name: step(site, night, shard, name=name))
     dag = nightly_staging.nightly_staging()
@@ -254,6 +265,7 @@ def main() -> None:
             "refused only": run([["rejected"]], logical_date=datetime(2026, 3, 2, 12, 30, tzinfo=UTC)),
             "no cases": run([], logical_date=None, run_conf={"night": "2026-03-03"}),
             "intake fails": run(ConfigError("settings are wrong"), earlier=date(2026, 3, 1), **by_hand),
+            "canary fails": run([["good 1"]], broken="another answer", **by_hand),
             "no PACS": run(PacsUnreachable("no answer from AE 'PACS'"), **by_hand),
         }
         wiring.open_site = lambda config, **_: contextlib.nullcontext("site")

@@ -30,7 +30,8 @@ def test_the_tasks_are_the_steps_in_the_order_of_the_path(dag):
         "query_pacs": [],
         "wait_for_arrivals": ["query_pacs"],
         "intake": ["query_pacs", "wait_for_arrivals"],
-        "retrieve": ["intake"],
+        "canary": ["query_pacs"],
+        "retrieve": ["canary", "intake"],
         "validate": ["intake", "retrieve"],
         "preprocess": ["intake", "validate"],
         "stage": ["intake", "preprocess"],
@@ -51,7 +52,7 @@ def test_associations_and_gpu_are_rationed_by_pools(dag):
     pools = {name: task["pool"] for name, task in dag["tasks"].items()}
 
     assert {name for name, pool in pools.items() if pool == "pacs"} == {"query_pacs", "intake", "retrieve", "deliver"}
-    assert {name for name, pool in pools.items() if pool == "gpu"} == {"preprocess", "stage", "shadow"}
+    assert {name for name, pool in pools.items() if pool == "gpu"} == {"canary", "preprocess", "stage", "shadow"}
 
 
 def test_the_pools_that_are_used_are_the_pools_that_are_shipped(dag):
@@ -66,6 +67,16 @@ def test_a_night_is_due_by_the_morning(dag, nights):
     assert deadline["reference"] == "DagRunLogicalDateDeadline"
     assert deadline["tells"] == "gtr_airflow.callbacks.deadline_missed"
     assert nights["deadline"] == "2026-03-05T06:30:00+00:00"  # of the night of 4 March
+
+
+def test_a_failed_canary_lets_no_patient_be_fetched_or_staged_and_turns_the_run_red(nights):
+    night = nights["canary fails"]
+
+    assert night["tasks"]["canary[-1]"] == ["failed", 1]  # a person must look: not tried again
+    assert _of(night, "retrieve") == {"retrieve[-1]": "upstream_failed"}
+    assert night["cases"] == {"good 1": "found"}
+    assert night["state"] == "failed"
+    assert any("another answer" in one for one in night["told"])
 
 
 def test_one_failed_case_turns_its_task_and_the_run_red_and_is_named(nights):

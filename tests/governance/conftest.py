@@ -9,6 +9,7 @@ import torch
 
 from gtr_batch.db import Database
 from gtr_batch.db.registry import PostgresRegistry
+from gtr_batch.governance.canary import with_canary
 from gtr_batch.governance.registry import register_artefact
 from gtr_batch.stage import write_artefact
 from gtr_batch.stage.network import GTRNet
@@ -25,7 +26,8 @@ def artefacts(tmp_path_factory) -> dict[str, Path]:
     found = {}
     for name in ("old", "new", "third"):
         found[name] = tmp_path_factory.mktemp("artefact") / name
-        write_artefact(found[name], network, small_manifest(name=name), torch.float16)
+        version = write_artefact(found[name], network, small_manifest(name=name), torch.float16)
+        with_canary(found[name], version)  # once for all tests: registration would record it each time
     return found
 
 

@@ -50,7 +50,8 @@ def test_registering_copies_the_files_under_their_version_and_says_by_whom(regis
     again = register_artefact(registry, models, artefacts["new"], by="Bob", why="once more")
 
     assert again == version
-    assert sorted(p.name for p in (models / version).iterdir()) == ["manifest.json", "weights.safetensors"]
+    kept = sorted(p.name for p in (models / version).iterdir())
+    assert kept == ["canary.zip", "manifest.json", "weights.safetensors"]
     assert registry.model(version).folder == models / version
     assert registry.model(version).training == {"auc": 0.9}
     (event,) = registry.history(version)

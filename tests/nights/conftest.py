@@ -24,9 +24,10 @@ from gtr_batch.config import (
     TrainingConfig,
 )
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, N4Settings, PreprocessingContract, RadScoreModel
+from gtr_batch.governance.canary import with_canary
 from gtr_batch.nomogram import paper_table_3
 from gtr_batch.simulation.servers.services import EmbeddedQrscp, load_files
-from gtr_batch.stage import write_artefact
+from gtr_batch.stage import read_version, write_artefact
 from gtr_batch.stage.network import GTRNet
 from gtr_batch.wiring import open_governance, open_site
 from tests.adapters.pacs.peers import a_free_port
@@ -48,13 +49,13 @@ def artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def challenger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another such artefact with the same contract."""
-    return random_artefact(tmp_path_factory.mktemp("challenger"), 8)
+    return with_its_canary(random_artefact(tmp_path_factory.mktemp("challenger"), 8))
 
 
 @pytest.fixture(scope="session")
 def foreigner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A third one, which wants its slices prepared otherwise."""
-    return random_artefact(tmp_path_factory.mktemp("foreigner"), 9, window_width_hu=400.0)
+    return with_its_canary(random_artefact(tmp_path_factory.mktemp("foreigner"), 9, window_width_hu=400.0))
 
 
 def random_artefact(folder: Path, seed: int, **contract: float) -> Path:
@@ -76,6 +77,12 @@ def random_artefact(folder: Path, seed: int, **contract: float) -> Path:
         ),
     )
     write_artefact(folder, GTRNet(backbone="resnet10").eval(), manifest)
+    return folder
+
+
+def with_its_canary(folder: Path) -> Path:
+    """The same, recorded once for all tests: registration would record it each time."""
+    with_canary(folder, read_version(folder))
     return folder
 
 

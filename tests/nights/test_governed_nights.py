@@ -21,7 +21,7 @@ from gtr_batch.errors import GovernanceRefused, InputRefused, ModelArtefactError
 from gtr_batch.governance import restage
 from gtr_batch.governance.promotion import promote, to_shadow
 from gtr_batch.governance.registry import adopt, register_artefact
-from gtr_batch.governance.withdrawal import affected, send_notices, withdraw
+from gtr_batch.governance.withdrawal import affected, due_of, send_notices, withdraw
 from gtr_batch.stage import read_version
 from gtr_batch.wiring import open_site
 from tests.nights.conftest import NIGHT
@@ -70,6 +70,16 @@ def reports_in_the_pacs(site, case, folder):
             uids = [i.sop_instance_uid for i in site.archive.find_instances(case.study_uid, series.series_uid)]
             found += site.archive.retrieve(case.study_uid, series.series_uid, uids, folder)
     return {str(ds.SOPInstanceUID): ds for ds in map(pydicom.dcmread, found)}
+
+
+def key_objects_in_the_pacs(site, case, folder):
+    """Every key object selection of a study, fetched from the PACS."""
+    found = []
+    for series in site.archive.find_series(case.study_uid):
+        if series.modality == "KO":
+            uids = [i.sop_instance_uid for i in site.archive.find_instances(case.study_uid, series.series_uid)]
+            found += site.archive.retrieve(case.study_uid, series.series_uid, uids, folder)
+    return [pydicom.dcmread(path) for path in found]
 
 
 @pytest.fixture
@@ -224,6 +234,37 @@ def test_withdrawing_supersedes_every_report_in_the_pacs_once(config, gov, versi
     assert notice.VerificationFlag == "UNVERIFIED"
     assert "withdrawn" in str(notice.to_json())
     assert "Error" not in dciodvfy(tmp_path / "held" / f"{notice.SOPInstanceUID}.dcm")
+
+
+@pytest.mark.slow
+def test_where_the_site_wants_it_withdrawn_reports_are_rejected_too_once_and_mark_no_key_slice(
+    config, gov, versions, patients, tmp_path
+):
+    run(config)
+    champion = versions["champion"]
+    withdraw(gov.registry, champion, shown=champion, no_successor=True, **WHO)
+    rows = affected(gov.registry, champion)
+    approved = [row.sop_instance_uid for row in due_of(gov.night, rows)]
+    first = send_notices(gov.night, gov.registry, champion, approved)
+    none = [series.modality for series in gov.night.archive.find_series(rows[0].study_uid)].count("KO")
+    gov.night.settings_history.set("report.reject_withdrawn", True, **WHO)
+
+    with open_site(config) as site:
+        wanted = due_of(site, affected(gov.registry, champion))
+        sent = send_notices(site, gov.registry, champion, approved)
+        again = send_notices(site, gov.registry, champion, approved)
+        left = due_of(site, affected(gov.registry, champion))
+        case = site.cases.of_night(NIGHT)[0]
+        titles = [ko.ConceptNameCodeSequence[0].CodeValue for ko in key_objects_in_the_pacs(site, case, tmp_path)]
+        objects = {one.kind for one in site.cases.objects(case.case_id)}
+    replayed = restage.compare(gov, versions["challenger"], nights=[NIGHT])
+
+    assert (first.sent, none) == (2, 1)  # our own key objects; off, nothing is rejected
+    assert len(wanted) == 2  # turned on later, what stands is rejected then
+    assert (sent.sent, sent.failed, again.sent, left) == (2, {}, 0, [])
+    assert sorted(titles) == ["113000", "113037"]
+    assert "rejection" not in objects
+    assert [case.after.key_slice_source for case in replayed.cases] == ["automatic"] * 2
 
 
 @pytest.mark.slow

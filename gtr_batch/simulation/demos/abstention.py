@@ -21,6 +21,7 @@ from attrs import frozen
 from gtr_batch.domain.abstention import AbstentionRule, in_words
 from gtr_batch.domain.model import KeySliceLocator, PreprocessingContract
 from gtr_batch.domain.staging import STAGES
+from gtr_batch.governance.canary import with_canary
 from gtr_batch.preprocess import Volume, prepare_all_for_locator
 from gtr_batch.simulation.demos.cohort import Say, gather
 from gtr_batch.simulation.hospital.cohort import draw_phantom, sketched_volume
@@ -141,7 +142,8 @@ def fit(folder: Path, cache: Path, say: Say) -> None:
     others = gather("one", REFERENCE_SEED, REFERENCE_PATIENTS, cache, say).cohort
     rule = rule_of(artefact.network, made.key_slice_locator, known, others)
     sets = sets_of(artefact.network, made.temperature, made.priors.training, others)
-    write_artefact(folder, artefact.network, attrs.evolve(made, abstention=rule, conformal=sets), dtype=torch.float16)
+    whole = attrs.evolve(made, abstention=rule, conformal=sets)
+    with_canary(folder, write_artefact(folder, artefact.network, whole, dtype=torch.float16))
 
 
 def main(arguments: list[str] | None = None) -> int:

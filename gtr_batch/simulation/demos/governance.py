@@ -212,7 +212,7 @@ def undo(demo: Demo, story: Story, version: str, folder: Path) -> None:
     """Roll back, withdraw, and supersede what the withdrawn model had said."""
     from gtr_batch.governance.card import rewrite_cards
     from gtr_batch.governance.promotion import rollback
-    from gtr_batch.governance.withdrawal import affected, send_notices, withdraw
+    from gtr_batch.governance.withdrawal import affected, due_of, send_notices, withdraw
     from gtr_batch.simulation.demos.notices import look_at_notice
     from gtr_batch.wiring import open_governance
 
@@ -223,7 +223,7 @@ def undo(demo: Demo, story: Story, version: str, folder: Path) -> None:
         listed = affected(gov.registry, version)
         story.say(f"withdrawn: {version[:12]} had made {len(listed)} reports")
         story.lines.extend(f"  night {row.night}  {row.sop_instance_uid}" for row in listed)
-        due = [row.sop_instance_uid for row in listed if row.due]
+        due = [row.sop_instance_uid for row in due_of(gov.night, listed)]
         sent = send_notices(gov.night, gov.registry, version, due)
         story.need(
             sent.sent == len(due) > 0 and not sent.failed,

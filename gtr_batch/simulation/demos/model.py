@@ -29,6 +29,7 @@ from gtr_batch.domain.conformal import ConformalSets
 from gtr_batch.domain.locating import lung_share_of
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, NomogramModel, PreprocessingContract
 from gtr_batch.domain.staging import STAGES
+from gtr_batch.governance.canary import with_canary
 from gtr_batch.nomogram.rad_score import rad_score
 from gtr_batch.preprocess import Volume, prepare_all_for_locator
 from gtr_batch.simulation.demos.abstention import REFERENCE_PATIENTS, REFERENCE_SEED, rule_of
@@ -130,7 +131,7 @@ def refit_locator(out: Path, plan: Plan, say: Say) -> dict[str, Any]:
     made = load_artefact(out)
     locator, errors = locator_of(made.network, plan, say)
     manifest = attrs.evolve(made.manifest, key_slice_locator=locator, metrics={**made.manifest.metrics, **errors})
-    write_artefact(out, made.network, manifest, dtype=torch.float16)
+    with_canary(out, write_artefact(out, made.network, manifest, dtype=torch.float16))
     return errors
 
 
@@ -265,7 +266,7 @@ def _finish(out: Path, manifest: ModelManifest, metrics: dict[str, Any]) -> dict
     """Write the artefact once more, with what was measured."""
     network = load_artefact(out).network
     whole = attrs.evolve(manifest, metrics=metrics, created=f"{datetime.now(tz=UTC):%Y-%m-%d}")
-    write_artefact(out, network, whole, dtype=torch.float16)
+    with_canary(out, write_artefact(out, network, whole, dtype=torch.float16))
     return metrics
 
 
