@@ -13,6 +13,8 @@ slot of its own it does not have: the PACS grants no further association, and tw
 **`wait_for_arrivals`** lets `night.settle_minutes` pass, since a study that still grows is not taken. With `as_it_is`
 it is, at the risk that a later night stages it anew.
 
+**The canary** of the model is staged first where it has not passed on this machine in the last 12 hours, as in a night.
+
 **Red** is the run where a study was not taken, or its report did not reach the PACS; the log of `conclude` says why.
 What did not end, the coming night goes on with. A study that is staged already is left as it is.
 """

@@ -278,6 +278,9 @@ class _Clinical:
     def known(self, patient_ids: Collection[str]) -> frozenset[str]:
         return frozenset(patient_ids)
 
+    def loaded_at(self) -> datetime | None:
+        return datetime.now(UTC)
+
 
 class _Clock:
     def now(self) -> datetime:
