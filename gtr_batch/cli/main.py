@@ -92,7 +92,7 @@ def night(
     """Run a night from here, without Airflow: from PACS to PACS. Finished cases are left alone."""
     from gtr_batch import night as steps
     from gtr_batch.config import load
-    from gtr_batch.errors import CasesSentBack, CasesToRetry, NightFailed
+    from gtr_batch.errors import CasesSentBack, NightFailed, TransientError
     from gtr_batch.night.task_memory import limited_memory
     from gtr_batch.wiring import open_site
 
@@ -107,7 +107,7 @@ def night(
             for shard in shards:
                 try:
                     step(site, when, shard)
-                except (CasesToRetry, CasesSentBack) as error:  # noted in the case book; close_night decides the colour
+                except (TransientError, CasesSentBack) as error:  # as in Airflow: close_night decides the colour
                     err.print(f"[yellow]{foreign(error)}[/]", highlight=False)
         for shard in shards:
             steps.shadow(site, when, shard)

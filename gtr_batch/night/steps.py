@@ -204,7 +204,11 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
         for c in work.cases
         if c.case_id not in lost
     ]
-    verdicts = validate_shard(files, site.settings.validate, site.files.night_folder(night, "data_docs"))
+    verdicts: dict[str, Any] = {}
+    try:
+        verdicts.update(validate_shard(files, site.settings.validate, site.files.night_folder(night, "data_docs")))
+    except StorageFull as err:  # of the Data Docs: no case of the shard is judged, and each says why
+        lost |= {case.case_id: err for case in work.cases}
 
     def judge(case: Case, record: StepRecord) -> Detail:
         if case.case_id in lost:
