@@ -158,7 +158,7 @@ def test_sequences_within_sequences_end_no_reader(tmp_path: Path, depth: int, un
 
 
 def test_of_a_deflated_file_the_elements_that_are_named_are_read_as_of_another(tmp_path: Path) -> None:
-    """A deflated series was retrieved and then read as if it had no slices, a deflated key object as if it named none."""
+    """A deflated series was read as if it had no slices, a deflated key object as if it named none."""
     path, names = deflated(tmp_path / "a.dcm", 8), ["SOPInstanceUID", (0x0008, 0x0060), 0x00280010]
 
     found = read_dicom(path, tags=names)

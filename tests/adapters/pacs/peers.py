@@ -1,6 +1,7 @@
 """Real and hostile PACS for tests, each on a loopback port while its block runs.
 
-Real: `qrscp` (pynetdicom), `orthanc`, `dcmqrscp` and `storescp` (DCMTK). Hostile: `HostilePacs`, whose answers a test bends.
+Real: `qrscp` (pynetdicom), `orthanc`, `dcmqrscp` and `storescp` (DCMTK). Hostile: `HostilePacs`, whose answers a test
+bends.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def orthanc(
     options: Sequence[str] = (),
     echo: Callable[[], None] | None = None,
     **settings: Any,
-) -> Iterator[None]:
+) -> Iterator[subprocess.Popen[bytes]]:
     """Orthanc, which knows us as `our_ae` at 127.0.0.1:`our_port`; `settings` go into its configuration.
 
     `options` are of its command line (``--verbose`` writes associations into ``orthanc.log`` of the folder); `echo`
@@ -90,7 +91,7 @@ def orthanc(
             wait_for_echo(port, ae_title, alive=lambda: process.poll() is None)
         else:
             _until_it_answers(echo)
-        yield
+        yield process
     finally:
         process.terminate()
         try:
