@@ -25,10 +25,12 @@ from gtr_batch.domain.series import InstanceRecord, SeriesRecord
 from gtr_batch.domain.staging import FLAG_MEANINGS, CaseStaging, Flag
 from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import (
+    AssociationLost,
     AssociationRefused,
     CaseRejected,
     GpuOutOfMemory,
     InputLost,
+    PacsBusy,
     PacsUnreachable,
     StillArriving,
     StorageFull,
@@ -166,18 +168,23 @@ def _retrieve_attachment(site: Site, case: Case, series: SeriesRecord) -> None:
 def _or_noted(case: Case, missing: list[str], what: str, work: Callable[[], T]) -> T | None:
     """What `work` gives; None where it cannot be had, and then `missing` says what and why.
 
-    What is of another patient or study is raised.
+    Where the line was cut, or the PACS was busy, it is asked once more. What is of another patient or study is raised.
     """
-    try:
-        return work()
-    except (*OURS, StorageFull, PacsUnreachable, AssociationRefused):
-        raise
-    except Exception as err:
-        if is_mismatch(err):
+    for asked_before in (False, True):
+        try:
+            return work()
+        except (*OURS, StorageFull, PacsUnreachable, AssociationRefused):
             raise
-        missing.append(f"{what}: {fault_of(err)}")
-        get_logger(Step.RETRIEVE).warning("attachment.missing", case_id=case.case_id, what=what, error=fault_of(err))
-        return None
+        except Exception as err:
+            if is_mismatch(err):
+                raise
+            if isinstance(err, AssociationLost | PacsBusy) and not asked_before:  # a key slice is worth a second call
+                continue
+            missing.append(f"{what}: {fault_of(err)}")
+            log = get_logger(Step.RETRIEVE)
+            log.warning("attachment.missing", case_id=case.case_id, what=what, error=fault_of(err))
+            break
+    return None
 
 
 def _references(site: Site, case: Case, modality: str) -> Path:

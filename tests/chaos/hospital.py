@@ -29,6 +29,7 @@ from gtr_batch.config import (
     ValidateConfig,
 )
 from gtr_batch.db import migrate
+from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.loopback import free_port
 from gtr_batch.simulation.servers.postgres import EmbeddedPostgres
 from gtr_batch.simulation.servers.services import load_files
@@ -60,6 +61,7 @@ class Outcome:
     """What a night left: states and result objects by study, as database and PACS have them."""
 
     states: dict[str, str]
+    answers: dict[str, tuple[object, ...]]  # stage and probabilities, to a thousandth
     cases: dict[str, int]
     written: dict[str, frozenset[str]]  # SOP Instance UIDs of the results, as the database has them
     listed: dict[str, tuple[str, ...]]  # and as the PACS lists them
@@ -116,11 +118,12 @@ class Hospital:
     def outcome(self) -> Outcome:
         """What database and PACS have now."""
         direct = attrs.evolve(self.config, pacs=attrs.evolve(self.config.pacs, port=self.pacs_port))
-        states, counts, written, listed = {}, {}, {}, {}
+        states, answers, counts, written, listed = {}, {}, {}, {}, {}
         with open_site(direct) as site:
             for case in site.cases.of_night(NIGHT):
                 states[case.study_uid] = str(case.state)
                 counts[case.study_uid] = counts.get(case.study_uid, 0) + 1
+                answers[case.study_uid] = _answer(site.cases.staging(case.case_id))
                 objects = site.cases.objects(case.case_id)
                 written[case.study_uid] = frozenset(one.sop_instance_uid for one in objects)
             with site.archive.connected():
@@ -131,7 +134,7 @@ class Hospital:
                             found = site.archive.find_instances(study.study_uid, series.series_uid)
                             uids += [one.sop_instance_uid for one in found]
                     listed[study.study_uid] = tuple(sorted(uids))
-        return Outcome(states, counts, written, listed)
+        return Outcome(states, answers, counts, written, listed)
 
     def leftovers(self) -> int:
         """Files that were begun and never got their name."""
@@ -146,6 +149,13 @@ class Hospital:
                 yield cursor
         finally:
             connection.close()
+
+
+def _answer(staging: CaseStaging | None) -> tuple[object, ...]:
+    """How many cases share a forward pass changes the last digits of a probability, and with them the objects' UIDs."""
+    if staging is None or staging.probabilities is None:
+        return ()
+    return (str(staging.t_stage), *(round(p, 3) for p in staging.probabilities.values))
 
 
 def _day() -> tuple[object, object]:

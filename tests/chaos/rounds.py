@@ -171,18 +171,19 @@ def _check_while_unfinished(one: Round, hospital: Hospital) -> None:
 
 
 def _compare(one: Round, found: Outcome, reference: Outcome) -> None:
+    """Each case once, as it would be undisturbed; each of its results once, and no other, in the PACS."""
     for study, expected in reference.listed.items():
-        listed = found.listed.get(study, ())
-        missing, extra = set(expected) - set(listed), set(listed) - set(expected)
-        if missing or found.states.get(study) is None:
+        listed, written = found.listed.get(study, ()), found.written.get(study, frozenset())
+        missing, extra = written - set(listed), set(listed) - written
+        if missing or len(written) < len(expected):
             one.lost += 1
-            one.why.append(f"{len(missing)} of {len(expected)} results are not in the PACS: study {study}")
-        if extra or len(listed) != len(set(listed)):
+            one.why.append(f"{len(missing)} of {len(written)} results are not in the PACS: study {study}")
+        if extra or len(listed) != len(set(listed)) or found.cases.get(study, 0) > 1:
             one.doubled += 1
-            one.why.append(f"{len(extra)} results more than the undisturbed night's: study {study}")
-        if found.cases.get(study, 0) > 1:
-            one.doubled += 1
-            one.why.append(f"{found.cases[study]} cases of study {study}")
+            one.why.append(f"{len(extra)} results too many, {found.cases.get(study, 0)} cases: study {study}")
         if found.states.get(study) != reference.states[study]:
             one.wrong += 1
             one.why.append(f"{found.states.get(study)} instead of {reference.states[study]}: study {study}")
+        elif found.answers[study] != reference.answers[study]:
+            one.wrong += 1
+            one.why.append(f"{found.answers[study]} instead of {reference.answers[study]}: study {study}")
