@@ -67,8 +67,8 @@ def check_space(site: Site, step: Step, cases: int) -> None:
     if free < wanted:
         named = " (files.min_free_gb)" if step is Step.RETRIEVE else ""
         raise StorageFull(
-            f"{free:.2f} GB free in the file store, {wanted:.2f} wanted{named} before {step} begins with {cases} case(s); "
-            "free space, then run the night again"
+            f"{free:.2f} GB free in the file store, {wanted:.2f} wanted{named} before {step} begins with {cases} "
+            "case(s); free space, then run the night again"
         )
 
 

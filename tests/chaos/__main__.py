@@ -31,7 +31,7 @@ def run(
     rounds: int,
     seed: int,
     shard_size: int,
-    tell: Callable[[str], None] = print,
+    say: Callable[[str], None] = print,
     first: int = 1,
 ) -> Iterator[Round]:
     """Play the rounds; yields each with what came of it."""
@@ -40,14 +40,14 @@ def run(
         with hospitals.fresh() as hospital:
             reference, moments, seconds = undisturbed(hospital, 1200)
         limit_s = max(120.0, LIMIT * seconds)
-        tell(f"undisturbed: {cases} cases in {seconds:.0f} s, {moments} moments; a run is hung after {limit_s:.0f} s")
+        say(f"undisturbed: {cases} cases in {seconds:.0f} s, {moments} moments; a run is hung after {limit_s:.0f} s")
         for one in planned(seed, rounds, moments)[first - 1 :]:
             with hospitals.fresh() as hospital:
                 play(one, hospital, reference, limit_s)
                 if not one.sound:
                     shutil.copy(hospital.log, folder / f"round{one.number}.log")
             came = "sound" if one.sound else "; ".join(one.why)
-            tell(
+            say(
                 f"{one.number:3d} {one.fault} at {one.moment}+{one.delay_s} s: {one.runs} runs, {one.seconds} s, {came}"
             )
             yield one
@@ -90,7 +90,7 @@ def main() -> int:
         rounds = []
         for one in run(
             Path(scratch), program, artefact, cases=given.cases, rounds=given.rounds, seed=given.seed,
-            shard_size=given.shard_size, tell=lambda text: print(text, flush=True), first=given.first,
+            shard_size=given.shard_size, say=lambda text: print(text, flush=True), first=given.first,
         ):  # fmt: skip
             rounds.append(one)
             given.out.write_text(json.dumps([each.as_json() for each in rounds], indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The hospital that the rounds are run in: a PACS, a PostgreSQL, a file store, a line; and an undisturbed night in it."""
+"""The hospital of a round: a PACS, a PostgreSQL, a file store, a line to cut; and an undisturbed night in it."""
 
 from __future__ import annotations
 

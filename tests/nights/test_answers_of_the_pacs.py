@@ -36,7 +36,7 @@ def pacs():
         return 0x0000
 
     peer.taking = keep  # may be replaced while it runs
-    peer.on_store = lambda event: peer.taking(event)
+    peer.on_store = lambda event: peer.taking(event)  # noqa: PLW0108
     with peer.running():
         yield peer
 

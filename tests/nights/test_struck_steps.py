@@ -18,7 +18,7 @@ WRITTEN = ["found", "retrieved", "validated", "preprocessed", "staged", "scored"
 
 
 class Struck:
-    """The stop switch of a site; it is asked before a case is done and before it is written, and then `strike` comes."""
+    """The stop switch of a site; asked before a case is done and before it is written: then `strike` comes."""
 
     def __init__(self, switch, strike, at):
         self._switch, self._strike, self._left = switch, strike, at
