@@ -52,7 +52,7 @@ from gtr_batch.night.inputs import (
     received,
     retrieved_bytes,
 )
-from gtr_batch.night.runner import OURS, Shard, of_night
+from gtr_batch.night.runner import OURS, Shard, check_space, of_night
 from gtr_batch.ports import FileStore
 from gtr_batch.writing import full_disk_is_transient, make_folder
 
@@ -109,6 +109,10 @@ def _fetch(site: Site, case: Case, promised: Sequence[InstanceRecord] = ()) -> l
 
 def _restore(site: Site, case: Case) -> None:
     """Fetch what our file store has lost of a case since it was retrieved: instances, and attachments."""
+    try:
+        check_retrieved(site, case)
+    except InputLost:  # what is fetched anew takes space
+        check_space(site, Step.RETRIEVE, 1)
     _discard_changed_attachments(site, case)
     _fetch(site, case)
     if has_changed(site, case):

@@ -137,4 +137,11 @@ def test_no_series_is_fetched_where_less_is_free_than_the_site_wants(config, adm
 
     assert not list(config.files.root.rglob("retrieve/*"))
     with open_site(config) as site:
+        steps.retrieve(site, NIGHT, shard)
+    for path in config.files.root.rglob("retrieve/*.dcm"):
+        path.unlink()
+    with open_site(much) as site, pytest.raises(CasesToRetry, match="wanted"):  # nor fetched again
+        steps.retrieve(site, NIGHT, shard)
+    assert not list(config.files.root.rglob("retrieve/*.dcm"))
+    with open_site(config) as site:
         assert run(site)["states"] == {"committed": 1}
