@@ -600,6 +600,7 @@ def deliver_one(site: Site, case: Case, record: StepRecord) -> Detail:
     with site.cases.step(case.case_id, Step.DELIVER) as stored:  # before the commitment, which may take hours
         stored.seen = case
         stored.advance(CaseState.STORED)
+    record.seen = site.cases.get(case.case_id)
     outcome = commit_objects(site.archive, site.deliveries, parcel, site.config.pacs)
     record.flag(*outcome.flags)
     return {"sent": sent + outcome.sent}

@@ -33,6 +33,7 @@ def run(
     shard_size: int,
     say: Callable[[str], None] = print,
     first: int = 1,
+    fault: str = "",
 ) -> Iterator[Round]:
     """Play the rounds; yields each with what came of it."""
     preload()
@@ -42,6 +43,8 @@ def run(
         limit_s = max(120.0, LIMIT * seconds)
         say(f"undisturbed: {cases} cases in {seconds:.0f} s, {moments} moments; a run is hung after {limit_s:.0f} s")
         for one in planned(seed, rounds, moments)[first - 1 :]:
+            if fault not in ("", one.fault):
+                continue
             with hospitals.fresh() as hospital:
                 play(one, hospital, reference, limit_s)
                 if not one.sound:
@@ -75,6 +78,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=1, help="the round to begin with")
+    parser.add_argument("--fault", choices=list(FAULTS), default="", help="play the rounds of this fault alone")
     parser.add_argument("--shard-size", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("chaos.json"))
     given = parser.parse_args()
@@ -90,7 +94,7 @@ def main() -> int:
         rounds = []
         for one in run(
             Path(scratch), program, artefact, cases=given.cases, rounds=given.rounds, seed=given.seed,
-            shard_size=given.shard_size, say=lambda text: print(text, flush=True), first=given.first,
+            shard_size=given.shard_size, say=lambda text: print(text, flush=True), first=given.first, fault=given.fault,
         ):  # fmt: skip
             rounds.append(one)
             given.out.write_text(json.dumps([each.as_json() for each in rounds], indent=1) + "\n")
