@@ -171,7 +171,7 @@ class Hospitals:
     def __init__(self, folder: Path, program: str, artefact: Path, cases: int, shard_size: int) -> None:
         self._folder, self._program, self._artefact = folder, program, artefact
         self.cases, self._shard_size, self._count = cases, shard_size, 0
-        self.postgres = EmbeddedPostgres(folder / "postgres", durable=False)
+        self.postgres = EmbeddedPostgres(folder / "postgres")  # durable: a crash loses nothing that it committed
 
     @contextmanager
     def running(self) -> Iterator[Hospitals]:

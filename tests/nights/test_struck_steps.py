@@ -33,7 +33,7 @@ class Struck:
 @pytest.fixture
 def own_server(tmp_path):
     """A PostgreSQL that this test may restart."""
-    server = EmbeddedPostgres(tmp_path / "own", durable=False)
+    server = EmbeddedPostgres(tmp_path / "own")  # durable: what it committed outlasts a crash
     server.start()
     yield server
     server.delete()
