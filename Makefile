@@ -86,8 +86,12 @@ check: $(STAMP)
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench $(if $(BENCH_CT),--ct "$(BENCH_CT)")
 
+# Nights with a fault each at seeded moments, counted (needs Orthanc; 24 cases, 40 rounds: an hour or more on two cores)
+chaos: $(STAMP)
+	@$(BIN)/python -m tests.chaos $(CHAOS_FLAGS)
+
 # Remake the demo's model (half an hour on two cores)
 demo-model: $(STAMP)
 	@$(BIN)/python -m gtr_batch.simulation.demos.model --out gtr_batch/simulation/demo_artefact
 
-.PHONY: help install install-service lock sbom demo demo-training demo-retraining demo-audit up down test check bench demo-model
+.PHONY: help install install-service lock sbom demo demo-training demo-retraining demo-audit up down test check bench chaos demo-model

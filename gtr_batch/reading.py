@@ -29,6 +29,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import generate_frames
 from pydicom.filereader import read_dataset
 from pydicom.pixels import iter_pixels
+from pydicom.tag import Tag
 
 from gtr_batch.errors import UnreadableFile
 
@@ -190,7 +191,8 @@ def _inflated(packed: memoryview) -> bytes:
 
 
 def _tags(tags: Sequence[Any] | None) -> list[Any] | None:
-    return None if tags is None else list(tags)
+    """As `pydicom.dcmread` turns them into tags; its reader of a data set does not."""
+    return None if tags is None else [Tag(tag) for tag in tags]
 
 
 def _check_elements(ds: Dataset) -> None:

@@ -111,7 +111,7 @@ def night(
         return
     from gtr_batch import night as steps
     from gtr_batch.config import load
-    from gtr_batch.errors import CasesSentBack, CasesToRetry, NightFailed
+    from gtr_batch.errors import CasesSentBack, NightFailed, TransientError
     from gtr_batch.night.task_memory import limited_memory
     from gtr_batch.wiring import open_site
 
@@ -127,7 +127,7 @@ def night(
             for shard in shards:
                 try:
                     step(site, when, shard)
-                except (CasesToRetry, CasesSentBack) as error:  # noted in the case book; close_night decides the colour
+                except (TransientError, CasesSentBack) as error:  # as in Airflow: close_night decides the colour
                     err.print(f"[yellow]{foreign(error)}[/]", highlight=False)
         for shard in shards if broken is None else ():
             steps.shadow(site, when, shard)

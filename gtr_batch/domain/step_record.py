@@ -84,7 +84,8 @@ class StepRecord:
         Raises
         ------
         CaseTakenOver
-            Another night has begun it anew; or it was to be begun anew, and has gone on meanwhile.
+            Another night has begun it anew; or another worker of the same night has taken it further, and what that one
+            found stays; or it was to be begun anew, and has gone on.
         """
         if self.seen is None:
             return
@@ -93,6 +94,11 @@ class StepRecord:
             raise CaseTakenOver(
                 f"case {case.case_id}: night {case.night} has it now ({case.state}); what was found in night "
                 f"{self.seen.night} is not written"
+            )
+        if case.reached is not self.seen.reached:
+            raise CaseTakenOver(
+                f"case {case.case_id} has reached {case.reached} meanwhile, from {self.seen.reached}: another worker "
+                "is at work on this night; what was found here is not written"
             )
 
     def expects(self, sop_uids: Sequence[str]) -> None:

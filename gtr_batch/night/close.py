@@ -16,15 +16,13 @@ from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.night_case import NightCase
 from gtr_batch.domain.refusal import MENDED_BY_EHR, RefusalCode
 from gtr_batch.domain.score import answers_of
-from gtr_batch.errors import GtrError, NightFailed
+from gtr_batch.errors import GtrError, NightFailed, StorageFull
 from gtr_batch.logs import get_logger
 from gtr_batch.night.looking_back import came_by_looking_back
-from gtr_batch.night.runner import Shard
+from gtr_batch.night.runner import GB, Shard
 from gtr_batch.night.site import Site
 from gtr_batch.night.steps import why_held
 from gtr_batch.writing import discard_scratch, write_json
-
-GB = 1024**3
 
 
 def close_night(site: Site, night: date) -> dict[str, Any]:
@@ -50,8 +48,11 @@ def close_night(site: Site, night: date) -> dict[str, Any]:
     cases = site.cases.of_night(night)
     summary = summarise(site, night, cases)
     site.nights.close(night, summary)
-    write_json(site.files.night_folder(night, "summary") / "night.json", summary)
     log = get_logger("close_night")
+    try:
+        write_json(site.files.night_folder(night, "summary") / "night.json", summary)
+    except StorageFull as err:  # the database has it; the colour is decided all the same
+        log.error("night.summary_not_written", night=str(night), error=str(err))
     if summary["identity_mismatch"]:
         log.error("night.identity_mismatch", night=str(night), case_ids=summary["identity_mismatch"])
     log.info("night.closed", night=str(night), **summary["states"])

@@ -22,6 +22,7 @@ from gtr_batch.errors import (
     InputLost,
     ModelArtefactError,
     ServiceStopped,
+    StorageFull,
     TransientError,
     fault_of,
 )
@@ -35,6 +36,10 @@ Work = Callable[[Case, StepRecord], Detail | None]
 # stopped the service; so the task itself ends.
 OURS = (DatabaseBusy, ConfigError, ModelArtefactError, ServiceStopped, CanaryFailed)
 
+GB = 1024**3
+CASE_GB = 1 / 32  # more than what any step after the retrieval writes for a case of 512 x 512 pixels
+WRITES_FILES = (Step.VALIDATE, Step.PREPROCESS, Step.STAGE, Step.REPORT)
+
 
 def of_night(site: Site, shard: Sequence[str], night: date | None) -> list[Case]:
     """The cases of a shard that no other night has taken over; all of them where it is no night's."""
@@ -44,6 +49,28 @@ def of_night(site: Site, shard: Sequence[str], night: date | None) -> list[Case]
 def ready(site: Site, shard: Sequence[str], step: Step, night: date | None = None) -> list[Case]:
     """The cases of a shard that `step` has to do."""
     return [case for case in of_night(site, shard, night) if case.ready_for(step)]
+
+
+def check_space(site: Site, step: Step, cases: int) -> None:
+    """Look at the free space before a step that writes files.
+
+    A series is fetched only where `files.min_free_gb` is free; what is fetched already is finished with less.
+
+    Raises
+    ------
+    StorageFull
+        There is too little for `cases` cases.
+    """
+    wanted = site.config.files.min_free_gb if step is Step.RETRIEVE else cases * CASE_GB
+    if not cases or step not in (Step.RETRIEVE, *WRITES_FILES):
+        return
+    free = site.files.free_bytes() / GB
+    if free < wanted:
+        named = " (files.min_free_gb)" if step is Step.RETRIEVE else ""
+        raise StorageFull(
+            f"{free:.2f} GB free in the file store, {wanted:.2f} wanted{named} before {step} begins with {cases} "
+            "case(s); free space, then run the night again"
+        )
 
 
 def is_ours(err: CaseRejected) -> bool:
@@ -59,12 +86,24 @@ class Shard:
         self.step = step
         self.ids = list(shard)
         self.cases = ready(site, shard, step, night)
-        if self.cases:
-            site.check_running()
         self.log = get_logger(step)
         self._retry: list[tuple[str, str]] = []
         self._sent_back: list[tuple[str, str]] = []
         self._done = 0
+        self._look_at_the_space()
+        if self.cases:
+            site.check_running()
+
+    def _look_at_the_space(self) -> None:
+        """Where there is too little, no case is begun: each has failed for that reason, and may work later."""
+        try:
+            check_space(self.site, self.step, len(self.cases))
+        except StorageFull as err:
+            self.site.check_running()
+            for case in self.cases:
+                with self._unless_taken_over(case):
+                    self._fail(StepRecord(case.case_id, self.step, seen=case), fault_of(err), True)
+            self.cases = []
 
     def each(self, to: CaseState, work: Work) -> list[str]:
         """Do `work` for each ready case alone, moving it to `to`; returns the shard's ids."""
@@ -178,7 +217,7 @@ class Shard:
         return self.ids
 
     def _some(self, cases: Sequence[tuple[str, str]]) -> str:
-        return f"{len(cases)} of {len(self.cases)} cases"
+        return f"{len(cases)} of {max(len(cases), len(self.cases))} cases"
 
 
 def _named(cases: Sequence[tuple[str, str]]) -> str:

@@ -25,10 +25,12 @@ from gtr_batch.domain.series import InstanceRecord, SeriesRecord
 from gtr_batch.domain.staging import FLAG_MEANINGS, CaseStaging, Flag
 from gtr_batch.domain.step_record import Detail, StepRecord
 from gtr_batch.errors import (
+    AssociationLost,
     AssociationRefused,
     CaseRejected,
     GpuOutOfMemory,
     InputLost,
+    PacsBusy,
     PacsUnreachable,
     StillArriving,
     StorageFull,
@@ -50,7 +52,7 @@ from gtr_batch.night.inputs import (
     received,
     retrieved_bytes,
 )
-from gtr_batch.night.runner import OURS, Shard, of_night
+from gtr_batch.night.runner import OURS, Shard, check_space, of_night
 from gtr_batch.ports import FileStore
 from gtr_batch.writing import full_disk_is_transient, make_folder
 
@@ -107,6 +109,10 @@ def _fetch(site: Site, case: Case, promised: Sequence[InstanceRecord] = ()) -> l
 
 def _restore(site: Site, case: Case) -> None:
     """Fetch what our file store has lost of a case since it was retrieved: instances, and attachments."""
+    try:
+        check_retrieved(site, case)
+    except InputLost:  # what is fetched anew takes space
+        check_space(site, Step.RETRIEVE, 1)
     _discard_changed_attachments(site, case)
     _fetch(site, case)
     if has_changed(site, case):
@@ -166,18 +172,23 @@ def _retrieve_attachment(site: Site, case: Case, series: SeriesRecord) -> None:
 def _or_noted(case: Case, missing: list[str], what: str, work: Callable[[], T]) -> T | None:
     """What `work` gives; None where it cannot be had, and then `missing` says what and why.
 
-    What is of another patient or study is raised.
+    Where the line was cut, or the PACS was busy, it is asked once more. What is of another patient or study is raised.
     """
-    try:
-        return work()
-    except (*OURS, StorageFull, PacsUnreachable, AssociationRefused):
-        raise
-    except Exception as err:
-        if is_mismatch(err):
+    for asked_before in (False, True):
+        try:
+            return work()
+        except (*OURS, StorageFull, PacsUnreachable, AssociationRefused):
             raise
-        missing.append(f"{what}: {fault_of(err)}")
-        get_logger(Step.RETRIEVE).warning("attachment.missing", case_id=case.case_id, what=what, error=fault_of(err))
-        return None
+        except Exception as err:
+            if is_mismatch(err):
+                raise
+            if isinstance(err, AssociationLost | PacsBusy) and not asked_before:  # a key slice is worth a second call
+                continue
+            missing.append(f"{what}: {fault_of(err)}")
+            log = get_logger(Step.RETRIEVE)
+            log.warning("attachment.missing", case_id=case.case_id, what=what, error=fault_of(err))
+            break
+    return None
 
 
 def _references(site: Site, case: Case, modality: str) -> Path:
@@ -204,7 +215,11 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
         for c in work.cases
         if c.case_id not in lost
     ]
-    verdicts = validate_shard(files, site.settings.validate, site.files.night_folder(night, "data_docs"))
+    verdicts: dict[str, Any] = {}
+    try:
+        verdicts.update(validate_shard(files, site.settings.validate, site.files.night_folder(night, "data_docs")))
+    except StorageFull as err:  # of the Data Docs: no case of the shard is judged, and each says why
+        lost |= {case.case_id: err for case in work.cases}
 
     def judge(case: Case, record: StepRecord) -> Detail:
         if case.case_id in lost:
@@ -599,6 +614,7 @@ def deliver_one(site: Site, case: Case, record: StepRecord) -> Detail:
     with site.cases.step(case.case_id, Step.DELIVER) as stored:  # before the commitment, which may take hours
         stored.seen = case
         stored.advance(CaseState.STORED)
+    record.seen = site.cases.get(case.case_id)
     outcome = commit_objects(site.archive, site.deliveries, parcel, site.config.pacs)
     record.flag(*outcome.flags)
     return {"sent": sent + outcome.sent}

@@ -25,6 +25,8 @@ COMPRESSED_IMAGE = [
     uid.JPEGExtended12Bit,
     uid.RLELossless,
 ]
+# What a PACS that keeps what it was sent may hold: one that does not transcode could not send it otherwise.
+UNUSUAL_IMAGE = [uid.DeflatedExplicitVRLittleEndian, uid.ExplicitVRBigEndian]
 
 # Pixel data of CT and secondary captures, in any of the syntaxes above.
 IMAGES = [
@@ -52,7 +54,7 @@ MAX_CONTEXTS = 128  # context ids are odd and one byte long (PS3.8, 9.3.2.2)
 
 
 def retrieve_contexts() -> list[PresentationContext]:
-    """Storage contexts for C-GET, one a transfer syntax; below 100 of the 128 that an association may have."""
+    """Storage contexts for C-GET, one a transfer syntax; below 105 of the 128 that an association may have."""
     return [
         build_context(sop_class, syntax) for sop_class in STORAGE_CLASSES for syntax in accepted_syntaxes(sop_class)
     ]
@@ -70,7 +72,7 @@ def store_contexts(kinds: Iterable[tuple[str, str]]) -> list[PresentationContext
 def accepted_syntaxes(sop_class: str) -> list[str]:
     """Transfer syntaxes that we take for a SOP class, uncompressed first, explicit before implicit."""
     if sop_class in IMAGES:
-        return [*UNCOMPRESSED, *COMPRESSED_IMAGE]
+        return [*UNCOMPRESSED, *COMPRESSED_IMAGE, *UNUSUAL_IMAGE]
     if sop_class in DERIVED:
         return [*UNCOMPRESSED, *LOSSLESS_DERIVED]
     return [*UNCOMPRESSED, uid.DeflatedExplicitVRLittleEndian]

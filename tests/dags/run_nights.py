@@ -110,7 +110,7 @@ NAME_OF = {one: name for name, one in IDS.items()}
 def open_site(calls: list[list]) -> Site:
     """A site without PACS, model and database."""
     site = Site(
-        config=load(environ={}),
+        config=load(environ={"GTR_FILES__MIN_FREE_GB": "0.01"}),
         archive=Archive(),
         nights=MemoryNights(),
         cases=MemoryCases(),

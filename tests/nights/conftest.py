@@ -127,7 +127,7 @@ def config(tmp_path: Path, dsn: str, artefact: Path, pacs: EmbeddedQrscp) -> Con
     return Config(
         pacs=PacsConfig(port=pacs.port, called_ae_title=pacs.ae_title, commitment_timeout_s=2, connect_timeout_s=3),
         database=logins(dsn),
-        files=FilesConfig(root=tmp_path / "store"),
+        files=FilesConfig(root=tmp_path / "store", min_free_gb=0.01),
         intake=IntakeConfig(probes=2),
         stage=StageConfig(artefact=artefact, device="cpu"),
         report=ReportConfig(refusal_sr=True),

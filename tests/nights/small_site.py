@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset
 
-from gtr_batch.config import Config, IntakeConfig, NightConfig
+from gtr_batch.config import Config, FilesConfig, IntakeConfig, NightConfig
 from gtr_batch.domain.clinical import PatientFacts
 from gtr_batch.files import LocalFileStore
 from gtr_batch.night.absent import NoHold, NoSettingsHistory, NoShadows
@@ -63,7 +63,8 @@ class Models:
 
 def small_site(tmp_path: Path, **night: object) -> Site:
     """The site; `night` are settings of the section."""
-    config = Config(intake=IntakeConfig(probes=2), night=NightConfig(**night))
+    files = FilesConfig(root=tmp_path / "store", min_free_gb=0.01)
+    config = Config(files=files, intake=IntakeConfig(probes=2), night=NightConfig(**night))
     site = Site(
         config=config,
         archive=ArchiveOfFiles(),

@@ -154,6 +154,27 @@ def test_a_pacs_that_is_gone_among_the_attachments_is_asked_again(site, pacs, st
     assert site.cases.events(found)[-1]["detail"]["missing_attachments"] == []
 
 
+def test_a_key_object_during_which_the_line_is_cut_once_is_asked_for_again(site, pacs, study):
+    """A reader's key slice was left out for good where one association was lost while it came."""
+    marked, other = (attachment(study, "KO", KeyObjectSelectionDocumentStorage, n) for n in (1, 2))
+    study.extend((marked, other))
+    cuts = []
+
+    def cut_once(event):
+        if event.identifier.SeriesInstanceUID == marked.SeriesInstanceUID and not cuts:
+            cuts.append(event.assoc)
+            yield 2
+            yield 0xFF00, marked
+            event.assoc.abort()
+            return
+        yield from pacs.get(event)
+
+    pacs.on_get = cut_once
+
+    assert retrieved(site) == (CaseState.RETRIEVED, [])
+    assert len(cuts) == 1
+
+
 @pytest.mark.slow
 def test_the_result_says_that_attachments_are_missing(site, pacs, study):
     """In the flags of the result, and so in the report; one that came and cannot be read is passed over as before."""

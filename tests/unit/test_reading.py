@@ -157,6 +157,16 @@ def test_sequences_within_sequences_end_no_reader(tmp_path: Path, depth: int, un
     assert is_intact(path, slice_of().SOPInstanceUID) in (True, False)
 
 
+def test_of_a_deflated_file_the_elements_that_are_named_are_read_as_of_another(tmp_path: Path) -> None:
+    """A deflated series was read as if it had no slices, a deflated key object as if it named none."""
+    path, names = deflated(tmp_path / "a.dcm", 8), ["SOPInstanceUID", (0x0008, 0x0060), 0x00280010]
+
+    found = read_dicom(path, tags=names)
+
+    assert found == pydicom.dcmread(path, specific_tags=names)
+    assert found.Modality and "PatientName" not in found
+
+
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless])
 def test_a_good_compressed_slice_is_decoded_as_before(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
     path = saved(tmp_path / "a.dcm", with_codestream(syntax))

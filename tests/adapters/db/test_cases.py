@@ -32,7 +32,7 @@ from gtr_batch.domain.staging import (
     TStage,
 )
 from gtr_batch.domain.transitions import Reopening
-from gtr_batch.errors import DatabaseBusy
+from gtr_batch.errors import CaseTakenOver, DatabaseBusy
 from tests.builders import not_staged
 from tests.case_moves import Moves
 
@@ -89,6 +89,30 @@ def an_object(kind: ObjectKind, uid: str) -> ReportObject:
 
 def states(book, case: Case) -> list[CaseState]:
     return [event["state"] for event in book.events(case.case_id)]
+
+
+# Two workers on one night
+
+
+def test_what_a_slower_worker_found_of_a_case_that_has_gone_on_is_not_written(book):
+    """Its answer differs in the last digits (the batch was another): the report of the first is on its way already."""
+    case = a_case()
+    book.record([case])
+    for state in PATH[1 : PATH.index(CaseState.STAGED)]:
+        book.advance(case.case_id, state)
+    seen = book.get(case.case_id)
+    book.save_staging(case.case_id, a_staging())
+    book.advance(case.case_id, CaseState.STAGED)
+    book.advance(case.case_id, CaseState.SCORED)
+    before = book.staging(case.case_id), states(book, case)
+
+    with pytest.raises(CaseTakenOver, match="reached scored meanwhile, from preprocessed"):  # noqa: SIM117
+        with book.step(case.case_id, Step.STAGE) as record:
+            record.seen = seen
+            record.stages(a_staging(flags=(Flag.TIE, Flag.PHASE_UNCLEAR)), np.zeros(4), np.zeros((3, 4)))
+            record.advance(CaseState.STAGED)
+
+    assert (book.staging(case.case_id), states(book, case)) == before
 
 
 # Recording

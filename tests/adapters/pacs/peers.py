@@ -1,11 +1,14 @@
 """Real and hostile PACS for tests, each on a loopback port while its block runs.
 
-Real: `qrscp` (pynetdicom), `orthanc`, `storescp` (DCMTK). Hostile: `HostilePacs`, whose answers a test bends.
+Real: `qrscp` (pynetdicom), `orthanc`, `dcmqrscp` and `storescp` (DCMTK). Hostile: `HostilePacs`, whose answers a test
+bends.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -57,7 +60,7 @@ def orthanc(
     options: Sequence[str] = (),
     echo: Callable[[], None] | None = None,
     **settings: Any,
-) -> Iterator[None]:
+) -> Iterator[subprocess.Popen[bytes]]:
     """Orthanc, which knows us as `our_ae` at 127.0.0.1:`our_port`; `settings` go into its configuration.
 
     `options` are of its command line (``--verbose`` writes associations into ``orthanc.log`` of the folder); `echo`
@@ -88,7 +91,7 @@ def orthanc(
             wait_for_echo(port, ae_title, alive=lambda: process.poll() is None)
         else:
             _until_it_answers(echo)
-        yield
+        yield process
     finally:
         process.terminate()
         try:
@@ -96,6 +99,34 @@ def orthanc(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def dcmqrscp(
+    program: str, folder: Path, port: int, ae_title: str = "DCMQRSCP", our_ae: str = "GTRBATCH", our_port: int = 0
+) -> Iterator[None]:
+    """DCMTK's dcmqrscp, which knows us as `our_ae` at 127.0.0.1:`our_port`: C-FIND, C-GET, C-MOVE, no commitment."""
+    storage = folder / "store"
+    storage.mkdir(parents=True, exist_ok=True)
+    configuration = folder / "dcmqrscp.cfg"
+    configuration.write_text(
+        f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
+        f"HostTable BEGIN\ngtr = ({our_ae}, 127.0.0.1, {our_port or 1})\nHostTable END\n"
+        "VendorTable BEGIN\nVendorTable END\n"
+        f"AETable BEGIN\n{ae_title} {storage} RW (200, 1024mb) ANY\nAETable END\n"
+    )
+    with (folder / "dcmqrscp.log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "--config", str(configuration), "--disable-host-lookup"], cwd=folder, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_for_echo(port, ae_title, alive=lambda: process.poll() is None)
+        yield
+    finally:
+        with suppress(ProcessLookupError):  # with the child of each association
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
 
 
 def _until_it_answers(echo: Callable[[], None], within_s: float = 30.0) -> None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from gtr_batch.config import Config
 from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.refusal import REASONS, RefusalCode, Subject
 from gtr_batch.errors import CaseRejected, CasesToRetry
@@ -32,8 +33,11 @@ SERVICE = {
 
 
 def a_site(cases):
-    """What a shard asks of a site."""
-    return SimpleNamespace(cases=cases, progress=lambda *_: None, check_running=lambda: None)
+    """What a shard asks of its site, with space enough."""
+    files = SimpleNamespace(free_bytes=lambda: 1 << 40)
+    return SimpleNamespace(
+        cases=cases, config=Config(), files=files, progress=lambda *_: None, check_running=lambda: None
+    )
 
 
 def test_every_code_is_about_the_patient_the_images_or_the_service():
@@ -48,9 +52,7 @@ def test_every_code_is_about_the_patient_the_images_or_the_service():
 def test_only_what_lies_in_the_patient_or_the_images_is_a_refusal(code):
     """Whatever step raises it: what is ours is failed, and asked again."""
     cases = MemoryCases([Case("c", NIGHT, "1.2", "1.2.3")])
-    work = Shard(
-        SimpleNamespace(cases=cases, progress=lambda *_: None, check_running=lambda: None), Step.RETRIEVE, ["c"]
-    )
+    work = Shard(a_site(cases), Step.RETRIEVE, ["c"])
 
     def judge(case, record):
         raise CaseRejected(code, "so it is")
@@ -66,9 +68,7 @@ def test_only_what_lies_in_the_patient_or_the_images_is_a_refusal(code):
 
 def test_what_is_ours_makes_the_shard_red():
     cases = MemoryCases([Case("c", NIGHT, "1.2", "1.2.3")])
-    work = Shard(
-        SimpleNamespace(cases=cases, progress=lambda *_: None, check_running=lambda: None), Step.RETRIEVE, ["c"]
-    )
+    work = Shard(a_site(cases), Step.RETRIEVE, ["c"])
 
     def judge(case, record):
         raise CaseRejected(C.SERIES_INCOMPLETE, "3 of 36 instances are missing")
