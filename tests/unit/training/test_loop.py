@@ -111,6 +111,17 @@ def test_an_objective_takes_the_place_of_cross_entropy_and_sees_the_lesions():
     assert 0.1 < float(seen[0].lesions.mean()) < 0.5
 
 
+def test_a_cohort_that_lies_on_the_device_is_shown_as_one_that_does_not():
+    cohort = squares(8, 1)
+    laid = attrs.evolve(cohort, slices=torch.from_numpy(cohort.slices))
+
+    def shown(of: PreparedSlices) -> torch.Tensor:
+        rngs = (np.random.default_rng(1), np.random.default_rng(2))
+        return torch.cat([images for images, _ in batches(of, Settings(batch=4), rngs)])
+
+    assert torch.equal(shown(laid), shown(cohort))
+
+
 def test_augmentation_keeps_shape_and_says_nothing_twice():
     rng = np.random.default_rng(0)
     images = torch.rand(4, 1, 40, 40)
