@@ -66,5 +66,5 @@ References
 6. "Optimal BMI-adjusted noise index", J X-Ray Sci Technol 2016 (doi 10.3233/XST-16222; 320 patients).
 """
 
-USUAL = NARROW
+USUAL = PUBLISHED
 """What phantoms are drawn from unless asked otherwise: the ranges that the committed model was trained on."""
