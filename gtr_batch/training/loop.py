@@ -320,23 +320,23 @@ def _shown(
             if len(chosen[mine]) < 2:  # batch norm has nothing to say of one image
                 continue
             at = chosen[mine], roles[start : start + settings.batch][mine]
-            images = _floats(cohort.slices[at])
+            images = _as_kept(cohort.slices[at])  # float16: half to copy
             if cohort.lesions is not None:
-                images = torch.cat((images, _floats(cohort.lesions[at])), dim=1)
+                images = torch.cat((images, _as_kept(cohort.lesions[at]).to(images.dtype)), dim=1)
             pinned = device.startswith("cuda") and not images.is_cuda
             yield (images.pin_memory() if pinned else images), chosen[mine]
 
     for images, chosen in fetch() if isinstance(cohort.slices, Tensor) else prefetched(fetch()):
         centres = None if cohort.centres is None else cohort.centres[chosen]
-        shown = augment(images.to(device, non_blocking=True), centres, settings.window, how)
+        shown = augment(images.to(device, non_blocking=True).float(), centres, settings.window, how)
         stages = torch.from_numpy(cohort.stages[chosen]).long().to(device)
         yield shown[:, :1].expand(-1, 3, -1, -1), stages, None if cohort.lesions is None else shown[:, 1:]
 
 
-def _floats(taken: np.ndarray | Tensor) -> Tensor:
-    """Slices or masks (n, rows, columns) as (n, 1, rows, columns), float32, where they lie."""
-    there = taken if isinstance(taken, Tensor) else torch.from_numpy(np.ascontiguousarray(taken, dtype=np.float32))
-    return there[:, None].float()
+def _as_kept(taken: np.ndarray | Tensor) -> Tensor:
+    """Slices or masks (n, rows, columns) as (n, 1, rows, columns), of their own type, where they lie."""
+    there = taken if isinstance(taken, Tensor) else torch.from_numpy(np.ascontiguousarray(taken))
+    return there[:, None]
 
 
 def _laid_on(cohort: PreparedSlices, device: str) -> PreparedSlices:
