@@ -26,7 +26,7 @@ from gtr_batch.domain.prepared import PreparedGeometry
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-STRIDE = 32  # network pixels from one cell of layer4 to the next
+STRIDE = 32  # network pixels from one cell of layer4 to the next, where the network does not say
 
 
 class GradCamForward:
@@ -77,15 +77,19 @@ class GradCamForward:
             cam.activations_and_grads.release()
             for hook in hooks:
                 hook.remove()
-        return kept[-1].float().cpu().numpy(), logits, enlarge(np.clip(cells, 0.0, 1.0), slices.shape[-1])
+        return (
+            kept[-1].float().cpu().numpy(),
+            logits,
+            enlarge(np.clip(cells, 0.0, 1.0), slices.shape[-1], getattr(self._network, "stride", STRIDE)),
+        )
 
 
-def enlarge(cells: np.ndarray, size: int) -> np.ndarray:
+def enlarge(cells: np.ndarray, size: int, stride: int = STRIDE) -> np.ndarray:
     """Heat of layer4's cells (n, k, k) on the network's pixels (n, size, size), bilinear, float32.
 
-    Cell i is centred on pixel 32 i; beyond the outermost cells their heat goes on.
+    Cell i is centred on pixel `stride` i; beyond the outermost cells their heat goes on.
     """
-    at = np.arange(size) / STRIDE
+    at = np.arange(size) / stride
     weights = _linear(np.clip(at, 0, cells.shape[-1] - 1), cells.shape[-1])
     return np.einsum("hi,kij,wj->khw", weights, cells, weights, optimize=True).astype(np.float32)
 

@@ -29,6 +29,7 @@ BACKBONES: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, i
     "resnet152": (Bottleneck, (3, 8, 36, 3)),
 }
 STEM_CHANNELS = 64
+STRIDES = (32, 16, 8)  # network pixels from one cell of layer4 to the next; 32 is torchvision's
 
 
 class GTRNet(nn.Module):
@@ -37,7 +38,8 @@ class GTRNet(nn.Module):
     Parameters
     ----------
     backbone : str
-        One of `BACKBONES`.
+        One of `BACKBONES`; with ``-stride16`` or ``-stride8`` at its end, layer4 (and layer3) do not halve what they
+        see: the weights have the same shapes, and the last layer's cells lie closer.
     num_classes : int
         Outputs of the linear head; T1 to T4 in that order.
     dropout : float
@@ -49,6 +51,8 @@ class GTRNet(nn.Module):
     ----------
     feature_count : int
         Length D of the penultimate features: 512 up to ResNet-34, 2048 above.
+    stride : int
+        Network pixels from one cell of layer4 to the next.
 
     Raises
     ------
@@ -64,10 +68,10 @@ class GTRNet(nn.Module):
         weights: Path | str | None = None,
     ) -> None:
         super().__init__()
-        if backbone not in BACKBONES:
-            raise ModelArtefactError(f"backbone {backbone!r} is not known; one of: {', '.join(BACKBONES)}")
-        block, depths = BACKBONES[backbone]
+        block, depths, self.stride = backbone_of(backbone)
         resnet = ResNet(block, list(depths), num_classes=num_classes)
+        for layer in (resnet.layer4, resnet.layer3)[: STRIDES.index(self.stride)]:
+            keep_resolution(layer[0])
         self.backbone = backbone
         self.feature_count = int(resnet.fc.in_features)
         self.conv1, self.bn1, self.relu, self.maxpool = resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool
@@ -153,6 +157,27 @@ class GTRNet(nn.Module):
             raise ModelArtefactError(f"{path}: {len(wrong)} tensors do not fit {self.backbone}: {'; '.join(wrong[:3])}")
         self.load_state_dict(trunk, strict=False)
         return digest
+
+
+def backbone_of(name: str) -> tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, int], int]:
+    """Blocks, depths and the last layer's stride of a backbone.
+
+    Raises
+    ------
+    ModelArtefactError
+        There is none of this name.
+    """
+    plain, _, stride = name.partition("-stride")
+    if plain not in BACKBONES or stride not in {"", *map(str, STRIDES[1:])}:
+        raise ModelArtefactError(f"backbone {name!r} is not known; one of: {', '.join(BACKBONES)}")
+    return (*BACKBONES[plain], int(stride or STRIDES[0]))
+
+
+def keep_resolution(block: nn.Module) -> None:
+    """Let a layer's first block, which halves rows and columns, keep them."""
+    for convolution in block.modules():
+        if isinstance(convolution, nn.Conv2d):
+            convolution.stride = (1, 1)
 
 
 def centre_crop(x: Tensor, rows: int, columns: int) -> Tensor:

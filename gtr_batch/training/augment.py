@@ -13,7 +13,8 @@ def augment(
 ) -> Tensor:
     """Flip, rotate, scale and shift each image, perturb its intensities; shape (n, 1, rows, columns).
 
-    Flips are left-right, rotation up to 12 degrees, scale 0.9 to 1.12, shift up to 8 pixels.
+    Flips are left-right, rotation up to 12 degrees, scale 0.9 to 1.12, shift up to 8 pixels. Further channels are
+    masks: they are moved with the image, and keep their values.
     """
     n = len(images)
     angle = np.radians(rng.uniform(-12, 12, n))
@@ -25,8 +26,9 @@ def augment(
     gain = torch.from_numpy(rng.uniform(0.85, 1.15, (n, 1, 1, 1)).astype(np.float32)).to(device)
     offset = torch.from_numpy(rng.uniform(-0.15, 0.15, (n, 1, 1, 1)).astype(np.float32)).to(device)
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
-    noise = torch.randn(moved.shape, generator=generator, device=device)
-    return moved * gain + offset + 0.04 * noise
+    image, masks = moved[:, :1], moved[:, 1:]
+    noise = torch.randn(image.shape, generator=generator, device=device)
+    return torch.cat((image * gain + offset + 0.04 * noise, masks), dim=1)
 
 
 def sample(
@@ -40,7 +42,7 @@ def sample(
     shift: np.ndarray,
 ) -> Tensor:
     """Windows of images, turned, scaled, flipped and shifted about their centres; on the images' device."""
-    n, _, rows, columns = images.shape
+    n, channels, rows, columns = images.shape
     height, width = window or (rows, columns)
     middle = np.array([[(rows - 1) / 2, (columns - 1) / 2]])
     centre = (middle if centres is None or window is None else centres) + shift
@@ -51,5 +53,7 @@ def sample(
     theta[:, 1, 0], theta[:, 1, 1] = sin * flip[:, 1] * width / rows, cos * flip[:, 0] * height / rows
     theta[:, 0, 2] = (2 * centre[:, 1] + 1) / columns - 1
     theta[:, 1, 2] = (2 * centre[:, 0] + 1) / rows - 1
-    grid = functional.affine_grid(torch.from_numpy(theta).to(images.device), [n, 1, height, width], align_corners=False)
+    grid = functional.affine_grid(
+        torch.from_numpy(theta).to(images.device), [n, channels, height, width], align_corners=False
+    )
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)

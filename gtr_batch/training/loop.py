@@ -11,11 +11,12 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from attrs import asdict, field, frozen
+from attrs import asdict, evolve, field, frozen
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -34,12 +35,14 @@ class PreparedSlices:
 
     `slices` (patients, 3, size, size), float16 or float32, z-scored, in the order below, key, above, possibly memory-
     mapped; `stages` (patients,), positions 0 to 3; `centres` (patients, 2), row and column about which a training
-    window lies, default the middle.
+    window lies, default the middle; `lesions` (patients, 3, size, size), bool, the outlined tumours, where an objective
+    asks for them.
     """
 
     slices: np.ndarray = field(repr=False)
     stages: np.ndarray = field(repr=False)
     centres: np.ndarray | None = field(default=None, repr=False)
+    lesions: np.ndarray | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.stages)
@@ -77,6 +80,24 @@ class Epoch:
 EpochProgress = Callable[[Epoch], None]
 
 
+@frozen(eq=False)
+class Answered:
+    """What a batch was shown and answered: logits (n, 4), stages (n,), and what else an objective may price.
+
+    `cells`: the last layer's output, (n, D, rows, columns); `head`: the linear head's weights, (4, D); `lesions`: the
+    outlined tumours as they were shown, (n, 1, rows, columns), 0 to 1, None where the cohort has none.
+    """
+
+    logits: Tensor
+    stages: Tensor
+    cells: Tensor
+    head: Tensor
+    lesions: Tensor | None
+
+
+Objective = Callable[[Answered], Tensor]
+
+
 def train(
     network: nn.Module,
     cohort: PreparedSlices,
@@ -86,6 +107,7 @@ def train(
     *,
     device: str = "cpu",
     checkpoint: Checkpoint | None = None,
+    objective: Objective | None = None,
 ) -> list[Epoch]:
     """Train a network in place, lesson by lesson; each ends with the weights of its epoch that validated best.
 
@@ -105,6 +127,9 @@ def train(
         up, each process takes its share of every batch.
     checkpoint : Checkpoint, optional
         Written after each epoch; where it holds one, the training is taken up there.
+    objective : callable, optional
+        The loss of a batch; default cross-entropy. Its network must have ``layer4`` and ``fc``. Epochs are chosen by
+        the cross-entropy of the validation patients whatever it is.
 
     Returns
     -------
@@ -119,6 +144,7 @@ def train(
     """
     lessons = [settings] if isinstance(settings, Settings) else list(settings)
     network.to(device, memory_format=torch.channels_last if device.startswith("cuda") else torch.preserve_format)
+    cohort = _laid_on(cohort, device)
     epochs: list[Epoch] = []
     kept = checkpoint.load() if checkpoint else None
     distributed.together()  # nobody writes before everybody has read
@@ -132,7 +158,7 @@ def train(
         here = kept if kept is not None and number == kept["lesson"] else None
         if here is None and number and lessons[number - 1].window != lesson.window:
             widen(network, cohort, lessons[number - 1].window, lesson, device)
-        _teach(network, cohort, validation, lesson, number, epochs, here, progress, device, checkpoint)
+        _teach(network, cohort, validation, lesson, number, epochs, here, progress, device, checkpoint, objective)
     return epochs
 
 
@@ -147,6 +173,7 @@ def _teach(  # noqa: PLR0917 - the inner half of `train`
     progress: EpochProgress | None,
     device: str,
     checkpoint: Checkpoint | None,
+    objective: Objective | None,
 ) -> None:
     learner = distributed.wrapped(network, device)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -166,10 +193,17 @@ def _teach(  # noqa: PLR0917 - the inner half of `train`
         torch.manual_seed(_seed(settings, lesson, number, 0))  # dropout
         network.train()
         losses = []
-        for images, stages in batches(cohort, settings, _rngs(settings, lesson, number), device):
-            with torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")):
+        for images, stages, lesions in _shown(cohort, settings, _rngs(settings, lesson, number), device):
+            with (
+                torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")),
+                _last_layer(network) as cells,
+            ):
                 logits = learner(images)
-            loss = functional.cross_entropy(logits.float(), stages, label_smoothing=settings.label_smoothing)
+            if objective is None:
+                loss = functional.cross_entropy(logits.float(), stages, label_smoothing=settings.label_smoothing)
+            else:
+                head: Any = network.fc
+                loss = objective(Answered(logits.float(), stages, cells[-1].float(), head.weight, lesions))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -247,6 +281,29 @@ def batches(
 
     The slices are fetched in a thread of their own while the network works, and augmented on the device.
     """
+    for images, stages, _ in _shown(cohort, settings, rngs, device):
+        yield images, stages
+
+
+@contextmanager
+def _last_layer(network: nn.Module) -> Iterator[list[Tensor]]:
+    """The outputs of ``layer4`` of the forward passes within; none of a network without one."""
+    kept: list[Tensor] = []
+    layer = getattr(network, "layer4", None)
+    hook = layer.register_forward_hook(lambda _m, _i, output: kept.append(output)) if layer is not None else None
+    try:
+        yield kept
+    finally:
+        if hook is not None:
+            hook.remove()
+
+
+def _shown(
+    cohort: PreparedSlices,
+    settings: Settings,
+    rngs: tuple[np.random.Generator, np.random.Generator],
+    device: str,
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     who, how = rngs
     total = len(cohort) * settings.slices_a_patient
     weights = shown_weights(cohort.stages)
@@ -263,14 +320,36 @@ def batches(
             if len(chosen[mine]) < 2:  # batch norm has nothing to say of one image
                 continue
             at = chosen[mine], roles[start : start + settings.batch][mine]
-            images = torch.from_numpy(cohort.slices[at])[:, None]  # as they are kept, float16: half to copy
-            yield (images.pin_memory() if device.startswith("cuda") else images), chosen[mine]
+            images = _as_kept(cohort.slices[at])  # float16: half to copy
+            if cohort.lesions is not None:
+                images = torch.cat((images, _as_kept(cohort.lesions[at]).to(images.dtype)), dim=1)
+            pinned = device.startswith("cuda") and not images.is_cuda
+            yield (images.pin_memory() if pinned else images), chosen[mine]
 
-    for images, chosen in prefetched(fetch()):
+    for images, chosen in fetch() if isinstance(cohort.slices, Tensor) else prefetched(fetch()):
         centres = None if cohort.centres is None else cohort.centres[chosen]
         shown = augment(images.to(device, non_blocking=True).float(), centres, settings.window, how)
         stages = torch.from_numpy(cohort.stages[chosen]).long().to(device)
-        yield shown.expand(-1, 3, -1, -1), stages
+        yield shown[:, :1].expand(-1, 3, -1, -1), stages, None if cohort.lesions is None else shown[:, 1:]
+
+
+def _as_kept(taken: np.ndarray | Tensor) -> Tensor:
+    """Slices or masks (n, rows, columns) as (n, 1, rows, columns), of their own type, where they lie."""
+    there = taken if isinstance(taken, Tensor) else torch.from_numpy(np.ascontiguousarray(taken))
+    return there[:, None]
+
+
+def _laid_on(cohort: PreparedSlices, device: str) -> PreparedSlices:
+    """The cohort with its slices on a GPU, where a quarter of its free memory holds them; else as it is."""
+    if not device.startswith("cuda"):
+        return cohort
+    needs = cohort.slices.nbytes + (0 if cohort.lesions is None else cohort.lesions.nbytes)
+    if needs > torch.cuda.mem_get_info(device)[0] / 4:
+        return cohort
+    laid = {"slices": torch.from_numpy(np.array(cohort.slices)).to(device)}
+    if cohort.lesions is not None:
+        laid["lesions"] = torch.from_numpy(np.array(cohort.lesions)).to(device)
+    return evolve(cohort, **laid)
 
 
 def shown_weights(stages: np.ndarray) -> np.ndarray:
@@ -309,16 +388,22 @@ def widen(
     head.bias -= torch.cat(shown).mean(dim=0)
 
 
+def device_of(network: nn.Module) -> str:
+    """Where the network lies; ``cpu`` where it has no weights."""
+    return str(next(network.parameters(), torch.empty(0)).device)
+
+
 @torch.inference_mode()
 def predict(
     network: nn.Module,
     cohort: PreparedSlices,
     window: tuple[int, int] | None = None,
     batch: int = 48,
-    device: str = "cpu",
+    device: str | None = None,
 ) -> np.ndarray:
-    """Logits of all three slices of each patient, (patients, 3, 4), float32."""
+    """Logits of all three slices of each patient, (patients, 3, 4), float32; `device`: default where it lies."""
     network.eval()
+    device = device or device_of(network)
     flat = cohort.slices.reshape(-1, 1, *cohort.slices.shape[2:])
     centres = None if cohort.centres is None else np.repeat(cohort.centres, 3, axis=0)
     parts = []
@@ -334,9 +419,10 @@ def predict(
 
 
 @torch.inference_mode()
-def penultimate(network: Any, slices: np.ndarray, batch: int = 48, device: str = "cpu") -> np.ndarray:
-    """Penultimate features (n, D), float32, of slices (n, size, size)."""
+def penultimate(network: Any, slices: np.ndarray, batch: int = 48, device: str | None = None) -> np.ndarray:
+    """Penultimate features (n, D), float32, of slices (n, size, size); `device`: default where it lies."""
     network.eval()
+    device = device or device_of(network)
     parts = []
     for start in range(0, len(slices), batch):
         images = torch.from_numpy(slices[start : start + batch].astype(np.float32))[:, None].expand(-1, 3, -1, -1)

@@ -108,6 +108,13 @@ def test_a_card_of_a_model_of_which_little_is_known_says_so(registry, models, ve
     assert "gate: not asked" in page
 
 
+def test_a_card_says_that_the_crop_stream_moves_heat(registry, models, versions):
+    """ADR 4 asks for it."""
+    page = write_card(registry, models, versions["new"], by="Ada").read_text()
+
+    assert "what the crop stream alone contributed is drawn up to twice as far from the middle as it lies" in page
+
+
 def test_every_heading_names_its_item_of_claim_or_tripod(registry, models, versions):
     page = write_card(registry, models, versions["new"], by="Ada").read_text()
 

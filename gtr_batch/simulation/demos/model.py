@@ -1,9 +1,10 @@
 """Make the demo's model from nothing: ``python -m gtr_batch.simulation.demos.model --out DIR``.
 
-Phantom patients are drawn, prepared by the contract and cached; GTRNet (ResNet-10) is trained first on windows about
-the tumour, where an image costs a twelfth and there is little else to look at, then on wider ones, then on whole
-slices; temperature, rad-score, nomogram and locator are fitted; everything is measured on whole slices of patients
-never seen; a twin is trained alike on slices whose stomach is blanked. "Demo, not for patients": it has never seen one.
+Phantom patients are drawn, prepared by the contract and cached; GTRNet (ResNet-10, the last layer's cells 8 pixels
+apart) is trained first on windows about the tumour, where an image costs a twelfth and there is little else to look at,
+then on wider ones, then on whole slices, and its map of the true class is drawn to the tumour's outline; temperature,
+rad-score, nomogram and locator are fitted; everything is measured on whole slices of patients never seen; a twin is
+trained on slices whose stomach is blanked. "Demo, not for patients": it has never seen one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,34 +28,41 @@ from attrs import frozen
 from gtr_batch.domain.calibration import calibrated, stage_priors
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.conformal import ConformalSets
-from gtr_batch.domain.locating import lung_share_of
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, NomogramModel, PreprocessingContract
 from gtr_batch.domain.staging import STAGES
+from gtr_batch.explain.gradcam import GradCamForward
+from gtr_batch.explain.lesion import body_of, looks
 from gtr_batch.governance.canary import with_canary
+from gtr_batch.metrics.intervals import wilson
 from gtr_batch.nomogram.rad_score import rad_score
-from gtr_batch.preprocess import Volume, prepare_all_for_locator
 from gtr_batch.simulation.demos.abstention import REFERENCE_PATIENTS, REFERENCE_SEED, rule_of
-from gtr_batch.simulation.demos.cohort import Say, blanked, gather
+from gtr_batch.simulation.demos.cohort import Drawing, Drawn, Say, blanked, drawn_together, gather
 from gtr_batch.simulation.hospital.cohort import draw_phantom
 from gtr_batch.simulation.hospital.ehr import draw_clinical
 from gtr_batch.simulation.hospital.mix import STAGE_MIX, in_turn
+from gtr_batch.simulation.phantom import ranges as phantom_ranges
+from gtr_batch.simulation.phantom.ranges import Ranges
 from gtr_batch.stage.artefact import load_artefact, write_artefact
-from gtr_batch.stage.network import GTRNet
+from gtr_batch.stage.network import GTRNet, backbone_of
 from gtr_batch.training.fit import SIZE_AT_LEAST_CM, fit_nomogram, fit_rad_score, fit_temperature
 from gtr_batch.training.fit.conformal import fit_conformal
 from gtr_batch.training.fit.locator import MarkedSeries, error_on, fit_and_measure, located
 from gtr_batch.training.loop import (
     Epoch,
+    Objective,
     PreparedSlices,
     Settings,
+    device_of,
     penultimate,
     predict,
     shown_shares,
     train,
     voted,
 )
+from gtr_batch.training.objective import LESION_WEIGHT, on_the_lesion
 
-BACKBONE = "resnet10"
+BACKBONE = "resnet10-stride8"
+WALLS_MM = (6.0, 8.0, 10.0)  # borders between the groups by which accuracy is reported
 TRAINING_SEED, VALIDATION_SEED, UNSEEN_SEED, LOCATOR_SEED, LOCATOR_UNSEEN_SEED = 100, 300, 200, 400, 600
 
 
@@ -61,12 +70,14 @@ TRAINING_SEED, VALIDATION_SEED, UNSEEN_SEED, LOCATOR_SEED, LOCATOR_UNSEEN_SEED =
 class Plan:
     """How much of everything; the defaults made the committed artefact.
 
-    `reference`: patients among whom a new one is ranked, to tell whether the model may answer.
+    `reference`: patients among whom a new one is ranked, to tell whether the model may answer. `batch` is of slices.
+    `ranges`: a name in `gtr_batch.simulation.phantom.ranges`. `workers`: processes that draw. `lesion_weight`: the
+    price of a class's map that is not on the tumour's outline (`on_the_lesion`); 0: cross-entropy alone.
     """
 
-    families: int = 120
-    validation: int = 60
-    unseen: int = 120
+    families: int = 238
+    validation: int = 120
+    unseen: int = 400
     locator: int = 60
     reference: int = REFERENCE_PATIENTS
     locator_unseen: int = 60
@@ -75,21 +86,42 @@ class Plan:
     whole_epochs: int = 14
     last_epochs: int = 14
     seed: int = 0
+    batch: int = 64
+    backbone: str = BACKBONE
+    lesion_weight: float = LESION_WEIGHT
+    ranges: str = "USUAL"
+    device: str = "cpu"
+    workers: int = 1
+
+    def drawn_from(self) -> Ranges:
+        """What the phantoms are drawn from."""
+        found: Ranges = getattr(phantom_ranges, self.ranges)
+        return found
 
 
-def trained(training: PreparedSlices, validation: PreparedSlices, plan: Plan, say: Say, what: str) -> GTRNet:
+def trained(
+    training: PreparedSlices,
+    validation: PreparedSlices,
+    plan: Plan,
+    say: Say,
+    what: str,
+    *,
+    objective: Objective | None = None,
+) -> GTRNet:
     """A GTRNet trained from random weights: on windows about the tumour, on wider ones, on whole slices."""
     torch.manual_seed(plan.seed)
-    network = GTRNet(BACKBONE, dropout=0.2)
+    network = GTRNet(plan.backbone, dropout=0.2)
+    lesson = partial(Settings, batch=plan.batch, seed=plan.seed)
     lessons = [
-        Settings(epochs=plan.near_epochs, batch=16, learning_rate=2e-3, patience=12, window=(64, 64), seed=plan.seed),
-        Settings(epochs=plan.wide_epochs, batch=16, learning_rate=1e-3, patience=5, window=(96, 96), seed=plan.seed),
-        Settings(epochs=plan.wide_epochs, batch=16, learning_rate=8e-4, patience=5, window=(144, 144), seed=plan.seed),
-        Settings(epochs=plan.whole_epochs, batch=16, learning_rate=6e-4, patience=5, seed=plan.seed),
-        Settings(epochs=plan.last_epochs, batch=16, learning_rate=5e-4, patience=6, seed=plan.seed + 1),
+        lesson(epochs=plan.near_epochs, learning_rate=2e-3, patience=12, window=(64, 64)),
+        lesson(epochs=plan.wide_epochs, learning_rate=1e-3, patience=5, window=(96, 96)),
+        lesson(epochs=plan.wide_epochs, learning_rate=8e-4, patience=5, window=(144, 144)),
+        lesson(epochs=plan.whole_epochs, learning_rate=6e-4, patience=5),
+        lesson(epochs=plan.last_epochs, learning_rate=5e-4, patience=6, seed=plan.seed + 1),
     ]
     names = [f"window {lesson.window[0]}" if lesson.window else "whole slices" for lesson in lessons]
-    train(network, training, validation, lessons, partial(_tell, say, what, names, lessons))
+    told = partial(_tell, say, what, names, lessons)
+    train(network, training, validation, lessons, told, device=plan.device, objective=objective)
     return network
 
 
@@ -101,35 +133,36 @@ def _tell(say: Say, what: str, names: list[str], lessons: list[Settings], epoch:
     )
 
 
-def whole_series(network: GTRNet, seed: int, count: int, say: Say) -> list[MarkedSeries]:
+def whole_series(
+    network: GTRNet, seed: int, count: int, cache: Path, say: Say, *, ranges: Ranges, workers: int
+) -> list[MarkedSeries]:
     """All axial slices of phantoms that the network was not trained on, as the locator sees them."""
+    drawings = [Drawing("series", seed, index, ranges) for index in range(count)]
+    drawn_together(drawings, cache, workers, say, "whole series for the locator")
     series = []
-    for index in say.bar("whole series for the locator", list(range(count))):
-        phantom, _, _ = draw_phantom(seed, index)
-        mm = phantom.pixel_mm
-        volume = Volume.from_hu(phantom.volume(), (phantom.scanner.thickness_mm, mm, mm))
-        prepared = prepare_all_for_locator(volume, PreprocessingContract())
-        areas = phantom.tumour_areas()
-        features = penultimate(network, prepared)
-        heights, lungs = phantom.positions_mm(), lung_share_of(prepared)
-        series.append(MarkedSeries(features, heights, lungs, int(np.argmax(areas)), areas))
+    for one in drawings:
+        with np.load(one.path(cache)) as kept:
+            features = penultimate(network, kept["slices"])
+            areas = kept["areas"]
+            series.append(MarkedSeries(features, kept["heights"], kept["lungs"], int(np.argmax(areas)), areas))
     return series
 
 
-def locator_of(network: GTRNet, plan: Plan, say: Say) -> tuple[KeySliceLocator, dict[str, Any]]:
+def locator_of(network: GTRNet, cache: Path, plan: Plan, say: Say) -> tuple[KeySliceLocator, dict[str, Any]]:
     """The locator, with its error in five folds and on phantoms of another seed that it was not fitted on."""
-    series = whole_series(network, LOCATOR_SEED, plan.locator, say)
+    of = partial(whole_series, network, cache=cache, say=say, ranges=plan.drawn_from(), workers=plan.workers)
+    series = of(LOCATOR_SEED, plan.locator)
     locator, cross_fitted, _ = fit_and_measure(series, plan.seed)
     assert cross_fitted is not None  # all series are measured
-    others = whole_series(network, LOCATOR_UNSEEN_SEED, plan.locator_unseen, say)
+    others = of(LOCATOR_UNSEEN_SEED, plan.locator_unseen)
     unseen = error_on(others, [located(locator, one) for one in others])
     return locator, {"locator": attrs.asdict(cross_fitted), "locator_unseen": attrs.asdict(unseen)}
 
 
-def refit_locator(out: Path, plan: Plan, say: Say) -> dict[str, Any]:
+def refit_locator(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
     """Fit and measure the locator of the artefact under `out` anew; weights and all else stay as they are."""
     made = load_artefact(out)
-    locator, errors = locator_of(made.network, plan, say)
+    locator, errors = locator_of(made.network, cache, plan, say)
     manifest = attrs.evolve(made.manifest, key_slice_locator=locator, metrics={**made.manifest.metrics, **errors})
     with_canary(out, write_artefact(out, made.network, manifest, dtype=torch.float16))
     return errors
@@ -171,12 +204,31 @@ def sets_of(network: GTRNet, temperature: float, shown: Sequence[float], others:
 
 def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
     """Make the artefact under `out`; returns its metrics."""
-    training = gather("family", TRAINING_SEED, plan.families, cache, say)
-    validation = gather("one", VALIDATION_SEED, plan.validation, cache, say)
-    unseen = gather("one", UNSEEN_SEED, plan.unseen, cache, say)
+    drawn_from = partial(gather, cache=cache, say=say, ranges=plan.drawn_from(), workers=plan.workers)
+    training = drawn_from("family", TRAINING_SEED, plan.families)
+    validation = drawn_from("one", VALIDATION_SEED, plan.validation)
+    unseen = drawn_from("one", UNSEEN_SEED, plan.unseen)
+    outlined = attrs.evolve(training.cohort, lesions=training.lesions)
+    objective = on_the_lesion(backbone_of(plan.backbone)[2], plan.lesion_weight) if plan.lesion_weight else None
+    network = trained(outlined, parted(validation.cohort)[0], plan, say, "GTRNet", objective=objective)
+    blind = trained(blanked(training), parted(blanked(validation))[0], plan, say, "blind twin")
+    return complete(out, network, training, validation, unseen, cache, plan, say, blind=blind)
 
-    stopping, fitted = parted(validation.cohort)
-    network = trained(training.cohort, stopping, plan, say, "GTRNet")
+
+def complete(  # noqa: PLR0917 - the second half of `make`
+    out: Path,
+    network: GTRNet,
+    training: Drawn,
+    validation: Drawn,
+    unseen: Drawn,
+    cache: Path,
+    plan: Plan,
+    say: Say,
+    *,
+    blind: GTRNet,
+) -> dict[str, Any]:
+    """Fit what follows the network, write the artefact and measure it; `blind` was trained without the stomach."""
+    _, fitted = parted(validation.cohort)
     # Fitted in the validation patients' mix, and used in the simulated hospital's: as if 1000 of it had been counted.
     shown = shown_shares(training.cohort.stages).tolist()
     validated = stage_priors(shown, np.bincount(fitted.stages, minlength=4).tolist())
@@ -190,13 +242,13 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
     covariates = [_covariates(VALIDATION_SEED, k) for k in validation.indices]
     nomogram = demo_nomogram(rad_scores, validation.cohort.stages, covariates, plan.seed)
 
-    locator, errors = locator_of(network, plan, say)
-    others = gather("one", REFERENCE_SEED, plan.reference, cache, say)
+    locator, errors = locator_of(network, cache, plan, say)
+    others = gather("one", REFERENCE_SEED, plan.reference, cache, say, ranges=plan.drawn_from(), workers=plan.workers)
 
     manifest = ModelManifest(
         name="gtrnet-demo",
         architecture="gtrnet",
-        backbone=BACKBONE,
+        backbone=network.backbone,
         feature_count=network.feature_count,
         weights_sha256="",
         contract=PreprocessingContract(),
@@ -213,17 +265,70 @@ def make(out: Path, cache: Path, plan: Plan, say: Say) -> dict[str, Any]:
     )
     metrics: dict[str, Any] = {
         "cohort": "phantoms of gtr_batch.simulation",
+        "phantoms": attrs.asdict(plan.drawn_from()),
+        "lesion_weight": plan.lesion_weight,
+        "trained_on": _processor(plan.device),
         "n_training": len(training.cohort),
         "n_validation": len(validation.cohort),
         **errors,
     }
     write_artefact(out, network, manifest, dtype=torch.float16)
     # What is measured is what was written: float16 weights, read back.
-    metrics |= measure(load_artefact(out).network, unseen.cohort, temperature)  # as many of each stage: no prior
-    blind = trained(blanked(training), parted(blanked(validation))[0], plan, say, "blind twin")
+    written = load_artefact(out, device_of(network)).network
+    metrics |= measure(written, unseen.cohort, temperature)  # as many of each stage: no prior
+    answers = voted(predict(written, unseen.cohort), temperature)
+    metrics["accuracy_by_wall_mm"] = by_wall(unseen.walls, unseen.cohort.stages, answers)
+    metrics["heat_unseen"] = heat_of(written, unseen)
     answers = voted(predict(blind, blanked(unseen)))
     metrics["accuracy_box_without_stomach"] = float((answers == unseen.cohort.stages).mean())
     return _finish(out, manifest, metrics)
+
+
+def by_wall(walls_mm: np.ndarray, stages: np.ndarray, answers: np.ndarray) -> list[dict[str, Any]]:
+    """Stages right of all, by the thickness of the wall at the tumour's site and by the stage."""
+    names = [
+        f"below {WALLS_MM[0]:g}",
+        *(f"{a:g} to {b:g}" for a, b in pairwise(WALLS_MM)),
+        f"{WALLS_MM[-1]:g} and more",
+    ]
+    group, rows = np.digitize(walls_mm, WALLS_MM), []
+    for k, name in enumerate(names):
+        here = stages[group == k]
+        right = answers[group == k] == here
+        n, hits = len(here), int(right.sum())
+        row: dict[str, Any] = {"wall_mm": name, "n": n, "right": hits, "accuracy": hits / n if n else None}
+        row["accuracy_ci"] = wilson(hits, n)
+        of = [here == stage.position for stage in STAGES]
+        row["by_stage"] = {str(s): [int(right[o].sum()), int(o.sum())] for s, o in zip(STAGES, of, strict=True)}
+        rows.append(row)
+    return rows
+
+
+def heat_of(network: GTRNet, drawn: Drawn) -> dict[str, Any]:
+    """Where the heat of the key slices lies, as the training report counts it: on the tumour, outside the body."""
+    forward = GradCamForward(network)
+    keys = drawn.cohort.slices[:, 1].astype(np.float32)
+    heats: list[np.ndarray] = []
+    for start in range(0, len(keys), 48):
+        images = torch.from_numpy(keys[start : start + 48])[:, None].expand(-1, 3, -1, -1).to(device_of(network))
+        heats += list(forward(images, lambda logits: logits.argmax(axis=1).tolist())[2])
+    bodies = [body_of(key) for key in keys]
+    return dict(looks(heats, list(drawn.lesions[:, 1]), bodies, drawn.cohort.stages.tolist()))
+
+
+def printed(metrics: dict[str, Any]) -> str:
+    """The accuracy by wall and stage, and the heat, as tables."""
+    lines = ["| wall at the tumour, mm | right | accuracy | T1 | T2 | T3 | T4 |", "| --- |" + " --- |" * 6]
+    for row in metrics["accuracy_by_wall_mm"]:
+        low, high = row["accuracy_ci"] or (0.0, 1.0)
+        share = f"{row['accuracy']:.2f} ({low:.2f} to {high:.2f})" if row["n"] else ""
+        stages = " | ".join(f"{right}/{n}" for right, n in row["by_stage"].values())
+        lines.append(f"| {row['wall_mm']} | {row['right']} of {row['n']} | {share} | {stages} |")
+    dice = {name: found["mean"] for name, found in metrics["heat_unseen"]["dice"].items() if found["n"]}
+    lines.append(
+        "Dice of the heat with the tumour: " + ", ".join(f"{name} {value:.2f}" for name, value in dice.items())
+    )
+    return "\n".join(lines) + "\n"
 
 
 def parted(validation: PreparedSlices) -> tuple[PreparedSlices, PreparedSlices]:
@@ -254,6 +359,11 @@ def measure(network: GTRNet, unseen: PreparedSlices, temperature: float) -> dict
 def _covariates(seed: int, index: int) -> Covariates:
     _, clinical, _ = draw_phantom(seed, int(index))
     return Covariates(clinical.size_cm, clinical.differentiation, clinical.lauren)
+
+
+def _processor(device: str) -> str:
+    """The name of what trained: a GPU's, or CPU."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
 
 
 def _digest(cohort: PreparedSlices) -> str:
@@ -289,8 +399,14 @@ def main(arguments: list[str] | None = None) -> int:
         "whole_epochs",
         "last_epochs",
         "seed",
+        "batch",
+        "workers",
     ):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(plan, name))
+    parser.add_argument("--backbone", default=plan.backbone)
+    parser.add_argument("--lesion-weight", type=float, default=plan.lesion_weight)
+    parser.add_argument("--ranges", choices=("USUAL", "NARROW", "PUBLISHED"), default=plan.ranges)
+    parser.add_argument("--device", default=plan.device, help="where it trains: cpu, cuda")
     parser.add_argument("--locator-only", action="store_true", help="fit the locator of --out anew, and nothing else")
     given = vars(parser.parse_args(arguments))
     out, cache, threads = given.pop("out"), given.pop("cache"), given.pop("threads")
@@ -298,10 +414,10 @@ def main(arguments: list[str] | None = None) -> int:
     if threads:
         torch.set_num_threads(threads)
     if locator_only:
-        sys.stdout.write(json.dumps(refit_locator(out, Plan(**given), Say()), indent=1) + "\n")
+        sys.stdout.write(json.dumps(refit_locator(out, cache, Plan(**given), Say()), indent=1) + "\n")
         return 0
     metrics = make(out, cache, Plan(**given), Say())
-    sys.stdout.write(json.dumps(metrics, indent=1) + "\n")
+    sys.stdout.write(json.dumps(metrics, indent=1) + "\n" + printed(metrics))
     good = metrics["accuracy_unseen"] >= 0.80 and metrics["accuracy_box_without_stomach"] <= 0.40
     return 0 if good else 1
 

@@ -20,7 +20,7 @@ folder = "{folder}/training"
 models = "{folder}/models"
 minimum_per_class = 20
 validation_share = 0.14
-backbone = "resnet10"
+backbone = "resnet10-stride8"
 start = "champion"
 recipe = "paper"
 epochs = 6
@@ -62,7 +62,7 @@ def prepare(demo: Demo, year: Year, progress: Callable[[int, int], None]) -> lis
     return patients
 
 
-def run(demo: Demo, progress: Callable[[list[dict[str, Any]]], None], timeout_s: float = 900) -> Outcome:
+def run(demo: Demo, progress: Callable[[list[dict[str, Any]]], None], timeout_s: float = 1800) -> Outcome:
     """Trigger `retraining`, wait for the card, then open the sealed holdout for the candidate that it registered.
 
     Nobody is asked here whether it shall stage: `make demo-retraining` goes on from there.

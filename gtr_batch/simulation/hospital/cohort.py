@@ -11,6 +11,7 @@ from gtr_batch.domain.staging import STAGES, TStage
 from gtr_batch.preprocess import Volume, prepare_volume
 from gtr_batch.simulation.hospital.ehr import Clinical, draw_clinical
 from gtr_batch.simulation.phantom.phantom import Phantom
+from gtr_batch.simulation.phantom.ranges import USUAL, Ranges
 from gtr_batch.simulation.phantom.scanner import SCANNERS, quantum_noise
 
 SKETCH = 2  # how much coarser the slices are painted that only N4 sees
@@ -24,7 +25,8 @@ class PreparedPatient:
 
     `slices` (3, size, size) in the order below, key, above; `box` the network's rows and columns (first row, last row,
     first column, last column) that hold the stomach with a margin; `site` the row and column where the tumour begins;
-    `areas` its cross-section per slice, mm^2.
+    `areas` its cross-section per slice, mm^2. `lesion` and `stomach` (3, size, size), bool, on the slices; `wall_mm`
+    the wall's thickness at the site, without the tumour.
     """
 
     index: int
@@ -36,18 +38,24 @@ class PreparedPatient:
     site: tuple[float, float]
     areas: np.ndarray
     key_index: int
+    lesion: np.ndarray
+    stomach: np.ndarray
+    wall_mm: float
 
 
-def draw_phantom(seed: int, index: int) -> tuple[Phantom, Clinical, TStage]:
+def draw_phantom(seed: int, index: int, ranges: Ranges = USUAL) -> tuple[Phantom, Clinical, TStage]:
     """Patient `index` of a cohort with as many of each stage: stages take turns, all else is drawn."""
     stage = STAGES[index % len(STAGES)]
     rng = np.random.default_rng([seed, index, 4711])
     clinical = draw_clinical(rng, stage)
     scanner = SCANNERS[int(rng.integers(len(SCANNERS)))]
-    return Phantom(seed, index, stage, clinical.third, clinical.size_cm, scanner), clinical, stage
+    phantom = Phantom(seed, index, stage, clinical.third, clinical.size_cm, scanner, ranges=ranges)
+    return phantom, clinical, stage
 
 
-def prepare_patient(seed: int, index: int, contract: PreprocessingContract, *, sketch: bool = True) -> PreparedPatient:
+def prepare_patient(
+    seed: int, index: int, contract: PreprocessingContract, *, sketch: bool = True, ranges: Ranges = USUAL
+) -> PreparedPatient:
     """A phantom patient through the contract.
 
     Parameters
@@ -59,23 +67,27 @@ def prepare_patient(seed: int, index: int, contract: PreprocessingContract, *, s
         Paint the slices that only N4 sees at half the resolution and fewer of them: N4 looks at every fourth
         millimetre. The answer differs from the full computation's by less than the noise does
         (`tests/unit/simulation/test_cohort.py`).
+    ranges : Ranges
+        What wall, distension, contrast and noise are drawn from.
     """
-    phantom, clinical, stage = draw_phantom(seed, index)
+    phantom, clinical, stage = draw_phantom(seed, index, ranges)
     hu = sketched_volume(phantom) if sketch else phantom.volume()
     return _prepared(phantom, clinical, stage, hu, contract)
 
 
-def prepare_family(seed: int, index: int, contract: PreprocessingContract) -> list[PreparedPatient]:
+def prepare_family(
+    seed: int, index: int, contract: PreprocessingContract, *, ranges: Ranges = USUAL
+) -> list[PreparedPatient]:
     """Four patients for training, one a stage, who are alike in everything but the depth of the tumour.
 
     What is alike cannot be learnt as a sign of the stage, so that a small cohort teaches more; and the slices that
     only N4 sees are painted once. No family is ever used for evaluation.
     """
-    first, clinical, _ = draw_phantom(seed, index)
+    first, clinical, _ = draw_phantom(seed, index, ranges)
     sketch = sketched_volume(first)
     family = []
     for stage in STAGES:
-        phantom = Phantom(seed, index, stage, clinical.third, clinical.size_cm, first.scanner)
+        phantom = Phantom(seed, index, stage, clinical.third, clinical.size_cm, first.scanner, ranges=ranges)
         family.append(_prepared(phantom, clinical, stage, sketch.copy(), contract))
     return family
 
@@ -91,8 +103,29 @@ def _prepared(
     volume = Volume.from_hu(hu, (phantom.scanner.thickness_mm, phantom.pixel_mm, phantom.pixel_mm))
     slices, geometry = prepare_volume(volume, key, contract)
     box = stomach_box(phantom, geometry, [float(heights[k]) for k in chosen])
-    site = _site(phantom, geometry)
-    return PreparedPatient(phantom.index, stage, phantom.scanner.name, clinical, slices, box, site, areas, key)
+    truths = [phantom.truth(float(heights[k])) for k in chosen]
+    return PreparedPatient(
+        index=phantom.index,
+        stage=stage,
+        scanner=phantom.scanner.name,
+        clinical=clinical,
+        slices=slices,
+        box=box,
+        site=_site(phantom, geometry),
+        areas=areas,
+        key_index=key,
+        lesion=np.stack([_on_grid(truth.tumour, geometry) for truth in truths]),
+        stomach=np.stack([_on_grid(truth.stomach, geometry) for truth in truths]),
+        wall_mm=phantom.stomach.wall_mm,
+    )
+
+
+def _on_grid(mask: np.ndarray, geometry: PreparedGeometry) -> np.ndarray:
+    """A slice's mask on the network's grid, nearest neighbour."""
+    grid = np.arange(geometry.size)
+    rows = np.round(geometry.row_origin + geometry.row_step * grid).astype(int)
+    columns = np.round(geometry.column_origin + geometry.column_step * grid).astype(int)
+    return np.asarray(mask[np.ix_(rows.clip(0, mask.shape[0] - 1), columns.clip(0, mask.shape[1] - 1))])
 
 
 def _site(phantom: Phantom, geometry: PreparedGeometry) -> tuple[float, float]:

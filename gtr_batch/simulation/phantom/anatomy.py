@@ -8,6 +8,7 @@ import numpy as np
 from attrs import frozen
 
 from gtr_batch.simulation.phantom.fields import Grid, SmoothField, smooth_curve
+from gtr_batch.simulation.phantom.ranges import USUAL, Ranges
 from gtr_batch.simulation.phantom.scanner import Phase
 
 # Mean HU per tissue: unenhanced, arterial, portal venous.
@@ -74,14 +75,16 @@ class Anatomy:
     ----------
     rng : numpy.random.Generator
         The only source of its variation.
+    ranges : Ranges
+        Of its enhancement.
     """
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, ranges: Ranges = USUAL) -> None:
         u = rng.uniform
         self.half_width, self.half_depth = u(148, 182), u(106, 130)
         self.subcutaneous = (u(8, 24), u(9, 24))  # mm at the side, front and back
         self.scale = (self.half_width / 165 + self.half_depth / 118) / 2
-        self.enhancement = u(0.88, 1.12)  # of this body and injection
+        self.enhancement = u(*ranges.enhancement)  # of this body and injection
         self.fat_hu = u(-6, 6)
         self.tilt = u(-0.05, 0.05)  # of the body about its long axis, radians
         self.offset = (u(-8, 8), u(-8, 8))  # body against the image's centre, mm

@@ -11,6 +11,7 @@ from gtr_batch.simulation.phantom.anatomy import Anatomy, hu
 from gtr_batch.simulation.phantom.elsewhere import Elsewhere, paint_elsewhere
 from gtr_batch.simulation.phantom.fields import Grid
 from gtr_batch.simulation.phantom.organs import paint_body, paint_organs, paint_table
+from gtr_batch.simulation.phantom.ranges import USUAL, Ranges
 from gtr_batch.simulation.phantom.scanner import Phase, Scanner, quantum_noise
 from gtr_batch.simulation.phantom.stomach import Stomach, Third
 from gtr_batch.simulation.phantom.tumour import Tumour
@@ -49,9 +50,11 @@ class Phantom:
     matrix : int
         Rows and columns.
     wall : float
-        Thickness of the stomach's wall, against that of the phantoms that the demo's model was trained on.
+        Thickness of the stomach's wall, against what is drawn.
     elsewhere : Elsewhere or None
         A tumour of another organ.
+    ranges : Ranges
+        What its wall, distension, contrast and noise are drawn from.
     """
 
     seed: int
@@ -63,6 +66,7 @@ class Phantom:
     matrix: int = 512
     wall: float = 1.0
     elsewhere: Elsewhere | None = None
+    ranges: Ranges = USUAL
     anatomy: Anatomy = field(init=False, repr=False)
     stomach: Stomach = field(init=False, repr=False)
     tumour: Tumour | None = field(init=False, repr=False)
@@ -72,16 +76,17 @@ class Phantom:
 
     @anatomy.default
     def _anatomy(self) -> Anatomy:
-        return Anatomy(stream(self.seed, self.index, "anatomy"))
+        return Anatomy(stream(self.seed, self.index, "anatomy"), self.ranges)
 
     @stomach.default
     def _stomach(self) -> Stomach:
-        return Stomach(stream(self.seed, self.index, "stomach"), self.third, self.anatomy.scale, self.wall)
+        rng = stream(self.seed, self.index, "stomach")
+        return Stomach(rng, self.third, self.anatomy.scale, self.wall, self.ranges)
 
     @tumour.default
     def _tumour(self) -> Tumour | None:
         rng = stream(self.seed, self.index, "tumour")
-        return None if self.stage is None else Tumour(rng, self.stage, self.size_cm, self.stomach)
+        return None if self.stage is None else Tumour(rng, self.stage, self.size_cm, self.stomach, self.ranges)
 
     @pixel_mm.default
     def _pixel_mm(self) -> float:
@@ -99,7 +104,8 @@ class Phantom:
     @noise_factor.default
     def _noise_factor(self) -> float:
         # Automatic mAs keeps noise about constant; larger bodies are still noisier.
-        return float(stream(self.seed, self.index, "scan", 2).uniform(0.85, 1.2) * self.anatomy.scale**1.5)
+        drawn = stream(self.seed, self.index, "scan", 2).uniform(*self.ranges.noise)
+        return float(drawn * self.anatomy.scale**1.5)
 
     def positions_mm(self, thickness_mm: float | None = None) -> np.ndarray:
         """Heights of the slices, feet to head, mm; another thickness covers the same range."""

@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 from gtr_batch.simulation.phantom.anatomy import Neighbour, hu
 from gtr_batch.simulation.phantom.fields import Grid, SmoothField, blend, smooth_curve, tube
+from gtr_batch.simulation.phantom.ranges import USUAL, Ranges
 from gtr_batch.simulation.phantom.scanner import Phase
 
 
@@ -84,14 +85,18 @@ class Stomach:
     scale : float
         Size of the body, 1 for the average.
     wall : float
-        Thickness of all layers, against those that the demo's model was trained on.
+        Thickness of all layers, against what is drawn.
+    ranges : Ranges
+        Of the wall's thickness and the lumen's distension.
     """
 
-    def __init__(self, rng: np.random.Generator, third: Third, scale: float, wall: float = 1.0) -> None:
+    def __init__(
+        self, rng: np.random.Generator, third: Third, scale: float, wall: float = 1.0, ranges: Ranges = USUAL
+    ) -> None:
         u = rng.uniform
         points = _CENTRELINE.copy()
         points[:, :3] = points[:, :3] * scale + rng.uniform(-5, 5, (len(points), 3)) + rng.uniform(-5, 5, 3)
-        points[:, 3] *= u(0.82, 1.12) * scale
+        points[:, 3] *= u(*ranges.distension) * scale
         self.curve = smooth_curve(points, 3.5)
         self.third = third
         facing = _FACING[third]
@@ -100,7 +105,7 @@ class Stomach:
         self.gap = u(8.0, 12.0)  # of fat between wall and neighbour, mm
         self.normal_wall = u(0.36, 0.50)  # thickness away from the site, against the oedematous wall at it
         self.oedema_radius = u(26, 46)
-        self.layer_mm = np.array([u(2.6, 3.4), u(4.2, 5.4), u(3.4, 4.2)]) * wall
+        self.layer_mm = np.array([u(2.6, 3.4), u(4.2, 5.4), u(3.4, 4.2)])
         self.fluid = u(0, 20) if u() < 0.88 else u(170, 250)  # water, or a thin positive oral contrast
         self.gas_level = u(0.15, 0.75)  # share of the front-to-back extent that is gas
         self.fold = SmoothField(rng, 24, 20)
@@ -108,6 +113,8 @@ class Stomach:
         self.gap_field = SmoothField(rng, 60, 10)
         self.vessel_a, self.vessel_b = SmoothField(rng, 26, 16), SmoothField(rng, 26, 16)
         self.mucosa_texture = SmoothField(rng, 12, 16)
+        self._thin(rng, ranges)  # drawn last: nothing else moves with the ranges
+        self.layer_mm = self.layer_mm * wall
 
     def _site(
         self, rng: np.random.Generator, third: Third, direction: np.ndarray
@@ -137,6 +144,19 @@ class Stomach:
                 break
         assert best is not None  # forty were tried
         return best[1], best[2], best[3]
+
+    def _thin(self, rng: np.random.Generator, ranges: Ranges) -> None:
+        """The wall's thickness where it does not follow from the layers; their proportions stay."""
+        if ranges.wall_mm is not None:
+            self.layer_mm = self.layer_mm * (rng.uniform(*ranges.wall_mm) / self.layer_mm.sum())
+        away = ranges.antrum_wall_mm if self.third is Third.LOWER else ranges.body_wall_mm
+        if away is not None:
+            self.normal_wall = min(float(rng.uniform(*away)) / self.wall_mm, 1.0)
+
+    @property
+    def wall_mm(self) -> float:
+        """Thickness of all layers at the site, without the tumour."""
+        return float(self.layer_mm.sum())
 
     @property
     def reach(self) -> tuple[float, float, float, float, float, float]:
@@ -172,7 +192,7 @@ class Stomach:
     def lobule(self) -> tuple[str, tuple[float, float, float], tuple[float, float, float]]:
         """The part of the neighbour that comes up to the site: organ, centre and semi-axes, mm."""
         along, across, tall = _LOBULE_AXES[self.neighbour]
-        centre = self.site + self.normal * (along + self.layer_mm.sum() + self.gap - 6.0)
+        centre = self.site + self.normal * (along + self.wall_mm + self.gap - 6.0)
         # An ellipsoid along the image's axes: the long one across the dominant component of the outward direction.
         axes = (along, across, tall) if abs(self.normal[0]) > abs(self.normal[1]) else (across, along, tall)
         return self.neighbour.value, (float(centre[0]), float(centre[1]), float(centre[2])), axes

@@ -13,6 +13,7 @@ from attrs import frozen
 from gtr_batch.domain.staging import TStage
 from gtr_batch.simulation.phantom.anatomy import hu
 from gtr_batch.simulation.phantom.fields import Grid, SmoothField, blend
+from gtr_batch.simulation.phantom.ranges import USUAL, Ranges
 from gtr_batch.simulation.phantom.scanner import Phase
 from gtr_batch.simulation.phantom.stomach import Layers, Stomach, WallPoint
 
@@ -40,9 +41,13 @@ class Tumour:
         Largest diameter along the wall, cm (imaged within 2.8 to 8.4 cm, the wall's curvature being what it is).
     stomach : Stomach
         What it grows in.
+    ranges : Ranges
+        Of its enhancement.
     """
 
-    def __init__(self, rng: np.random.Generator, stage: TStage, size_cm: float, stomach: Stomach) -> None:
+    def __init__(
+        self, rng: np.random.Generator, stage: TStage, size_cm: float, stomach: Stomach, ranges: Ranges = USUAL
+    ) -> None:
         u = rng.uniform
         self.stage, self.stomach = stage, stomach
         self.radius = float(np.clip(size_cm * 5, MIN_RADIUS_MM, MAX_RADIUS_MM))
@@ -56,7 +61,7 @@ class Tumour:
         self.margin = SmoothField(rng, 40, 12)
         self.heterogeneous = SmoothField(rng, 10, 24)
         self.strand_fields = tuple(SmoothField(rng, 15, 16) for _ in range(3))
-        self.brightness = u(-8, 10)
+        self.brightness = u(*ranges.tumour_hu)
 
     def invade(self, grid: Grid, point: WallPoint, layers: Layers, cavity: np.ndarray) -> Invasion:
         """Where the tumour is on a slice; `cavity` is the signed distance to the inside of the abdominal wall."""

@@ -27,9 +27,9 @@ def network() -> GTRNet:
     return GTRNet("resnet10").eval()
 
 
-def sees_brightness() -> GTRNet:
+def sees_brightness(backbone: str = "resnet10") -> GTRNet:
     """A GTRNet whose T3 logit is the brightness: each layer blurs channel 0 and hands it on, nothing else is wired."""
-    net = GTRNet("resnet10").eval()
+    net = GTRNet(backbone).eval()
     with torch.no_grad():
         net.conv1.weight.zero_()
         net.conv1.weight[0] = 1 / (3 * 49)
@@ -79,6 +79,32 @@ def test_a_cell_of_layer4_is_centred_on_pixel_32_k(cell: int):
 
     seen = x.grad[0].abs().sum(dim=(0, 1))
     assert float((seen * torch.arange(224)).sum() / seen.sum()) == pytest.approx(32 * cell, abs=2)
+
+
+@pytest.mark.parametrize("stride", [16, 8])
+def test_a_cell_of_a_finer_last_layer_is_centred_on_a_multiple_of_its_stride(stride: int):
+    net, kept = sees_brightness(f"resnet10-stride{stride}"), []
+    net.layer4.register_forward_hook(lambda _m, _i, output: kept.append(output))
+    x = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+
+    net(x)
+    cell = 96 // stride
+    kept[0][0, 0, cell, cell].backward()
+
+    seen = x.grad[0].abs().sum(dim=(0, 1))
+    assert kept[0].shape[-1] == 224 // stride
+    assert net.stride == stride
+    assert float((seen * torch.arange(224)).sum() / seen.sum()) == pytest.approx(96, abs=2)
+
+
+def test_the_heat_of_a_finer_last_layer_lies_on_what_is_bright():
+    x = torch.zeros(1, 3, 224, 224)
+    x[..., 92:101, 60:69] = 1.0
+
+    _, _, heat = GradCamForward(sees_brightness("resnet10-stride8"))(x, voted(T3))
+
+    row, column = np.unravel_index(heat[0].argmax(), heat[0].shape)
+    assert (row, column) == (pytest.approx(96, abs=4), pytest.approx(64, abs=4))
 
 
 def test_heat_is_enlarged_from_where_the_cells_are():

@@ -6,6 +6,7 @@ import tarfile
 from datetime import date
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pydicom
 import pytest
@@ -14,6 +15,7 @@ from gtr_batch.domain.contrast import Phase, PhaseEvidence, _scores
 from gtr_batch.intake import phase_from_pixels
 from gtr_batch.simulation.hospital.hospital import Hospital
 from gtr_batch.simulation.phantom.phantom import Phantom
+from gtr_batch.simulation.phantom.ranges import NARROW, PUBLISHED
 from gtr_batch.simulation.phantom.scanner import SCANNERS
 from gtr_batch.simulation.phantom.scanner import Phase as Simulated
 from tests.phantoms import abdomen_hu
@@ -21,7 +23,9 @@ from tests.phantoms import abdomen_hu
 
 @pytest.fixture(scope="module", params=range(len(SCANNERS)), ids=[s.manufacturer for s in SCANNERS])
 def phantom(request: pytest.FixtureRequest) -> Phantom:
-    return Hospital(11).patient(request.param, date(2026, 3, 1), scanner=SCANNERS[request.param]).phantom()
+    """Enhanced as the mean patient is; of less, the pixels alone do not call a series arterial (below)."""
+    patient = Hospital(11).patient(request.param, date(2026, 3, 1), scanner=SCANNERS[request.param])
+    return attrs.evolve(patient.phantom(), ranges=NARROW)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,22 @@ def test_three_probes_tell_the_phase_of_a_simulated_abdomen(
     assert evidence.phase is expected
     assert evidence.enhanced is (expected is not Phase.UNENHANCED)
     assert not evidence.unclear
+
+
+@pytest.mark.parametrize(
+    ("simulated", "expected", "unclear"),
+    [(Simulated.ARTERIAL, Phase.UNKNOWN, True), (Simulated.PORTAL_VENOUS, Phase.PORTAL_VENOUS, False)],
+)
+def test_a_body_that_takes_up_little_contrast_is_doubted_and_never_called_another_phase(
+    phantom: Phantom, simulated: Simulated, expected: Phase, unclear: bool
+) -> None:
+    pale = attrs.evolve(phantom, ranges=attrs.evolve(PUBLISHED, enhancement=(0.70, 0.72)))
+    places = pale.positions_mm()
+    slices = [pale.slice_hu(places[round(share * (len(places) - 1))], simulated) for share in (0.25, 0.5, 0.75)]
+
+    evidence = phase_from_pixels(slices, (pale.pixel_mm, pale.pixel_mm))
+
+    assert (evidence.phase, evidence.unclear) == (expected, unclear), evidence
 
 
 def _abdomen(aorta: float, liver: float) -> np.ndarray:

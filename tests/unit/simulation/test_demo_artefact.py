@@ -115,7 +115,7 @@ def test_it_has_patients_enough_to_give_no_stage_at_the_default_level():
 
 @pytest.mark.slow
 def test_a_real_series_of_a_colon_cancer_gets_no_stage(shared_data):
-    """It is sure of a stage where it is made to answer, and its locator finds a slice that it takes for a tumour."""
+    """Made to answer it names a stage with more than even odds, at the slice that its locator takes for a tumour."""
     artefact = load_artefact(ARTEFACT)
     contract = artefact.manifest.contract
     volume = read_series(shared_data / "ct" / "tcga_coad_siemens")
@@ -126,6 +126,6 @@ def test_a_real_series_of_a_colon_cancer_gets_no_stage(shared_data):
     made_to = stage_shard(artefact, {"c": slices}, {"c": geometry})["c"].staging
     staging = stage_shard(artefact, {"c": slices}, {"c": geometry}, abstain=level)["c"].staging
 
-    assert max(made_to.probabilities.values) > 0.9
+    assert max(made_to.probabilities.values) > 0.5
     assert staging.t_stage is None
     assert staging.abstention.code is AbstentionCode.UNLIKE_REFERENCE

@@ -12,9 +12,10 @@ from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
 from gtr_batch.errors import ModelArtefactError
 from gtr_batch.nomogram.rad_score import rad_score
 from gtr_batch.nomogram.score import check_model, score
+from gtr_batch.stage.network import GTRNet
 from gtr_batch.training.augment import augment
 from gtr_batch.training.fit import fit_nomogram, fit_rad_score, fit_temperature
-from gtr_batch.training.loop import PreparedSlices, Settings, batches, predict, train, voted
+from gtr_batch.training.loop import Answered, PreparedSlices, Settings, batches, predict, train, voted
 from tests.unit.training.small import Small, squares
 
 
@@ -70,6 +71,55 @@ def test_a_window_lies_about_its_centre():
 
     assert brightest(12, 40) > 50
     assert brightest(40, 12) == 0
+
+
+def test_masks_are_moved_with_their_image_and_keep_their_values():
+    image = torch.zeros(4, 1, 64, 64)
+    image[:, :, 20:40, 24:48] = 20.0
+    rng = np.random.default_rng(5)
+
+    shown = augment(torch.cat((image, image / 20), dim=1), None, None, rng)
+
+    assert shown.shape == (4, 2, 64, 64)
+    assert 0 <= float(shown[:, 1].min()) <= float(shown[:, 1].max()) <= 1 + 1e-5
+    inside, outside = shown[:, 1] > 0.9, shown[:, 1] < 0.1
+    assert float(shown[:, 0][inside].min()) > 10
+    assert float(shown[:, 0][outside].max()) < 6
+
+
+def test_an_objective_takes_the_place_of_cross_entropy_and_sees_the_lesions():
+    plain = attrs.evolve(squares(8, 1, 64), lesions=None)
+    lesions = np.zeros((8, 3, 64, 64), bool)
+    lesions[:, :, 16:48, 16:48] = True
+    seen: list[Answered] = []
+
+    def objective(answered: Answered) -> torch.Tensor:
+        seen.append(answered)
+        return nn.functional.cross_entropy(answered.logits, answered.stages)
+
+    def trained(cohort: PreparedSlices, **options) -> GTRNet:
+        torch.manual_seed(0)
+        network = GTRNet("resnet10", dropout=0.0)
+        train(network, cohort, squares(4, 2, 64), Settings(epochs=1, batch=8, learning_rate=1e-3), **options)
+        return network
+
+    usual, same = trained(plain), trained(attrs.evolve(plain, lesions=lesions), objective=objective)
+
+    assert torch.equal(usual.fc.weight, same.fc.weight)
+    assert seen[0].cells.shape == (8, 512, 2, 2)
+    assert seen[0].lesions.shape == (8, 1, 64, 64)
+    assert 0.1 < float(seen[0].lesions.mean()) < 0.5
+
+
+def test_a_cohort_that_lies_on_the_device_is_shown_as_one_that_does_not():
+    cohort = squares(8, 1)
+    laid = attrs.evolve(cohort, slices=torch.from_numpy(cohort.slices))
+
+    def shown(of: PreparedSlices) -> torch.Tensor:
+        rngs = (np.random.default_rng(1), np.random.default_rng(2))
+        return torch.cat([images for images, _ in batches(of, Settings(batch=4), rngs)])
+
+    assert torch.equal(shown(laid), shown(cohort))
 
 
 def test_augmentation_keeps_shape_and_says_nothing_twice():

@@ -81,7 +81,7 @@ def test_says_that_torchvision_has_no_weights_of_a_depth():
 
 
 def test_begins_with_the_champion_and_lets_it_learn():
-    network = start_network(TrainingConfig(backbone="resnet10", start="champion"), FolderModelStore(ARTEFACT))
+    network = start_network(TrainingConfig(backbone="resnet10-stride8", start="champion"), FolderModelStore(ARTEFACT))
 
     assert all(p.requires_grad for p in network.parameters())
 
