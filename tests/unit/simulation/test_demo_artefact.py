@@ -12,6 +12,7 @@ from gtr_batch.config import StageConfig
 from gtr_batch.domain.abstention import AbstentionCode, smallest_p
 from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.staging import KeySliceSource
+from gtr_batch.governance.canary import of_folder
 from gtr_batch.nomogram.score import score
 from gtr_batch.preprocess import Volume, prepare_all_for_locator, prepare_volume, read_series
 from gtr_batch.simulation.demos.demo import ARTEFACT
@@ -34,6 +35,10 @@ def test_it_is_small_and_says_what_it_is():
     assert manifest.metrics["n_unseen"] >= 100
     assert manifest.metrics["accuracy_unseen"] >= 0.80
     assert manifest.metrics["accuracy_box_without_stomach"] <= 0.40
+
+
+def test_its_canary_is_its_own():
+    assert of_folder(ARTEFACT, read_manifest(ARTEFACT)[1]) is not None
 
 
 def test_its_nomogram_rises_with_the_rad_score():
