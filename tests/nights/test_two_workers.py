@@ -50,6 +50,7 @@ def config(config: Config) -> Config:
     return attrs.evolve(
         config,
         files=attrs.evolve(config.files, min_free_gb=0.001),
+        database=attrs.evolve(config.database, statement_timeout_s=600),  # who waits for our lock is not to give up
         night=attrs.evolve(config.night, shard_size=max(CASES // 3, 3), task_memory_gb=0, retries=3, retry_delay_s=1),
     )
 
@@ -104,8 +105,16 @@ def stack(config: Config, broker: str, empty_dsn: str, tmp_path: Path) -> Iterat
         yield found
     finally:
         for process in found.processes.values():
-            _kill([process.pid, *_below(process.pid)])
+            _kill(_processes(process))
             process.wait()
+
+
+@pytest.fixture
+def orphans() -> Iterator[list[psutil.Process]]:
+    """Processes whose worker was killed, without them."""
+    found: list[psutil.Process] = []
+    yield found
+    _kill(found)
 
 
 def _start_worker(stack: AirflowStack, queue: str) -> None:
@@ -113,16 +122,18 @@ def _start_worker(stack: AirflowStack, queue: str) -> None:
     stack.start_component(queue, "celery", "worker", *options)
 
 
-def _below(pid: int) -> list[int]:
+def _processes(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The worker, and all that it has started."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        return [one.pid for one in psutil.Process(pid).children(recursive=True)]
+        whole = psutil.Process(worker.pid)
+        return [whole, *whole.children(recursive=True)]
     return []
 
 
-def _kill(pids: list[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _hold_a_case(book: Connection, state: str) -> None:
@@ -142,25 +153,39 @@ def _hold_a_case(book: Connection, state: str) -> None:
     _until(f"a case is {state}", locked)
 
 
-def _someone_waits(book: Connection) -> bool:
-    """Whether a session waits for our lock; of `pg_stat_activity` a transaction sees only what was there at first."""
+def _waiting(book: Connection) -> int:
+    """How many sessions wait for our lock; of `pg_stat_activity` a transaction sees only what was there at first."""
     with book.cursor() as cursor:
         cursor.execute(
-            "select exists (select from pg_locks where not granted and pg_backend_pid() = any (pg_blocking_pids(pid)))"
+            "with waiting as (select distinct pid, pg_blocking_pids(pid) as others from pg_locks where not granted),"
+            " first as (select pid from waiting where pg_backend_pid() = any (others))"
+            " select count(*) from waiting"
+            " where pg_backend_pid() = any (others) or others && array(select pid from first)"
         )
-        return bool(cursor.fetchone()[0])
+        return int(cursor.fetchone()[0])
 
 
-def _kill_in_the_middle(stack: AirflowStack, dsn: str, queue: str, state: str) -> None:
-    """Kill the queue's worker with all its processes while it moves on a case of this state; start a new one."""
+def _kill_in_the_middle(
+    stack: AirflowStack, dsn: str, queue: str, state: str, orphans: list[psutil.Process] | None = None
+) -> None:
+    """Kill the queue's worker, with all its processes, while it moves on a case of this state; start a new one.
+
+    With `orphans`, only the worker's own process group is killed. The task is in another one: it goes on, unseen by
+    Airflow, and is still at this case when its next try is, too.
+    """
     with contextlib.closing(psycopg2.connect(dsn)) as book:
         _hold_a_case(book, state)
-        _until(f"a worker moves on a case that is {state}", lambda: _someone_waits(book))
+        _until(f"a worker moves on a case that is {state}", lambda: _waiting(book) == 1)
         worker = stack.processes.pop(queue)
-        _kill([worker.pid, *_below(worker.pid)])
+        if orphans is None:
+            _kill(_processes(worker))
+        else:
+            orphans += _processes(worker)
+            os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
-        book.rollback()
-    _start_worker(stack, queue)
+        _start_worker(stack, queue)
+        if orphans is not None:
+            _until("the next try is at the same case", lambda: _waiting(book) > 1)
 
 
 def _rows(dsn: str, query: str) -> list[tuple]:
@@ -171,8 +196,10 @@ def _rows(dsn: str, query: str) -> list[tuple]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(PATIENCE_S * 2)
-def test_a_night_of_two_workers_ends_whole_though_each_is_killed(stack, site, admit, enter_in_ehr, pacs, tmp_path, dsn):
-    """`preprocess` dies between two cases of a shard, `deliver` after the PACS has got a case's objects."""
+def test_a_night_of_two_workers_ends_whole_though_each_is_killed(
+    stack, orphans, site, admit, enter_in_ehr, pacs, tmp_path, dsn
+):
+    """`preprocess` dies with its worker; `deliver` outlives it and is done twice at once, after the PACS took all."""
     names = [f"n{k:02}" for k in range(CASES)]
     for name in names:
         admit(name)
@@ -185,7 +212,7 @@ def test_a_night_of_two_workers_ends_whole_though_each_is_killed(stack, site, ad
 
     run = stack.trigger("nightly_staging", {"night": str(NIGHT)})
     _kill_in_the_middle(stack, dsn, "gpu", "validated")
-    _kill_in_the_middle(stack, dsn, "cpu", "reported")
+    _kill_in_the_middle(stack, dsn, "cpu", "reported", orphans)
     ended = _until("the night ends", lambda: _ended(stack, run), 1.0)
 
     tasks = stack.task_instances("nightly_staging", run)
