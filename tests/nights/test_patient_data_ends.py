@@ -39,6 +39,7 @@ from tests.case_moves import Moves
 from tests.dags.conftest import *  # noqa: F403 - Airflow in a process of its own
 from tests.nights.conftest import NIGHT
 from tests.planted import BORN, FAMILY, WHOSE, files_with_traces, plant, plant_unreadable, tables_with_traces, traces_in
+from tests.settings import as_environment
 from tests.unit.preprocess import outlines
 
 WHO = {"by": "Ada", "why": "a test"}
@@ -130,19 +131,6 @@ def _staged_before(config: Config, version: str, contract: Any) -> None:
     database.close()
 
 
-def _environ(config: Config) -> dict[str, str]:
-    """Settings that are not the default, as environment variables."""
-    found = {}
-    for section in attrs.fields(Config):
-        mine = getattr(config, section.name)
-        for one in attrs.fields(type(mine)):
-            value = getattr(mine, one.name)
-            if value != getattr(type(mine)(), one.name):
-                text = ",".join(value) if isinstance(value, tuple) else str(value)
-                found[f"GTR_{section.name}__{one.name}".upper()] = text
-    return found
-
-
 def _log_all_statements(dsn: str) -> Path:
     """Let the server log every statement on a database; where its log lies."""
     connection = psycopg2.connect(dsn)
@@ -215,7 +203,7 @@ def test_after_their_retention_only_reports_and_clinical_tables_name_a_patient(
 
     log = tmp_path / "airflow.log"
     ended = in_airflow(
-        "run_planted.py", other, log_to=log, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=metadata, **_environ(config)
+        "run_planted.py", other, log_to=log, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=metadata, **as_environment(config)
     )
 
     assert {run: set(ended[run].values()) for run in ("night", "training", "audit", "housekeeping")} == {

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tomllib
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,18 @@ def test_workers_take_every_queue_that_a_task_of_ours_is_in():
     assert in_dags == {"gpu"}
     assert in_dags | {default} == set(taken.split(","))
     assert SERVICES["worker-gpu"]["command"][4] in in_dags
+
+
+def test_celerys_queue_hands_no_task_out_a_second_time_while_it_may_still_run():
+    """Redis hands a message out again after this time: a training of two days would be ended by its own copy."""
+    dags = "".join(path.read_text() for path in (DOCKER.parent / "dags").glob("*.py"))
+    longest_s = 3600 * max(int(hours) for hours in re.findall(r"execution_timeout=timedelta\(hours=(\d+)\)", dags))
+    template = ConfigParser(interpolation=None)
+    template.read(DOCKER.parent / "airflow.cfg.template")
+
+    assert longest_s >= 48 * 3600
+    assert template.getint("celery_broker_transport_options", "visibility_timeout") > longest_s
+    assert "COPY airflow.cfg.template airflow.cfg" in DOCKERFILE
 
 
 def test_our_settings_load_and_name_no_password(monkeypatch):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -99,3 +102,13 @@ def test_nothing_is_installed_without_a_hash_but_the_project_itself():
     assert len(expanded) == 6
     assert all("--no-build-isolation" in line for line in expanded)
     assert all("--require-hashes" in line or line.endswith("--no-deps -e .") for line in expanded)
+
+
+def test_airflows_celery_executor_can_be_imported_with_the_locked_celery(tmp_path):
+    """Celery 5.7 fits what Airflow's provider asks for (below 6) and took away what it imports: no worker started."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import airflow.providers.celery.executors.celery_executor_utils"],
+        env={**os.environ, "AIRFLOW_HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr[-500:]

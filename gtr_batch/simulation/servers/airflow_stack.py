@@ -111,17 +111,22 @@ class AirflowStack:
 
     def start(self) -> None:
         """Start the components, each in a session of its own so that they outlive us where that is wanted."""
-        logs = make_folder(self.home / "components")
         for name, options in COMPONENTS.items():
-            with (logs / f"{name}.log").open("ab") as log:
-                self.processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", "airflow", name, *options],
-                    env=self.environ,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+            self.start_component(name, name, *options)
+
+    def start_component(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        """Start one process of Airflow, known as `name` from now on: ``airflow <command>``."""
+        logs = make_folder(self.home / "components")
+        with (logs / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", *command],
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self.processes[name]
 
     def wait_until_ready(self, dag_ids: set[str], timeout_s: float = 120) -> None:
         """Wait for the API and until the DAG processor has parsed `dag_ids`.
