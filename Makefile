@@ -10,6 +10,8 @@ help:
 	@awk '/^# /{c=substr($$0,3)} /^[a-z-]+:/{split($$1,t,":"); if (c) printf "  make %-12s %s\n", t[1], c; c=""} /^$$/{c=""}' Makefile
 
 # Every file that is installed is one whose hash a lock file names: first what builds, then the packages, then this project.
+# pip too: 23.2, which comes with Python 3.11, looks for the newest celery where a package asks for celery[redis], and then stops
+# since that has no hash.
 # grad-cam is published as source only; it is built with what was installed first, not with what an index offers.
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED = $(PIP) --require-hashes --no-build-isolation --only-binary :all: --no-binary grad-cam
@@ -37,8 +39,8 @@ install-service:
 lock:
 	@$(LOCK) $(LOCK_FLAGS) --extra demo --extra test pyproject.toml -o constraints.txt
 	@$(LOCK) --constraint constraints.txt pyproject.toml -o constraints-service.txt
-	@echo setuptools | $(LOCK) --constraint constraints.txt - -o constraints-build.txt
-	@sed -i '1i # What builds this project and grad-cam: installed first. Written by `make lock`.' constraints-build.txt
+	@printf 'pip\nsetuptools\n' | $(LOCK) --constraint constraints.txt - -o constraints-build.txt
+	@sed -i '1i # What installs packages, and builds this project and grad-cam: installed first. Written by `make lock`.' constraints-build.txt
 	@sed -i '1i # What a hospital installs: a part of constraints.txt. Written by `make lock`.' constraints-service.txt
 	@sed -i '1i # What this project and its tests install, with the SHA-256 of every file of each release. Written by `make lock`.' constraints.txt
 

@@ -13,7 +13,7 @@ import pytest
 from gtr_batch.config import PacsConfig
 from gtr_batch.deliver import DeliveryOutcome, Parcel, commit_objects, deliver_case, store_objects
 from gtr_batch.domain.case import Case
-from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
+from gtr_batch.domain.delivery import ANSWER_KINDS, Commitment, ObjectKind, ReportObject, StoreReceipt
 from gtr_batch.domain.series import StudyRecord
 from gtr_batch.domain.staging import Flag
 from gtr_batch.errors import AssociationLost, CaseRejected, CommitmentPending, DeliveryRefused, TransientError
@@ -23,7 +23,7 @@ from tests.phantoms import ct_dataset
 CASE = Case("case", date(2026, 3, 1), "2.25.10", "2.25.11", "PHANTOM-1", issuer_of_patient_id="A")
 OBJECTS = [
     ReportObject(kind, f"1.2.840.{i}", f"2.25.{100 + i}", f"2.25.{200 + i}", f"{kind}.dcm", "digest")
-    for i, kind in enumerate(ObjectKind, start=1)
+    for i, kind in enumerate(ANSWER_KINDS, start=1)
 ]
 UIDS = frozenset(o.sop_instance_uid for o in OBJECTS)
 

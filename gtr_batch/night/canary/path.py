@@ -34,6 +34,7 @@ from gtr_batch.night.inputs import heat_map, locator_in, prepared_geometry
 from gtr_batch.night.memory import MemoryCases, MemoryDeliveries, MemoryNights, MemoryStudyLooks
 from gtr_batch.night.site import Site
 from gtr_batch.ports import ImageArchive, StopSwitch
+from gtr_batch.writing import make_folder, write_bytes, write_json
 
 if TYPE_CHECKING:
     from gtr_batch.stage import Artefact
@@ -80,7 +81,7 @@ def answer_of(
         site = _site(artefact, files, case, stage or StageConfig(), switch or NoSwitch())
         folder = files.folder(case.night, case.case_id, Step.RETRIEVE)
         for uid, body in series.items():
-            (folder / f"{uid}.dcm").write_bytes(body)
+            write_bytes(folder / f"{uid}.dcm", body)
         for step in _STEPS:
             _do(site, step, case.case_id)
         return _read(site, artefact, site.cases.get(case.case_id))
@@ -299,15 +300,11 @@ class TemporaryFiles:
 
     def night_folder(self, night: date, name: str) -> Path:
         """A folder by name."""
-        made = self._root / name
-        made.mkdir(exist_ok=True)
-        return made
+        return make_folder(self._root / name)
 
     def write_json(self, night: date, case_id: str, step: Step, name: str, value: Any) -> Path:
         """Write ``<name>.json``."""
-        path = self.folder(night, case_id, step) / f"{name}.json"
-        path.write_text(json.dumps(value))
-        return path
+        return write_json(self.folder(night, case_id, step) / f"{name}.json", value)
 
     def read_json(self, night: date, case_id: str, step: Step, name: str) -> Any:
         """Read ``<name>.json``."""

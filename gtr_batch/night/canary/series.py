@@ -32,9 +32,9 @@ def draw() -> Mapping[str, bytes]:
     found = {}
     for index in range(SLICES):
         ds = _instance(index, _slice_hu(index) + noise.integers(-6, 7, (SIDE, SIDE)))
-        body = io.BytesIO()
-        ds.save_as(body, enforce_file_format=True)
-        found[str(ds.SOPInstanceUID)] = body.getvalue()
+        buffer = io.BytesIO()
+        ds.save_as(buffer, enforce_file_format=True)
+        found[str(ds.SOPInstanceUID)] = buffer.getvalue()
     return found
 
 

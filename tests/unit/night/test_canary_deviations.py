@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from zipfile import ZipFile
 
 import attrs
@@ -94,8 +95,8 @@ def test_a_sentence_has_the_numbers(stored):
 
     said = [one.sentence for one in deviations(stored.answer, found) if one.is_beyond]
 
-    assert said[0].startswith("logits: 3 away, at most 0.0")
-    assert said[1] == "stage: T1 instead of T4"
+    assert re.match(r"logits: 3 away, at most 0\.\d+", said[0])
+    assert said[1] == f"stage: T1 instead of {stored.answer.t_stage}"
 
 
 def test_what_is_written_is_read_and_the_same_again_is_the_same_file(stored, tmp_path):
