@@ -19,7 +19,7 @@ from pydicom.uid import UID_dictionary as KNOWN_UIDS
 from pydicom.valuerep import MAX_VALUE_LEN, validate_value
 
 from gtr_batch.config import ReportConfig
-from gtr_batch.domain.delivery import ObjectKind
+from gtr_batch.domain.delivery import ANSWER_KINDS
 from gtr_batch.report import write_case, write_withdrawal
 from gtr_batch.report.inherited import SEQUENCES, TYPE_2, inherit
 from gtr_batch.report.quiet import quiet
@@ -96,7 +96,7 @@ def test_all_objects_are_written_where_everything_that_may_be_copied_is_spoilt(s
 
     found = written(tmp_path / "report", series, source)
 
-    assert set(found) == {*map(str, ObjectKind), "refusal"}
+    assert set(found) == {*map(str, ANSWER_KINDS), "refusal"}
     for ds in found.values():
         assert_valid(ds)
         assert ds.StudyInstanceUID == pydicom.dcmread(source[0], stop_before_pixels=True).StudyInstanceUID
@@ -151,7 +151,7 @@ def test_all_objects_are_written_where_a_source_lacks(absent, series, tmp_path):
 
     found = written(tmp_path / "report", series, source)
 
-    assert set(found) == {*map(str, ObjectKind), "refusal"}
+    assert set(found) == {*map(str, ANSWER_KINDS), "refusal"}
 
 
 @pytest.mark.parametrize("vr", ["OB", "UN"])
@@ -266,4 +266,4 @@ def test_slices_that_are_parallel_within_the_tolerance_have_a_heat_map(series, t
 
     source = a_series(tmp_path / "series", size=SIZE, change=turned)
 
-    assert set(written(tmp_path / "report", series, source)) == {*map(str, ObjectKind), "refusal"}
+    assert set(written(tmp_path / "report", series, source)) == {*map(str, ANSWER_KINDS), "refusal"}
