@@ -75,7 +75,7 @@ down: $(STAMP)
 
 # Pass the tests
 test: $(STAMP)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20
 
 # Ruff, mypy and the layers
 check: $(STAMP)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from datetime import date
+from pathlib import Path
 from types import SimpleNamespace
 
 import attrs
 import pytest
+import torch
 
 from gtr_batch.domain.lifecycle import Approval
 from gtr_batch.domain.model_json import to_json
@@ -22,6 +24,7 @@ from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.governance.withdrawal import withdraw
 from gtr_batch.simulation.demos.demo import ARTEFACT
 from gtr_batch.simulation.hospital.blunt import blunted
+from gtr_batch.stage import load_artefact, write_artefact
 from gtr_batch.training import steps
 from tests.nights.test_retraining import site  # noqa: F401 - a fixture
 
@@ -156,20 +159,30 @@ def criteria_named(found, name):
     return [c for c in found.criteria if c.name == name]
 
 
-def test_a_candidate_is_held_against_a_champion_of_the_past_as_well(site, gov, cohort, candidate, tmp_path):  # noqa: F811
-    """A much disturbed copy was promoted without the gate; the next candidate is no worse than that, and told so."""
+def always(stage: int, folder: Path) -> Path:
+    """A copy of the demo's model that gives every slice this stage (0 for T1)."""
+    made = load_artefact(ARTEFACT)
+    with torch.no_grad():
+        made.network.fc.weight.zero_()
+        made.network.fc.bias.copy_(torch.nn.functional.one_hot(torch.tensor(stage), 4) * 5.0)
+    write_artefact(folder, made.network, attrs.evolve(made.manifest, name=folder.name))
+    return folder
+
+
+def test_a_candidate_is_held_against_a_champion_of_the_past_as_well(site, gov, cohort, tmp_path):  # noqa: F811
+    """The first champion finds T4, its successor, promoted without the gate, none; the next candidate is told so."""
     models = site.config.training.models
-    first = adopt(site.registry, models, ARTEFACT, **WHO)
-    assert criteria_named(evaluate(gov, site, candidate, **WHO), "best_champion") == []
-    promote(site.registry, candidate, Approval(candidate, first, **WHO), without_gate=True)
-    blunted(ARTEFACT, tmp_path / "next", amount=2.1, name="next")
-    version = register_artefact(site.registry, models, tmp_path / "next", cohort_digest=cohort, **WHO)
+    first = adopt(site.registry, models, always(3, tmp_path / "first"), **WHO)
+    second = register_artefact(site.registry, models, always(0, tmp_path / "2nd"), cohort_digest=cohort, **WHO)
+    assert criteria_named(evaluate(gov, site, second, **WHO), "best_champion") == []
+    promote(site.registry, second, Approval(second, first, **WHO), without_gate=True)
+    version = register_artefact(site.registry, models, always(1, tmp_path / "3rd"), cohort_digest=cohort, **WHO)
 
     judged = evaluate(gov, site, version, **WHO)
     (held,) = criteria_named(judged, "best_champion")
     (site.registry.model(first).folder / "manifest.json").write_text("{}")
     (lost,) = criteria_named(evaluate(gov, site, version, **WHO), "best_champion")
-    withdraw(site.registry, first, **WHO, shown=candidate)
+    withdraw(site.registry, first, **WHO, shown=second)
 
     assert judged.look.number == 2  # of models, not of openings
     assert judged.look.sentence in in_words(judged)

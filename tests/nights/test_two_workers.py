@@ -220,7 +220,7 @@ def test_a_night_of_two_workers_ends_whole_though_each_is_killed(
     print(f"{CASES} cases, {len(tasks)} tasks, {time.monotonic() - began:.0f} s; tried again: {killed}")
     assert ended == "success"
     assert {"preprocess", "deliver"} <= {name.rpartition(".")[2] for name in killed}
-    assert {task["task_id"] for task in tasks if task["queue"] == "gpu"} == {"preprocess", "stage", "shadow"}
+    assert {task["task_id"] for task in tasks if task["queue"] == "gpu"} == {"canary", "preprocess", "stage", "shadow"}
     assert {task["queue"] for task in tasks} == set(QUEUES)
     assert _rows(dsn, "select state, count(*) from staging_case group by 1") == [("committed", CASES)]
     once = _rows(dsn, "select case_id, state, count(*) from case_event group by 1, 2 having count(*) > 1")
