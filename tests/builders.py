@@ -11,8 +11,10 @@ import attrs
 import numpy as np
 import pydicom
 
+from gtr_batch.config import ReportConfig
 from gtr_batch.domain.abstention import Abstention, AbstentionCode
 from gtr_batch.domain.case import Case
+from gtr_batch.domain.delivery import ReportObject
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.model import ModelManifest, NomogramModel, PreprocessingContract, RadScoreModel
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
@@ -25,6 +27,7 @@ from gtr_batch.domain.staging import (
     StageProbabilities,
     vote,
 )
+from gtr_batch.report import write_case
 from tests.phantoms import Change, abdomen_hu, write_series
 
 MODEL_VERSION = "3f" * 32
@@ -147,3 +150,19 @@ def an_overlay(size: int = 64) -> np.ndarray:
     """A picture; shape (size, size, 3), uint8."""
     heat = a_heat(size)[1]
     return np.stack([255 * heat, 90 * (1 - heat), 90 * (1 - heat)], axis=-1).astype(np.uint8)
+
+
+def a_written_report(folder: Path, series: Sequence[Path], size: int, **given: Any) -> list[ReportObject]:
+    """Write all objects of the hand-made answer to a series of `size` pixels a side into `folder`."""
+    geometry = a_geometry(series)
+    answer = {
+        "case": a_case(series),
+        "source_files": series,
+        "staging": a_staging(geometry),
+        "geometry": geometry,
+        "heat": a_heat(size),
+        "overlay": an_overlay(size),
+        "manifest": a_manifest(),
+        "config": ReportConfig(),
+    }
+    return write_case(folder, **{**answer, **given})

@@ -12,9 +12,9 @@ from pydicom.tag import Tag
 
 from gtr_batch.config import ReportConfig
 from gtr_batch.domain.refusal import Refusal, RefusalCode
-from gtr_batch.report import write_case, write_refusal
+from gtr_batch.report import write_refusal
 from gtr_batch.report.inherited import OPTIONAL, TYPE_2
-from tests.builders import a_case, a_geometry, a_heat, a_manifest, a_series, a_staging, an_overlay
+from tests.builders import a_case, a_manifest, a_series, a_written_report
 
 SIZE = 16
 TEXTS = [keyword for keyword in (*TYPE_2, *OPTIONAL) if dictionary_VR(keyword) not in ("US", "UI")]
@@ -54,19 +54,8 @@ def a_spoilt_series(folder: Path, spoil: str) -> list[Path]:
 
 def written(folder: Path, series: list[Path], source: list[Path]) -> dict[str, Dataset]:
     """Objects of a case, of its refusal and of a withdrawal, read back; by kind."""
-    geometry = a_geometry(series)
     case = a_case(series)
-    objects = write_case(
-        folder,
-        case=case,
-        source_files=source,
-        staging=a_staging(geometry),
-        geometry=geometry,
-        heat=a_heat(SIZE),
-        overlay=an_overlay(SIZE),
-        manifest=a_manifest(),
-        config=ReportConfig(),
-    )
+    objects = a_written_report(folder, series, SIZE, source_files=source)
     [refusal] = write_refusal(
         folder,
         case=case,

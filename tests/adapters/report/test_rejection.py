@@ -14,18 +14,15 @@ from gtr_batch.domain.delivery import ObjectKind
 from gtr_batch.errors import PermanentError
 from gtr_batch.pacs import Pacs
 from gtr_batch.preprocess.key_objects import read_key_object
-from gtr_batch.report import write_case, write_rejection
+from gtr_batch.report import write_rejection
 from tests.adapters.pacs.peers import a_free_port, orthanc
 from tests.adapters.report.test_report_peers import Forgetful
 from tests.builders import (
     MODEL_VERSION,
     a_case,
-    a_geometry,
-    a_heat,
     a_manifest,
     a_series,
-    a_staging,
-    an_overlay,
+    a_written_report,
 )
 
 SIZE = 32
@@ -37,18 +34,7 @@ def written(tmp_path_factory):
     """Folder, series, what was written of a case, and its rejection."""
     folder = tmp_path_factory.mktemp("report")
     series = a_series(tmp_path_factory.mktemp("series"), size=SIZE)
-    geometry = a_geometry(series)
-    objects = write_case(
-        folder,
-        case=a_case(series),
-        source_files=series,
-        staging=a_staging(geometry),
-        geometry=geometry,
-        heat=a_heat(SIZE),
-        overlay=an_overlay(SIZE),
-        manifest=a_manifest(demo=True),
-        config=ReportConfig(),
-    )
+    objects = a_written_report(folder, series, SIZE, manifest=a_manifest(demo=True))
     return folder, series, objects, _rejection(folder, series, objects)
 
 

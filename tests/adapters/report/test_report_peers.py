@@ -8,15 +8,19 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from gtr_batch.config import PacsConfig, ReportConfig
+from gtr_batch.config import PacsConfig
 from gtr_batch.deliver import DeliveryOutcome, Parcel, deliver_case
 from gtr_batch.domain.delivery import Commitment, ReportObject, StoreReceipt
 from gtr_batch.domain.staging import Flag
 from gtr_batch.night.memory import MemoryDeliveries
 from gtr_batch.pacs import Pacs
-from gtr_batch.report import write_case
 from tests.adapters.pacs.peers import a_free_port, orthanc, qrscp
-from tests.builders import a_case, a_geometry, a_heat, a_manifest, a_score, a_series, a_staging, an_overlay
+from tests.builders import (
+    a_case,
+    a_score,
+    a_series,
+    a_written_report,
+)
 
 SIZE = 32
 
@@ -46,19 +50,7 @@ def series(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def objects(tmp_path: Path, series: list[Path]) -> list[ReportObject]:
-    geometry = a_geometry(series)
-    return write_case(
-        tmp_path / "report",
-        case=a_case(series),
-        source_files=series,
-        staging=a_staging(geometry),
-        geometry=geometry,
-        heat=a_heat(SIZE),
-        overlay=an_overlay(SIZE),
-        manifest=a_manifest(),
-        config=ReportConfig(),
-        score=a_score(),
-    )
+    return a_written_report(tmp_path / "report", series, SIZE, score=a_score())
 
 
 def deliver(

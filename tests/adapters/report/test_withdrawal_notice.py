@@ -12,16 +12,13 @@ import pytest
 from gtr_batch.config import ReportConfig
 from gtr_batch.domain.delivery import ObjectKind
 from gtr_batch.errors import PermanentError
-from gtr_batch.report import write_case, write_withdrawal
+from gtr_batch.report import write_withdrawal
 from tests.builders import (
     MODEL_VERSION,
     a_case,
-    a_geometry,
-    a_heat,
     a_manifest,
     a_series,
-    a_staging,
-    an_overlay,
+    a_written_report,
 )
 from tests.hostile_files import deflated
 
@@ -34,19 +31,8 @@ def written(tmp_path_factory):
     """Folder, case, the report and its notice."""
     folder = tmp_path_factory.mktemp("report")
     series = a_series(tmp_path_factory.mktemp("series"), size=SIZE)
-    geometry = a_geometry(series)
     case = a_case(series)
-    objects = write_case(
-        folder,
-        case=case,
-        source_files=series,
-        staging=a_staging(geometry),
-        geometry=geometry,
-        heat=a_heat(SIZE),
-        overlay=an_overlay(SIZE),
-        manifest=a_manifest(demo=True),
-        config=ReportConfig(),
-    )
+    objects = a_written_report(folder, series, SIZE, manifest=a_manifest(demo=True))
     (report,) = [o for o in objects if o.kind is ObjectKind.STRUCTURED_REPORT]
     return folder, case, report, _notice(folder, case, report)
 
