@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gtr_batch.cli.finding import Finding
+from gtr_batch.loopback import is_loopback
 
 if TYPE_CHECKING:
     from gtr_batch.night.site import Site
@@ -78,7 +79,7 @@ def certificates(site: Site) -> Finding:
             ends[setting] = min(one.not_valid_after_utc for one in found)
     if not ends:
         plain = "none is set: associations with the PACS are plain TCP"
-        return Finding(name, "ok" if _on_this_machine(config.pacs.host) else "warn", plain, MEND[name])
+        return Finding(name, "ok" if is_loopback(config.pacs.host) else "warn", plain, MEND[name])
     first = min(ends, key=lambda setting: ends[setting])
     state = "red" if ends[first] <= now else "warn" if ends[first] <= now + EXPIRES_SOON else "ok"
     said = f"the first to expire is {first}, on {ends[first]:%Y-%m-%d}"
@@ -136,12 +137,6 @@ def _asked_of_airflow(*command: str) -> list[dict[str, Any]]:
     begin = next(n for n, line in enumerate(done.stdout.splitlines()) if line.startswith("[{") or line.strip() == "[]")
     answer: list[dict[str, Any]] = json.loads("\n".join(done.stdout.splitlines()[begin:]))
     return answer
-
-
-def _on_this_machine(host: str) -> bool:
-    from gtr_batch.loopback import is_loopback
-
-    return is_loopback(host)
 
 
 CHECKS: list[tuple[str, Callable[[Site], Finding]]] = [

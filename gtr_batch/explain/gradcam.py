@@ -6,7 +6,8 @@ block's output only. So that output is made the leaf of the graph: everything up
 logits of that same pass.
 
 Where the heat lies. Every stride-2 step of a ResNet is centred on the even pixels, so cell k of layer4 is centred on
-network pixel 32 k: for 224 pixels the seven cells sit at 0, 32, ..., 192. pytorch-grad-cam enlarges the map as if
+network pixel 32 k: for 224 pixels the seven cells sit at 0, 32, ..., 192 (28 cells at 8 k where the network keeps rows
+and columns in its last two layers, `GTRNet.stride`). pytorch-grad-cam enlarges the map as if
 they sat at 15.5, 47.5, ..., which moves everything by half a cell (15.5 of 224 pixels, about 2 cm in the patient)
 down and to the right. So we take its map at the cells' own resolution and enlarge it here from where the cells are.
 GTRNet's crop stream sees the centre at twice the scale, and no method that looks at layer4 can tell the streams

@@ -195,12 +195,9 @@ def _supersede(
     version: str,
     withdrawn_at: datetime,
 ) -> None:
-    from gtr_batch.deliver import Parcel, deliver_case
     from gtr_batch.report import write_withdrawal
 
-    case = site.cases.get(row.case_id)
-    folder = site.files.folder(case.night, case.case_id, Step.REPORT)
-    old = _as_object(row)
+    case, folder, old = _about(site, row)
     notice = write_withdrawal(
         folder,
         case=case,
@@ -211,10 +208,9 @@ def _supersede(
         withdrawn_at=withdrawn_at,
         config=site.settings.report,
     )
-    with site.cases.step(case.case_id, Step.REPORT) as record:
-        record.writes([notice])
-    registry.save_notice(old.sop_instance_uid, version, notice.sop_instance_uid)
-    deliver_case(site.archive, site.deliveries, Parcel(case, [notice], folder), site.config.pacs)
+    _send(
+        site, case, folder, notice, lambda: registry.save_notice(old.sop_instance_uid, version, notice.sop_instance_uid)
+    )
 
 
 def _reject(
@@ -227,26 +223,39 @@ def _reject(
     withdrawn_at: datetime,
 ) -> None:
     """Reject a report and its pictures in the PACS, after the notice that names it."""
-    from gtr_batch.deliver import Parcel, deliver_case
     from gtr_batch.report import write_rejection
 
-    case = site.cases.get(row.case_id)
-    folder = site.files.folder(case.night, case.case_id, Step.REPORT)
-    rejection = write_rejection(
+    case, folder, old = _about(site, row)
+    made = write_rejection(
         folder,
         case=case,
         report_file=_report_file(site, case, row, folder),
-        rejected=_as_object(row),
+        rejected=old,
         beside=registry.pictures(case.case_id, version),
         manifest=manifest,
         model_version=version,
         withdrawn_at=withdrawn_at,
         config=site.settings.report,
     )
+    _send(
+        site, case, folder, made, lambda: registry.save_rejection(old.sop_instance_uid, version, made.sop_instance_uid)
+    )
+
+
+def _about(site: Site, row: ReportOfModel) -> tuple[Case, Path, ReportObject]:
+    """The case of a report, the folder of its reports, and the report as the case book has it."""
+    case = site.cases.get(row.case_id)
+    return case, site.files.folder(case.night, case.case_id, Step.REPORT), _as_object(row)
+
+
+def _send(site: Site, case: Case, folder: Path, written: ReportObject, note: Callable[[], None]) -> None:
+    """Keep an object about a report in the case book, note of which report it is, and deliver it alone."""
+    from gtr_batch.deliver import Parcel, deliver_case
+
     with site.cases.step(case.case_id, Step.REPORT) as record:
-        record.writes([rejection])
-    registry.save_rejection(row.sop_instance_uid, version, rejection.sop_instance_uid)
-    deliver_case(site.archive, site.deliveries, Parcel(case, [rejection], folder), site.config.pacs)
+        record.writes([written])
+    note()
+    deliver_case(site.archive, site.deliveries, Parcel(case, [written], folder), site.config.pacs)
 
 
 def _as_object(row: ReportOfModel) -> ReportObject:

@@ -216,8 +216,7 @@ def slopes_of_redrawn(positive: np.ndarray, said: np.ndarray, counts: np.ndarray
     y = np.asarray(positive, float)
     x = logit(np.clip(said, _EDGE, 1 - _EDGE))
     beta, error, rests = _newton_of_redrawn(x, y, counts)
-    size = np.abs(beta[:, 1])
-    sound = rests & np.isfinite(error) & (size < 20) & (error < 5) & (error < 3 * np.maximum(size, 1))
+    sound = rests & np.isfinite(error) & _says_something(beta[:, 1], error)
     found = np.where(sound, beta[:, 1], np.nan)
     for k in np.flatnonzero(~sound):
         rows = np.repeat(np.arange(len(y)), counts[k].astype(int))
@@ -294,9 +293,14 @@ def _newton(design: np.ndarray, y: np.ndarray, *, firth: bool) -> _Fit | None:
 
 
 def _sound(fit: _Fit) -> bool:
-    # Separation drives the estimate off while its error grows faster: such a fit says nothing.
     beta, error = fit
-    return bool(np.isfinite(error).all() and abs(beta[1]) < 20 and error[1] < 5 and error[1] < 3 * max(abs(beta[1]), 1))
+    return bool(np.isfinite(error).all() and _says_something(beta[1], error[1]))
+
+
+def _says_something(slope: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Separation drives the estimate off while its error grows faster: such a fit says nothing."""
+    size = np.abs(slope)
+    return np.asarray((size < 20) & (error < 5) & (error < 3 * np.maximum(size, 1)))
 
 
 def _result(fit: _Fit, *, penalised: bool) -> Recalibration:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from gtr_batch.domain.canary import CanaryOutcome
 from gtr_batch.domain.case import PATH, Case, CaseState, Step
 from gtr_batch.domain.night_case import NightCase
+from gtr_batch.domain.night_colour import RedBecause, failed_in, red_because
 from gtr_batch.domain.refusal import MENDED_BY_EHR, RefusalCode
 from gtr_batch.domain.score import answers_of
 from gtr_batch.errors import GtrError, NightFailed, StorageFull
@@ -56,19 +56,20 @@ def close_night(site: Site, night: date) -> dict[str, Any]:
     if summary["identity_mismatch"]:
         log.error("night.identity_mismatch", night=str(night), case_ids=summary["identity_mismatch"])
     log.info("night.closed", night=str(night), **summary["states"])
-    if summary["stopped"]:
+    red = red_because(summary, site.settings.night.failure_tolerance)
+    if red is RedBecause.STOPPED:
         raise NightFailed(
             f"night {night}: {summary['stopped']}. {len(summary['failed'])} of {len(cases)} cases wait; after "
             f"`gtr resume` run the night again: finished cases are left alone"
         )
-    broken = [one["sentence"] for one in summary["canary"][:1] if one["outcome"] == CanaryOutcome.FAILED]
-    if broken:
+    if red is RedBecause.CANARY:
         raise NightFailed(
-            f"night {night}: no patient was staged after this: {broken[0]}. {len(summary['failed'])} of {len(cases)} "
-            f"cases wait; when the machine is mended run the night again: finished cases are left alone"
+            f"night {night}: no patient was staged after this: {summary['canary'][0]['sentence']}. "
+            f"{len(summary['failed'])} of {len(cases)} cases wait; when the machine is mended run the night again: "
+            f"finished cases are left alone"
         )
-    failed = {**summary["failed"], **summary["intake"].get("errors", {})}
-    if len(failed) > site.settings.night.failure_tolerance:
+    if red is RedBecause.FAILED:
+        failed = failed_in(summary)
         named = "; ".join(f"{key}: {error}" for key, error in list(failed.items())[:10])
         raise NightFailed(
             f"night {night}: {len(failed)} of {len(cases)} cases failed, "

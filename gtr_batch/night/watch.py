@@ -17,6 +17,8 @@ from attrs import frozen
 from croniter import croniter
 
 from gtr_batch.config import Config
+from gtr_batch.domain.evening import evening_of
+from gtr_batch.domain.night_colour import RedBecause, failed_in, red_because
 from gtr_batch.domain.notice import NightState, Notice, NoticeKind
 from gtr_batch.domain.switch import SwitchAction
 from gtr_batch.errors import NoticeNotDelivered, TransientError, fault_of
@@ -26,7 +28,6 @@ from gtr_batch.ports import NoticeChannel
 from gtr_batch.writing import make_folder, write_json
 
 RECENT = timedelta(days=2)  # what happened before the watch began to look is no news
-NOON_TO_NOON = timedelta(hours=12)  # a run at 23:30 and one at 00:30 belong to the same evening
 
 
 @frozen
@@ -70,16 +71,14 @@ def events(site: Site, now: datetime) -> list[Notice]:
 
 def why_red(summary: Mapping[str, Any] | None, settings: Config) -> str:
     """Why a night that was closed with this summary is red, in counts; empty where it is green."""
-    if summary is None:
+    red = None if summary is None else red_because(summary, settings.night.failure_tolerance)
+    if summary is None or red is None:
         return ""
-    if summary.get("stopped"):
+    if red is RedBecause.STOPPED:
         return "the service was stopped while it ran"
-    if any(one.get("outcome") == "failed" for one in summary.get("canary", [])[:1]):
+    if red is RedBecause.CANARY:
         return "the phantom series with which it begins did not give the recorded answer; no patient was staged after"
-    failed = {**summary.get("failed", {}), **summary.get("intake", {}).get("errors", {})}
-    if len(failed) > settings.night.failure_tolerance:
-        return f"{len(failed)} cases or studies failed or did not finish, of {summary.get('cases', 0)} cases"
-    return ""
+    return f"{len(failed_in(summary))} cases or studies failed or did not finish, of {summary.get('cases', 0)} cases"
 
 
 def due_night(config: Config, now: datetime) -> tuple[date, datetime, datetime]:
@@ -87,7 +86,7 @@ def due_night(config: Config, now: datetime) -> tuple[date, datetime, datetime]:
     zone = ZoneInfo(config.night.timezone)
     on_the_wall = now.astimezone(zone).replace(tzinfo=None)
     due = croniter(config.night.schedule, on_the_wall).get_prev(datetime)
-    night = (due - NOON_TO_NOON).date()
+    night = evening_of(due)
     ready = datetime.combine(night + timedelta(days=1), config.night.ready_by)
     return night, due.replace(tzinfo=zone), ready.replace(tzinfo=zone)
 

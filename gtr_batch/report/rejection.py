@@ -23,7 +23,7 @@ from gtr_batch.report.context import Context
 from gtr_batch.report.identity import write_object
 from gtr_batch.report.measurement_report import observer
 from gtr_batch.report.quiet import quiet
-from gtr_batch.report.withdrawal_report import source_of
+from gtr_batch.report.withdrawal_report import context_about
 
 _IMAGES = ("ParametricMapStorage", "SecondaryCaptureImageStorage")  # of what we write
 
@@ -67,9 +67,8 @@ def write_rejection(
     ----------
     IHE RAD TF-2, 4.66.4.1.3 (Rejection Note Stored); DICOM PS3.16, CID 7010 and TID 2010
     """
-    source = source_of(report_file, rejected, case)
-    context = Context.of(
-        case, manifest=manifest, model_version=model_version, sources=[source], config=config, written=withdrawn_at
+    context = context_about(
+        rejected, report_file, case=case, manifest=manifest, model_version=model_version, config=config, at=withdrawn_at
     )
     document = build_rejection(context, [rejected.as_predecessor(), *beside])
     return write_object(folder, document, ObjectKind.REJECTION)[0]

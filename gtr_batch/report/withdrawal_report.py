@@ -61,9 +61,14 @@ def write_withdrawal(
     ----------
     DICOM PS3.3, C.17.2 (Predecessor Documents); PS3.16, TID 1500
     """
-    source = source_of(report_file, superseded, case)
-    context = Context.of(
-        case, manifest=manifest, model_version=model_version, sources=[source], config=config, written=withdrawn_at
+    context = context_about(
+        superseded,
+        report_file,
+        case=case,
+        manifest=manifest,
+        model_version=model_version,
+        config=config,
+        at=withdrawn_at,
     )
     notice, _ = write_object(
         folder, build_withdrawal(context, superseded), ObjectKind.STRUCTURED_REPORT, previous=[superseded]
@@ -71,8 +76,17 @@ def write_withdrawal(
     return notice
 
 
-def source_of(report_file: Path, report: ReportObject, case: Case) -> Dataset:
-    """What an object about a report inherits from the report's own file: patient and study.
+def context_about(
+    report: ReportObject,
+    report_file: Path,
+    *,
+    case: Case,
+    manifest: ModelManifest,
+    model_version: str,
+    config: ReportConfig,
+    at: datetime,
+) -> Context:
+    """Of an object about a report, dated `at`: its patient and study are those of the report's own file.
 
     Raises
     ------
@@ -85,7 +99,9 @@ def source_of(report_file: Path, report: ReportObject, case: Case) -> Dataset:
         raise PermanentError(f"case {case.case_id}: {report_file.name} {err.why}") from err
     if str(old.get("SOPInstanceUID", "")) != report.sop_instance_uid:
         raise PermanentError(f"case {case.case_id}: {report_file.name} is not the report {report.sop_instance_uid}")
-    return inherit(old)[0]
+    return Context.of(
+        case, manifest=manifest, model_version=model_version, sources=[inherit(old)[0]], config=config, written=at
+    )
 
 
 def build_withdrawal(context: Context, superseded: ReportObject) -> Dataset:

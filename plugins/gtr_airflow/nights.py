@@ -10,15 +10,11 @@ from airflow.sdk import CronTriggerTimetable
 from croniter import croniter
 
 from gtr_batch.config import Config
+from gtr_batch.domain.evening import NOON_TO_NOON, evening_of
 from gtr_batch.errors import ConfigError, InputRefused
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-#: A run at 23:30 and a run at 00:30 belong to the same evening: the night is the local date twelve hours before the
-#: run, on the clock of the wall. The logical date is twelve hours of real time before it: where the clocks changed in
-#: between, its own local date may be a day off.
-NOON_TO_NOON = timedelta(hours=12)
 
 
 def timetable(cron: str, config: Config) -> CronTriggerTimetable:
@@ -27,7 +23,11 @@ def timetable(cron: str, config: Config) -> CronTriggerTimetable:
 
 
 def night_timetable(config: Config) -> CronTriggerTimetable:
-    """Run at the night's schedule; the data interval, and so the logical date, begins on the evening before."""
+    """Run at the night's schedule; the data interval, and so the logical date, begins on the evening before.
+
+    The logical date is twelve hours of real time before the run: where the clocks changed in between, its own local
+    date may be a day off.
+    """
     return CronTriggerTimetable(_valid(config.night.schedule), timezone=config.night.timezone, interval=NOON_TO_NOON)
 
 
@@ -61,7 +61,7 @@ def night_of(context: Context, config: Config) -> date:
             raise InputRefused(f"night {given!r} is not a date; write it as 2026-03-01") from err
     due = run.run_after if run.logical_date is None else run.logical_date + NOON_TO_NOON
     on_the_wall = due.astimezone(ZoneInfo(config.night.timezone)).replace(tzinfo=None)
-    return (on_the_wall - NOON_TO_NOON).date()
+    return evening_of(on_the_wall)
 
 
 def day_of(context: Context, config: Config) -> date:
