@@ -19,6 +19,7 @@ from gtr_batch.domain.locating import (
     threshold_of,
 )
 from gtr_batch.domain.model import KeySliceLocator
+from gtr_batch.training.fit.temperature import surprise_at
 
 SMOOTHING_MM = 8.0
 MARK_MM = 6.0  # so far from a mark along z a slice still shows the tumour about as large
@@ -134,10 +135,10 @@ def _heights(series: Sequence[MarkedSeries]) -> tuple[float, float]:
 
 
 def _temperature(series: Sequence[MarkedSeries], unseen: Sequence[KeySliceLocator]) -> float:
-    """The temperature under which the slices within two of unseen marks are most probable."""
+    """The most probable temperature, given the slices within two of unseen marks."""
 
     def surprise(temperature: float) -> float:
-        total = 0.0
+        total = surprise_at(temperature)
         for locator, one in zip(unseen, series, strict=True):
             log_p = _log_p(attrs.evolve(locator, temperature=temperature), one)
             within = slice(max(one.key_index - NEAR, 0), one.key_index + NEAR + 1)

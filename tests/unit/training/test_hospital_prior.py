@@ -108,3 +108,29 @@ def test_the_temperature_is_that_of_the_network_whatever_the_mix():
         found.append(fit_temperature(seen.logits, seen.stages, stage_priors([0.25] * 4, np.bincount(seen.stages))))
 
     assert found == pytest.approx([2.0] * 3, rel=0.1)
+
+
+def test_a_few_patients_who_were_all_right_do_not_make_a_network_surer_than_it_may_be():
+    """The likelihood alone is largest at the lowest temperature that is tried: 0.25, four times as sure."""
+    world = IdealNetwork(MIXES["15/15/35/35"], 4.0, alike=0.7, sharpness=2.0)
+    few = answered(world, 26, np.random.default_rng(2))
+    assert (few.logits.mean(axis=1).argmax(axis=1) == few.stages).all()
+    priors = stage_priors([0.25] * 4, np.bincount(few.stages, minlength=4))
+    new = answered(world, 4000, np.random.default_rng(2))
+
+    def surprise(temperature: float) -> float:
+        p = calibrated(new.logits, temperature, priors).mean(axis=1)
+        return float(-np.log(p[np.arange(4000), new.stages]).mean())
+
+    found = fit_temperature(few.logits, few.stages, priors)
+
+    assert found > 0.7
+    assert surprise(found) < 0.9 * surprise(0.25)
+
+
+def test_many_patients_outweigh_what_temperatures_usually_are():
+    world = IdealNetwork(MIXES["15/15/35/35"], 1.5, sharpness=4.0)
+    many = answered(world, 4000, np.random.default_rng(1))
+    priors = stage_priors([0.25] * 4, np.bincount(many.stages))
+
+    assert fit_temperature(many.logits, many.stages, priors) == pytest.approx(4.0, rel=0.1)
