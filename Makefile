@@ -88,6 +88,10 @@ check: $(STAMP)
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench $(if $(BENCH_CT),--ct "$(BENCH_CT)")
 
+# Whole nights against Orthanc, and the plain pipeline on the same cases (BENCH_NIGHT_FLAGS="--cases 12 48": half an hour on two cores)
+bench-night: $(STAMP)
+	@$(BIN)/python -m tests.bench.bench_night $(BENCH_NIGHT_FLAGS)
+
 # Nights with a fault each at seeded moments, counted (needs Orthanc; 24 cases, 40 rounds: an hour or more on two cores)
 chaos: $(STAMP)
 	@$(BIN)/python -m tests.chaos $(CHAOS_FLAGS)
@@ -96,4 +100,4 @@ chaos: $(STAMP)
 demo-model: $(STAMP)
 	@$(BIN)/python -m gtr_batch.simulation.demos.model --out gtr_batch/simulation/demo_artefact
 
-.PHONY: help install install-service lock sbom demo demo-training demo-retraining demo-audit up down test check bench chaos demo-model
+.PHONY: help install install-service lock sbom demo demo-training demo-retraining demo-audit up down test check bench bench-night chaos demo-model

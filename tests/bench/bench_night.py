@@ -1,0 +1,419 @@
+"""A whole night against Orthanc in one process, and the plain pipeline on the same cases, in one run.
+
+``python -m tests.bench.bench_night [--cases 12 48] [--plain 3] [--out bench-night.json]`` (``make bench-night``).
+
+The cases are phantoms of three phases, 60 or 120 slices of 512 x 512 each; the artefact is GTRNet on ResNet-152 with
+random weights (the arithmetic is the same, the answers mean nothing). The night is query to close, canary left out,
+with Orthanc and PostgreSQL on the same cores.
+
+``theirs``: the plain pipeline, images on disk already, nothing sent: pydicom reads the portal venous series,
+whole-volume SimpleITK prepares it (`bench_preprocess.theirs`), pytorch-grad-cam with its defaults on a ResNet-152
+explains three slices. Its key slice is given; ours has to be found.
+
+A moment of the night is *useful* where its process or the PACS computes (a fifth of a core or more) or bytes move on
+the loopback interface (1 MB/s or more); what is left is waiting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from datetime import date, timedelta
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import attrs
+import psycopg2
+import pydicom
+from attrs import frozen
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from gtr_batch.config import Config, DatabaseConfig, FilesConfig, NightConfig, PacsConfig, StageConfig
+from gtr_batch.domain.identifiers import derived_uid
+from gtr_batch.loopback import free_port
+from gtr_batch.simulation.servers.postgres import EmbeddedPostgres
+from gtr_batch.simulation.servers.services import load_files
+from tests.adapters.pacs.peers import orthanc
+from tests.fixtures_db import as_role
+
+AE_TITLE = "ORTHANC"
+FIRST_NIGHT = date(2026, 3, 2)
+SLICES = (60, 120)  # of each of the three phases; every other case
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@frozen
+class Night:
+    """What a night of `cases` cases took; seconds, megabytes."""
+
+    cases: int
+    wall_s: float
+    cpu_s: float
+    useful: float
+    peak_mb: float
+    states: dict[str, int]
+    steps: dict[str, float]
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, nargs="+", default=[12, 48])
+    parser.add_argument("--plain", type=int, default=3, help="cases of the plain pipeline")
+    parser.add_argument("--shard-size", type=int, default=16)
+    parser.add_argument("--scratch", type=Path, help="where images, PACS and store lie; default the temporary folder")
+    parser.add_argument("--out", type=Path, default=Path("bench-night.json"))
+    given = parser.parse_args()
+    program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
+    if program is None:
+        parser.error("Orthanc is not installed (Debian: orthanc)")
+    with tempfile.TemporaryDirectory(prefix="gtr-bench-night-", dir=given.scratch) as scratch:
+        rows = measure(Path(scratch), program, given.cases, given.plain, given.shard_size)
+    given.out.write_text(json.dumps(rows, indent=1) + "\n")
+    print(f"{os.cpu_count()} cores, {platform.machine()}; written to {given.out}")
+
+
+def measure(scratch: Path, program: str, sizes: list[int], plain: int, shard_size: int) -> list[dict[str, Any]]:
+    """Rows of ``bench-night.json``: name, ours, theirs, ratio, target, unit; each night itself under ``night``."""
+    _say("phantoms ...")
+    with ProcessPoolExecutor(len(SLICES), mp_context=get_context("spawn")) as pool:
+        folders = [scratch / "templates" / str(n) for n in SLICES]
+        templates = list(pool.map(_template, folders, SLICES, range(len(SLICES))))
+    artefact = _artefact(scratch / "artefact")
+    plain_s = _plain(templates, plain)
+    _say(f"the plain pipeline: {plain_s:.1f} s a case")
+    with _hospital(scratch, program, artefact, templates, [*sizes, 1], shard_size) as config:
+        nights = []
+        for number, cases in enumerate(sizes):
+            nights.append(_in_a_process(scratch, config, FIRST_NIGHT + timedelta(days=number), cases))
+            _say(_line(nights[-1]))
+        urgent_s = _urgent(scratch, config, len(sizes))
+    return _rows(nights, plain_s, urgent_s)
+
+
+def _rows(nights: list[Night], plain_s: float, urgent_s: float) -> list[dict[str, Any]]:
+    first, largest = nights[0], nights[-1]
+    case_s = largest.wall_s / largest.cases
+
+    def row(name: str, ours: float, theirs: float, ratio: float, target: float | None, unit: str) -> dict[str, Any]:
+        return {"name": name, "ours": ours, "theirs": theirs, "ratio": ratio, "target": target, "unit": unit}
+
+    rows = [
+        row("a case of the night, times faster than the plain pipeline", case_s, plain_s, plain_s / case_s, 15.0, "s"),
+        row("a case of the largest night, against 3 s", case_s, 3.0, case_s / 3.0, 1.0, "s"),
+        row("one study at once, from request to committed, against 30 s", urgent_s, 30.0, urgent_s / 30, 1.0, "s"),
+        row(
+            "peak memory, largest night against smallest",
+            largest.peak_mb, first.peak_mb, largest.peak_mb / first.peak_mb, 1.1, "MB",
+        ),
+    ]  # fmt: skip
+    rows += [
+        row(f"useful share of a night of {n.cases}, faster is more", n.useful, 1.0, n.useful, 0.85, "of its seconds")
+        for n in nights
+    ]
+    rows += [{"night": attrs.asdict(n)} for n in nights]
+    for one in rows:
+        if "name" in one:
+            met = "met" if ("faster" in one["name"]) == (one["ratio"] >= one["target"]) else "missed"
+            _say(
+                f"{one['name']}: {one['ours']:.2f} / {one['theirs']:.2f} {one['unit']}, ratio {one['ratio']:.2f}: {met}"
+            )
+    return rows
+
+
+def _line(night: Night) -> str:
+    steps = ", ".join(f"{name} {seconds / night.cases:.2f}" for name, seconds in night.steps.items())
+    return (
+        f"{night.cases} cases: {night.wall_s:.1f} s, {night.wall_s / night.cases:.2f} s a case "
+        f"(processor {night.cpu_s:.1f} s), "
+        f"useful {night.useful:.2f}, peak {night.peak_mb:.0f} MB, {night.states}; seconds a case: {steps}"
+    )
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+# What the hospital has.
+
+
+def _template(folder: Path, slices: int, seed: int) -> Path:
+    """One patient's study: three phases of `slices` slices."""
+    from gtr_batch.domain.staging import TStage
+    from gtr_batch.simulation.hospital.hospital import Hospital
+    from gtr_batch.simulation.phantom.dicom import write_phase
+    from gtr_batch.simulation.phantom.phantom import Phantom
+    from gtr_batch.simulation.phantom.scanner import INGENUITY, Phase
+    from gtr_batch.simulation.phantom.stomach import Third
+
+    scanner = attrs.evolve(INGENUITY, slices=slices, thickness_mm=round(216 / slices, 1))
+    patient = Hospital(11).patient(seed, FIRST_NIGHT)
+    phantom = Phantom(11, seed, TStage.T3, Third.MIDDLE, 5.0, scanner)
+    for number, phase in enumerate(Phase):
+        write_phase(folder / str(number), phantom, patient.identity, phase)
+    return folder
+
+
+def _copy_of(template: Path, folder: Path, name: str, night: date) -> None:
+    """The same images as another patient's study."""
+    for path in sorted(template.rglob("*.dcm")):
+        ds = pydicom.dcmread(path)
+        ds.PatientID, ds.AccessionNumber, ds.PatientName = f"BENCH-{name}", f"ACC{name}", f"Phantom^{name}"
+        ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = night.strftime("%Y%m%d")
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
+            setattr(ds, keyword, derived_uid("bench", name, str(ds[keyword].value)))
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+        target = folder / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        ds.save_as(target)
+
+
+def _artefact(folder: Path) -> Path:
+    """GTRNet on ResNet-152, random weights."""
+    import numpy as np
+    import torch
+
+    from gtr_batch.domain.model import KeySliceLocator, ModelManifest, PreprocessingContract, RadScoreModel
+    from gtr_batch.nomogram import paper_table_3
+    from gtr_batch.stage import write_artefact
+    from gtr_batch.stage.network import GTRNet
+
+    torch.manual_seed(3)
+    network = GTRNet("resnet152").eval()
+    count = network.feature_count
+    weights = tuple(float(w) for w in np.random.default_rng(3).normal(size=count) / count)
+    manifest = ModelManifest(
+        name="random", architecture="gtrnet", backbone="resnet152", feature_count=count, weights_sha256="",
+        contract=PreprocessingContract(), temperature=1.0,
+        rad_score=RadScoreModel((1, 5), (0.0, 0.0), (1.0, 1.0), (0.5, 0.2)),
+        nomogram=attrs.evolve(paper_table_3(), name="random"),
+        key_slice_locator=KeySliceLocator((0.0,) * count, (1.0,) * count, weights),
+    )  # fmt: skip
+    write_artefact(folder, network, manifest)
+    return folder
+
+
+@contextmanager
+def _hospital(
+    scratch: Path, program: str, artefact: Path, templates: list[Path], sizes: list[int], shard_size: int
+) -> Iterator[Config]:
+    """A PACS with a night of each size, one a day, and a database that knows the patients."""
+    from gtr_batch.db import migrate
+
+    port, our_port = free_port(), free_port()
+    postgres = EmbeddedPostgres(scratch / "postgres")
+    postgres.start()
+    try:
+        connection = psycopg2.connect(postgres.uri)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("create database bench")
+        connection.close()
+        dsn = make_dsn(**{**parse_dsn(postgres.uri), "dbname": "bench"})
+        migrate(dsn)
+        pacs = PacsConfig(port=port, called_ae_title=AE_TITLE, commitment_port=our_port)
+        with orthanc(program, scratch / "orthanc", port, ae_title=AE_TITLE, our_port=our_port) as process:
+            (scratch / "orthanc.pid").write_text(str(process.pid))
+            for number, cases in enumerate(sizes):
+                night = FIRST_NIGHT + timedelta(days=number)
+                _say(f"{cases} studies into the PACS ...")
+                for k in range(cases):
+                    name = f"{number}{k:04d}"
+                    _admit(dsn, name)
+                    _copy_of(templates[k % len(templates)], scratch / "dicom", name, night)
+                    load_files(pacs, scratch / "dicom")
+                    shutil.rmtree(scratch / "dicom")
+            yield Config(
+                pacs=pacs,
+                database=DatabaseConfig(dsn=as_role(dsn, "gtr_app"), governor_dsn=as_role(dsn, "gtr_governor")),
+                files=FilesConfig(root=scratch / "store", min_free_gb=0.05),
+                stage=StageConfig(artefact=artefact, device="cpu"),
+                night=NightConfig(shard_size=shard_size, settle_minutes=0, look_back_days=0),
+            )
+    finally:
+        postgres.delete()
+
+
+def _admit(dsn: str, name: str) -> None:
+    connection = psycopg2.connect(dsn)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into ehr_patient (patient_id, sex, birth_date) values (%s, 'female', '1960-01-01')",
+            [f"BENCH-{name}"],
+        )
+        cursor.execute(
+            "insert into ehr_biopsy (patient_id, biopsy_date, site, adenocarcinoma, lauren, differentiation)"
+            " values (%s, '2026-02-01', 'stomach', true, 'diffuse', 'poor')",
+            [f"BENCH-{name}"],
+        )
+    connection.close()
+
+
+# A night, in a process of its own: its memory is not that of one before.
+
+
+def _in_a_process(scratch: Path, config: Config, night: date, cases: int) -> Night:
+    import pickle
+
+    job, answer = scratch / "job", scratch / "answer"
+    job.write_bytes(pickle.dumps((config, night, cases, int((scratch / "orthanc.pid").read_text()))))
+    subprocess.run(
+        [sys.executable, "-m", "tests.bench.bench_night_worker", str(job), str(answer)], cwd=ROOT, check=True
+    )
+    return Night(**json.loads(answer.read_text()))
+
+
+def night_alone(config: Config, night: date, cases: int, pacs_pid: int) -> Night:
+    """Run the night in this process."""
+    from gtr_batch import night as steps
+    from gtr_batch.stage import load_artefact
+    from gtr_batch.wiring import open_site
+
+    with open_site(config) as site:
+        load_artefact(config.stage.artefact)  # libraries and the page cache, which a night of any length pays once
+        seconds: defaultdict[str, float] = defaultdict(float)
+
+        def timed(name: str, work: Callable[[], Any]) -> Any:
+            began = time.perf_counter()
+            try:
+                return work()
+            finally:
+                seconds[name] += time.perf_counter() - began
+
+        watch = UsefulMoments(pacs_pid)
+        cpu, began = time.process_time(), time.perf_counter()
+        with watch:
+            studies = timed("query", lambda: steps.query_pacs(site, night))
+            shards = timed("intake", lambda: steps.intake(site, night, studies))
+            for shard in shards:
+                for step in steps.SHARD_STEPS:
+                    timed(step.__name__, lambda step=step, shard=shard: step(site, night, shard))
+            timed("close", lambda: steps.close_night(site, night))
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+        states: defaultdict[str, int] = defaultdict(int)
+        for case in site.cases.of_night(night):
+            states[str(case.state)] += 1
+    status = Path("/proc/self/status").read_text().splitlines()
+    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+    return Night(cases, wall, cpu, watch.share, peak, dict(states), dict(seconds))
+
+
+class UsefulMoments:
+    """Looks, while its block runs, which moments were useful."""
+
+    EVERY_S = 0.05
+    CORE, BYTES_S = 0.2, 1e6
+
+    def __init__(self, pacs_pid: int) -> None:
+        self._pacs = Path(f"/proc/{pacs_pid}/stat")
+        self._stop = threading.Event()
+        self._moments: list[tuple[float, bool]] = []
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> UsefulMoments:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def share(self) -> float:
+        """Useful seconds of all seconds."""
+        return sum(s for s, useful in self._moments if useful) / sum(s for s, _ in self._moments)
+
+    def _watch(self) -> None:
+        before = self._now()
+        while not self._stop.wait(self.EVERY_S):
+            now = self._now()
+            seconds, cpu, moved = (b - a for a, b in zip(before, now, strict=True))
+            self._moments.append((seconds, cpu / seconds >= self.CORE or moved / seconds >= self.BYTES_S))
+            before = now
+
+    def _now(self) -> tuple[float, float, float]:
+        ticks = sum(int(x) for x in self._pacs.read_text().rsplit(")", 1)[1].split()[11:13])
+        line = next(x for x in Path("/proc/net/dev").read_text().splitlines() if x.strip().startswith("lo:"))
+        cpu = time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), cpu, float(line.split(":")[1].split()[0])
+
+
+def _urgent(scratch: Path, config: Config, number: int) -> float:
+    """Seconds of `gtr night --accession`, the command's start and its libraries included, until it has committed."""
+    settings = scratch / "gtr.toml"
+    settings.write_text(_toml(config))
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "gtr_batch.cli", "--config", str(settings), "night", "--accession", f"ACC{number}0000",
+         "--as-it-is", "--json"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    if done.returncode != 0 or "committed" not in done.stdout:
+        raise RuntimeError(
+            f"the urgent study was not committed ({done.returncode}): {done.stdout} {done.stderr[-2000:]}"
+        )
+    return seconds
+
+
+def _toml(config: Config) -> str:
+    pacs, database = config.pacs, config.database
+    return "\n".join(
+        [
+            "[pacs]", f"port = {pacs.port}", f'called_ae_title = "{pacs.called_ae_title}"',
+            f"commitment_port = {pacs.commitment_port}",
+            "[database]", f"dsn = {json.dumps(database.dsn)}", f"governor_dsn = {json.dumps(database.governor_dsn)}",
+            "[files]", f'root = "{config.files.root}"', "min_free_gb = 0.05",
+            "[stage]", f'artefact = "{config.stage.artefact}"', 'device = "cpu"',
+            "[night]", "settle_minutes = 0",
+        ]
+    )  # fmt: skip
+
+
+# The plain pipeline.
+
+
+def _plain(templates: list[Path], cases: int) -> float:
+    """Median seconds of a case: read, prepare, explain."""
+    import torch
+    from torchvision.models import resnet152
+
+    from tests.bench import bench_preprocess
+
+    torch.manual_seed(3)
+    network = resnet152(num_classes=4).eval()
+    seconds = []
+    for k in range(cases):
+        portal = templates[k % len(templates)] / "2"
+        began = time.perf_counter()
+        headers = [pydicom.dcmread(path) for path in sorted(portal.glob("*.dcm"))]
+        headers.sort(key=lambda ds: float(ds.ImagePositionPatient[2]))
+        key = str(headers[len(headers) // 2].SOPInstanceUID)
+        _explained(network, torch.from_numpy(bench_preprocess.theirs(portal, key)).float())
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def _explained(network: Any, slices: Any) -> Any:
+    from pytorch_grad_cam import GradCAM
+
+    with GradCAM(model=network, target_layers=[network.layer4[-1]]) as cam:
+        return cam(input_tensor=slices[:, None].expand(-1, 3, -1, -1))
+
+
+if __name__ == "__main__":
+    main()
