@@ -8,7 +8,7 @@ with Orthanc and PostgreSQL on the same cores.
 
 ``theirs``: the plain pipeline, images on disk already, nothing sent: pydicom reads the portal venous series,
 whole-volume SimpleITK prepares it (`bench_preprocess.theirs`), pytorch-grad-cam with its defaults on a ResNet-152
-explains three slices. Its key slice is given; ours has to be found.
+explains three slices. Its key slice is given; ours is marked in a key object (``--automatic``: has to be found).
 
 A moment of the night is *useful* where its process or the PACS computes (a fifth of a core or more) or bytes move on
 the loopback interface (1 MB/s or more); what is left is waiting.
@@ -28,10 +28,10 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from datetime import date, timedelta
+from contextlib import ExitStack, contextmanager
+from datetime import date, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from gtr_batch.config import Config, DatabaseConfig, FilesConfig, NightConfig, PacsConfig, StageConfig
 from gtr_batch.domain.identifiers import derived_uid
 from gtr_batch.loopback import free_port
+from gtr_batch.simulation.phantom.dicom import StudyIdentity, write_key_objects, write_phase
 from gtr_batch.simulation.servers.postgres import EmbeddedPostgres
 from gtr_batch.simulation.servers.services import load_files
 from tests.adapters.pacs.peers import orthanc
@@ -75,31 +76,42 @@ def main() -> None:
     parser.add_argument("--cases", type=int, nargs="+", default=[12, 48])
     parser.add_argument("--plain", type=int, default=3, help="cases of the plain pipeline")
     parser.add_argument("--shard-size", type=int, default=16)
+    parser.add_argument("--workers", type=int, default=1, help="processes that take shards, as Airflow's tasks do")
     parser.add_argument("--scratch", type=Path, help="where images, PACS and store lie; default the temporary folder")
+    parser.add_argument(
+        "--automatic", action="store_true", help="no key slice is marked: the network's features of every slice find it"
+    )
+    parser.add_argument("--templates", type=Path, help="phantoms: made there where it is empty, else taken from there")
     parser.add_argument("--out", type=Path, default=Path("bench-night.json"))
     given = parser.parse_args()
     program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
     if program is None:
         parser.error("Orthanc is not installed (Debian: orthanc)")
     with tempfile.TemporaryDirectory(prefix="gtr-bench-night-", dir=given.scratch) as scratch:
-        rows = measure(Path(scratch), program, given.cases, given.plain, given.shard_size)
+        templates = given.templates or Path(scratch) / "templates"
+        rows = measure(
+            Path(scratch), program, templates, given.cases, given.plain, given.shard_size, not given.automatic,
+            given.workers,
+        )  # fmt: skip
     given.out.write_text(json.dumps(rows, indent=1) + "\n")
     print(f"{os.cpu_count()} cores, {platform.machine()}; written to {given.out}")
 
 
-def measure(scratch: Path, program: str, sizes: list[int], plain: int, shard_size: int) -> list[dict[str, Any]]:
+def measure(
+    scratch: Path, program: str, made: Path, sizes: list[int], plain: int, shard_size: int, marked: bool, workers: int
+) -> list[dict[str, Any]]:
     """Rows of ``bench-night.json``: name, ours, theirs, ratio, target, unit; each night itself under ``night``."""
     _say("phantoms ...")
     with ProcessPoolExecutor(len(SLICES), mp_context=get_context("spawn")) as pool:
-        folders = [scratch / "templates" / str(n) for n in SLICES]
+        folders = [made / str(n) for n in SLICES]
         templates = list(pool.map(_template, folders, SLICES, range(len(SLICES))))
     artefact = _artefact(scratch / "artefact")
     plain_s = _plain(templates, plain)
     _say(f"the plain pipeline: {plain_s:.1f} s a case")
-    with _hospital(scratch, program, artefact, templates, [*sizes, 1], shard_size) as config:
+    with _hospital(scratch, program, artefact, templates, [*sizes, 1], shard_size, marked) as config:
         nights = []
         for number, cases in enumerate(sizes):
-            nights.append(_in_a_process(scratch, config, FIRST_NIGHT + timedelta(days=number), cases))
+            nights.append(_in_a_process(scratch, config, FIRST_NIGHT + timedelta(days=number), cases, workers))
             _say(_line(nights[-1]))
         urgent_s = _urgent(scratch, config, len(sizes))
     return _rows(nights, plain_s, urgent_s)
@@ -153,9 +165,10 @@ def _say(text: str) -> None:
 
 def _template(folder: Path, slices: int, seed: int) -> Path:
     """One patient's study: three phases of `slices` slices."""
+    if folder.is_dir():
+        return folder
     from gtr_batch.domain.staging import TStage
     from gtr_batch.simulation.hospital.hospital import Hospital
-    from gtr_batch.simulation.phantom.dicom import write_phase
     from gtr_batch.simulation.phantom.phantom import Phantom
     from gtr_batch.simulation.phantom.scanner import INGENUITY, Phase
     from gtr_batch.simulation.phantom.stomach import Third
@@ -168,8 +181,8 @@ def _template(folder: Path, slices: int, seed: int) -> Path:
     return folder
 
 
-def _copy_of(template: Path, folder: Path, name: str, night: date) -> None:
-    """The same images as another patient's study."""
+def _copy_of(template: Path, folder: Path, name: str, night: date, marked: bool) -> None:
+    """The same images as another patient's study; the middle slice of the last phase in a key object where `marked`."""
     for path in sorted(template.rglob("*.dcm")):
         ds = pydicom.dcmread(path)
         ds.PatientID, ds.AccessionNumber, ds.PatientName = f"BENCH-{name}", f"ACC{name}", f"Phantom^{name}"
@@ -180,6 +193,18 @@ def _copy_of(template: Path, folder: Path, name: str, night: date) -> None:
         target = folder / path.parent.name / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         ds.save_as(target)
+    if marked:
+        portal = sorted((folder / "2").glob("*.dcm"), key=lambda path: float(_header(path).ImagePositionPatient[2]))
+        evidence = _header(portal[len(portal) // 2])
+        at = datetime.combine(night, datetime.min.time()) + timedelta(hours=9)
+        identity = StudyIdentity(
+            f"BENCH-{name}", f"Phantom^{name}", "F", date(1960, 1, 1), f"ACC{name}", str(evidence.StudyInstanceUID), at
+        )
+        write_key_objects(folder / "100", evidence, identity)
+
+
+def _header(path: Path) -> pydicom.Dataset:
+    return pydicom.dcmread(path, stop_before_pixels=True)
 
 
 def _artefact(folder: Path) -> Path:
@@ -209,7 +234,7 @@ def _artefact(folder: Path) -> Path:
 
 @contextmanager
 def _hospital(
-    scratch: Path, program: str, artefact: Path, templates: list[Path], sizes: list[int], shard_size: int
+    scratch: Path, program: str, artefact: Path, templates: list[Path], sizes: list[int], shard_size: int, marked: bool
 ) -> Iterator[Config]:
     """A PACS with a night of each size, one a day, and a database that knows the patients."""
     from gtr_batch.db import migrate
@@ -234,7 +259,7 @@ def _hospital(
                 for k in range(cases):
                     name = f"{number}{k:04d}"
                     _admit(dsn, name)
-                    _copy_of(templates[k % len(templates)], scratch / "dicom", name, night)
+                    _copy_of(templates[k % len(templates)], scratch / "dicom", name, night, marked)
                     load_files(pacs, scratch / "dicom")
                     shutil.rmtree(scratch / "dicom")
             yield Config(
@@ -266,50 +291,85 @@ def _admit(dsn: str, name: str) -> None:
 # A night, in a process of its own: its memory is not that of one before.
 
 
-def _in_a_process(scratch: Path, config: Config, night: date, cases: int) -> Night:
+def _in_a_process(scratch: Path, config: Config, night: date, cases: int, workers: int) -> Night:
     import pickle
 
     job, answer = scratch / "job", scratch / "answer"
-    job.write_bytes(pickle.dumps((config, night, cases, int((scratch / "orthanc.pid").read_text()))))
+    job.write_bytes(pickle.dumps((config, night, cases, int((scratch / "orthanc.pid").read_text()), workers)))
     subprocess.run(
         [sys.executable, "-m", "tests.bench.bench_night_worker", str(job), str(answer)], cwd=ROOT, check=True
     )
     return Night(**json.loads(answer.read_text()))
 
 
-def night_alone(config: Config, night: date, cases: int, pacs_pid: int) -> Night:
-    """Run the night in this process."""
+def night_alone(config: Config, night: date, cases: int, pacs_pid: int, workers: int) -> Night:
+    """Run the night in this process, or its shards in so many others, a shard through all steps in one."""
     from gtr_batch import night as steps
-    from gtr_batch.stage import load_artefact
     from gtr_batch.wiring import open_site
 
-    with open_site(config) as site:
-        load_artefact(config.stage.artefact)  # libraries and the page cache, which a night of any length pays once
-        seconds: defaultdict[str, float] = defaultdict(float)
-
-        def timed(name: str, work: Callable[[], Any]) -> Any:
-            began = time.perf_counter()
-            try:
-                return work()
-            finally:
-                seconds[name] += time.perf_counter() - began
-
-        watch = UsefulMoments(pacs_pid)
-        cpu, began = time.process_time(), time.perf_counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
+    with open_site(config) as site, ExitStack() as stack:
+        warm(config)  # libraries and the page cache, which a night of any length pays once
+        pool = stack.enter_context(ProcessPoolExecutor(workers, get_context("spawn"))) if workers > 1 else None
+        pids = [os.getpid(), pacs_pid]
+        if pool is not None:
+            pids += {one.result() for one in [pool.submit(warm, config) for _ in range(2 * workers)]}
+        watch = UsefulMoments(pids)
+        cpu, began = watch.processor_s(pids[:1] + pids[2:]), time.perf_counter()
         with watch:
-            studies = timed("query", lambda: steps.query_pacs(site, night))
-            shards = timed("intake", lambda: steps.intake(site, night, studies))
-            for shard in shards:
-                for step in steps.SHARD_STEPS:
-                    timed(step.__name__, lambda step=step, shard=shard: step(site, night, shard))
-            timed("close", lambda: steps.close_night(site, night))
-        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+            studies = _timed(seconds, "query", lambda: steps.query_pacs(site, night))
+            shards = _timed(seconds, "intake", lambda: steps.intake(site, night, studies))
+            if pool is None:
+                each = [shard_alone(config, night, shard, site) for shard in shards]
+            else:
+                each = [job.result() for job in [pool.submit(shard_alone, config, night, shard) for shard in shards]]
+            for took in each:
+                for name, s in took.items():
+                    seconds[name] += s
+            _timed(seconds, "close", lambda: steps.close_night(site, night))
+        wall, cpu = time.perf_counter() - began, watch.processor_s(pids[:1] + pids[2:]) - cpu
         states: defaultdict[str, int] = defaultdict(int)
         for case in site.cases.of_night(night):
             states[str(case.state)] += 1
-    status = Path("/proc/self/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+        peak = sum(_peak_mb(pid) for pid in pids[:1] + pids[2:])
     return Night(cases, wall, cpu, watch.share, peak, dict(states), dict(seconds))
+
+
+def warm(config: Config) -> int:
+    """Import what the steps need and read the weights once; returns the process's number."""
+    from gtr_batch import logs, night  # noqa: F401
+    from gtr_batch.stage import load_artefact
+
+    logs.configure(level="ERROR")
+    load_artefact(config.stage.artefact)
+    time.sleep(0.2)  # so that each worker of a pool takes one
+    return os.getpid()
+
+
+def shard_alone(config: Config, night: date, shard: list[str], site: Any = None) -> dict[str, float]:
+    """Take a shard through all steps; returns the seconds of each."""
+    from gtr_batch import night as steps
+    from gtr_batch.wiring import open_site
+
+    seconds: defaultdict[str, float] = defaultdict(float)
+    with ExitStack() as stack:
+        site = site or stack.enter_context(open_site(config))
+        for step in steps.SHARD_STEPS:
+            _timed(seconds, step.__name__, lambda step=step: step(site, night, shard))
+    return dict(seconds)
+
+
+def _timed(seconds: defaultdict[str, float], name: str, work: Callable[[], Any]) -> Any:
+    began = time.perf_counter()
+    try:
+        return work()
+    finally:
+        seconds[name] += time.perf_counter() - began
+
+
+def _peak_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 
 class UsefulMoments:
@@ -318,8 +378,8 @@ class UsefulMoments:
     EVERY_S = 0.05
     CORE, BYTES_S = 0.2, 1e6
 
-    def __init__(self, pacs_pid: int) -> None:
-        self._pacs = Path(f"/proc/{pacs_pid}/stat")
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._pids = list(pids)
         self._stop = threading.Event()
         self._moments: list[tuple[float, bool]] = []
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -346,10 +406,14 @@ class UsefulMoments:
             before = now
 
     def _now(self) -> tuple[float, float, float]:
-        ticks = sum(int(x) for x in self._pacs.read_text().rsplit(")", 1)[1].split()[11:13])
         line = next(x for x in Path("/proc/net/dev").read_text().splitlines() if x.strip().startswith("lo:"))
-        cpu = time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
-        return time.perf_counter(), cpu, float(line.split(":")[1].split()[0])
+        return time.perf_counter(), self.processor_s(self._pids), float(line.split(":")[1].split()[0])
+
+    @staticmethod
+    def processor_s(pids: Sequence[int]) -> float:
+        """Processor seconds of processes so far."""
+        stats = (Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in pids)
+        return sum(int(one[11]) + int(one[12]) for one in stats) / os.sysconf("SC_CLK_TCK")
 
 
 def _urgent(scratch: Path, config: Config, number: int) -> float:
@@ -357,10 +421,10 @@ def _urgent(scratch: Path, config: Config, number: int) -> float:
     settings = scratch / "gtr.toml"
     settings.write_text(_toml(config))
     began = time.perf_counter()
+    command = [sys.executable, "-c", "from gtr_batch.cli import app; app()", "night", "--accession", f"ACC{number}0000"]
     done = subprocess.run(
-        [sys.executable, "-m", "gtr_batch.cli", "--config", str(settings), "night", "--accession", f"ACC{number}0000",
-         "--as-it-is", "--json"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        [*command, "--as-it-is", "--json"], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "GTR_CONFIG": str(settings)},
     )  # fmt: skip
     seconds = time.perf_counter() - began
     if done.returncode != 0 or "committed" not in done.stdout:
@@ -412,7 +476,7 @@ def _explained(network: Any, slices: Any) -> Any:
     from pytorch_grad_cam import GradCAM
 
     with GradCAM(model=network, target_layers=[network.layer4[-1]]) as cam:
-        return cam(input_tensor=slices[:, None].expand(-1, 3, -1, -1))
+        return cam(input_tensor=slices[:, None].expand(-1, 3, -1, -1), targets=None)
 
 
 if __name__ == "__main__":
