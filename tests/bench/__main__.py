@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bench_gpu, bench_preprocess, bench_stage, bench_start, bench_train
+from tests.bench import bench_audit, bench_gpu, bench_preprocess, bench_stage, bench_start, bench_train
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct" / "tcga_coad_siemens"
 
@@ -29,6 +29,8 @@ def main() -> None:
         rows = bench_preprocess.measure(series)
         status.update("imports and start-up ...")
         rows += bench_start.measure()
+        status.update("audit metrics ...")
+        rows += bench_audit.measure()
         status.update("stage + CAM ...")
         rows += bench_stage.measure()
         status.update("training ...")
