@@ -205,6 +205,7 @@ class NightConfig:
     retries: int = 2  # per task, for errors that may work later
     retry_delay_s: float = 300.0
     task_memory_gb: float = 16.0  # that a task of the night may take; 0: no limit. None is set where a GPU is used
+    preload_libraries: bool = True  # imported once, by the process that Airflow forks tasks from
 
     def __attrs_post_init__(self) -> None:
         if self.task_memory_gb != 0 and self.task_memory_gb < 2:

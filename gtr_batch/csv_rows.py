@@ -29,7 +29,7 @@ def check_rows(path: Path) -> None:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             for fields in csv.reader(stream, strict=True):
-                if not any(f.strip() for f in fields) and len(fields) < 2:
+                if len(fields) < 2 and not any(f.strip() for f in fields):
                     continue
                 row += 1
                 expected = expected or len(fields)

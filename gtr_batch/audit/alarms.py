@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from gtr_batch.audit.monitors.watched import ALARM, Watched
 from gtr_batch.domain.audit_run import Alarm, AlarmLevel, Crossing, RaisedAlarm
 from gtr_batch.errors import InputRefused
 from gtr_batch.logs import get_logger
 from gtr_batch.ports import AuditBook
+
+if TYPE_CHECKING:
+    from gtr_batch.audit.monitors.watched import Watched
 
 LONGEST_NAME, LONGEST_NOTE = 200, 2000
 
@@ -62,6 +65,8 @@ def acknowledge(book: AuditBook, alarm_id: int, *, by: str, note: str, watch_fro
 
 def alarms_in(monitors: Sequence[Watched], model_version: str) -> list[Alarm]:
     """An alarm for each monitor that has crossed: what is reported is what is raised."""
+    from gtr_batch.audit.monitors.watched import ALARM  # with all monitors, and scipy.stats: nights only look at alarms
+
     return [
         Alarm(
             monitor=m.name,

@@ -24,6 +24,7 @@ from gtr_batch.audit.found.evaluation import (
 from gtr_batch.errors import InputRefused
 from gtr_batch.metrics import calibration as cal
 from gtr_batch.metrics import classification as cls
+from gtr_batch.metrics import linearised
 from gtr_batch.metrics.intervals import percentile_interval, wide, wilson
 from gtr_batch.metrics.probability import brier, log_loss, rps
 from gtr_batch.metrics.redrawing import WeightedAuc, confusion_by_patient, kappas_of, redrawn_counts
@@ -79,12 +80,16 @@ def evaluate(
     table = cls.confusion(y, given)
     right = int((given == y).sum())
     rates = cls.rates(table)
-    auc, auc_ci = cls.auc_with_intervals(y, p)
+    placed = [cls.placements(y == k, p[:, k]) for k in range(len(cls.CLASSES))]
+    auc, auc_ci = cls.auc_with_intervals(y, p, placed=placed)
     positive, said = cal.at_least_t3(y, p)
     line = cal.recalibration(positive, said)
     tests = {s: cal.hosmer_lemeshow(y == k, p[:, k]) for k, s in enumerate(cls.CLASSES)}
     use = treatment(positive, given >= 2)
-    drawn = _redrawn((y, p, given, who), count, draws, seed, progress)
+    if draws and count > linearised.FROM:
+        drawn = _linearised((y, given, who), placed, draws, progress)
+    else:
+        drawn = _redrawn((y, p, given, who), count, draws, seed, progress)
     found = Evaluation(
         n=n,
         patients=count,
@@ -145,9 +150,16 @@ def _ordered(labels: Any, probabilities: Any, predicted: Any, patients: Any) -> 
         return y[order], p[order], given[order], np.arange(n)
     if len(patients) != n:
         raise InputRefused(f"{len(patients)} patients for {n} rows")
-    _, who = np.unique(np.asarray(patients), return_inverse=True)
+    _, who = np.unique(_quickly_sorted(np.asarray(patients)), return_inverse=True)
     order = np.lexsort((given, *p.T, y, who))
     return y[order], p[order], given[order], who[order]
+
+
+def _quickly_sorted(patients: np.ndarray) -> np.ndarray:
+    """The same patients in the same order: short words as fixed-width text, which sorts four times as fast."""
+    if patients.dtype != object or not all(type(one) is str and len(one) <= 64 for one in patients):
+        return patients
+    return patients.astype(str)
 
 
 def _positions(values: Any, n: int, what: str) -> np.ndarray:
@@ -179,6 +191,17 @@ def _redrawn(
             progress(done)
     columns = np.concatenate(values).T
     return {name: wide(percentile_interval(v)) for name, v in zip(names, columns, strict=True)}
+
+
+def _linearised(
+    rows: tuple[np.ndarray, ...], placed: Sequence[cls.Placed], draws: int, progress: Callable[[int], object] | None
+) -> dict[str, Interval95 | None]:
+    """The same of so many patients that it can be computed without drawing."""
+    y, given, who = rows
+    found = linearised.linearised_intervals(y, given, placed, who)
+    if progress is not None:
+        progress(draws)
+    return {name: wide(interval) for name, interval in found.items()}
 
 
 def _rate_intervals(table: np.ndarray, name: str) -> dict[str, Interval95 | None]:
@@ -263,6 +286,11 @@ def _sentences(found: Evaluation, y: np.ndarray, p: np.ndarray, who: np.ndarray,
         told.append("Kappa is not defined: label and answer are one and the same stage throughout.")
     if draws and count < 2:
         told.append("All rows are of one patient: no cluster interval.")
+    elif draws and count > linearised.FROM:
+        told.append(
+            f"{count} patients: the cluster intervals are computed from each patient's influence, which redrawing only "
+            "approaches; nothing was drawn."
+        )
     elif draws and count < FEW:
         told.append(f"A bootstrap of {count} patients is too sure of itself: take the cluster intervals as too narrow.")
     told += _of_calibration(found, y, p)
@@ -311,6 +339,6 @@ def _said_again(y: np.ndarray, p: np.ndarray, who: np.ndarray | None) -> int:
 
 
 def _with_several_labels(y: np.ndarray, who: np.ndarray) -> int:
-    pairs = np.unique(who * 4 + y)
-    _, stages = np.unique(pairs // 4, return_counts=True)
-    return int((stages > 1).sum())
+    # Rows come in order: what is alike lies side by side.
+    another = (who[1:] == who[:-1]) & (y[1:] != y[:-1])
+    return len(np.unique(who[1:][another]))

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from gtr_batch.cli.shell import RED, err, foreign, out, parse_night, print_json, speaks_plainly
-from gtr_batch.domain.audit_json import to_json
-from gtr_batch.domain.audit_run import AuditKind, RaisedAlarm
+from gtr_batch.domain.audit_kind import AuditKind
 
 if TYPE_CHECKING:
     from gtr_batch.audit.site import AuditSite
+    from gtr_batch.domain.audit_run import RaisedAlarm
 
 app = typer.Typer()
 
@@ -65,7 +65,7 @@ def _audit(kind: AuditKind, wanted: str | None, as_of: str | None, by: str, as_j
     with _site() as site:
         found = run_audit(site, kind, day or _last_whole(site, kind), by, as_of=until)
     if as_json:
-        print_json(to_json(found))
+        print_json(_json(found))
         return
     out.print(
         f"{found.period}  may we go on using model {found.model_version[:12]}?  "
@@ -89,7 +89,7 @@ def runs(
     with _site() as site:
         found = site.book.runs(kind)
     if as_json:
-        print_json(to_json(found))
+        print_json(_json(found))
         return
     table = Table("audit", "period", "as of", "model", "answer", "patients", "accuracy", "made", "asked by", box=None)
     for run in found:
@@ -122,7 +122,7 @@ def show(
         run = find(site, digits)
         folder = report_folder(site.folder, run)
     if as_json:
-        print_json({**to_json(run), "folder": str(folder)})
+        print_json({**_json(run), "folder": str(folder)})
         return
     out.print(f"audit {run.run_id}", highlight=False)
     out.print(f"  {run.kind} {run.period}, pathology as of {run.as_of}", highlight=False)
@@ -148,7 +148,7 @@ def rerun(
     with _site() as site:
         found = again(site, digits)
     if as_json:
-        print_json(to_json(found))
+        print_json(_json(found))
     else:
         for name, file in found.files.items():
             same = file.kept == file.now
@@ -168,7 +168,7 @@ def alarms(
     with _site() as site:
         found = site.book.alarms(only_open=only_open)
     if as_json:
-        print_json(to_json(found))
+        print_json(_json(found))
         return
     table = Table("alarm", "level", "monitor", "night", "audit", "model", "what", "who has looked", box=None)
     for alarm in found:
@@ -176,6 +176,13 @@ def alarms(
         where = (str(alarm.night), alarm.period, alarm.model_version[:12])
         table.add_row(str(alarm.alarm_id), level, alarm.monitor, *where, foreign(alarm.sentence), _looked(alarm))
     out.print(table if found else f"no {'open ' if only_open else ''}alarm")
+
+
+def _json(found: object) -> Any:
+    """What an audit found, as JSON; the reader of such classes brings numpy with it, so that `gtr --help` does not."""
+    from gtr_batch.domain.audit_json import to_json
+
+    return to_json(found)
 
 
 def _looked(alarm: RaisedAlarm) -> str:

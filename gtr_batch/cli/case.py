@@ -10,7 +10,6 @@ from rich.table import Table
 
 from gtr_batch.cli.model_options import By, Json, Why
 from gtr_batch.cli.shell import foreign, out, print_json, speaks_plainly
-from gtr_batch.cli.table import show_night
 
 if TYPE_CHECKING:
     from gtr_batch.domain.case_history import CaseHistory
@@ -47,6 +46,8 @@ def show(
 
 
 def _show(found: CaseHistory) -> None:
+    from gtr_batch.cli.table import show_night
+
     show_night(out, found.night, [found.case])
     out.print(
         f"study {foreign(found.case.study_uid)}, series {foreign(found.case.series_uid or 'none')}", highlight=False

@@ -13,7 +13,6 @@ import typer
 from gtr_batch.cli import demo_audit, demo_retraining, demo_training
 from gtr_batch.cli.demo_start import end, play, show_wrong, start_hospital, step, tasks_of
 from gtr_batch.cli.shell import RED, err, foreign, out, speaks_plainly
-from gtr_batch.cli.table import show_night
 
 if TYPE_CHECKING:
     from gtr_batch.domain.night_case import NightCase
@@ -73,6 +72,7 @@ def where(folder: Folder = HERE) -> None:
 
 
 def _night(folder: Path, ct: Path | None, key_slice: str | None, artefact: Path | None) -> bool:
+    from gtr_batch.cli.table import show_night
     from gtr_batch.simulation.demos.showcase import show_results
 
     began = time.monotonic()

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
 
 from gtr_batch.cli.shell import RED, bars, err, out
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from gtr_batch.simulation.demos.demo import Demo
     from gtr_batch.simulation.demos.story import Story
 

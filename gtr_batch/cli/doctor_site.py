@@ -8,7 +8,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -113,8 +114,10 @@ def airflow(site: Site) -> Finding:
     if "AIRFLOW_HOME" not in os.environ:
         return Finding(name, "warn", "not looked at: AIRFLOW_HOME is not set in this shell", MEND[name])
     try:
-        pools = {one["pool"] for one in _asked_of_airflow("pools", "list")}
-        dags = {one["dag_id"]: str(one["is_paused"]) for one in _asked_of_airflow("dags", "list")}
+        with ThreadPoolExecutor() as both:  # each imports Airflow for some seconds
+            listed_pools, listed_dags = both.map(_asked_of_airflow, (("pools", "list"), ("dags", "list")))
+        pools = {one["pool"] for one in listed_pools}
+        dags = {one["dag_id"]: str(one["is_paused"]) for one in listed_dags}
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as err:
         return Finding(name, "red", f"it cannot be asked: {type(err).__name__}", MEND[name])
     trouble = [f"no pool {one}" for one in sorted(POOLS - pools)]
@@ -125,7 +128,7 @@ def airflow(site: Site) -> Finding:
     return Finding(name, "ok", f"pools {' and '.join(sorted(POOLS))}; {', '.join(NEEDED_DAGS)} run")
 
 
-def _asked_of_airflow(*command: str) -> list[dict[str, Any]]:
+def _asked_of_airflow(command: Sequence[str]) -> list[dict[str, Any]]:
     """What Airflow's command line answers; its log lines come before."""
     done = subprocess.run(
         [sys.executable, "-m", "airflow", *command, "--output", "json"],

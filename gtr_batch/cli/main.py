@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,7 +31,6 @@ from gtr_batch.cli import (
     watch,
 )
 from gtr_batch.cli.shell import err, foreign, out, parse_night, print_json, speaks_plainly, step_bars
-from gtr_batch.cli.table import show_canary, show_looked_back, show_night, show_shadow, show_waiting
 from gtr_batch.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -140,11 +140,7 @@ def night(
     if as_json:
         print_json({**summary, "cases": [case.to_json() for case in cases]})
     else:
-        show_night(out, when, cases)
-        show_canary(out, (summary or {}).get("canary", ()))
-        show_waiting(out, summary)
-        show_looked_back(out, summary)
-        show_shadow(out, summary)
+        _show(when, cases, summary, (summary or {}).get("canary", ()))
     if red is not None:
         raise red
 
@@ -209,15 +205,27 @@ def status(night: Night = None, as_json: Json = False) -> None:
             }
         )
     else:
-        show_night(out, when, cases)
-        show_canary(out, canary)
-        show_waiting(out, summary)
-        show_looked_back(out, summary)
-        show_shadow(out, summary)
+        _show(when, cases, summary, canary)
         for version in withdrawn:
             out.print(f"[bold red]Model {version[:12]} was withdrawn: its results must not be used.[/]")
         if summary is None:
             out.print("[yellow]The night is not closed yet.[/]")
+
+
+def _show(
+    when: date,
+    cases: Sequence[NightCase],
+    summary: Mapping[str, Any] | None,
+    canary: Sequence[Mapping[str, Any]],
+) -> None:
+    """A night's table, and what is to say below it."""
+    from gtr_batch.cli.table import show_canary, show_looked_back, show_night, show_shadow, show_waiting
+
+    show_night(out, when, cases)
+    show_canary(out, canary)
+    show_waiting(out, summary)
+    show_looked_back(out, summary)
+    show_shadow(out, summary)
 
 
 def _cases(site: Site, when: date) -> list[NightCase]:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from gtr_batch.cli.shell import err, out, print_json, speaks_plainly
-from gtr_batch.stage.importing import PUBLISHED_MD5
 
 app = typer.Typer()
 
@@ -20,7 +19,9 @@ def import_model(
         Path, typer.Argument(help="An artefact's folder; or torch.save of a plain ResNet's state dict, four outputs.")
     ],
     to: Annotated[Path | None, typer.Option("--out", help="Of a file: folder of the artefact that is made.")] = None,
-    md5: Annotated[str, typer.Option(help="Of a file: MD5 that it must have; empty: any.")] = PUBLISHED_MD5,
+    md5: Annotated[
+        str | None, typer.Option(help="Of a file: MD5 that it must have; empty: any. Default: the published one's.")
+    ] = None,
     backbone: Annotated[str, typer.Option(help="Of a file: its depth.")] = "resnet152",
     by: Annotated[str, typer.Option(help="Of a folder: your name, who answers for the candidate.")] = "",
     why: Annotated[str, typer.Option(help="Of a folder: why; kept permanently.")] = "",
@@ -57,8 +58,8 @@ def _registered(source: Path, by: str, why: str) -> tuple[str, Path]:
     return version, models / version
 
 
-def _made(source: Path, to: Path, md5: str, backbone: str) -> str:
-    from gtr_batch.stage.importing import import_published
+def _made(source: Path, to: Path, md5: str | None, backbone: str) -> str:
+    from gtr_batch.stage.importing import PUBLISHED_MD5, import_published
 
     with err.status("reading"):
-        return str(import_published(source, to, md5=md5, backbone=backbone))
+        return str(import_published(source, to, md5=PUBLISHED_MD5 if md5 is None else md5, backbone=backbone))

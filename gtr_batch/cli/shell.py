@@ -8,26 +8,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 from rich.errors import MarkupError
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
-from gtr_batch.domain.case import Step
 from gtr_batch.domain.printable import printable
 from gtr_batch.errors import GtrError, InputRefused, NightFailed, TransientError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from gtr_batch.domain.case import Step
 
 WRONG_INPUT = 2
 RED, MUST_MEND, TRY_LATER = 1, 3, 4
@@ -101,6 +96,15 @@ def parse_night(text: str | None) -> date | None:
 
 def bars() -> Progress:
     """Progress bars on standard error, with the time left."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
         TextColumn("{task.description:<12}"),
         BarColumn(),

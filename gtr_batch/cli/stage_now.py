@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from gtr_batch.cli.shell import RED, err, foreign, out, print_json, step_bars
-from gtr_batch.cli.table import show_night
 
 if TYPE_CHECKING:
     from gtr_batch.night.site import Site
@@ -41,6 +40,8 @@ def stage_now(accession: str | None, study: str | None, case_id: str | None, *, 
         print_json({"taken": bool(taken.case_ids), "sentence": sentence, "case": shown.to_json() if shown else None})
     else:
         if shown and case:
+            from gtr_batch.cli.table import show_night
+
             show_night(out, case.night, [shown])
         if sentence:
             out.print(foreign(sentence), highlight=False)

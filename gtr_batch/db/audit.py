@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -45,8 +46,8 @@ class PostgresAuditSource:
         must be judged. It says by which model it was made.
         """
         with self._database.transaction("cases for the audit") as tx:
-            found = tx.all(_queries()["cases"], since=since, until=until, timezone=self._timezone)
-        return [known_by(_case(row, as_of), as_of) for row in found]
+            found = tx.each(_queries()["cases"], since=since, until=until, timezone=self._timezone)
+            return [known_by(_case(row, as_of), as_of) for row in found]
 
     def first_night(self, model_version: str) -> date | None:
         """The first night of which this model has a result; None where it never staged."""
@@ -184,7 +185,7 @@ def _case(row: Mapping[str, Any], as_of: date) -> AuditCase:
         key_slice_source=row["key_slice_source"] or "",
         nomogram=_probabilities(row, "nomogram_p_t"),
         stage_set=rows.stage_set_of(row),
-        features=None if row["features"] is None else tuple(row["features"]),
+        features=None if row["features"] is None else array("f", row["features"]),
         facts=row["facts"] or {},
         sex=row["sex"] or "unknown",
         age_years=row["age_years"],

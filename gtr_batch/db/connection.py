@@ -59,6 +59,12 @@ class Transaction:
         self._execute(query, parameters)
         return [dict(row) for row in self._cursor.fetchall()]
 
+    def each(self, query: Query, **parameters: Any) -> Iterator[dict[str, Any]]:
+        """All rows, a thousand at a time: of many and wide ones only what the caller keeps is in memory as objects."""
+        self._execute(query, parameters)
+        while rows := self._fetched(query.name):
+            yield from map(dict, rows)
+
     def copy(self, statement: Composable, rows: TextIO) -> None:
         """COPY FROM STDIN."""
         self._guard("copy", lambda: self._cursor.copy_expert(statement, rows))
@@ -78,6 +84,11 @@ class Transaction:
     def _execute(self, query: Query, parameters: Mapping[str, Any]) -> None:
         assert query.parameters == parameters.keys(), f"{query.name} wants {sorted(query.parameters)}"
         self._guard(query.name, lambda: self._cursor.execute(query.sql, parameters))
+
+    def _fetched(self, name: str) -> list[Mapping[str, Any]]:
+        rows: list[Mapping[str, Any]] = []
+        self._guard(name, lambda: rows.extend(self._cursor.fetchmany(1000)))
+        return rows
 
     def _guard(self, name: str, work: Callable[[], object]) -> None:
         refused: GtrError | None = None

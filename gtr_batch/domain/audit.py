@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from enum import StrEnum
 from typing import Any
@@ -65,7 +65,8 @@ class AuditCase:
     key_slice_source: str = ""
     nomogram: StageProbabilities | None = None
     stage_set: StageSet | None = None  # as it was reported
-    features: tuple[float, ...] | None = field(default=None, repr=False)  # penultimate, of the key slice
+    # Penultimate, of the key slice; read from book and file as an `array` of float32, an eighth of a tuple's memory.
+    features: Sequence[float] | None = field(default=None, repr=False, eq=lambda given: given and tuple(given))
     facts: Mapping[str, Any] = field(factory=dict, repr=False)
     sex: str = "unknown"  # female | male | other | unknown
     age_years: int | None = None

@@ -14,19 +14,13 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from gtr_batch.domain.audit import AuditCase, Surgery
 from gtr_batch.domain.audit_json import CONVERTER, from_json, to_json
+from gtr_batch.domain.audit_kind import AuditKind
 from gtr_batch.domain.audit_settings import AuditSettings
 from gtr_batch.domain.audited_model import AuditedModel
 from gtr_batch.domain.reference import Reference
 from gtr_batch.errors import InputRefused
 
 Headline = Mapping[str, int | float | None]  # what the next audit compares itself with: shares, counts
-
-
-class AuditKind(StrEnum):
-    """Weekly monitors, or the month's whole report."""
-
-    WEEK = "week"
-    MONTH = "month"
 
 
 class AlarmLevel(StrEnum):

@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 from attrs import frozen
-from scipy.ndimage import gaussian_filter1d
 
 from gtr_batch.domain.model import KeySliceLocator
 from gtr_batch.domain.staging import TStage
@@ -86,6 +85,8 @@ def smoothed(values: np.ndarray, heights_mm: np.ndarray, mm: float) -> np.ndarra
     """Values along the slices (first axis), smoothed with a Gaussian of standard deviation `mm`."""
     if mm <= 0 or len(heights_mm) < 2:
         return values
+    from scipy.ndimage import gaussian_filter1d  # 0.2 s of a core, for those who only read a `Location`
+
     spacing = float(np.median(np.abs(np.diff(heights_mm)))) or 1.0
     found: np.ndarray = gaussian_filter1d(values, mm / spacing, axis=0, mode="nearest")
     return found

@@ -6,6 +6,7 @@ Stages are positions 0 to 3 (T1 to T4); probabilities (n, 4). What cannot be com
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import brentq
@@ -14,6 +15,7 @@ from scipy.stats import norm, rankdata
 from gtr_batch.metrics.intervals import Interval
 
 CLASSES = ("T1", "T2", "T3", "T4")
+Placed = tuple[np.ndarray, np.ndarray] | None  # of one stage's positives and negatives; see `placements`
 FEW = 30  # on one side of an AUC: with fewer DeLong's interval covers too little (five: 83 to 89%)
 
 
@@ -84,7 +86,7 @@ def kappas_of_redrawn(labels: np.ndarray, predicted: np.ndarray, counts: np.ndar
     return np.where(disagreement > 0, found, np.nan)
 
 
-def placements(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def placements(positive: np.ndarray, score: np.ndarray) -> Placed:
     """DeLong's components: of each positive the share of negatives below, of each negative that of positives above.
 
     None where one side is empty; ties count half.
@@ -118,9 +120,9 @@ def auc_intervals(labels: np.ndarray, probabilities: np.ndarray, level: float = 
 
 
 def auc_with_intervals(
-    labels: np.ndarray, probabilities: np.ndarray, level: float = 0.95
+    labels: np.ndarray, probabilities: np.ndarray, level: float = 0.95, placed: Sequence[Placed] | None = None
 ) -> tuple[dict[str, float | None], dict[str, Interval | None]]:
-    """Both `auc` and `auc_intervals`, ranking once."""
+    """Both `auc` and `auc_intervals`, ranking once; or not at all, where the `placements` of T1 to T4 are known."""
     n = len(labels)
     z = float(norm.ppf(0.5 + level / 2))
     values: dict[str, float | None] = {}
@@ -128,7 +130,7 @@ def auc_with_intervals(
     influence = []  # of each row on each stage's AUC
     wider = 0.0  # variance that DeLong's leaves out where there are few
     for k, stage in enumerate(CLASSES):
-        parts = placements(labels == k, probabilities[:, k])
+        parts = placements(labels == k, probabilities[:, k]) if placed is None else placed[k]
         value = None if parts is None else float(parts[0].mean())
         values[stage] = value
         if parts is None or value is None or min(len(parts[0]), len(parts[1])) < 2:

@@ -14,7 +14,8 @@ from gtr_batch.access import NoTrail
 from gtr_batch.config import Config
 from gtr_batch.domain.case import Step
 from gtr_batch.domain.governed_settings import with_governed
-from gtr_batch.errors import GovernanceRefused, ServiceStopped
+from gtr_batch.domain.model import ModelManifest
+from gtr_batch.errors import GovernanceRefused, ModelArtefactError, ServiceStopped
 from gtr_batch.night.absent import NoNotices, NoSwitch
 from gtr_batch.ports import (
     AccessTrail,
@@ -73,6 +74,7 @@ class Site:
     notices: Notices = field(factory=NoNotices)
     canaries: CanaryBook | None = None  # None: no canary is asked for
     _loaded: dict[str, Any] = field(factory=dict, init=False)
+    _manifests: dict[str, ModelManifest] = field(factory=dict, init=False)
 
     @cached_property
     def settings(self) -> Config:
@@ -123,6 +125,26 @@ class Site:
         if version not in self._loaded:
             self._loaded[version] = self._load(folder)
         return self._loaded[version]
+
+    def manifest_by(self, version: str) -> ModelManifest:
+        """What a model says of itself, without weights and torch: for steps after `stage`, which checked the whole.
+
+        Raises
+        ------
+        GovernanceRefused
+            It is not in the model store any more, or was withdrawn.
+        ModelArtefactError
+            Its manifest is another's by now.
+        """
+        from gtr_batch.stage import read_manifest
+
+        folder = self.folder_of(version)
+        if version not in self._manifests:
+            manifest, found = read_manifest(folder)
+            if found != version:
+                raise ModelArtefactError(f"{folder} holds model {found[:12]}, not {version[:12]}")
+            self._manifests[version] = manifest
+        return self._manifests[version]
 
     def keep_loaded(self, artefact: Any) -> None:
         """Let a model that is loaded already be the one that `artefact_by` gives."""

@@ -431,7 +431,7 @@ def _nomogram(site: Site, case: Case, record: StepRecord) -> Detail:
     staging = _staging(site, case)
     if staging.abstention is not None:  # no rad-score of an image that the model knows nothing of
         return {"not_staged": str(staging.abstention.code)}
-    manifest = site.artefact_by(staging.model_version).manifest
+    manifest = site.manifest_by(staging.model_version)
     if manifest.nomogram is None:
         record.flag(*_flags_of_answer(staging, None), Flag.NO_NOMOGRAM)
         return {"nomogram": FLAG_MEANINGS[Flag.NO_NOMOGRAM].words}
@@ -494,7 +494,7 @@ def report_one(site: Site, case: Case, answer: Answer, prepared: FileStore) -> l
     from gtr_batch.report import write_case
 
     staging = answer.staging
-    manifest = site.artefact_by(staging.model_version).manifest
+    manifest = site.manifest_by(staging.model_version)
     geometry, heat = prepared_geometry(prepared, case), heat_map(prepared, case)
     source = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     key = ROLES.index("key")
@@ -548,7 +548,7 @@ def _refusal_report(site: Site, case: Case) -> None:
         site.files.folder(case.night, case.case_id, Step.REPORT),
         case=case,
         refusal=case.refusal,
-        manifest=site.artefact_of(case.night).manifest,
+        manifest=site.manifest_by(site.model_of(case.night)),
         config=site.settings.report,
         model_version=site.model_of(case.night),
         previous=before,  # a case that was staged, or refused for another reason, before it was reopened

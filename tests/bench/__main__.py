@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bench_gpu, bench_preprocess, bench_stage, bench_train
+from tests.bench import bench_audit, bench_gpu, bench_preprocess, bench_stage, bench_start, bench_train
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct" / "tcga_coad_siemens"
 
@@ -27,6 +27,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, console.status("preprocessing ...") as status:
         series, what = _series(given.ct, Path(scratch))
         rows = bench_preprocess.measure(series)
+        status.update("imports and start-up ...")
+        rows += bench_start.measure()
+        status.update("audit metrics ...")
+        rows += bench_audit.measure()
         status.update("stage + CAM ...")
         rows += bench_stage.measure()
         status.update("training ...")
