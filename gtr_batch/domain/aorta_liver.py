@@ -22,6 +22,7 @@ from scipy import ndimage
 
 MEASURE = 1  # of the way in which a slice is measured: what was measured in another way is measured anew
 _GRID_MM = 1.6  # slices are block-averaged to about this before anything is measured: faster, and less noise
+_CLIP_HU = (-1024.0, 3000.0)
 _PARTS = 8  # of a HU: means of four and sixteen whole HU are kept as they are, or to a sixteenth
 _CANAL_TO_BODY_MM = 25.0  # from the middle of the spinal canal to that of the vertebral body
 _BODY_MM = (14.0, 19.0)  # half depth and half width of a small adult's vertebral body: no aorta inside it
@@ -51,10 +52,16 @@ class GridSlice:
         """The slice of an image in HU with this distance of rows and of columns."""
         sy, sx = (max(1, round(_GRID_MM / s)) for s in spacing_mm)
         rows, columns = hu.shape[0] // sy * sy, hu.shape[1] // sx * sx
-        clipped = np.clip(hu[:rows, :columns], -1024, 3000).astype(np.float32, copy=False)
-        total = sum(clipped[i::sy, k::sx] for i in range(sy) for k in range(sx))
-        parts = np.rint(total * np.float32(_PARTS / (sy * sx))).astype(np.int16)
-        return cls(parts, (spacing_mm[0] * sy, spacing_mm[1] * sx))
+        whole = hu[:rows, :columns]
+        low, high = whole.min(initial=0), whole.max(initial=0)
+        clipped = (np.clip(whole, *_CLIP_HU) if low < _CLIP_HU[0] or high > _CLIP_HU[1] else whole).astype(
+            np.float32, copy=False
+        )
+        total = np.zeros((rows // sy, columns // sx), np.float32)
+        for i, k in np.ndindex(sy, sx):
+            total += clipped[i::sy, k::sx]
+        total *= np.float32(_PARTS / (sy * sx))
+        return cls(np.rint(total, out=total).astype(np.int16), (spacing_mm[0] * sy, spacing_mm[1] * sx))
 
     @property
     def digest(self) -> str:

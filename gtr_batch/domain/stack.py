@@ -77,7 +77,8 @@ def hounsfield(
     if intercept != 0:
         hu += intercept
     if padding is not None:  # on either side of the scale: the largest value is no text where it is padding
-        hu[(stored >= padding[0]) & (stored <= padding[1])] = PADDING_HU
+        low, high = padding
+        hu[stored == low if low == high else (stored >= low) & (stored <= high)] = PADDING_HU
     return hu
 
 

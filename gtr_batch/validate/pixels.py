@@ -65,7 +65,7 @@ class PixelLook:
         body = _body(thin)
         dark = int(np.count_nonzero((thin > _AIR_HU[0]) & (thin < _AIR_HU[1])))
         # Lung and gas are no measure of air: only what lies outside the body is; padding lies below the first bin.
-        air = np.histogram(thin[outside(body) & (thin >= _AIR_HU[0]) & (thin <= _AIR_HU[1])], _AIR_BINS, _AIR_HU)[0]
+        air = counts_of(thin[outside(body)])
         tissue = int(np.count_nonzero((thin > -150) & (thin < 200)))
         self.air += air
         self.dark += dark
@@ -100,20 +100,21 @@ class PixelLook:
         """The contrast phase, from as few of a dozen slices spread over the stack as decide it.
 
         What `known` tells of slices of this series is taken first. At least three are measured here, so that it is
-        never the probes alone that speak for a series.
+        never the probes alone that speak for a series. Where they do not decide it, the dozen speaks.
         """
         if not self.kept:
             return PhaseEvidence(Phase.UNKNOWN)
         by_place = sorted(self.kept, key=lambda one: one[0])
         measured = self._known_among(by_place)
-        places = np.linspace(0, len(by_place) - 1, len(_PHASE_ORDER)).round().astype(int)
+        dozen = np.linspace(0, len(by_place) - 1, len(_PHASE_ORDER)).round().astype(int)
+        places = list(dict.fromkeys(int(dozen[k]) for k in _PHASE_ORDER))
         enough = len(measured) + _LEAST_MEASURED
-        for place in (int(places[k]) for k in _PHASE_ORDER):
+        for place in places:
             if len(measured) >= enough and is_decided(list(measured.values())):
-                break
+                return phase_of(list(measured.values()))
             if place not in measured:
                 measured[place] = measure(by_place[place][2])
-        return phase_of(list(measured.values()))
+        return phase_of([measured[place] for place in places])
 
     def _known_among(self, slices: Sequence[tuple[float, str, GridSlice]]) -> dict[int, SliceMeasure]:
         """What was measured before of these very slices, by their place."""
@@ -121,6 +122,13 @@ class PixelLook:
         instances = {uid for uid, _ in known}
         keys = {place: (uid, image.digest) for place, (_, uid, image) in enumerate(slices) if uid in instances}
         return {place: known[key] for place, key in keys.items() if key in known}
+
+
+def counts_of(hu: np.ndarray) -> np.ndarray:
+    """How many values lie in each bin of air; the last bin holds its upper end, too."""
+    dark = hu[(hu >= _AIR_HU[0]) & (hu <= _AIR_HU[1])].astype(np.float64)
+    bins = np.minimum(((dark - _AIR_HU[0]) / 10.0).astype(np.intp), _AIR_BINS - 1)
+    return np.bincount(bins, minlength=_AIR_BINS)
 
 
 def _mode(air: np.ndarray) -> float:
@@ -182,6 +190,8 @@ def blanked_area(thin: np.ndarray, body: np.ndarray) -> float:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     places = np.flatnonzero(sizes >= _SMALLEST_BLANKED)
+    if not len(places):
+        return 0.0
     numbered = np.zeros(len(sizes), labels.dtype)
     numbered[places] = np.arange(1, len(places) + 1)
     largest = 0.0
@@ -207,7 +217,7 @@ def burned_over(hu: np.ndarray, body: np.ndarray) -> int:
     if top < 300:
         return 0
     marked = hu == top
-    if int(marked.sum()) < 50:
+    if np.count_nonzero(marked) < 50:
         return 0
     outside = ~ndimage.binary_dilation(
         np.kron(body, np.ones((2, 2), dtype=bool))[: hu.shape[0], : hu.shape[1]], iterations=4

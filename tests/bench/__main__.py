@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bench_gpu, bench_preprocess, bench_stage, bench_train
+from tests.bench import bench_gpu, bench_preprocess, bench_stage, bench_train, bench_validate
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct" / "tcga_coad_siemens"
 
@@ -24,9 +24,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     given = parser.parse_args()
     console = Console(width=130)
-    with tempfile.TemporaryDirectory() as scratch, console.status("preprocessing ...") as status:
+    with tempfile.TemporaryDirectory() as scratch, console.status("intake and validation ...") as status:
         series, what = _series(given.ct, Path(scratch))
-        rows = bench_preprocess.measure(series)
+        rows = bench_validate.measure(series)
+        status.update("preprocessing ...")
+        rows += bench_preprocess.measure(series)
         status.update("stage + CAM ...")
         rows += bench_stage.measure()
         status.update("training ...")

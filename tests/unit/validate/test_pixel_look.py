@@ -116,7 +116,7 @@ def test_probes_that_contradict_the_series_make_it_be_measured_whole(series: Pat
     evidence = _look(series, told).phase()
 
     assert evidence.slices == SLICES
-    assert evidence.phase is Phase.PORTAL_VENOUS
+    assert (evidence.phase, evidence.aorta_slices) == (Phase.PORTAL_VENOUS, SLICES)
 
 
 def test_what_intake_measured_lies_in_the_cases_folder_and_is_done_without_where_it_is_cut(
