@@ -1,12 +1,8 @@
 """Contrast phase of an abdominal CT from its pixels alone: aorta and liver, measured without a network.
 
-`intake` asks it of a few probe slices, `validate` of a dozen slices of the whole series. Every slice is measured by
-itself, so that three probes are enough:
-
-* the body is the largest thing denser than fat's lower end;
-* the spine is where bone is densest near the midline of the posterior half;
-* the aorta is the roundest, most even disk (radius 7-15 mm) in front of the spine, on the midline or to the left;
-* the liver is the largest even region of soft tissue on the patient's right, and its HU the mode there.
+`intake` asks it of a few probe slices, `validate` of the series as it was retrieved; what intake measured of the very
+same slices is not measured again. Every slice is measured by itself (`gtr_batch.domain.aorta_liver`), so that three
+probes are enough.
 
 Clear enhancement or its clear absence decides; everything between is ``unknown``, on purpose: a guess would refuse
 good series and pass bad ones.
@@ -19,13 +15,14 @@ from enum import StrEnum
 
 import numpy as np
 from attrs import field, frozen
-from scipy import ndimage
 
-_GRID_MM = 1.6  # slices are block-averaged to about this before anything is measured: faster, and less noise
-_CANAL_TO_BODY_MM = 25.0  # from the middle of the spinal canal to that of the vertebral body
-_BODY_MM = (14.0, 19.0)  # half depth and half width of a small adult's vertebral body: no aorta inside it
+from gtr_batch.domain.aorta_liver import GridSlice, SliceMeasure, measure
+
 _BASE_AORTA_HU = 40.0  # unenhanced blood
 _BASE_LIVER_HU = 55.0  # unenhanced liver without fat
+_NO_ONE_VESSEL_HU = 40.0  # slices that differ by more show no one vessel: contrast cannot make so much of it
+_ENOUGH_SLICES = 5  # that show aorta and liver
+_AORTA_MARGIN_HU, _LIVER_MARGIN_HU = 10.0, 4.0
 
 
 class Phase(StrEnum):
@@ -106,18 +103,21 @@ def phase_from_pixels(slices: Sequence[np.ndarray] | np.ndarray, spacing_mm: tup
     Levels are those of routine abdominal CT (about 1.5 mL/kg at 300-350 mg I/mL, 120 kV): aorta 30-50 HU and liver
     50-65 unenhanced; aorta above 200 with an unenhanced liver arterial; aorta 110-190 and liver from 90 portal venous.
     """
-    found = [m for m in (_measure(np.asarray(s, dtype=np.float32), spacing_mm) for s in slices) if m is not None]
-    livers = [(hu, area) for _, hu, area in found if np.isfinite(hu)]
+    return phase_of([measure(GridSlice.of(np.asarray(one), spacing_mm)) for one in slices])
+
+
+def phase_of(slices: Sequence[SliceMeasure]) -> PhaseEvidence:
+    """The contrast phase that measured slices show; their order does not matter."""
+    found = [one for one in slices if one.body]
+    livers = [(one.liver_hu, one.liver_mm2) for one in found if np.isfinite(one.liver_hu)]
     # The aorta counts at the level of the liver where that is known: lower down it divides and bowel lies against it.
-    level = [m for m in found if np.isfinite(m[1])] or found
-    aortas = [hu for hu, _, _ in level if np.isfinite(hu)]
+    level = [one for one in found if np.isfinite(one.liver_hu)] or found
+    aortas = [one.aorta_hu for one in level if np.isfinite(one.aorta_hu)]
     aorta = float(np.median(aortas)) if aortas else float("nan")
     liver = _weighted_median(livers) if livers else float("nan")
-    if len(aortas) > 1 and float(np.median(np.abs(np.asarray(aortas) - aorta))) > 40:
-        aorta = float("nan")  # no one vessel: slices disagree by more than contrast can
-    scores = _scores(aorta, liver)
-    best = max(scores, key=lambda phase: scores[phase]) if scores else Phase.UNKNOWN
-    phase = best if scores and scores[best] >= 0.6 else Phase.UNKNOWN
+    if len(aortas) > 1 and _deviation(aortas) > _NO_ONE_VESSEL_HU:
+        aorta = float("nan")
+    phase, scores = _phase(aorta, liver)
     return PhaseEvidence(
         phase=phase,
         aorta_hu=aorta,
@@ -127,6 +127,42 @@ def phase_from_pixels(slices: Sequence[np.ndarray] | np.ndarray, spacing_mm: tup
         slices=len(slices),
         scores={str(p): round(s, 3) for p, s in scores.items()},
     )
+
+
+def is_decided(slices: Sequence[SliceMeasure]) -> bool:
+    """Whether further slices would hardly make another phase of it.
+
+    Enough slices show both vessel and liver, at least three quarters of them the same vessel, and the phase is the same
+    at every corner of what the medians may be: as far off as the slices differ among themselves, and at least
+    `_AORTA_MARGIN_HU` and `_LIVER_MARGIN_HU`.
+    """
+    both = [one for one in slices if one.body and np.isfinite(one.aorta_hu) and np.isfinite(one.liver_hu)]
+    if len(both) < _ENOUGH_SLICES:
+        return False
+    evidence = phase_of(slices)
+    apart = np.abs(np.array([one.aorta_hu for one in both]) - evidence.aorta_hu) > _NO_ONE_VESSEL_HU
+    if np.isnan(evidence.aorta_hu) or apart.mean() > 0.25:
+        return False
+    off_aorta = max(_AORTA_MARGIN_HU, _deviation([one.aorta_hu for one in both]))
+    off_liver = max(_LIVER_MARGIN_HU, _deviation([one.liver_hu for one in both]))
+    corners = {
+        _phase(evidence.aorta_hu + a * off_aorta, evidence.liver_hu + b * off_liver)[0]
+        for a in (-1, 1)
+        for b in (-1, 1)
+    }
+    return evidence.phase is not Phase.UNKNOWN and corners == {evidence.phase}
+
+
+def _phase(aorta: float, liver: float) -> tuple[Phase, dict[Phase, float]]:
+    """The phase of two values in HU, and the belief in each."""
+    scores = _scores(aorta, liver)
+    best = max(scores, key=lambda phase: scores[phase]) if scores else Phase.UNKNOWN
+    return (best if scores and scores[best] >= 0.6 else Phase.UNKNOWN), scores
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Median absolute deviation from the median."""
+    return float(np.median(np.abs(np.asarray(values) - np.median(values))))
 
 
 def _ramp(value: float, low: float, high: float) -> float:
@@ -165,148 +201,3 @@ def _weighted_median(pairs: Sequence[tuple[float, float]]) -> float:
     ordered = sorted(pairs)
     weights = np.cumsum([w for _, w in ordered])
     return float(ordered[int(np.searchsorted(weights, weights[-1] / 2))][0])
-
-
-def _measure(hu: np.ndarray, spacing_mm: tuple[float, float]) -> tuple[float, float, float] | None:
-    """(aorta HU, liver HU, liver area in mm2) of one slice, NaN where not found; None where there is no body."""
-    steps = [max(1, round(_GRID_MM / s)) for s in spacing_mm]
-    image = _shrink(np.clip(hu, -1024, 3000), steps)
-    dy, dx = spacing_mm[0] * steps[0], spacing_mm[1] * steps[1]
-    body = _largest(ndimage.binary_opening(image > -300, iterations=2))
-    if body is None or body.sum() * dy * dx < 15_000:
-        return None
-    body = ndimage.binary_fill_holes(body)
-    spine = _spine(image, body, dy, dx)
-    if spine is None:
-        return None
-    liver_hu, area = _liver(image, body, spine, dy, dx)
-    return _aorta(image, spine, dy, dx), liver_hu, area
-
-
-def _shrink(image: np.ndarray, steps: Sequence[int]) -> np.ndarray:
-    sy, sx = steps
-    rows, columns = image.shape[0] // sy * sy, image.shape[1] // sx * sx
-    blocks = image[:rows, :columns].reshape(rows // sy, sy, columns // sx, sx)
-    return np.asarray(blocks.mean(axis=(1, 3)))
-
-
-def _largest(mask: np.ndarray) -> np.ndarray | None:
-    labels, count = ndimage.label(mask)
-    if not count:
-        return None
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray(labels == sizes.argmax())
-
-
-def _spine(image: np.ndarray, body: np.ndarray, dy: float, dx: float) -> tuple[int, int] | None:
-    """(row, column) of the middle of the vertebral body, or None.
-
-    The spinal canal is found first, a soft disk that bone surrounds on all sides; the vertebral body lies in
-    front of it. Where there is no canal (a simple phantom) a solid block of bone stands for it.
-    """
-    rows, columns = np.nonzero(body.any(axis=1))[0], np.nonzero(body.any(axis=0))[0]
-    top, bottom = rows[0], rows[-1] + 1
-    middle = int(np.median(np.nonzero(body)[1]))
-    reach = max(2, round(50 / dx))
-    low, high = max(columns[0], middle - reach), min(columns[-1] + 1, middle + reach)
-    start = top + round(0.42 * (bottom - top))
-    area = np.where(body, image, -200)[start:bottom, low:high]
-    if min(area.shape) < 3:
-        return None
-    mean = _mean(area, _disk(6.0, dy, dx))
-    sides = [np.clip(_mean(np.clip(area, 0, 500), s) - mean, -100, 250) for s in _sectors(8.0, 14.0, dy, dx)]
-    core = _disk(5.0, dy, dx)
-    spread = np.sqrt(np.maximum(_mean(area**2, core) - _mean(area, core) ** 2, 0))
-    second = np.sort(sides, axis=0)[1]  # bone on all sides but one
-    # Measured on real canals: second 36 HU and more, spread 10-41 HU, the sum below 104 and more.
-    enclosed = np.mean(sides, axis=0) + second - spread
-    enclosed[(mean < -10) | (mean > 130) | (second < 30) | (spread > 55)] = -np.inf
-    row, column = np.unravel_index(int(enclosed.argmax()), enclosed.shape)
-    if enclosed[row, column] > 100:
-        return int(row + start - round(_CANAL_TO_BODY_MM / dy)), int(column + low)
-    bone = ndimage.gaussian_filter((area > 350).astype(np.float32), (9 / dy, 9 / dx))
-    if bone.max() < 0.5:  # no block of bone either: this slice is not measured
-        return None
-    row, column = np.unravel_index(int(bone.argmax()), bone.shape)
-    return int(row + start), int(column + low)
-
-
-def _disk(radius_mm: float, dy: float, dx: float) -> np.ndarray:
-    ny, nx = int(np.ceil(radius_mm / dy)), int(np.ceil(radius_mm / dx))
-    y, x = np.mgrid[-ny : ny + 1, -nx : nx + 1]
-    return np.asarray(((y * dy) ** 2 + (x * dx) ** 2 <= radius_mm**2), dtype=np.float32)
-
-
-def _mean(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    return np.asarray(ndimage.convolve(image, kernel / kernel.sum(), mode="nearest"))
-
-
-def _aorta(image: np.ndarray, spine: tuple[int, int], dy: float, dx: float) -> float:
-    """Mean HU of the best disk in front of the spine, or NaN."""
-    found = _aorta_at(image, spine, dy, dx)
-    return float("nan") if found is None else found[2]
-
-
-def _aorta_at(image: np.ndarray, spine: tuple[int, int], dy: float, dx: float) -> tuple[int, int, float, float] | None:
-    """(row, column, mean HU, radius in mm) of that disk."""
-    row, column = spine
-    top, bottom = max(0, row - round(85 / dy)), min(image.shape[0], row + round(25 / dy))
-    left, right = max(0, column - round(40 / dx)), min(image.shape[1], column + round(65 / dx))
-    area = ndimage.median_filter(image[top:bottom, left:right], size=3)
-    y, x = np.mgrid[top:bottom, left:right]
-    ahead, aside = (row - y) * dy, (x - column) * dx
-    allowed = (ahead > -5) & (ahead < 55) & (aside > -12) & (aside < 45)
-    distance = np.hypot(ahead, aside)
-    best, found = 8.0, None
-    for radius in (7.0, 9.0, 11.0, 13.0):
-        core = _disk(radius * 0.8, dy, dx)
-        mean = _mean(area, core)
-        spread = np.sqrt(np.maximum(_mean(area**2, core) - mean**2, 0))
-        # Fat, lung and crus around an aorta are darker, a vertebra's cortex around its marrow is brighter: count sides.
-        sides = np.stack(
-            [np.clip(mean - _mean(area, s), -60, 60) for s in _sectors(radius + 2.0, radius + 6.0, dy, dx)]
-        )
-        score = sides.mean(axis=0) - 0.6 * spread + radius / 2
-        score -= 0.8 * np.maximum(0, distance - (20 + radius + 4))  # it lies against the vertebra
-        clear = (ahead / (_BODY_MM[0] + 0.8 * radius)) ** 2 + (aside / (_BODY_MM[1] + 0.8 * radius)) ** 2 > 1
-        score[~allowed | ~clear | (mean < 15) | (mean > 600) | (spread > 40)] = -np.inf
-        if score.max() > best:
-            best = float(score.max())
-            at = np.unravel_index(int(score.argmax()), score.shape)
-            found = int(at[0]) + top, int(at[1]) + left, float(mean[at]), radius
-    return found
-
-
-def _sectors(inner_mm: float, outer_mm: float, dy: float, dx: float, count: int = 8) -> list[np.ndarray]:
-    """Kernels of the `count` sectors of a ring."""
-    ny, nx = int(np.ceil(outer_mm / dy)), int(np.ceil(outer_mm / dx))
-    y, x = np.mgrid[-ny : ny + 1, -nx : nx + 1]
-    radius = np.hypot(y * dy, x * dx)
-    turn = np.floor((np.arctan2(y * dy, x * dx) / (2 * np.pi) + 0.5) * count).astype(int) % count
-    ring = (radius >= inner_mm) & (radius <= outer_mm)
-    sectors = [(ring & (turn == k)).astype(np.float32) for k in range(count)]
-    return [s for s in sectors if s.any()]
-
-
-def _liver(image: np.ndarray, body: np.ndarray, spine: tuple[int, int], dy: float, dx: float) -> tuple[float, float]:
-    """(mode HU, area in mm2) of the largest even soft-tissue region on the patient's right, or (NaN, 0)."""
-    row, column = spine
-    inside = ndimage.binary_erosion(body, iterations=max(1, round(10 / dy)))
-    smooth = ndimage.gaussian_filter(image, (2.0 / dy, 2.0 / dx))
-    size = (max(3, round(9 / dy)), max(3, round(9 / dx)))
-    mean = ndimage.uniform_filter(image, size)
-    spread = np.sqrt(np.maximum(ndimage.uniform_filter(image**2, size) - mean**2, 0))
-    even = inside & (smooth > 15) & (smooth < 200) & (spread < 30)
-    even[:, max(0, column - round(12 / dx)) :] = False
-    even = ndimage.binary_opening(even, structure=_disk(5.0, dy, dx) > 0)
-    region = _largest(even)
-    if region is None:
-        return float("nan"), 0.0
-    area = float(region.sum() * dy * dx)
-    centre = float(np.nonzero(region)[0].mean())
-    if area < 4_000 or centre > row - 5 / dy:
-        return float("nan"), 0.0
-    counts, edges = np.histogram(smooth[region], bins=np.arange(15, 202, 2))
-    counts = ndimage.gaussian_filter1d(counts.astype(float), 2)
-    return float(edges[int(counts.argmax())] + 1), area

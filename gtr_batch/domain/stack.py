@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 # Scanners print each slice's numbers anew: they differ in the last digits without the geometry being another.
 ORIENTATION_TOLERANCE = 1e-3  # of a direction cosine; 0.06 degrees
 LENGTH_TOLERANCE_MM = 1e-3  # of pixel spacing and slice thickness
@@ -58,6 +60,26 @@ def padding_range(value: object, limit: object, signed: bool) -> tuple[int, int]
             return None
         ends.append(number - 65536 if signed and number > 32767 else number)
     return min(ends), max(ends)
+
+
+def hounsfield(
+    stored: np.ndarray, slope: float, intercept: float, padding: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Stored values in HU, float32; those of `padding` as `PADDING_HU`.
+
+    References
+    ----------
+    DICOM PS3.3, C.11.1 Modality LUT Module
+    """
+    hu: np.ndarray = stored.astype(np.float32)
+    if slope != 1:
+        hu *= slope
+    if intercept != 0:
+        hu += intercept
+    if padding is not None:  # on either side of the scale: the largest value is no text where it is padding
+        low, high = padding
+        hu[stored == low if low == high else (stored >= low) & (stored <= high)] = PADDING_HU
+    return hu
 
 
 def patients_among(identities: Iterable[tuple[str, str]]) -> int:

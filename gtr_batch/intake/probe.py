@@ -10,8 +10,9 @@ import numpy as np
 import pydicom
 from attrs import field, frozen
 
-from gtr_batch.domain.contrast import phase_from_pixels
-from gtr_batch.domain.stack import PADDING_HU, padding_range
+from gtr_batch.domain.aorta_liver import GridSlice, MeasuredSlice
+from gtr_batch.domain.contrast import phase_of
+from gtr_batch.domain.stack import hounsfield, padding_range
 from gtr_batch.errors import fault_of
 from gtr_batch.logs import get_logger
 from gtr_batch.reading import decode, read_dicom
@@ -69,12 +70,13 @@ class Probe:
 
     `contrast` holds ``aorta_hu``, ``liver_hu``, ``aorta_slices``, ``liver_slices``, ``slices_measured`` (what was
     found of them) and one ``score_<phase>`` per judged phase of `gtr_batch.domain.contrast.Phase`; empty where no
-    pixels could be read.
+    pixels could be read. `measured` is what each probe showed, for validation, which need not measure it again.
     """
 
     headers: dict[str, Any] = field(factory=dict, repr=False)
     contrast: dict[str, float] = field(factory=dict)
     coverage_mm: float | None = None
+    measured: tuple[MeasuredSlice, ...] = field(default=(), repr=False)
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter((self.headers, self.contrast, self.coverage_mm))
@@ -107,25 +109,24 @@ def read_probe(paths: Sequence[Path], instances: int | None = None) -> Probe:
     Probe
         `headers` of the middle readable probe; `coverage_mm` along the slice normal, None where it cannot be told.
     """
-    read: list[tuple[dict[str, Any], np.ndarray | None]] = []
+    read: list[tuple[dict[str, Any], str, GridSlice | None]] = []
     for path in paths:
         try:
             ds = read_dicom(path)
-            headers = _header_values(ds)
+            headers, uid = _header_values(ds), str(ds.get("SOPInstanceUID") or "")
         except Exception as err:  # noqa: BLE001 - a broken file breaks pydicom in many ways; a probe is only evidence
             get_logger("intake").warning("probe.unreadable", error=fault_of(err))
             continue
-        read.append((headers, _supine_hu(ds, headers)))
+        read.append((headers, uid, _supine_slice(ds, headers)))
     if not read:
         return Probe()
     headers = read[len(read) // 2][0]
-    slices = [image for _, image in read if image is not None]
     contrast: dict[str, float] = {}
-    spacing = _numbers(headers, "PixelSpacing", 2)
-    if slices and spacing is not None and all(0.1 < s < 10 for s in spacing):
-        evidence = phase_from_pixels(slices, (spacing[0], spacing[1]))
+    measured = tuple(MeasuredSlice.of(uid, image) for _, uid, image in read if image is not None)
+    if measured:
+        evidence = phase_of([one.measure for one in measured])
         contrast = evidence.numbers() | {f"score_{phase}": score for phase, score in evidence.scores.items()}
-    return Probe(headers, contrast, _coverage([h for h, _ in read], instances))
+    return Probe(headers, contrast, _coverage([h for h, _, _ in read], instances), measured)
 
 
 def _header_values(ds: pydicom.Dataset) -> dict[str, Any]:
@@ -148,8 +149,11 @@ def _scalar(value: Any) -> str | int | float:
     return str(value)
 
 
-def _supine_hu(ds: pydicom.Dataset, headers: dict[str, Any]) -> np.ndarray | None:
-    """Pixels in HU with rows towards posterior and columns towards left; None where that cannot be had."""
+def _supine_slice(ds: pydicom.Dataset, headers: dict[str, Any]) -> GridSlice | None:
+    """The slice as it is measured, rows towards posterior and columns towards left; None where that cannot be had."""
+    spacing = _numbers(headers, "PixelSpacing", 2)
+    if spacing is None or not all(0.1 < mm < 10 for mm in spacing):
+        return None
     orientation = _numbers(headers, "ImageOrientationPatient", 6)
     slope, intercept = _numbers({"RescaleSlope": 1, **headers}, "RescaleSlope"), _numbers(headers, "RescaleIntercept")
     if "PixelData" not in ds or orientation is None or slope is None or intercept is None:
@@ -167,11 +171,9 @@ def _supine_hu(ds: pydicom.Dataset, headers: dict[str, Any]) -> np.ndarray | Non
     except Exception as err:  # noqa: BLE001 - a probe is only evidence
         get_logger("intake").warning("probe.undecodable", error=fault_of(err))
         return None
-    image = stored.astype(np.float32) * slope[0] + intercept[0]
-    if padding is not None:
-        image[(stored >= padding[0]) & (stored <= padding[1])] = PADDING_HU
+    image = hounsfield(stored, slope[0], intercept[0], padding)
     image = image[:: 1 if orientation[4] > 0 else -1, :: 1 if orientation[0] > 0 else -1]
-    return np.asarray(image)
+    return GridSlice.of(image, (spacing[0], spacing[1]))
 
 
 def _coverage(headers: Sequence[dict[str, Any]], instances: int | None) -> float | None:

@@ -33,6 +33,7 @@ from gtr_batch.errors import (
 from gtr_batch.logs import get_logger
 from gtr_batch.night import arriving
 from gtr_batch.night.identity import is_mismatch, tell_operations
+from gtr_batch.night.inputs import write_measured
 from gtr_batch.night.looking_back import concerning, is_earlier
 from gtr_batch.night.runner import OURS, is_ours
 from gtr_batch.night.site import Site, looked_back_window
@@ -320,6 +321,7 @@ def _probe(site: Site, night: date, study: StudyRecord, series: SeriesRecord, fo
             raise RetrieveIncomplete(f"probes of series {series.series_uid}: {err}; tried again later") from err
         return SeriesEvidence(series)  # an invalid UID: the series has no usable evidence, select says so
     probe = step.read_probe(paths, instances=len(ordered))
+    write_measured(site.files, night, probe_id, probe.measured)
     return SeriesEvidence(series, probe.headers, probe.contrast, probe.coverage_mm)
 
 

@@ -7,15 +7,18 @@ makes the file (`InputLost.back_to`) and the night's next run makes it again; no
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+import attrs
 import numpy as np
 
 from gtr_batch.dicom_file import is_intact
+from gtr_batch.domain.aorta_liver import MeasuredSlice, SliceMeasure
 from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.locating import Location
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
@@ -25,6 +28,7 @@ from gtr_batch.night.site import Site
 from gtr_batch.ports import FileStore
 
 BYTES = "bytes"  # in the detail of a retrieval: what its files hold together
+MEASURED = "measured"  # file of a series that intake probed: aorta and liver of its probes
 
 _CUT = (FileNotFoundError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error)
 
@@ -99,6 +103,30 @@ def judging_retrieved(site: Site, case: Case) -> Iterator[None]:
     except Exception:
         check_retrieved(site, case)
         raise
+
+
+def write_measured(files: FileStore, night: date, case_id: str, measured: Sequence[MeasuredSlice]) -> None:
+    """Keep what intake measured of a series' probes, for validation."""
+    rows = [attrs.asdict(one) for one in measured]
+    for row in rows:  # JSON knows no NaN
+        row["measure"] = {name: value if np.isfinite(value) else None for name, value in row["measure"].items()}
+    files.write_json(night, case_id, Step.INTAKE, MEASURED, rows)
+
+
+def measured_slices(files: FileStore, case: Case) -> tuple[MeasuredSlice, ...]:
+    """What intake measured of the case's probes; nothing where it is gone or cut: validation measures anew."""
+    try:
+        rows = files.read_json(case.night, case.case_id, Step.INTAKE, MEASURED)
+        return tuple(_measured(row) for row in rows)
+    except (*_CUT, OSError, AttributeError):
+        return ()
+
+
+def _measured(row: Mapping[str, Any]) -> MeasuredSlice:
+    said = row["measure"]
+    hu = {name: float("nan") if said[name] is None else float(said[name]) for name in ("aorta_hu", "liver_hu")}
+    measure = SliceMeasure(**hu, liver_mm2=float(said["liver_mm2"]), body=bool(said["body"]))
+    return MeasuredSlice(str(row["sop_instance_uid"]), str(row["digest"]), measure)
 
 
 def prepared_geometry(files: FileStore, case: Case) -> PreparedGeometry:

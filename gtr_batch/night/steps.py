@@ -46,6 +46,7 @@ from gtr_batch.night.inputs import (
     heat_map,
     judging_retrieved,
     locator_in,
+    measured_slices,
     prepared_contract,
     prepared_geometry,
     prepared_slices,
@@ -211,6 +212,7 @@ def validate(site: Site, night: date, shard: Sequence[str]) -> list[str]:
             site.files.folder(c.night, c.case_id, Step.RETRIEVE),
             c.expected_sop_uids,
             identity=c.identity(c.series_uid),
+            measured=measured_slices(site.files, c),
         )
         for c in work.cases
         if c.case_id not in lost

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import CTImageStorage
 
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.reconstruction import image_type_problem
@@ -22,7 +22,7 @@ from gtr_batch.domain.stack import (
 )
 from gtr_batch.errors import CaseRejected, UnreadableFile
 from gtr_batch.preprocess.volume import Volume
-from gtr_batch.reading import BROKEN, LIMITS, check_pixels, decode, read_dicom
+from gtr_batch.reading import BROKEN, LIMITS, decode, read_dicom
 
 _TAGS: list[Any] = [
     *("SOPClassUID", "ImageType"),
@@ -32,7 +32,6 @@ _TAGS: list[Any] = [
     *("PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept"),
     "PixelData",
 ]
-_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 
 
 def read_series(folder: Path, sop_uids: Sequence[str] | None = None) -> Volume:
@@ -200,23 +199,10 @@ def _pixels(ds: pydicom.Dataset) -> np.ndarray:
     """Stored values of one instance, shape (rows, columns)."""
     if int(ds.get("SamplesPerPixel", 1)) != 1 or int(ds.get("NumberOfFrames") or 1) != 1:
         raise _unreadable(ds, "is not a single greyscale frame")
-    rows, columns, bits = int(ds.Rows), int(ds.Columns), int(ds.get("BitsStored", 16))
     try:
-        check_pixels(ds)
-        if ds.file_meta.TransferSyntaxUID not in _NATIVE or ds.BitsAllocated != 16 or ds.HighBit != bits - 1:
-            return decode(ds)
-        data = np.frombuffer(ds.PixelData, "<u2", rows * columns).reshape(rows, columns)
-    except MemoryError:  # ours, not the image's
-        raise
+        return decode(ds)
     except UnreadableFile as err:
         raise _unreadable(ds, err.why) from err
-    except Exception as err:  # an attribute that decoding needs is absent, or the pixels are too few
-        raise _unreadable(ds, f"cannot be decoded ({type(err).__name__})") from err
-    if ds.PixelRepresentation == 0:
-        # bits above Bits Stored may hold an old-style overlay (PS3.5, 8.1.1)
-        return data if bits == 16 else data & ((1 << bits) - 1)
-    shifted: np.ndarray = (data << (16 - bits)).view(np.int16) >> (16 - bits)
-    return shifted
 
 
 def _unreadable(ds: pydicom.Dataset, why: str) -> CaseRejected:

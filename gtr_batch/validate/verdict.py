@@ -12,6 +12,7 @@ import numpy as np
 from attrs import field, frozen
 
 from gtr_batch.config import ValidateConfig
+from gtr_batch.domain.aorta_liver import MeasuredSlice
 from gtr_batch.domain.contrast import Phase, PhaseEvidence
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.refusal import Refusal
@@ -37,7 +38,8 @@ class CaseFiles:
     """A case's series on disk: every ``*.dcm`` directly in `folder`.
 
     `expected_sop_uids` are what C-FIND promised (empty: not judged); `expected_phase` what intake chose (empty: not
-    judged); `identity` what every instance must say of itself (None: not judged).
+    judged); `identity` what every instance must say of itself (None: not judged). `measured` is what intake measured of
+    some of its slices: it counts for an instance that is still the very same.
     """
 
     case_id: str
@@ -45,6 +47,7 @@ class CaseFiles:
     expected_sop_uids: tuple[str, ...] = ()
     expected_phase: str = "portal_venous"
     identity: SeriesIdentity | None = None
+    measured: tuple[MeasuredSlice, ...] = ()
 
 
 @frozen
@@ -149,7 +152,7 @@ def _each_alone(
 
 
 def _look(case: CaseFiles, config: ValidateConfig) -> _Seen:
-    look = PixelLook()
+    look = PixelLook(case.measured)
     series = read_series(case.folder, config, look, case.identity)
     evidence = look.phase()
     stack = _case_row(case, series, look, evidence)

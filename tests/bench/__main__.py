@@ -12,7 +12,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bench_audit, bench_gpu, bench_preprocess, bench_stage, bench_start, bench_train
+from tests.bench import (
+    bench_audit,
+    bench_gpu,
+    bench_preprocess,
+    bench_stage,
+    bench_start,
+    bench_train,
+    bench_validate,
+)
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct" / "tcga_coad_siemens"
 
@@ -24,9 +32,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     given = parser.parse_args()
     console = Console(width=130)
-    with tempfile.TemporaryDirectory() as scratch, console.status("preprocessing ...") as status:
+    with tempfile.TemporaryDirectory() as scratch, console.status("intake and validation ...") as status:
         series, what = _series(given.ct, Path(scratch))
-        rows = bench_preprocess.measure(series)
+        rows = bench_validate.measure(series)
+        status.update("preprocessing ...")
+        rows += bench_preprocess.measure(series)
         status.update("imports and start-up ...")
         rows += bench_start.measure()
         status.update("audit metrics ...")

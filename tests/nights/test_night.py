@@ -7,6 +7,7 @@ import os
 import stat
 from collections import Counter
 from datetime import date, timedelta
+from operator import itemgetter
 from pathlib import Path
 
 import attrs
@@ -15,9 +16,12 @@ import pytest
 import structlog
 
 from gtr_batch import night as steps
-from gtr_batch.domain.case import CaseState
+from gtr_batch.config import ValidateConfig
+from gtr_batch.domain.case import CaseState, Step
 from gtr_batch.errors import CasesToRetry, CommitmentPending, NightFailed, PacsUnreachable
 from gtr_batch.night.close import night_cases
+from gtr_batch.validate import headers
+from gtr_batch.validate.pixels import PixelLook
 from gtr_batch.wiring import open_site
 from tests.nights.conftest import NIGHT, PHI
 
@@ -202,6 +206,32 @@ def test_a_night_staged_with_this_model_is_not_staged_again_the_next_night(site,
 
     assert summary["cases"] == 0
     assert summary["intake"]["already_staged"] == 1
+
+
+def test_validation_takes_up_what_intake_measured_and_measures_a_changed_probe_anew(
+    site, admit, enter_in_ehr, fill, monkeypatch
+):
+    admit("one")
+    enter_in_ehr("one")
+    fill()
+    (shard,) = steps.intake(site, NIGHT, steps.query_pacs(site, NIGHT))
+    steps.retrieve(site, NIGHT, shard)
+    (case,) = site.cases.select(shard)
+    looks = []
+    real = PixelLook.phase
+    monkeypatch.setattr(PixelLook, "phase", lambda look: looks.append(look) or real(look))
+
+    steps.validate(site, NIGHT, shard)
+    (taken_up,) = (look._known_among(sorted(look.kept, key=itemgetter(0))) for look in looks)
+    probe = site.files.folder(NIGHT, case.case_id, Step.RETRIEVE) / f"{looks[0].known[0].sop_instance_uid}.dcm"
+    body = bytearray(probe.read_bytes())
+    body[-2 * 512 * 256] ^= 64  # in the middle of the image; the file is as long as it was
+    probe.write_bytes(body)
+    headers.read_series(probe.parent, ValidateConfig(), changed := PixelLook(looks[0].known))
+
+    assert len(looks[0].known) == len(taken_up) == 2  # what came with the probe and with the series is the same
+    assert len(changed._known_among(sorted(changed.kept, key=itemgetter(0)))) == 1
+    assert site.cases.get(case.case_id).state is CaseState.VALIDATED
 
 
 def test_two_patients_under_one_accession_number_are_both_refused(site, admit, enter_in_ehr, fill):

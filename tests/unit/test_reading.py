@@ -189,3 +189,35 @@ def test_public_files_are_decoded_as_pydicom_decodes_them(path: Path) -> None:
 
     np.testing.assert_equal(ours, theirs)
     np.testing.assert_equal(frames if frames is None else np.stack(frames).reshape(np.shape(theirs)), theirs)
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize("bits", [9, 12, 15, 16])
+def test_uncompressed_pixels_are_what_pydicom_makes_of_them(tmp_path: Path, bits: int, signed: int) -> None:
+    """Also where an old-style overlay lies in the bits above those that are stored."""
+    ds = slice_of()
+    ds.BitsStored, ds.HighBit, ds.PixelRepresentation = bits, bits - 1, signed
+    ds.PixelData = np.random.default_rng(bits).integers(0, 65_536, ds.Rows * ds.Columns).astype("<u2").tobytes()
+    read = read_dicom(saved(tmp_path / "a.dcm", ds))
+
+    found = decode(read)
+
+    assert reading._uncompressed(read, ds.Rows, ds.Columns) is not None
+    assert found.dtype == read.pixel_array.dtype
+    assert np.array_equal(found, read.pixel_array)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("PhotometricInterpretation", None), ("PixelRepresentation", None), ("HighBit", 10), ("PixelData", b"\0" * 8)],
+)
+def test_pixels_that_pydicom_would_not_read_are_not_read_faster_either(
+    tmp_path: Path, keyword: str, value: object
+) -> None:
+    ds = slice_of()
+    setattr(ds, keyword, value)
+    if value is None:
+        delattr(ds, keyword)
+    read = read_dicom(saved(tmp_path / "a.dcm", ds))
+
+    assert reading._uncompressed(read, ds.Rows, ds.Columns) is None
