@@ -95,6 +95,7 @@ class SeriesRequest:
     def answered(self, line: OpenAssociation, identifier: Dataset, status: int, tried: str) -> None:
         """Judge the final status of one request; completeness is judged elsewhere, by UID."""
         self.last_status = status
+        self.arrivals.settle()
         if self.arrivals.error is not None:
             raise self.arrivals.error
         if _refused(status):

@@ -1,0 +1,124 @@
+"""pynetdicom's two loops, woken by what they have to do instead of looking for it every millisecond.
+
+An association runs two threads: one moves PDUs between the socket and queues (the DUL), one looks for messages that
+nobody waits for (the reactor). Both sleep a millisecond between two looks, which on a busy machine is several: each of
+the messages of a C-STORE waits for it, and both take processor time where nothing happens. Here the first waits for the
+socket and for what is to be sent, the second for a message (`Checkpoint.wait`). ADR 6.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import ssl
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from pynetdicom import evt
+from pynetdicom.association import Association
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.transport import AssociationSocket
+
+from gtr_batch.pacs.checkpoint import LOOK_AGAIN_S, hold_firmly
+
+_CLOSING = "Sta13"  # waits for the connection to close: what has not come is not waited for
+_PAUSE_S = 0.001  # pynetdicom's own, for who waits for the thread to end
+
+
+class Bell:
+    """Rung from any thread: a wait for the socket ends at once."""
+
+    def __init__(self) -> None:
+        self.handle, self._rope = os.pipe()
+        for end in (self.handle, self._rope):
+            os.set_blocking(end, False)
+            weakref.finalize(self, os.close, end)
+
+    def ring(self) -> None:
+        """End the wait that runs, or the next one."""
+        with suppress(BlockingIOError):  # full: it rings
+            os.write(self._rope, b"\0")
+
+    def silence(self) -> None:
+        """It was heard."""
+        with suppress(BlockingIOError):
+            os.read(self.handle, 4096)
+
+
+class WokenDul(DULServiceProvider):
+    """The DUL whose pause is the wait of `WokenSocket.ready`, and which is woken to end."""
+
+    @property
+    def _run_loop_delay(self) -> float:
+        return 0.0 if threading.current_thread() is self else _PAUSE_S
+
+    @_run_loop_delay.setter
+    def _run_loop_delay(self, delay: float) -> None:
+        """What pynetdicom says of it changes nothing."""
+
+    @property
+    def _kill_thread(self) -> bool:
+        return bool(self.__dict__.get("to_end", False))
+
+    @_kill_thread.setter
+    def _kill_thread(self, to_end: bool) -> None:
+        self.__dict__["to_end"] = to_end
+        self.__dict__["bell"].ring()
+
+
+class WokenSocket(AssociationSocket):
+    """The connection whose `ready` waits for bytes, or for the bell."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether bytes have come; False once something is to be sent, or after a while."""
+        dul = self.assoc.dul
+        bell: Bell = dul.__dict__["bell"]
+        connection = self.socket if self._is_connected else None
+        if isinstance(connection, ssl.SSLSocket) and connection.pending():
+            return True
+        poll = select.poll()
+        poll.register(bell.handle, select.POLLIN)
+        try:
+            if connection is not None:
+                poll.register(connection, select.POLLIN)
+            at_once = dul.state_machine.current_state == _CLOSING or not dul.event_queue.empty()
+            found = dict(poll.poll(0 if at_once else 1000 * LOOK_AGAIN_S))
+            if bell.handle in found:
+                bell.silence()
+            if connection is None or connection.fileno() not in found:
+                return False
+            if not found[connection.fileno()] & select.POLLNVAL:
+                return True
+        except (OSError, ValueError):
+            pass
+        self.event_queue.put("Evt17")  # transport connection closed
+        return False
+
+
+def wait_for_events(event: evt.Event) -> None:
+    """Handler of ``evt.EVT_CONN_OPEN`` of an association that we request: holds its reactor firmly, and wakes both."""
+    hold_firmly(event)
+    assoc: Association = event.assoc
+    dul, checkpoint = assoc.dul, assoc._reactor_checkpoint
+    dul.__dict__["bell"] = bell = Bell()
+    dul.__dict__["to_end"] = dul.__dict__.pop("_kill_thread", False)
+    _tell(dul.to_provider_queue, bell.ring)
+    _tell(dul.event_queue, bell.ring)
+    _tell(dul.to_user_queue, checkpoint.look)
+    _tell(assoc.dimse.msg_queue, checkpoint.look)
+    dul.__class__, dul.socket.__class__ = WokenDul, WokenSocket
+
+
+def _tell(queue: Any, told: Callable[[], None]) -> None:
+    """Call `told` after everything that is put into a queue."""
+    put = queue.put
+
+    def put_and_tell(item: Any, *args: Any, **options: Any) -> None:
+        put(item, *args, **options)
+        told()
+
+    queue.put = put_and_tell
