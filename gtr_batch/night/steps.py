@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -91,6 +92,7 @@ def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:
             f"series {case.series_uid} grew from {len(case.expected_sop_uids)} to {len(expected)} instances since "
             "intake looked at it; tried again later"
         )
+    _take_over_probes(site, case, expected)
     paths = _fetch(site, attrs.evolve(case, expected_sop_uids=tuple(expected)), promised)
     return {
         "instances": len(paths),
@@ -105,6 +107,16 @@ def _fetch(site: Site, case: Case, promised: Sequence[InstanceRecord] = ()) -> l
     folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     identity = case.identity(case.series_uid, promised)
     return site.archive.retrieve(case.study_uid, case.series_uid, case.expected_sop_uids, folder, identity=identity)
+
+
+def _take_over_probes(site: Site, case: Case, expected: Sequence[str]) -> None:
+    """What intake has fetched of the series moves to its instances, and is verified as those of an earlier try."""
+    probes = site.files.folder(case.night, case.case_id, Step.INTAKE)
+    folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
+    for probe in (probes / f"{uid}.dcm" for uid in expected):
+        if probe.is_file() and not (folder / probe.name).exists():
+            with suppress(FileNotFoundError):  # another worker's by now
+                probe.replace(folder / probe.name)
 
 
 def _restore(site: Site, case: Case) -> None:
