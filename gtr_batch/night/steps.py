@@ -30,6 +30,7 @@ from gtr_batch.errors import (
     AssociationRefused,
     CaseRejected,
     GpuOutOfMemory,
+    GtrError,
     InputLost,
     PacsBusy,
     PacsUnreachable,
@@ -39,6 +40,7 @@ from gtr_batch.errors import (
 )
 from gtr_batch.identity import read_identity
 from gtr_batch.logs import get_logger
+from gtr_batch.night.at_once import do_each
 from gtr_batch.night.identity import is_mismatch, references
 from gtr_batch.night.inputs import (
     BYTES,
@@ -79,7 +81,28 @@ def retrieve(site: Site, night: date, shard: Sequence[str]) -> list[str]:
         for case in of_night(site, shard, night):
             if any(case.ready_for(step) for step in READS_PIXELS):
                 work.again(case, partial(_restore, site))
-        return work.each(CaseState.RETRIEVED, partial(_retrieve, site))
+        if site.config.pacs.retrieves == 1:
+            return work.each(CaseState.RETRIEVED, partial(_retrieve, site))
+    do_each(
+        work.cases,
+        lambda case: work.one(case, CaseState.RETRIEVED, partial(_retrieve, site)),
+        threads=site.config.pacs.retrieves,
+        within=site.archive.connected,
+        granted=partial(_grants_another_association, site),
+    )
+    return work.finish()
+
+
+def _grants_another_association(site: Site, case: Case) -> bool:
+    """Whether the PACS takes one more association of ours; asked by what the retrieval of this case asks first."""
+    try:
+        site.archive.find_instances(case.study_uid, case.series_uid)
+    except (AssociationRefused, PacsUnreachable, AssociationLost) as err:
+        get_logger(Step.RETRIEVE).warning("pacs.no_further_association", error=fault_of(err))
+        return False
+    except GtrError:  # it answers; the retrieval says what is wrong
+        return True
+    return True
 
 
 def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:
