@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 import ssl
+import struct
 import threading
 import weakref
 from collections.abc import Callable
@@ -20,11 +21,14 @@ from typing import Any
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from gtr_batch.pacs.checkpoint import LOOK_AGAIN_S, hold_firmly
 
 _CLOSING = "Sta13"  # waits for the connection to close: what has not come is not waited for
+_EXCHANGING = "Sta6"  # the association is established: P-DATA-TF may go out (PS3.8, 9.2)
+_TOGETHER = 262_144  # bytes of P-DATA-TF PDUs that are handed to the system at once
 _PAUSE_S = 0.001  # pynetdicom's own, for who waits for the thread to end
 
 
@@ -68,6 +72,31 @@ class WokenDul(DULServiceProvider):
         self.__dict__["to_end"] = to_end
         self.__dict__["bell"].ring()
 
+    def _process_recv_primitive(self) -> bool:
+        """Send what the user has handed over; P-DATA as much as waits at once, without a turn of the loop for each PDU.
+
+        That is what DT-1 of the state machine does. Everything else, and P-DATA where somebody listens to PDUs, goes
+        through it.
+        """
+        waiting = self.to_provider_queue.queue
+        if self.state_machine.current_state != _EXCHANGING or self.assoc.get_handlers(evt.EVT_PDU_SENT):
+            return super()._process_recv_primitive()
+        parts: list[bytes] = []
+        size = 0
+        while waiting and isinstance(waiting[0], P_DATA) and size < _TOGETHER:
+            primitive = self.to_provider_queue.get(block=False)
+            items = [
+                struct.pack(">LB", len(value) + 1, context) + value
+                for context, value in primitive.presentation_data_value_list
+            ]
+            parts += [struct.pack(">BBL", 0x04, 0, sum(map(len, items))), *items]
+            size += sum(map(len, items))
+        if not parts:
+            return super()._process_recv_primitive()
+        if self.socket is not None:
+            self.socket.send(b"".join(parts))
+        return True
+
 
 class WokenSocket(AssociationSocket):
     """The connection whose `ready` waits for bytes, or for the bell."""
@@ -107,7 +136,7 @@ def wait_for_events(event: evt.Event) -> None:
     dul.__dict__["bell"] = bell = Bell()
     dul.__dict__["to_end"] = dul.__dict__.pop("_kill_thread", False)
     _tell(dul.to_provider_queue, bell.ring)
-    _tell(dul.event_queue, bell.ring)
+    _tell(dul.event_queue, lambda: None if threading.current_thread() is dul else bell.ring())
     _tell(dul.to_user_queue, checkpoint.look)
     _tell(assoc.dimse.msg_queue, checkpoint.look)
     dul.__class__, dul.socket.__class__ = WokenDul, WokenSocket
