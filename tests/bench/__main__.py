@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bench_gpu, bench_preprocess, bench_stage, bench_train
+from tests.bench import bench_gpu, bench_pacs, bench_preprocess, bench_stage, bench_train
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct" / "tcga_coad_siemens"
 
@@ -31,6 +31,8 @@ def main() -> None:
         rows += bench_stage.measure()
         status.update("training ...")
         rows += bench_train.measure()
+        status.update("PACS ...")
+        rows += bench_pacs.measure()
         status.update("GPU ...")
         rows += bench_gpu.measure()
     table = Table(title=f"{os.cpu_count()} cores, {platform.machine()}; series: {what}")
