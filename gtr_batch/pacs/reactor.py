@@ -65,7 +65,8 @@ class WokenDul(DULServiceProvider):
 
     @property
     def _kill_thread(self) -> bool:
-        return bool(self.__dict__.get("to_end", False))
+        before = self.__dict__.get("_kill_thread", False)  # said before it was woken
+        return bool(self.__dict__.get("to_end", before) or before)
 
     @_kill_thread.setter
     def _kill_thread(self, to_end: bool) -> None:
@@ -134,7 +135,6 @@ def wait_for_events(event: evt.Event) -> None:
     assoc: Association = event.assoc
     dul, checkpoint = assoc.dul, assoc._reactor_checkpoint
     dul.__dict__["bell"] = bell = Bell()
-    dul.__dict__["to_end"] = dul.__dict__.pop("_kill_thread", False)
     _tell(dul.to_provider_queue, bell.ring)
     _tell(dul.event_queue, lambda: None if threading.current_thread() is dul else bell.ring())
     _tell(dul.to_user_queue, checkpoint.look)
