@@ -57,6 +57,7 @@ class PacsConfig:
     max_pdu: int = 131072
     answer_cap: int = 0  # answers after which this PACS stops (0: learnt from its status); triggers bisection
     associations: int = 2  # at once
+    retrieves: int = 1  # series that one task fetches at once, each over an association of its own; <= associations
     max_instances: int = 5000  # per series
     max_bytes: int = 8 * 1024**3  # per association
     association_limit_s: float = 3600.0  # longest life of one association
@@ -69,6 +70,11 @@ class PacsConfig:
     def __attrs_post_init__(self) -> None:
         if self.retrieve_mode not in ("get", "move"):
             raise ConfigError(f"pacs.retrieve_mode is {self.retrieve_mode!r}; 'get' or 'move'")
+        if not 1 <= self.retrieves <= max(1, self.associations):
+            raise ConfigError(
+                f"pacs.retrieves is {self.retrieves}; at least 1, and at most pacs.associations, which is "
+                f"{self.associations}"
+            )
         if self.commitment not in ("auto", "off"):
             raise ConfigError(f"pacs.commitment is {self.commitment!r}; 'auto' or 'off'")
         tls = {"tls_ca": self.tls_ca, "tls_cert": self.tls_cert, "tls_key": self.tls_key}

@@ -7,23 +7,32 @@ are the same, so a repeated C-STORE is the same object.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from gtr_batch.config import PacsConfig
 from gtr_batch.domain.case import Case
 from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
 from gtr_batch.domain.identity import mismatch
 from gtr_batch.domain.staging import Flag
-from gtr_batch.errors import CommitmentPending, DeliveryRefused, TransientError
+from gtr_batch.errors import (
+    AssociationLost,
+    CaseRejected,
+    CommitmentPending,
+    ConfigError,
+    DeliveryRefused,
+    PermanentError,
+    TransientError,
+)
 from gtr_batch.identity import read_identity
 from gtr_batch.logs import get_logger
 from gtr_batch.ports import Deliveries, ImageArchive
 
 log = get_logger("deliver")
 
+AT_ONCE = 200  # most objects in one storage commitment request of several cases; a case's own are never parted
 _SUCCESS = 0x0000
 _ORDER = (  # what others point at comes first
     ObjectKind.PARAMETRIC_MAP,
@@ -102,12 +111,49 @@ def store_objects(archive: ImageArchive, deliveries: Deliveries, parcel: Parcel)
         return _store(archive, deliveries, parcel, [o for o in missing if o.sop_instance_uid not in listed])
 
 
+def commit_together(
+    archive: ImageArchive, parcels: Sequence[Parcel], settings: PacsConfig
+) -> dict[str, Commitment | TransientError]:
+    """Ask for the commitment of several cases' objects at once.
+
+    Returns
+    -------
+    dict
+        By case id, for `commit_objects`: what the PACS said of this case's objects, or why it says nothing now. A case
+        that is not in it is asked for alone: all of them where the PACS refused the common request, or the association
+        ended before its answer.
+    """
+    answers: dict[str, Commitment | TransientError] = {}
+    parcels = [parcel for parcel in parcels if parcel.objects]
+    if settings.commitment != "auto" or len(parcels) < 2:
+        return answers
+    for together in _batches(parcels):
+        asked = [pair for parcel in together for pair in _pairs(parcel.in_order())]
+        try:
+            answer = archive.commit(asked, settings.commitment_timeout_s)
+        except ConfigError:
+            raise
+        except (AssociationLost, PermanentError, CaseRejected) as err:
+            log.warning("deliver.not_committed_together", objects=len(asked), error=str(err))
+        except TransientError as err:
+            answers |= {parcel.case.case_id: err for parcel in together}
+        else:
+            if not answer.not_able:  # else one object among them may be why
+                answers |= {parcel.case.case_id: _of(parcel, answer) for parcel in together}
+    return answers
+
+
 def commit_objects(
-    archive: ImageArchive, deliveries: Deliveries, parcel: Parcel, settings: PacsConfig
+    archive: ImageArchive,
+    deliveries: Deliveries,
+    parcel: Parcel,
+    settings: PacsConfig,
+    asked: Commitment | TransientError | None = None,
 ) -> DeliveryOutcome:
     """Have objects that the PACS took committed, or read them back.
 
-    `settings.commitment` ``"auto"``: ask, and read back where not offered; ``"off"``: read back.
+    `settings.commitment` ``"auto"``: ask, and read back where not offered; ``"off"``: read back. `asked`: what came of
+    it where `commit_together` has asked already.
 
     Raises
     ------
@@ -123,7 +169,9 @@ def commit_objects(
         return DeliveryOutcome()
     if settings.commitment == "auto":
         try:
-            answer = archive.commit(_pairs(objects), settings.commitment_timeout_s)
+            if isinstance(asked, TransientError):
+                raise asked
+            answer = asked or archive.commit(_pairs(objects), settings.commitment_timeout_s)
         except CommitmentPending:
             listed, _ = _read_back(archive, deliveries, parcel)
             deliveries.note_commitment(case_id, Commitment(offered=True), listed)
@@ -236,6 +284,24 @@ def _read_back(archive: ImageArchive, deliveries: Deliveries, parcel: Parcel) ->
 
 def _pairs(objects: Sequence[ReportObject]) -> list[tuple[str, str]]:
     return [(o.sop_class_uid, o.sop_instance_uid) for o in objects]
+
+
+def _batches(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
+    """The parcels in groups of at most `AT_ONCE` objects, a single one of more alone."""
+    group: list[Parcel] = []
+    for parcel in parcels:
+        if group and sum(len(one.objects) for one in [*group, parcel]) > AT_ONCE:
+            yield group
+            group = []
+        group.append(parcel)
+    yield group
+
+
+def _of(parcel: Parcel, answer: Commitment) -> Commitment:
+    """What an answer says of one case's objects."""
+    mine = {one.sop_instance_uid for one in parcel.objects}
+    failed = tuple((uid, reason) for uid, reason in answer.failed if uid in mine)
+    return evolve(answer, committed=answer.committed & mine, failed=failed)
 
 
 def _uncommitted(answer: Commitment, objects: Sequence[ReportObject]) -> list[ReportObject]:

@@ -9,7 +9,7 @@ from pydicom.config import disable_value_validation
 from pydicom.tag import Tag
 
 from gtr_batch.domain.identity import InstanceIdentity, PatientIdentity, normalised
-from gtr_batch.reading import read_dicom
+from gtr_batch.reading import parse_dicom, read_dicom
 
 _KEYWORDS = (
     "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
@@ -22,6 +22,14 @@ def read_identity(path: Path) -> InstanceIdentity | None:
     try:
         return identity_of(read_dicom(path, tags=_TAGS, stop_before_pixels=True))
     except Exception:  # noqa: BLE001 - a broken file breaks pydicom in many ways: it does not say whose it is
+        return None
+
+
+def parse_identity(body: bytes) -> InstanceIdentity | None:
+    """As `read_identity`, of a file's bytes."""
+    try:
+        return identity_of(parse_dicom(body, tags=_TAGS, stop_before_pixels=True))
+    except Exception:  # noqa: BLE001 - as there
         return None
 
 

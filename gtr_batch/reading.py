@@ -108,7 +108,15 @@ def read_dicom(
     UnreadableFile
         It is no DICOM file (`dicom` False), broken, or larger in any way than `LIMITS` allows.
     """
-    body = read_file(path)
+    return parse_dicom(read_file(path), tags=tags, stop_before_pixels=stop_before_pixels, force=force)
+
+
+def parse_dicom(
+    body: bytes, *, tags: Sequence[Any] | None = None, stop_before_pixels: bool = False, force: bool = False
+) -> FileDataset:
+    """As `read_dicom`, of a file's bytes."""
+    if len(body) > LIMITS.file_bytes:
+        raise UnreadableFile(f"has {len(body)} bytes; the limit is {LIMITS.file_bytes}")
     try:
         ds = _dataset(body, tags, stop_before_pixels, force)
         _check_elements(ds)

@@ -64,11 +64,12 @@ class StoreReceipt:
 class Commitment:
     """The PACS's answer to a storage commitment request.
 
-    `offered` is False where the PACS refused the presentation context; `failed` maps SOP Instance UID to the
-    Failure Reason (0008,1197).
+    `offered` is False where the PACS refused the presentation context, or the request; `not_able` where it knows the
+    service, and could or would not do this request. `failed` maps SOP Instance UID to the Failure Reason (0008,1197).
     """
 
     offered: bool
     committed: frozenset[str] = frozenset()
     failed: tuple[tuple[str, int], ...] = ()
     transaction_uid: str = ""
+    not_able: bool = False

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, timedelta
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -222,12 +221,12 @@ def ask_again(site: Site, case_ids: Sequence[str]) -> dict[str, Any]:
     CasesToRetry
         Some are not committed yet; a retry asks for those alone.
     """
-    from gtr_batch.night.steps import deliver_one
+    from gtr_batch.night.steps import deliver_cases
 
     work = Shard(site, Step.DELIVER, case_ids)
     work.cases = [case for case in work.cases if case.reached is CaseState.STORED]
     asked = [case.case_id for case in work.cases]
-    work.each(CaseState.COMMITTED, partial(deliver_one, site))
+    deliver_cases(site, work)
     return {"committed": [c.case_id for c in site.cases.select(asked) if c.state is CaseState.COMMITTED]}
 
 

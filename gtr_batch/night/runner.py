@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -89,7 +90,7 @@ class Shard:
         self.log = get_logger(step)
         self._retry: list[tuple[str, str]] = []
         self._sent_back: list[tuple[str, str]] = []
-        self._done = 0
+        self._done, self._counting = 0, threading.Lock()
         self._look_at_the_space()
         if self.cases:
             site.check_running()
@@ -115,8 +116,9 @@ class Shard:
         """Do `work` for one case; what it found, the state and the event are written together, or none of them."""
         with self._unless_taken_over(case):
             self._one(case, to, work)
-        self._done += 1
-        self.site.progress(self.step, self._done, len(self.cases))
+        with self._counting:
+            self._done += 1
+            self.site.progress(self.step, self._done, len(self.cases))
 
     @contextmanager
     def _unless_taken_over(self, case: Case) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from gtr_batch.errors import (
     AssociationRefused,
     CaseRejected,
     GpuOutOfMemory,
+    GtrError,
     InputLost,
     PacsBusy,
     PacsUnreachable,
@@ -38,6 +40,7 @@ from gtr_batch.errors import (
 )
 from gtr_batch.identity import read_identity
 from gtr_batch.logs import get_logger
+from gtr_batch.night.at_once import do_each
 from gtr_batch.night.identity import is_mismatch, references
 from gtr_batch.night.inputs import (
     BYTES,
@@ -79,7 +82,28 @@ def retrieve(site: Site, night: date, shard: Sequence[str]) -> list[str]:
         for case in of_night(site, shard, night):
             if any(case.ready_for(step) for step in READS_PIXELS):
                 work.again(case, partial(_restore, site))
-        return work.each(CaseState.RETRIEVED, partial(_retrieve, site))
+        if site.config.pacs.retrieves == 1:
+            return work.each(CaseState.RETRIEVED, partial(_retrieve, site))
+    do_each(
+        work.cases,
+        lambda case: work.one(case, CaseState.RETRIEVED, partial(_retrieve, site)),
+        threads=site.config.pacs.retrieves,
+        within=site.archive.connected,
+        granted=partial(_grants_another_association, site),
+    )
+    return work.finish()
+
+
+def _grants_another_association(site: Site, case: Case) -> bool:
+    """Whether the PACS takes one more association of ours; asked by what the retrieval of this case asks first."""
+    try:
+        site.archive.find_instances(case.study_uid, case.series_uid)
+    except (AssociationRefused, PacsUnreachable, AssociationLost) as err:
+        get_logger(Step.RETRIEVE).warning("pacs.no_further_association", error=fault_of(err))
+        return False
+    except GtrError:  # it answers; the retrieval says what is wrong
+        return True
+    return True
 
 
 def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:
@@ -92,6 +116,7 @@ def _retrieve(site: Site, case: Case, record: StepRecord) -> Detail:
             f"series {case.series_uid} grew from {len(case.expected_sop_uids)} to {len(expected)} instances since "
             "intake looked at it; tried again later"
         )
+    _take_over_probes(site, case, expected)
     paths = _fetch(site, attrs.evolve(case, expected_sop_uids=tuple(expected)), promised)
     return {
         "instances": len(paths),
@@ -106,6 +131,16 @@ def _fetch(site: Site, case: Case, promised: Sequence[InstanceRecord] = ()) -> l
     folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     identity = case.identity(case.series_uid, promised)
     return site.archive.retrieve(case.study_uid, case.series_uid, case.expected_sop_uids, folder, identity=identity)
+
+
+def _take_over_probes(site: Site, case: Case, expected: Sequence[str]) -> None:
+    """What intake has fetched of the series moves to its instances, and is verified as those of an earlier try."""
+    probes = site.files.folder(case.night, case.case_id, Step.INTAKE)
+    folder = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
+    for probe in (probes / f"{uid}.dcm" for uid in expected):
+        if probe.is_file() and not (folder / probe.name).exists():
+            with suppress(FileNotFoundError):  # another worker's by now
+                probe.replace(folder / probe.name)
 
 
 def _restore(site: Site, case: Case) -> None:
@@ -569,10 +604,7 @@ def deliver(site: Site, night: date, shard: Sequence[str]) -> list[str]:
     """
     work = Shard(site, Step.DELIVER, shard, night)
     work.cases = _not_held_back(site, work.cases)
-    for case in _refused(site, shard):
-        if site.cases.objects(case.case_id):
-            work.beside(case, partial(_deliver_refusal, site, case))
-    return work.each(CaseState.COMMITTED, partial(deliver_one, site))
+    return deliver_cases(site, work, [case for case in _refused(site, shard) if site.cases.objects(case.case_id)])
 
 
 def _not_held_back(site: Site, cases: list[Case]) -> list[Case]:
@@ -598,44 +630,71 @@ def why_held(site: Site, case: Case) -> str | None:
     return str(found["why"]) if found["why"] else None
 
 
-def deliver_one(site: Site, case: Case, record: StepRecord) -> Detail:
-    """Deliver the newest objects of a case, and note what a reader must know of the delivery.
+def deliver_cases(site: Site, work: Shard, refused: Sequence[Case] = ()) -> list[str]:
+    """Store the newest objects of a shard's cases over one association, then ask once for the commitment of all.
+
+    Each case succeeds or fails alone, and is `stored` as soon as the PACS has taken its objects: the commitment may
+    take hours. Refusals are sent beside them.
 
     Raises
     ------
     GovernanceRefused
-        The model that staged it was withdrawn meanwhile.
+        Of a case: the model that staged it was withdrawn meanwhile.
     """
-    from gtr_batch.deliver import commit_objects, store_objects
+    from gtr_batch.deliver import commit_objects, commit_together, store_objects
 
-    site.folder_of(_staging(site, case).model_version)  # a model withdrawn meanwhile sends nothing
-    parcel = _parcel(site, case, site.cases.objects(case.case_id))
-    if not _as_written(parcel):
-        raise InputLost("a written object is gone or cut; written again", CaseState.SCORED)
-    sent = store_objects(site.archive, site.deliveries, parcel)
-    with site.cases.step(case.case_id, Step.DELIVER) as stored:  # before the commitment, which may take hours
-        stored.seen = case
-        stored.advance(CaseState.STORED)
-    record.seen = site.cases.get(case.case_id)
-    outcome = commit_objects(site.archive, site.deliveries, parcel, site.config.pacs)
-    record.flag(*outcome.flags)
-    return {"sent": sent + outcome.sent}
+    parcels = {case.case_id: _parcel(site, case) for case in (*work.cases, *refused)}
+    taken: dict[str, tuple[Parcel, int, Case]] = {}  # with how many objects were sent, and the case as it was then
+
+    def store(case: Case) -> None:
+        site.check_running()
+        site.folder_of(_staging(site, case).model_version)  # a model withdrawn meanwhile sends nothing
+        parcel = parcels[case.case_id]
+        if not _as_written(parcel):
+            raise InputLost("a written object is gone or cut; written again", CaseState.SCORED)
+        sent = store_objects(site.archive, site.deliveries, parcel)
+        with site.cases.step(case.case_id, Step.DELIVER) as stored:
+            stored.seen = case
+            stored.advance(CaseState.STORED)
+        taken[case.case_id] = parcel, sent, site.cases.get(case.case_id)
+
+    def store_refusal(case: Case) -> None:
+        parcel = parcels[case.case_id]
+        if not _as_written(parcel):
+            _refusal_report(site, case)
+            parcel = _parcel(site, case)
+        taken[case.case_id] = parcel, store_objects(site.archive, site.deliveries, parcel), case
+
+    def commit(case: Case, record: StepRecord | None = None) -> Detail:
+        parcel, sent, seen = taken[case.case_id]
+        if record is not None:
+            record.seen = seen
+        asked = answers.get(case.case_id)
+        outcome = commit_objects(site.archive, site.deliveries, parcel, site.config.pacs, asked)
+        if record is not None:
+            record.flag(*outcome.flags)
+        return {"sent": sent + outcome.sent}
+
+    def finish(case: Case, record: StepRecord) -> Detail:
+        if case.case_id in faults:
+            raise faults[case.case_id]
+        return commit(case, record)
+
+    with site.archive.connected([file for parcel in parcels.values() for file in parcel.files(parcel.objects)]):
+        for case in refused:
+            work.beside(case, partial(store_refusal, case))
+        faults = _faults(work.cases, store)
+        answers = commit_together(site.archive, [parcel for parcel, _, _ in taken.values()], site.config.pacs)
+        for case in refused:
+            if case.case_id in taken:
+                work.beside(case, partial(commit, case))
+        return work.each(CaseState.COMMITTED, finish)
 
 
-def _deliver_refusal(site: Site, case: Case) -> None:
-    from gtr_batch.deliver import deliver_case
-
-    parcel = _parcel(site, case, site.cases.objects(case.case_id))
-    if not _as_written(parcel):
-        _refusal_report(site, case)
-        parcel = _parcel(site, case, site.cases.objects(case.case_id))
-    deliver_case(site.archive, site.deliveries, parcel, site.config.pacs)
-
-
-def _parcel(site: Site, case: Case, objects: Sequence[ReportObject]) -> Parcel:
+def _parcel(site: Site, case: Case) -> Parcel:
     from gtr_batch.deliver import Parcel
 
-    return Parcel(case, objects, site.files.folder(case.night, case.case_id, Step.REPORT))
+    return Parcel(case, site.cases.objects(case.case_id), site.files.folder(case.night, case.case_id, Step.REPORT))
 
 
 def _as_written(parcel: Parcel) -> bool:

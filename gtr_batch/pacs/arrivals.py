@@ -1,4 +1,8 @@
-"""What arrives by C-STORE during a retrieve: written as received, one file an instance, nothing else."""
+"""What arrives by C-STORE during a retrieve: written as received, one file an instance, nothing else.
+
+An instance is compared with what was asked for while the PACS waits for our answer, and written and synced after it,
+beside the arrival of the next ones. The answer promises the PACS nothing: what is on the disk at the end decides.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,14 +19,16 @@ from pynetdicom.dsutils import encode_file_meta
 
 from gtr_batch.dicom_file import is_intact
 from gtr_batch.domain.identifiers import Uid
-from gtr_batch.domain.identity import SeriesIdentity, mismatch
+from gtr_batch.domain.identity import InstanceIdentity, SeriesIdentity, mismatch
 from gtr_batch.errors import CaseRejected, GtrError, PermanentError, StorageFull
-from gtr_batch.identity import read_identity
+from gtr_batch.identity import parse_identity, read_identity
 from gtr_batch.pacs.watch import cut_socket
 from gtr_batch.ports import Progress
 from gtr_batch.writing import full_disk_is_transient, make_folder, sync_folder
 
 _PART = ".part"
+_WRITERS = 2  # threads; most of their time is the disk's
+_UNWRITTEN = 32 * 1024**2  # most bytes that wait for the disk; then the PACS waits
 SUCCESS, OUT_OF_RESOURCES, INVALID_INSTANCE = 0x0000, 0xA700, 0x0117
 
 
@@ -66,15 +73,23 @@ class Arrivals:
         self._identity = identity
         self._requests = 0
         self._change = threading.Condition()
+        self._writers: ThreadPoolExecutor | None = None
+        self._unwritten: dict[Uid, int] = {}  # bytes of instances that have arrived and are not on the disk yet
         self._sweep()
         self._missing = {uid for uid in self.expected if not self._is_there(uid)}
         self._report()
 
     @property
     def missing(self) -> list[Uid]:
-        """Expected instances that have not arrived, in a stable order."""
+        """Expected instances that have not arrived, in a stable order; what has is on the disk then."""
+        self.settle()
         with self._change:
             return sorted(self._missing)
+
+    def settle(self) -> None:
+        """Wait until what has arrived is on the disk, or `error` says why it is not."""
+        with self._change:
+            self._change.wait_for(lambda: not self._unwritten)
 
     def keep(self) -> None:
         """Make the names of what arrived outlast a power cut; the content is on the disk already.
@@ -84,6 +99,10 @@ class Arrivals:
         StorageFull, PermanentError
             The disk says only now that it cannot.
         """
+        self.settle()
+        if self._writers is not None:
+            self._writers.shutdown()
+            self._writers = None
         try:
             with full_disk_is_transient(self.folder):
                 sync_folder(self.folder)
@@ -120,25 +139,17 @@ class Arrivals:
             self.unwanted += 1
             return INVALID_INSTANCE
         with self._change:
-            wanted = uid in self._missing
+            wanted = uid in self._missing and uid not in self._unwritten
         if not wanted:
             self.unwanted += uid not in self.expected
             return SUCCESS
-        try:
-            with full_disk_is_transient(self.path(uid)):
-                differs = self._write(uid, event)
-        except (OSError, StorageFull) as err:
-            self._fail(_disk_error(err, f"instance {uid}"))
-            cut_socket(event.assoc)
-            return OUT_OF_RESOURCES
-        if differs:
+        body = b"".join((b"\0" * 128, b"DICM", encode_file_meta(event.file_meta), event.request.DataSet.getbuffer()))
+        found = parse_identity(body) if self._identity is not None else None
+        if differs := self._differences(uid, found, str(event.request.AffectedSOPClassUID or "")):
             self._fail(mismatch(_sentence(uid, differs), differs))
             cut_socket(event.assoc)  # whatever else the PACS sends on it, it does not send what was asked for
             return INVALID_INSTANCE
-        with self._change:
-            self._missing.discard(uid)
-            self._change.notify_all()
-        self._report()
+        self._write_after(uid, body)
         return SUCCESS
 
     def _is_there(self, uid: Uid) -> bool:
@@ -146,14 +157,13 @@ class Arrivals:
         path = self.path(uid)
         if not is_intact(path, uid):
             return False
-        if self._differences(uid, path):
+        if self._differences(uid, read_identity(path) if self._identity is not None else None):
             path.unlink(missing_ok=True)
             return False
         return True
 
-    def _differences(self, uid: Uid, path: Path, sop_class_uid: str = "") -> tuple[str, ...]:
+    def _differences(self, uid: Uid, found: InstanceIdentity | None, sop_class_uid: str = "") -> tuple[str, ...]:
         """In what a file is not what was asked for; of one whose header cannot be read, validation says so."""
-        found = read_identity(path) if self._identity is not None else None
         if found is None or self._identity is None:
             return ()
         if found.sop_instance_uid in ("", uid) and self._identity.is_lost(found):
@@ -165,24 +175,49 @@ class Arrivals:
             differs.append("SOPClassUID")
         return tuple(dict.fromkeys(differs))
 
-    def _write(self, uid: Uid, event: evt.Event) -> tuple[str, ...]:
-        """Write an instance, unless it is not what was asked for: then in what it differs."""
+    def _write_after(self, uid: Uid, body: bytes) -> None:
+        """Have an instance written; where much waits for the disk, so does the caller."""
+        with self._change:
+            self._change.wait_for(
+                lambda: not self._unwritten or sum(self._unwritten.values()) + len(body) <= _UNWRITTEN
+            )
+            self._unwritten[uid] = len(body)
+            if self._writers is None:
+                self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="instance-writer")
+            self._writers.submit(self._put_down, uid, body)
+
+    def _put_down(self, uid: Uid, body: bytes) -> None:
+        """In a writer's thread: write an instance, and say what came of it."""
+        try:
+            with full_disk_is_transient(self.path(uid)):
+                self._write(uid, body)
+        except (OSError, StorageFull) as err:
+            self._written(uid, _disk_error(err, f"instance {uid}"))
+        except Exception as err:  # noqa: BLE001 - in a thread of its own nobody would hear of it, and wait without end
+            self._written(uid, PermanentError(f"writing instance {uid}: {type(err).__name__}; not retried"))
+        else:
+            self._written(uid)
+
+    def _written(self, uid: Uid, error: GtrError | None = None) -> None:
+        with self._change:
+            del self._unwritten[uid]
+            if error is None:
+                self._missing.discard(uid)
+            self.error = self.error or error
+            self._change.notify_all()
+        self._report()
+
+    def _write(self, uid: Uid, body: bytes) -> None:
         part = self.folder / f".{uid}.{os.getpid()}.{threading.get_ident()}{_PART}"
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(b"\0" * 128 + b"DICM" + encode_file_meta(event.file_meta))
-                file.write(event.request.DataSet.getbuffer())
+                file.write(body)
                 file.flush()
                 os.fsync(file.fileno())  # a name must not outlive a power cut that its content does not
-            differs = self._differences(uid, part, str(event.request.AffectedSOPClassUID or ""))
-            if differs:
-                part.unlink()
-            else:
-                part.replace(self.path(uid))
+            part.replace(self.path(uid))
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        return differs
 
     def _fail(self, error: GtrError) -> None:
         with self._change:

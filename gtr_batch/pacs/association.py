@@ -32,6 +32,7 @@ from gtr_batch.pacs.watch import Watch, abort
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False
 _config.LOG_HANDLER_LEVEL = "none"
+_config.STORE_SEND_CHUNKED_DATASET = True  # a file that is given by its path is sent as it is
 logging.getLogger("pynetdicom").setLevel(logging.WARNING)
 
 Handlers = Sequence[tuple[Any, ...]]
@@ -58,9 +59,12 @@ class OpenAssociation:
         self.spent = False  # an answer ended in something else than Success: more of it may follow
         self.listed: dict[tuple[str, str], frozenset[str]] = {}  # instances by study and series, as C-FIND told last
 
-    def accepted(self, sop_class: str) -> bool:
-        """Whether the PACS accepted a presentation context for a SOP class."""
-        return any(cx.abstract_syntax == sop_class for cx in self.assoc.accepted_contexts)
+    def accepted(self, sop_class: str, syntax: str | None = None) -> bool:
+        """Whether the PACS accepted a presentation context for a SOP class (and a transfer syntax)."""
+        return any(
+            cx.abstract_syntax == sop_class and (syntax is None or syntax in cx.transfer_syntax)
+            for cx in self.assoc.accepted_contexts
+        )
 
     def require(self, sop_class: str, service: str, mend: str) -> None:
         """Raise `ConfigError` where the PACS refused a service that we cannot do without."""

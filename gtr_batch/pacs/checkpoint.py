@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from pynetdicom import evt
 from pynetdicom.association import Association
+
+LOOK_AGAIN_S = 0.05  # timers and ends, of which nobody tells
 
 
 class Thread(Protocol):
@@ -28,10 +31,13 @@ class Checkpoint:
     ----------
     reactor : threading.Thread
         The association, which is its reactor's thread.
+    has_work : callable, optional
+        Whether the reactor would find something to do; until then, or for a moment at most, it waits where it can be
+        held at once. Default: always.
     """
 
-    def __init__(self, reactor: Thread) -> None:
-        self._reactor = reactor
+    def __init__(self, reactor: Thread, has_work: Callable[[], bool] = lambda: True) -> None:
+        self._reactor, self._has_work = reactor, has_work
         self._open = True
         self._held = False
         self._change = threading.Condition()
@@ -45,6 +51,12 @@ class Checkpoint:
         with self._change:
             self._open = True
             self._change.notify_all()
+
+    def look(self) -> None:
+        """Tell the reactor that there may be something to do."""
+        if self._open:
+            with self._change:
+                self._change.notify_all()
 
     def clear(self) -> None:
         """Hold the reactor; returns when it is held, has ended, or is the caller itself."""
@@ -60,6 +72,8 @@ class Checkpoint:
         with self._change:
             self._held = True
             self._change.notify_all()
+            if self._open:
+                self._change.wait_for(lambda: not self._open or self._has_work(), LOOK_AGAIN_S)
             passed = self._change.wait_for(lambda: self._open, timeout)
             self._held = False
             return passed
@@ -85,5 +99,12 @@ class FirmAssociation(Association):
 
 def hold_firmly(event: evt.Event) -> None:
     """Handler of ``evt.EVT_CONN_OPEN`` of an association that we request: gives it a checkpoint that holds."""
-    event.assoc._reactor_checkpoint = Checkpoint(event.assoc)
-    event.assoc.__class__ = FirmAssociation
+    assoc = event.assoc
+
+    def has_work() -> bool:
+        return bool(
+            assoc.dimse.msg_queue.queue or assoc.dul.to_user_queue.queue or assoc._kill or assoc.dul._kill_thread
+        )
+
+    assoc._reactor_checkpoint = Checkpoint(assoc, has_work)
+    assoc.__class__ = FirmAssociation

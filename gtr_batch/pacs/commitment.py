@@ -147,8 +147,9 @@ def commit(caller: Caller, listeners: Listeners, objects: Sequence[tuple[str, st
         ]  # C-ECHO keeps the association where PUSH is refused
         idle_s = max(timeout_s, config.dimse_timeout_s) + 1
         with caller.associate(contexts, handlers=report.handlers, idle_s=idle_s) as line:
-            if not line.accepted(PUSH) or not _request(line, transaction, objects):
-                return Commitment(offered=False)
+            refused = _request(line, transaction, objects) if line.accepted(PUSH) else Commitment(offered=False)
+            if refused is not None:
+                return refused
             hold_s = min(HOLD_S, timeout_s) if config.commitment_port else timeout_s
             report.wait_on_association(hold_s)
         if config.commitment_port:
@@ -161,8 +162,8 @@ def commit(caller: Caller, listeners: Listeners, objects: Sequence[tuple[str, st
     return _verdict(report.information, transaction, [uid for _, uid in objects])
 
 
-def _request(line: OpenAssociation, transaction: str, objects: Sequence[tuple[str, str]]) -> bool:
-    """Send the N-ACTION; False where the PACS says that it does not do this, or not for us."""
+def _request(line: OpenAssociation, transaction: str, objects: Sequence[tuple[str, str]]) -> Commitment | None:
+    """Send the N-ACTION; an answer already where the PACS says that it does not do this, or not for us."""
     ds = Dataset()
     ds.TransactionUID = transaction
     ds.ReferencedSOPSequence = []
@@ -174,15 +175,15 @@ def _request(line: OpenAssociation, transaction: str, objects: Sequence[tuple[st
     answer, _ = line.assoc.send_n_action(ds, 1, PUSH, PUSH_INSTANCE)
     status = line.status(answer, tried)
     if status in NOT_OFFERED:
-        return False
+        return Commitment(offered=False)
     if status in NOT_ABLE:
         log.warning("pacs.commitment.not_able", peer=line.peer, status=f"0x{status:04X}", advice=_NOT_ABLE_ADVICE)
-        return False
+        return Commitment(offered=False, not_able=True)
     if status == 0x0213 or status & 0xFF00 == 0xA700:
         raise PacsBusy(f"{tried} to {line.peer}: status 0x{status:04X} (out of resources); asked again later")
     if status != 0x0000 and status & 0xF000 != 0xB000:
         raise DeliveryRefused(f"{tried} to {line.peer} refused: status 0x{status:04X}; not retried", status)
-    return True
+    return None
 
 
 def _verdict(information: Dataset, transaction: str, asked: Sequence[str]) -> Commitment:

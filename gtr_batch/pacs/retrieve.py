@@ -36,8 +36,8 @@ PAUSE_S = 0.3  # before asking again; retries in minutes belong to Airflow
 class SeriesRequest:
     """One series to fetch, and the rounds in which it is asked for.
 
-    First the whole series (where the wanted instances are all of it), then what is missing in batches, then singly,
-    twice: some PACS do not know list of UID matching, some fail a sub-operation and say Success.
+    First the whole series (where the wanted instances are all of it, and none is there), then what is missing in
+    batches, then singly, twice: some PACS do not know list of UID matching, some fail a sub-operation and say Success.
     """
 
     def __init__(
@@ -73,11 +73,26 @@ class SeriesRequest:
 
     def identifiers(self, line: OpenAssociation) -> Iterator[Dataset]:
         """Identifiers to send, one after another, as long as something is missing."""
+        asked_in_lists = False
+        if len(self.arrivals.missing) < len(self._order):  # what is there already is not to come again
+            asked_in_lists = True
+            yield from self._in_lists(line)
         missing = self.arrivals.missing
         listed = self._listed(line) if len(missing) > FEW else frozenset()
         if listed and listed <= set(self._order) and (len(missing) == len(self._order) or len(missing) > ONE_BY_ONE):
+            asked_in_lists = False
             yield series_identifier(self.study_uid, self.series_uid)
             self._pause()
+        if not asked_in_lists:
+            yield from self._in_lists(line)
+        missing = self.arrivals.missing
+        if len(missing) <= ONE_BY_ONE or not line.caller.uid_lists:
+            yield from image_identifiers(self.study_uid, self.series_uid, missing, 1)
+            self._pause()
+            yield from image_identifiers(self.study_uid, self.series_uid, self.arrivals.missing, 1)
+
+    def _in_lists(self, line: OpenAssociation) -> Iterator[Dataset]:
+        """What is missing, many at once; nothing of it where it is few, or the PACS is known to take no lists."""
         missing = self.arrivals.missing
         if len(missing) > FEW and line.caller.uid_lists:
             for identifier in image_identifiers(self.study_uid, self.series_uid, missing, BATCH):
@@ -86,15 +101,11 @@ class SeriesRequest:
                     line.caller.uid_lists = False  # this PACS does not know them: do not ask it that way again
                     break
             self._pause()
-        missing = self.arrivals.missing
-        if len(missing) <= ONE_BY_ONE or not line.caller.uid_lists:
-            yield from image_identifiers(self.study_uid, self.series_uid, missing, 1)
-            self._pause()
-            yield from image_identifiers(self.study_uid, self.series_uid, self.arrivals.missing, 1)
 
     def answered(self, line: OpenAssociation, identifier: Dataset, status: int, tried: str) -> None:
         """Judge the final status of one request; completeness is judged elsewhere, by UID."""
         self.last_status = status
+        self.arrivals.settle()
         if self.arrivals.error is not None:
             raise self.arrivals.error
         if _refused(status):

@@ -121,9 +121,9 @@ def _send(line: OpenAssociation, path: Path, head: Dataset) -> StoreReceipt:
             "class in the PACS, or turn it off in [report]; not retried",
             0x0122,
         )
-    ds = _read(path)
     try:
-        answer = line.assoc.send_c_store(ds)
+        # As it lies there where the PACS takes its transfer syntax, else encoded anew.
+        answer = line.assoc.send_c_store(path if line.accepted(sop_class, head.TransferSyntaxUID) else _read(path))
     except (ValueError, AttributeError) as err:  # no context with its transfer syntax, or an object not encodable
         raise DeliveryRefused(
             f"{tried} to {line.peer}: transfer syntax {head.TransferSyntaxUID.name} not accepted, or the object cannot "

@@ -16,9 +16,10 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 
 from gtr_batch.errors import AssociationLost, GtrError, PermanentError
-from gtr_batch.pacs.checkpoint import hold_firmly
+from gtr_batch.pacs.reactor import wait_for_events
 
-_PIECE = 16384  # bytes that are read or written at once
+_PIECE = 16384  # bytes that are written at once; each piece shows that the peer is alive
+_READ = 262_144  # most bytes that are read at once
 P_DATA = b"\x04"  # type of the PDU that carries messages (PS3.8, 9.3.5)
 
 
@@ -82,7 +83,7 @@ class Watch:
     def _on_open(self, event: evt.Event) -> None:
         self._assoc, self.opened = event.assoc, True
         count_bytes(event, self._on_bytes)
-        hold_firmly(event)
+        wait_for_events(event)
         self.touch()
         hasten(event)
 
@@ -140,7 +141,7 @@ def count_bytes(event: evt.Event, moved: Callable[[], None]) -> None:
             return bytearray(guarded.recv(count))
         received = bytearray()
         while len(received) < count:
-            piece = transport.socket.recv(min(_PIECE, count - len(received)))
+            piece = transport.socket.recv(min(_READ, count - len(received)))
             if not piece:  # closed by the peer
                 break
             received += piece

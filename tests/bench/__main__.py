@@ -15,6 +15,7 @@ from rich.table import Table
 from tests.bench import (
     bench_audit,
     bench_gpu,
+    bench_pacs,
     bench_preprocess,
     bench_stage,
     bench_start,
@@ -45,6 +46,8 @@ def main() -> None:
         rows += bench_stage.measure()
         status.update("training ...")
         rows += bench_train.measure()
+        status.update("PACS ...")
+        rows += bench_pacs.measure()
         status.update("GPU ...")
         rows += bench_gpu.measure()
     table = Table(title=f"{os.cpu_count()} cores, {platform.machine()}; series: {what}")

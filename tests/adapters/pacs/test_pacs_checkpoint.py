@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from gtr_batch.pacs.checkpoint import Checkpoint
-from tests.adapters.pacs.peers import a_free_port, qrscp
+from gtr_batch.pacs.checkpoint import LOOK_AGAIN_S, Checkpoint
+from gtr_batch.pacs.reactor import WokenSocket
+from tests.adapters.pacs.peers import HostilePacs, a_free_port, qrscp
 from tests.phantoms import abdomen_hu, write_series
 
 
@@ -74,3 +75,21 @@ def test_no_answer_is_lost_among_many_stores_on_a_busy_machine(pacs_at, tmp_path
             burning.clear()
 
     assert [r.status for r in receipts] == [0] * len(files)
+
+
+def test_an_idle_association_looks_for_work_a_few_times_a_second_only(pacs_at, monkeypatch):
+    """Every millisecond, as pynetdicom does, it would be some 500 times; a loaded machine makes it fewer."""
+    looks, ready = [], WokenSocket.ready.fget
+    monkeypatch.setattr(WokenSocket, "ready", property(lambda socket: (looks.append(1), ready(socket))[1]))
+    peer, pause = HostilePacs(), threading.Event()
+    with peer.running():
+        pacs = pacs_at(peer)
+        with pacs.connected():
+            pacs.find_series("1.2.3")
+            looks.clear()
+            pause.wait(0.5)
+            idle = len(looks)
+            found = pacs.find_series("1.2.3")
+
+    assert idle <= 0.5 / LOOK_AGAIN_S + 5
+    assert (found, len(peer.opened)) == ([], 1)

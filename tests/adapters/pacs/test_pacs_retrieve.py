@@ -474,3 +474,29 @@ def test_a_pacs_without_c_get_names_the_setting(pacs_at, series, tmp_path, need_
         pytest.raises(ConfigError, match="retrieve_mode"),
     ):
         pacs_at(port, called_ae_title="STORESCP").retrieve(*wanted(series), tmp_path / "out")
+
+
+def test_an_instance_is_answered_before_the_disk_has_it_and_counts_only_after(pacs_at, series, tmp_path, monkeypatch):
+    """The disk takes the first only once the second is on its way; was the first answered after it, nothing would."""
+    peer, second, real = HostilePacs(series[:2]), threading.Event(), os.fsync
+    seen: list[tuple[int, bool]] = []
+
+    def get(event):
+        yield 2
+        yield 0xFF00, series[0]
+        second.set()
+        yield 0xFF00, series[1]
+
+    def sync(handle):
+        came = second.wait(10)
+        seen.append((len(list((tmp_path / "out").glob("*.dcm"))), came))
+        real(handle)
+
+    peer.on_get = get
+    monkeypatch.setattr(os, "fsync", sync)
+    study, number, uids = wanted(series[:2])
+    with peer.running():
+        paths = pacs_at(peer).retrieve(study, number, uids, tmp_path / "out")
+
+    assert seen[0] == (0, True)
+    assert all(path.is_file() for path in paths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
+from pynetdicom.dsutils import split_dataset
 
 from gtr_batch.errors import AssociationLost, ConfigError, DeliveryRefused, PacsBusy, PermanentError
 from tests.adapters.pacs.peers import HostilePacs, a_free_port, storescp
@@ -169,3 +170,17 @@ def test_a_title_that_the_pacs_does_not_know_names_the_setting_it_came_from(pacs
     peer.require_called = True
     with peer.running(), pytest.raises(ConfigError, match=r"'ELSEWHERE'.*mend pacs\.store_ae_title"):
         pacs_at(peer, store_ae_title="ELSEWHERE").echo()
+
+
+def test_an_object_is_sent_byte_by_byte_as_it_was_written(pacs_at, files, tmp_path):
+    """With a group length, which pydicom would leave out if it wrote the data set anew."""
+    body = files[0].read_bytes()
+    _, begin = split_dataset(files[0])
+    sent = b"\x08\x00\x00\x00UL\x04\x00\x00\x00\x00\x00" + body[begin:]
+    (tmp_path / "one.dcm").write_bytes(body[:begin] + sent)
+    peer, came = HostilePacs(), []
+    peer.on_store = lambda event: came.append(event.request.DataSet.getvalue()) or 0x0000
+    with peer.running():
+        pacs_at(peer).store([tmp_path / "one.dcm"])
+
+    assert came == [sent]
