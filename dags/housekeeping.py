@@ -6,7 +6,8 @@
 delivery failed and is not tried again by itself. It is red where less than `files.min_free_gb` is free. `ask_again`
 asks the PACS again to commit what it took but has not committed; it is skipped where there is nothing to ask. Results
 stay.
-Where an audit repository is named (`audit_trail.syslog`), `housekeeping` sends it the audit trail.
+Where an audit repository is named (`audit_trail.syslog`), `housekeeping` sends it the audit trail. `send_results` sends
+the RIS (`ris.host`) what it did not take in the night.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
-from gtr_airflow.callbacks import NotifyOperations
+from gtr_airflow.callbacks import NotifyOperations, notify
 from gtr_airflow.connections import settings, task_site
 from gtr_airflow.nights import day_of, timetable
 from gtr_airflow.retry import default_args
@@ -56,6 +58,18 @@ def send_audit_trail() -> None:
     wiring.send_audit_trail(settings())
 
 
+@task(execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())
+def send_results() -> dict[str, int]:
+    """Tell the RIS of every committed result that it does not know yet; returns how many it took."""
+    from gtr_batch import wiring
+
+    config = settings()
+    if not config.ris.host:
+        raise AirflowSkipException("no RIS is named (ris.host)")
+    sent = wiring.send_result_messages(config, alert=notify)
+    return {"taken": sent.taken, "waiting": sent.waiting, "dead": sent.dead}
+
+
 @task.short_circuit
 def repository_named() -> bool:
     """Whether the site has an audit repository (`audit_trail.syslog`)."""
@@ -75,6 +89,7 @@ def clean_up() -> None:
     uncommitted = housekeeping()
     anything_uncommitted(uncommitted) >> ask_again(uncommitted)
     repository_named() >> send_audit_trail()
+    send_results()
 
 
 clean_up()

@@ -387,6 +387,41 @@ class NotifyConfig:
 
 
 @frozen
+class RisConfig:
+    """The RIS: results to it as HL7 v2.5.1 over MLLP, and its word that patients were merged. Times in seconds."""
+
+    host: str = ""  # empty: no result is sent by HL7
+    port: int = 2575
+    sending_application: str = "GTRBATCH"  # MSH-3
+    sending_facility: str = ""  # MSH-4
+    receiving_application: str = ""  # MSH-5
+    receiving_facility: str = ""  # MSH-6
+    processing_id: str = "P"  # MSH-11: "P" (production) | "T" (training) | "D" (debugging)
+    assigning_authority: str = ""  # CX.4 of the PatientIDs that the PACS has; empty: the issuer that the PACS says
+    accession_fields: tuple[str, ...] = field(
+        default=("18",), converter=tuple
+    )  # fields of OBR that hold the accession number: "2", "3", "18"
+    connect_timeout_s: float = 10.0
+    answer_timeout_s: float = 30.0
+    max_tries: int = 10  # without an answer that settles it; then it is a dead letter
+    first_wait_s: float = 60.0  # before the second try; twice as long before each further one
+    longest_wait_s: float = 3600.0
+    tls_ca: str = ""  # PEM: authorities whose certificates we believe; "": no TLS, in either direction
+    tls_cert: str = ""  # PEM: our certificate, where the other side asks for one
+    tls_key: str = ""  # PEM: its key, without a passphrase
+
+    def __attrs_post_init__(self) -> None:
+        if self.processing_id not in ("P", "T", "D"):
+            raise ConfigError(f"ris.processing_id is {self.processing_id!r}; 'P', 'T' or 'D'")
+        if not set(self.accession_fields) <= {"2", "3", "18"}:
+            raise ConfigError(f"ris.accession_fields is {list(self.accession_fields)}; of '2', '3' and '18'")
+        if bool(self.tls_cert) != bool(self.tls_key) or (self.tls_cert and not self.tls_ca):
+            raise ConfigError("TLS needs ris.tls_ca; ris.tls_cert and ris.tls_key go together")
+        if self.max_tries < 1 or min(self.first_wait_s, self.connect_timeout_s, self.answer_timeout_s) <= 0:
+            raise ConfigError("ris.max_tries, ris.first_wait_s and the timeouts of [ris] are above 0")
+
+
+@frozen
 class Config:
     """All settings."""
 
@@ -405,6 +440,7 @@ class Config:
     audit: AuditConfig = field(factory=AuditConfig)
     audit_trail: AuditTrailConfig = field(factory=AuditTrailConfig)
     notify: NotifyConfig = field(factory=NotifyConfig)
+    ris: RisConfig = field(factory=RisConfig)
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:

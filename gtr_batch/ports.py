@@ -24,6 +24,14 @@ from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.domain.notice import NightState, Notice, WaitingNotice
 from gtr_batch.domain.replay import KeptComparison, ReplayApproval
+from gtr_batch.domain.result_message import (
+    Channel,
+    ListedMessage,
+    ReceiverAnswer,
+    ResultMessage,
+    SendingState,
+    Waiting,
+)
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.domain.shadow import ShadowAnswer
@@ -172,6 +180,61 @@ class Notices(Protocol):
 
     def last_look(self) -> datetime | None:
         """When somebody looked last; None where nobody ever did."""
+
+
+class ResultReceiver(Protocol):
+    """A system outside that is told of results: the RIS, a FHIR server."""
+
+    channel: Channel
+    lease_s: float  # how long one message may take at most
+
+    def connect(self) -> None:
+        """Be ready to send; raises `ReceiverUnreachable`, and then nothing was sent."""
+
+    def send(self, message: ResultMessage) -> ReceiverAnswer:
+        """Send one message and wait for the answer; one that does not come is an answer too (`NOT_NOW`).
+
+        Raises
+        ------
+        ReceiverUnreachable
+            There was no connection: nothing was sent.
+        InputRefused
+            The message cannot be written, whoever receives it; says which element, never its value.
+        """
+
+    def close(self) -> None:
+        """End the connection."""
+
+
+class ResultMessages(Protocol):
+    """What other systems are told of results: written with what it tells, each version to each system once."""
+
+    def claim(self, channel: Channel, seconds: float) -> ResultMessage | None:
+        """The message that is due longest, its try noted; nobody else gets it for so many seconds.
+
+        Never one of which an earlier version waits, nor a result of a model that was withdrawn.
+        """
+
+    def end(self, message: ResultMessage, channel: Channel, state: SendingState, answer: str) -> None:
+        """Note that a message was taken, or is a dead letter."""
+
+    def wait(self, message: ResultMessage, channel: Channel, seconds: float, answer: ReceiverAnswer) -> None:
+        """Note that a message is tried again in so many seconds."""
+
+    def waiting(self, channel: Channel) -> Waiting:
+        """How many wait, are due and are dead letters."""
+
+    def listed(self, states: Sequence[SendingState], most: int) -> Sequence[ListedMessage]:
+        """Messages in these states, newest first."""
+
+    def resend(self, message_id: int, channel: Channel, *, by: str, why: str) -> None:
+        """Have a message sent once more.
+
+        Raises
+        ------
+        InputRefused
+            There is none, it waits anyway, or a later version of its case exists; nothing is changed.
+        """
 
 
 class Cases(Protocol):

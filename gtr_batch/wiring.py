@@ -13,9 +13,10 @@ from attrs import define, frozen
 
 from gtr_batch.audit.site import AuditProgress, AuditSite
 from gtr_batch.config import Config, load
+from gtr_batch.domain.result_message import Channel
 from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.night.site import Alert, Site, StepProgress, check_running
-from gtr_batch.ports import NoticeChannel, Progress
+from gtr_batch.ports import NoticeChannel, Progress, ResultReceiver
 from gtr_batch.training.site import TrainingProgress, TrainingSite
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from gtr_batch.db.access import PostgresAccessTrail
     from gtr_batch.db.audit import PostgresAuditBook
     from gtr_batch.db.canaries import PostgresCanaries
+    from gtr_batch.db.messages import PostgresResultMessages
     from gtr_batch.db.registry import PostgresRegistry
     from gtr_batch.db.settings import PostgresSettings
     from gtr_batch.db.switch import PostgresSwitch
     from gtr_batch.files import LocalFileStore
     from gtr_batch.governance.model_store import RegistryModelStore
+    from gtr_batch.night.messages import Sent
     from gtr_batch.night.watch import Watched
     from gtr_batch.pacs import Pacs
 
@@ -87,7 +90,18 @@ class _Adapters:
     def cases(self) -> PostgresCases:
         from gtr_batch.db import PostgresCases
 
-        return PostgresCases(self.database)
+        return PostgresCases(self.database, self.channels)
+
+    @property
+    def channels(self) -> list[Channel]:
+        """The systems that are told of results."""
+        return [Channel.HL7] if self.config.ris.host else []
+
+    @cached_property
+    def messages(self) -> PostgresResultMessages:
+        from gtr_batch.db.messages import PostgresResultMessages
+
+        return PostgresResultMessages(self.database)
 
     @cached_property
     def registry(self) -> PostgresRegistry:
@@ -267,6 +281,45 @@ def send_audit_trail(config: Config | None = None) -> int:
         if not adapters.config.audit_trail.syslog:
             raise ConfigError("audit_trail.syslog is empty: name the audit repository as host:port")
         return send_waiting(adapters.trail, SyslogReceiver(adapters.config.audit_trail))
+
+
+@contextmanager
+def open_messages(config: Config | None = None) -> Iterator[PostgresResultMessages]:
+    """What other systems are told of results; closed after."""
+    with _adapters(config) as adapters:
+        yield adapters.messages
+
+
+def send_result_messages(config: Config | None = None, alert: Alert | None = None) -> Sent:
+    """Send every message about a result that is due; see `gtr_batch.night.messages`.
+
+    Raises
+    ------
+    ConfigError
+        No system is named (`ris.host`).
+    ReceiverUnreachable
+        One did not take what it was sent; it waits.
+    ServiceStopped
+        A person has stopped the service.
+    """
+    from gtr_batch.errors import ConfigError
+    from gtr_batch.night.messages import Sent, send_results
+
+    with _adapters(config) as adapters:
+        receivers = _receivers(adapters.config)
+        if not receivers:
+            raise ConfigError("ris.host is empty: name the system that is told of results; see docs/ris.md")
+        sent = [
+            send_results(adapters.messages, receiver, adapters.config.ris, switch=adapters.switch, alert=alert)
+            for receiver in receivers
+        ]
+    return Sent(sum(s.taken for s in sent), sum(s.waiting for s in sent), sum(s.dead for s in sent))
+
+
+def _receivers(config: Config) -> list[ResultReceiver]:
+    from gtr_batch.ris import RisReceiver
+
+    return [RisReceiver(config.ris, config.night.timezone)] if config.ris.host else []
 
 
 def watch_nights(config: Config | None = None) -> Watched:

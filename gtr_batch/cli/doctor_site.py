@@ -107,6 +107,27 @@ def audit_repository(site: Site) -> Finding:
     return Finding(name, "ok", f"{config.syslog} takes connections")
 
 
+def ris(site: Site) -> Finding:
+    """Whether the RIS takes a connection, and what waits for it; nothing is sent."""
+    from gtr_batch.domain.result_message import Channel
+    from gtr_batch.ris import RisReceiver
+    from gtr_batch.wiring import open_messages
+
+    name, config = "RIS", site.config.ris
+    if not config.host:
+        return Finding(name, "ok", "none is named (ris.host): results are in the PACS and on the worklist alone")
+    receiver = RisReceiver(config, site.config.night.timezone)
+    receiver.connect()
+    receiver.close()
+    with open_messages(site.config) as messages:
+        found = messages.waiting(Channel.HL7)
+    if found.dead:
+        return Finding(name, "warn", f"{found.dead} messages are dead letters, {found.waiting} wait", MEND[name])
+    if not config.tls_ca and not is_loopback(config.host):
+        return Finding(name, "warn", f"takes connections, without TLS; {found.waiting} messages wait", MEND[name])
+    return Finding(name, "ok", f"takes connections; {found.waiting} messages wait")
+
+
 def airflow(site: Site) -> Finding:
     """Whether Airflow has our pools, and knows our DAGs and lets them run."""
     name = "Airflow"
@@ -145,6 +166,7 @@ CHECKS: list[tuple[str, Callable[[Site], Finding]]] = [
     ("certificates", certificates),
     ("EHR extracts", ehr),
     ("audit repository", audit_repository),
+    ("RIS", ris),
     ("Airflow", airflow),
 ]
 MEND = {
@@ -153,5 +175,6 @@ MEND = {
     "certificates": "set pacs.tls_* (docs/dicom-conformance.md), or renew the certificate; `gtr pacs echo` tries it",
     "EHR extracts": "put the extracts into ehr.folder and run `gtr ehr load`, or unpause ehr_refresh",
     "audit repository": "check audit_trail.syslog, its certificate and the firewall; what was not sent waits",
+    "RIS": "check ris.*, certificate and firewall; dead letters: `gtr ris list`, `gtr ris resend` (docs/ris.md)",
     "Airflow": "run `airflow pools import plugins/gtr_airflow/pools.json`, start the dag-processor, unpause the DAGs",
 }
