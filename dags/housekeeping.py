@@ -7,7 +7,8 @@ delivery failed and is not tried again by itself. It is red where less than `fil
 asks the PACS again to commit what it took but has not committed; it is skipped where there is nothing to ask. Results
 stay.
 Where an audit repository is named (`audit_trail.syslog`), `housekeeping` sends it the audit trail. `send_results` sends
-the RIS (`ris.host`) what it did not take in the night.
+the RIS (`ris.host`) what it did not take in the night; `apply_merges` gives cases of patients whom the RIS said to be
+merged (`ris.listen_port`) the PatientID that the PACS has by now.
 """
 
 from __future__ import annotations
@@ -70,6 +71,20 @@ def send_results() -> dict[str, int]:
     return {"taken": sent.taken, "waiting": sent.waiting, "dead": sent.dead}
 
 
+@task(pool="pacs", execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())
+def apply_merges() -> list[str]:
+    """Give cases of merged patients the PatientID that the PACS has; returns the case ids that wait for it."""
+    from gtr_batch import wiring
+
+    return list(wiring.apply_patient_merges(settings()).waiting)
+
+
+@task.short_circuit
+def merges_told() -> bool:
+    """Whether the site listens for merged patients (`ris.listen_port`)."""
+    return bool(settings().ris.listen_port)
+
+
 @task.short_circuit
 def repository_named() -> bool:
     """Whether the site has an audit repository (`audit_trail.syslog`)."""
@@ -90,6 +105,7 @@ def clean_up() -> None:
     anything_uncommitted(uncommitted) >> ask_again(uncommitted)
     repository_named() >> send_audit_trail()
     send_results()
+    merges_told() >> apply_merges()
 
 
 clean_up()

@@ -7,6 +7,7 @@ What a model was trained with is not here: it lies in the artefact's manifest.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -406,8 +407,12 @@ class RisConfig:
     max_tries: int = 10  # without an answer that settles it; then it is a dead letter
     first_wait_s: float = 60.0  # before the second try; twice as long before each further one
     longest_wait_s: float = 3600.0
+    listen_host: str = "127.0.0.1"  # interface on which `gtr ris listen` takes ADT^A40
+    listen_port: int = 0  # 0: nobody listens
+    listen_peers: tuple[str, ...] = field(default=(), converter=tuple)  # addresses and networks that may connect
+    listen_timeout_s: float = 30.0  # of one message, and of the TLS handshake
     tls_ca: str = ""  # PEM: authorities whose certificates we believe; "": no TLS, in either direction
-    tls_cert: str = ""  # PEM: our certificate, where the other side asks for one
+    tls_cert: str = ""  # PEM: our certificate, where the other side asks for one; needed to listen with TLS
     tls_key: str = ""  # PEM: its key, without a passphrase
 
     def __attrs_post_init__(self) -> None:
@@ -417,7 +422,19 @@ class RisConfig:
             raise ConfigError(f"ris.accession_fields is {list(self.accession_fields)}; of '2', '3' and '18'")
         if bool(self.tls_cert) != bool(self.tls_key) or (self.tls_cert and not self.tls_ca):
             raise ConfigError("TLS needs ris.tls_ca; ris.tls_cert and ris.tls_key go together")
-        if self.max_tries < 1 or min(self.first_wait_s, self.connect_timeout_s, self.answer_timeout_s) <= 0:
+        if self.listen_port and not self.listen_peers:
+            raise ConfigError("ris.listen_port is set: ris.listen_peers names the addresses that may connect")
+        if self.listen_port and self.tls_ca and not self.tls_cert:
+            raise ConfigError("ris.listen_port with ris.tls_ca needs ris.tls_cert and ris.tls_key too")
+        for peer in self.listen_peers:
+            try:
+                ipaddress.ip_network(peer, strict=False)
+            except ValueError:
+                raise ConfigError(f"ris.listen_peers holds {peer!r}; an address or a network") from None
+        if (
+            self.max_tries < 1
+            or min(self.first_wait_s, self.connect_timeout_s, self.answer_timeout_s, self.listen_timeout_s) <= 0
+        ):
             raise ConfigError("ris.max_tries, ris.first_wait_s and the timeouts of [ris] are above 0")
 
 

@@ -23,6 +23,7 @@ from gtr_batch.domain.governed_settings import NightOpening, SettingChange, Sett
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.domain.notice import NightState, Notice, WaitingNotice
+from gtr_batch.domain.patient_merge import PatientMerge
 from gtr_batch.domain.replay import KeptComparison, ReplayApproval
 from gtr_batch.domain.result_message import (
     Channel,
@@ -237,6 +238,28 @@ class ResultMessages(Protocol):
         """
 
 
+class PatientMerges(Protocol):
+    """What the RIS said of merged patients: append-only, in the order in which it came."""
+
+    def receive(self, sender: str, control_id: str, said: Sequence[PatientMerge], *, peer: str) -> bool:
+        """Keep what one message says, all of it or nothing; False where it came before.
+
+        Raises
+        ------
+        InputRefused
+            The message came before and said something else, or it contradicts one before; nothing is kept.
+        """
+
+    def merges(self, patient_ids: Sequence[str]) -> Sequence[PatientMerge]:
+        """Every merge that these may have gone through, in the order in which they came."""
+
+    def merged_patients(self) -> Sequence[str]:
+        """PatientIDs of cases that were ever merged into others."""
+
+    def note_case(self, case_id: str, merge_id: int) -> None:
+        """Note that a case has another PatientID by a merge."""
+
+
 class Cases(Protocol):
     """All cases with their states, events and results. A step writes its case once: all of it, or nothing."""
 
@@ -265,6 +288,9 @@ class Cases(Protocol):
 
     def of_study(self, study_uid: str) -> list[Case]:
         """All cases of a study, of whatever night, in a stable order."""
+
+    def of_patients(self, patient_ids: Sequence[str]) -> list[Case]:
+        """All cases of these PatientIDs, whoever issued them, in a stable order."""
 
     def of_studies(self, study_uids: Sequence[str]) -> Mapping[str, list[Case]]:
         """All cases of each of these studies; one without a case is left out."""

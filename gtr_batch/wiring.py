@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gtr_batch.db.settings import PostgresSettings
     from gtr_batch.db.switch import PostgresSwitch
     from gtr_batch.files import LocalFileStore
+    from gtr_batch.governance.merges import Applied
     from gtr_batch.governance.model_store import RegistryModelStore
     from gtr_batch.night.messages import Sent
     from gtr_batch.night.watch import Watched
@@ -320,6 +321,37 @@ def _receivers(config: Config) -> list[ResultReceiver]:
     from gtr_batch.ris import RisReceiver
 
     return [RisReceiver(config.ris, config.night.timezone)] if config.ris.host else []
+
+
+def apply_patient_merges(config: Config | None = None) -> Applied:
+    """Give cases of merged patients the PatientID that the PACS has; see `gtr_batch.governance.merges`."""
+    from gtr_batch.db.merges import PostgresPatientMerges
+    from gtr_batch.governance.merges import apply_merges
+
+    with _adapters(config) as adapters:
+        return apply_merges(_night_site(adapters, None, None), PostgresPatientMerges(adapters.database))
+
+
+def listen_for_merges(config: Config | None = None) -> None:
+    """Take ADT^A40 until the process is ended (SIGTERM, SIGINT); `ConfigError` where the port cannot be opened."""
+    import asyncio
+    import signal
+
+    from gtr_batch.db.merges import PostgresPatientMerges
+    from gtr_batch.ris import MergeListener
+
+    async def listen(adapters: _Adapters) -> None:
+        listener = MergeListener(
+            adapters.config.ris,
+            PostgresPatientMerges(adapters.database),
+            lambda: apply_patient_merges(adapters.config),
+        )
+        for one in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(one, listener.stop)
+        await listener.run()
+
+    with _adapters(config) as adapters:
+        asyncio.run(listen(adapters))
 
 
 def watch_nights(config: Config | None = None) -> Watched:

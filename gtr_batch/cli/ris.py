@@ -1,4 +1,4 @@
-"""`gtr ris`: what the RIS is told of results, dead letters, and sending them again."""
+"""`gtr ris`: what the RIS is told of results, dead letters, sending them again; and what it says of merged patients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gtr_batch.cli.shell import foreign, out, print_json, speaks_plainly
 from gtr_batch.domain.result_message import Channel, SendingState
 from gtr_batch.errors import InputRefused
 
-app = typer.Typer(help="Messages about results to the RIS: send, list, send once more.")
+app = typer.Typer(help="Messages to the RIS about results, and from it about merged patients.")
 
 _States = Annotated[
     list[SendingState] | None,
@@ -75,3 +75,29 @@ def resend(
     with open_messages() as messages:
         messages.resend(message, channel, by=by.strip(), why=why.strip())
     out.print(f"message {message} is sent by the next `gtr ris send`", highlight=False)
+
+
+@app.command("listen")
+@speaks_plainly
+def listen() -> None:
+    """Take ADT^A40 (patient merged) at ris.listen_port until the process is ended; a service of its own."""
+    from gtr_batch import logs
+    from gtr_batch.wiring import listen_for_merges
+
+    logs.configure(level="INFO")
+    listen_for_merges()
+
+
+@app.command("apply-merges")
+@speaks_plainly
+def apply_merges(as_json: Json = False) -> None:
+    """Give cases of merged patients the PatientID under which the PACS lists their studies now."""
+    from gtr_batch.wiring import apply_patient_merges
+
+    applied = apply_patient_merges()
+    if as_json:
+        print_json({"rekeyed": list(applied.rekeyed), "waiting": dict(applied.waiting)})
+        return
+    for case_id, reason in applied.waiting.items():
+        out.print(f"{case_id}: {foreign(reason)}", highlight=False)
+    out.print(f"{len(applied.rekeyed)} cases have another PatientID, {len(applied.waiting)} wait", highlight=False)

@@ -72,6 +72,10 @@ class PostgresCases:
         """All cases of a study, of whatever night."""
         return self._all("of_study", study_uid=study_uid)
 
+    def of_patients(self, patient_ids: Sequence[str]) -> list[Case]:
+        """All cases of these PatientIDs, whoever issued them."""
+        return self._all("of_patients", patient_ids=[rows.text(one) for one in patient_ids])
+
     def of_studies(self, study_uids: Sequence[str]) -> dict[str, list[Case]]:
         """All cases of each of these studies; one without a case is left out."""
         found: dict[str, list[Case]] = {}

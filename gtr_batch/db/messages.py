@@ -6,8 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import attrs
+
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database, Transaction
+from gtr_batch.db.merges import merges_from
+from gtr_batch.domain.case import Case
+from gtr_batch.domain.patient_merge import surviving
 from gtr_batch.domain.result_message import (
     Channel,
     ListedMessage,
@@ -33,6 +38,7 @@ class PostgresResultMessages:
         with self._database.transaction(f"next message to {channel}") as tx:
             while (row := tx.one(_queries()["next"], channel=str(channel))) is not None:
                 message = message_of(row)
+                message = attrs.evolve(message, case=_under_its_newest_name(tx, message.case))
                 if row["model_withdrawn"] and message.kind is not MessageKind.WITHDRAWN:
                     _end(tx, message.message_id, channel, SendingState.SUPERSEDED, "")
                     continue
@@ -142,6 +148,12 @@ def _reader_of(value: Mapping[str, Any]) -> ReaderWord:
     return ReaderWord(
         bool(value["agrees"]), None if stage is None else TStage(stage), datetime.fromisoformat(value["at"])
     )
+
+
+def _under_its_newest_name(tx: Transaction, case: Case) -> Case:
+    """The case as the RIS knows its patient: it may have merged patients that the PACS has not merged yet."""
+    patient = surviving(merges_from(tx, [case.patient_id]), case.patient)
+    return attrs.evolve(case, patient_id=patient.patient_id, issuer_of_patient_id=patient.issuer)
 
 
 def _listed_of(row: Mapping[str, Any]) -> ListedMessage:

@@ -19,6 +19,15 @@ def client_context(config: RisConfig) -> ssl.SSLContext | None:
     return _loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), config) if config.tls_ca else None
 
 
+def server_context(config: RisConfig) -> ssl.SSLContext | None:
+    """TLS for those who connect to us, who must show a certificate; None and errors as `client_context`."""
+    if not config.tls_ca:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return _loaded(context, config)
+
+
 def _loaded(context: ssl.SSLContext, config: RisConfig) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
