@@ -7,8 +7,8 @@ delivery failed and is not tried again by itself. It is red where less than `fil
 asks the PACS again to commit what it took but has not committed; it is skipped where there is nothing to ask. Results
 stay.
 Where an audit repository is named (`audit_trail.syslog`), `housekeeping` sends it the audit trail. `send_results` sends
-the RIS (`ris.host`) what it did not take in the night; `apply_merges` gives cases of patients whom the RIS said to be
-merged (`ris.listen_port`) the PatientID that the PACS has by now.
+the RIS (`ris.host`) or a FHIR server (`fhir.url`) what it did not take in the night; `apply_merges` gives cases of
+patients whom the RIS said to be merged (`ris.listen_port`) the PatientID that the PACS has by now.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ def send_audit_trail() -> None:
 
 @task(execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())
 def send_results() -> dict[str, int]:
-    """Tell the RIS of every committed result that it does not know yet; returns how many it took."""
+    """Tell the RIS, and a FHIR server, of every committed result that is news there; returns how many were taken."""
     from gtr_batch import wiring
 
     config = settings()
-    if not config.ris.host:
-        raise AirflowSkipException("no RIS is named (ris.host)")
+    if not config.tells_of_results:
+        raise AirflowSkipException("no other system is told of results (ris.host, fhir.url)")
     sent = wiring.send_result_messages(config, alert=notify)
     return {"taken": sent.taken, "waiting": sent.waiting, "dead": sent.dead}
 

@@ -22,8 +22,9 @@ staged, and its log says which numbers differ (`gtr model canary`, docs/operatio
 **`shadow`** lets models in shadow stage the same slices beside the champion. Nothing waits for it but the night's
 summary, which shows how far they agree; its faults do not turn the night red.
 
-**`send_results`** tells the RIS, where the site has one (`ris.host`), of each result that the PACS has committed; it is
-skipped elsewhere. What the RIS does not take is sent again by day; it does not turn the night red (docs/ris.md).
+**`send_results`** tells the RIS (`ris.host`) and a FHIR server (`fhir.url`) of each result that the PACS has committed,
+and is skipped where a site has neither. What they do not take is sent again by day; it does not turn the night red
+(docs/ris.md).
 
 **To run a night again**, trigger with the parameter `night` (or `airflow dags trigger nightly_staging --conf
 '{"night": "2026-03-01"}'`). Finished cases are left alone, and nothing is sent to the PACS twice.
@@ -155,12 +156,12 @@ def shadow(shard: list[str]) -> None:
 
 @task(trigger_rule="all_done", execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())
 def send_results() -> dict[str, int]:
-    """Tell the RIS of every committed result that it does not know yet; returns how many it took."""
+    """Tell the RIS, and a FHIR server, of every committed result that is news there; returns how many were taken."""
     from gtr_batch import wiring
 
     config = settings()
-    if not config.ris.host:
-        raise AirflowSkipException("no RIS is named (ris.host)")
+    if not config.tells_of_results:
+        raise AirflowSkipException("no other system is told of results (ris.host, fhir.url)")
     sent = wiring.send_result_messages(config, alert=notify)
     return {"taken": sent.taken, "waiting": sent.waiting, "dead": sent.dead}
 

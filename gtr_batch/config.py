@@ -439,6 +439,28 @@ class RisConfig:
 
 
 @frozen
+class FhirConfig:
+    """A FHIR R4 server that is told of results; tries and waits are those of the section `ris`."""
+
+    url: str = ""  # base URL; empty: none. https, unless on this machine
+    token: str = field(default="", repr=False)  # sent as bearer token
+    ca_file: Path | None = field(default=None, converter=attrs.converters.optional(Path))  # none: the system's
+    certificate: Path | None = field(default=None, converter=attrs.converters.optional(Path))  # ours, where it asks
+    key: Path | None = field(default=None, converter=attrs.converters.optional(Path))
+    patient_system: str = ""  # URI of the PatientIDs' system; empty: none is said
+    accession_system: str = ""  # URI of the accession numbers' system
+    timeout_s: float = 30.0  # of a connection, and of each answer
+
+    def __attrs_post_init__(self) -> None:
+        url = urlsplit(self.url)
+        local = url.scheme == "http" and is_loopback(url.hostname or "")
+        if self.url and not ((url.scheme == "https" or local) and url.hostname):
+            raise ConfigError("fhir.url must begin with https://, unless it is on this machine")
+        if self.timeout_s <= 0:
+            raise ConfigError(f"fhir.timeout_s is {self.timeout_s:g}; above 0")
+
+
+@frozen
 class Config:
     """All settings."""
 
@@ -458,6 +480,12 @@ class Config:
     audit_trail: AuditTrailConfig = field(factory=AuditTrailConfig)
     notify: NotifyConfig = field(factory=NotifyConfig)
     ris: RisConfig = field(factory=RisConfig)
+    fhir: FhirConfig = field(factory=FhirConfig)
+
+    @property
+    def tells_of_results(self) -> bool:
+        """Whether another system than the PACS is told of results."""
+        return bool(self.ris.host or self.fhir.url)
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:

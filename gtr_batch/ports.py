@@ -228,6 +228,9 @@ class ResultMessages(Protocol):
     def listed(self, states: Sequence[SendingState], most: int) -> Sequence[ListedMessage]:
         """Messages in these states, newest first."""
 
+    def newest_version(self, case_id: str) -> int:
+        """The newest version of a case that was written; 0 where there is none."""
+
     def resend(self, message_id: int, channel: Channel, *, by: str, why: str) -> None:
         """Have a message sent once more.
 

@@ -96,7 +96,8 @@ class _Adapters:
     @property
     def channels(self) -> list[Channel]:
         """The systems that are told of results."""
-        return [Channel.HL7] if self.config.ris.host else []
+        named = {Channel.HL7: self.config.ris.host, Channel.FHIR: self.config.fhir.url}
+        return [channel for channel, where in named.items() if where]
 
     @cached_property
     def messages(self) -> PostgresResultMessages:
@@ -297,30 +298,62 @@ def send_result_messages(config: Config | None = None, alert: Alert | None = Non
     Raises
     ------
     ConfigError
-        No system is named (`ris.host`).
+        No system is named (`ris.host`, `fhir.url`).
     ReceiverUnreachable
         One did not take what it was sent; it waits.
     ServiceStopped
         A person has stopped the service.
     """
-    from gtr_batch.errors import ConfigError
+    from gtr_batch.errors import ConfigError, ReceiverUnreachable
     from gtr_batch.night.messages import Sent, send_results
 
     with _adapters(config) as adapters:
         receivers = _receivers(adapters.config)
         if not receivers:
-            raise ConfigError("ris.host is empty: name the system that is told of results; see docs/ris.md")
-        sent = [
-            send_results(adapters.messages, receiver, adapters.config.ris, switch=adapters.switch, alert=alert)
-            for receiver in receivers
-        ]
+            raise ConfigError("ris.host and fhir.url are empty: name a system that is told of results; see docs/ris.md")
+        sent, ill = [], None
+        for receiver in receivers:  # one that does not answer keeps nothing from the other
+            try:
+                sent.append(
+                    send_results(adapters.messages, receiver, adapters.config.ris, switch=adapters.switch, alert=alert)
+                )
+            except ReceiverUnreachable as error:
+                ill = error
+        if ill is not None:
+            raise ill
     return Sent(sum(s.taken for s in sent), sum(s.waiting for s in sent), sum(s.dead for s in sent))
 
 
 def _receivers(config: Config) -> list[ResultReceiver]:
-    from gtr_batch.ris import RisReceiver
+    found: list[ResultReceiver] = []
+    if config.ris.host:
+        from gtr_batch.ris import RisReceiver
 
-    return [RisReceiver(config.ris, config.night.timezone)] if config.ris.host else []
+        found.append(RisReceiver(config.ris, config.night.timezone))
+    if config.fhir.url:
+        from gtr_batch.fhir import FhirServer
+
+        found.append(FhirServer(config.fhir, config.night.timezone))
+    return found
+
+
+def fhir_of_case(case_id: str, *, by: str, why: str, config: Config | None = None) -> str:
+    """A case's result as a FHIR transaction; that `by` is given the patient's number is noted before.
+
+    Raises
+    ------
+    InputRefused
+        No such case, or one without a result in the PACS; nobody, or no reason, is named.
+    """
+    from gtr_batch.access import looked_at_patient
+    from gtr_batch.fhir import bundle_of
+    from gtr_batch.governance.telling import message_about
+
+    with _adapters(config) as adapters:
+        site = _night_site(adapters, None, None)
+        message = message_about(site, adapters.registry, adapters.messages, case_id, by=by, why=why)
+        looked_at_patient(adapters.trail, message.case.case_id, by=by, why=why)
+        return bundle_of(message, adapters.config.fhir, adapters.config.night.timezone)
 
 
 def apply_patient_merges(config: Config | None = None) -> Applied:

@@ -128,6 +128,25 @@ def ris(site: Site) -> Finding:
     return Finding(name, "ok", f"takes connections; {found.waiting} messages wait")
 
 
+def fhir(site: Site) -> Finding:
+    """Whether the FHIR server takes a connection, and what waits for it; nothing is sent."""
+    from gtr_batch.domain.result_message import Channel
+    from gtr_batch.fhir import FhirServer
+    from gtr_batch.wiring import open_messages
+
+    name, config = "FHIR server", site.config.fhir
+    if not config.url:
+        return Finding(name, "ok", "none is named (fhir.url)")
+    server = FhirServer(config, site.config.night.timezone)
+    server.connect()
+    server.close()
+    with open_messages(site.config) as messages:
+        found = messages.waiting(Channel.FHIR)
+    if found.dead:
+        return Finding(name, "warn", f"{found.dead} messages are dead letters, {found.waiting} wait", MEND[name])
+    return Finding(name, "ok", f"takes connections; {found.waiting} messages wait")
+
+
 def airflow(site: Site) -> Finding:
     """Whether Airflow has our pools, and knows our DAGs and lets them run."""
     name = "Airflow"
@@ -167,6 +186,7 @@ CHECKS: list[tuple[str, Callable[[Site], Finding]]] = [
     ("EHR extracts", ehr),
     ("audit repository", audit_repository),
     ("RIS", ris),
+    ("FHIR server", fhir),
     ("Airflow", airflow),
 ]
 MEND = {
@@ -175,6 +195,7 @@ MEND = {
     "certificates": "set pacs.tls_* (docs/dicom-conformance.md), or renew the certificate; `gtr pacs echo` tries it",
     "EHR extracts": "put the extracts into ehr.folder and run `gtr ehr load`, or unpause ehr_refresh",
     "audit repository": "check audit_trail.syslog, its certificate and the firewall; what was not sent waits",
+    "FHIR server": "check fhir.*, certificate and firewall; dead letters: `gtr ris list` (docs/ris.md)",
     "RIS": "check ris.*, certificate and firewall; dead letters: `gtr ris list`, `gtr ris resend` (docs/ris.md)",
     "Airflow": "run `airflow pools import plugins/gtr_airflow/pools.json`, start the dag-processor, unpause the DAGs",
 }

@@ -134,7 +134,7 @@ def night(
                     err.print(f"[yellow]{foreign(error)}[/]", highlight=False)
         for shard in shards if broken is None else ():
             steps.shadow(site, when, shard)
-        if config.ris.host:
+        if config.tells_of_results:
             _send_results(config)
         red: NightFailed | None = None
         try:
@@ -168,7 +168,7 @@ def _canary(site: Site, when: date) -> CanaryFailed | None:
 
 
 def _send_results(config: Config) -> None:
-    """Tell the RIS; what it does not take waits, and does not turn the night red."""
+    """Tell the RIS, and a FHIR server; what they do not take waits, and does not turn the night red."""
     from gtr_batch.errors import TransientError
     from gtr_batch.wiring import send_result_messages
 

@@ -79,6 +79,12 @@ class PostgresResultMessages:
             found = tx.all(_queries()["list"], states=[str(s) for s in states], most=most)
         return [_listed_of(row) for row in found]
 
+    def newest_version(self, case_id: str) -> int:
+        """The newest version of a case that was written; 0 where there is none."""
+        with self._database.transaction("version of a result") as tx:
+            row = tx.one(_queries()["newest_version"], case_id=rows.key(case_id))
+        return int(row["version"]) if row else 0
+
     def resend(self, message_id: int, channel: Channel, *, by: str, why: str) -> None:
         """Have a message sent once more; raises as the port says."""
         with self._database.transaction(f"message {message_id} to {channel} once more") as tx:

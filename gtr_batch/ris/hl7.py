@@ -25,26 +25,13 @@ from pydicom.sr.coding import Code
 from gtr_batch.config import RisConfig
 from gtr_batch.domain.result_message import AnswerKind, MessageKind, Priority, ReceiverAnswer, ResultMessage
 from gtr_batch.domain.score import answers_of
-from gtr_batch.domain.staging import STAGES, TStage
+from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import InputRefused
+from gtr_batch.report import codes
 
 VERSION = "2.5.1"
 CHARACTER_SET = "UNICODE UTF-8"  # MSH-18; table 0211
 PRELIMINARY, NOT_VERIFIED, NO_RESULT = "P", "R", "X"  # OBX-11 (table 0085); P and X also OBR-25 (table 0123)
-CLINICAL_T = Code("21905-5", "LN", "Primary tumor.clinical [Class] Cancer")
-SERVICE = Code("t_staging", "99GTR", "AI T staging of gastric cancer on CT")
-STUDY = Code("110180", "DCM", "Study Instance UID")
-PROBABILITY_OF = {stage: Code(f"prob_{stage.lower()}", "99GTR", f"Probability of c{stage}") for stage in STAGES}
-NO_UNIT = Code("1", "UCUM", "no units")
-POINTS = Code("{points}", "UCUM", "points")
-MODEL = Code("model_version", "99GTR", "Version of the model")
-RESULT_VERSION = Code("result_version", "99GTR", "Version of this result")
-READERS_STAGE = Code("reader_cat", "99GTR", "Category that the reader gives")
-READERS_WORD = {
-    True: Code("reader_agrees", "99GTR", "The reader agrees"),
-    False: Code("reader_other", "99GTR", "The reader gives another category"),
-}
-READERS_ANSWER = Code("reader_word", "99GTR", "Word of the reader")
 
 _ESCAPES = {
     "\\": r"\E\ ".strip(),
@@ -128,7 +115,7 @@ def _patient(message: ResultMessage, config: RisConfig) -> dict[int, str]:
 def _request(message: ResultMessage, config: RisConfig, zone: tzinfo) -> dict[int, str]:
     case = message.case
     accession = _exact(case.accession_number, "OBR-18 (accession number)", empty=True)
-    fields = {1: "1", 3: case.case_id, 4: _code(SERVICE)}
+    fields = {1: "1", 3: case.case_id, 4: _code(codes.T_STAGING)}
     if accession:
         fields |= {int(name): accession for name in config.accession_fields}
     if case.study_at is not None:
@@ -151,52 +138,50 @@ def _observe(order: Group, number: int, one: Observation, message: ResultMessage
 
 
 def _observations(message: ResultMessage) -> Iterator[Observation]:
-    from gtr_batch.report import codes
-
     if message.kind is MessageKind.WITHDRAWN:
-        yield Observation(CLINICAL_T, "CWE", "", status=NO_RESULT)
+        yield Observation(codes.CLINICAL_T, "CWE", "", status=NO_RESULT)
         yield Observation(codes.RESULT_STATUS, "CWE", _code(codes.AI_WITHDRAWN))
     elif message.staging is not None:
         yield from _result(message)
         yield Observation(codes.RESULT_STATUS, "CWE", _code(codes.AI_NOT_VERIFIED))
     if message.reader is not None:
-        yield Observation(READERS_ANSWER, "CWE", _code(READERS_WORD[message.reader.agrees]), status=NOT_VERIFIED)
+        yield Observation(
+            codes.READER_WORD, "CWE", _code(codes.READER_WORDS[message.reader.agrees]), status=NOT_VERIFIED
+        )
         if message.reader.t_stage is not None:
             stage = _code(codes.T_STAGE[message.reader.t_stage])
-            yield Observation(READERS_STAGE, "CWE", stage, status=NOT_VERIFIED)
-    yield Observation(RESULT_VERSION, "NM", str(message.version), NO_UNIT)
-    yield Observation(MODEL, "ST", escaped(message.model_version))
-    yield Observation(STUDY, "ST", escaped(message.case.study_uid))
+            yield Observation(codes.READER_CATEGORY, "CWE", stage, status=NOT_VERIFIED)
+    yield Observation(codes.RESULT_VERSION, "NM", str(message.version), codes.NO_UNITS)
+    yield Observation(codes.MODEL_VERSION, "ST", escaped(message.model_version))
+    yield Observation(codes.STUDY_INSTANCE_UID, "ST", escaped(message.case.study_uid))
 
 
 def _result(message: ResultMessage) -> Iterator[Observation]:
     """The answer, or why there is none; its probabilities and set; the nomogram; the flags."""
-    from gtr_batch.report import codes
-
     staging, score = message.staging, message.score
     assert staging is not None  # asked before
     answers = answers_of(staging, score)
     if answers is None:
-        yield Observation(CLINICAL_T, "CWE", "", status=NO_RESULT)
+        yield Observation(codes.CLINICAL_T, "CWE", "", status=NO_RESULT)
         assert staging.abstention is not None  # a staging has a stage or a reason
         yield Observation(codes.REASON, "CWE", _code(codes.ABSTAINED[staging.abstention.code]))
     else:
         stage = answers.primary.t_stage
         abnormal = "AA" if stage is TStage.T4 else "A"
-        yield Observation(CLINICAL_T, "CWE", _code(codes.T_STAGE[stage]), abnormal=abnormal)
+        yield Observation(codes.CLINICAL_T, "CWE", _code(codes.T_STAGE[stage]), abnormal=abnormal)
         yield Observation(codes.ANSWER_BY, "CWE", _code(codes.ANSWERS[answers.primary.source]))
-        for one, code in PROBABILITY_OF.items():
-            yield Observation(code, "NM", _number(answers.primary.probabilities[one]), NO_UNIT)
+        for one, code in codes.STAGE_PROBABILITY.items():
+            yield Observation(code, "NM", _number(answers.primary.probabilities[one]), codes.NO_UNITS)
         if answers.supporting is not None:
             yield Observation(codes.SUPPORTING_CATEGORY, "CWE", _code(codes.T_STAGE[answers.supporting.t_stage]))
         if staging.stage_set is not None:
             yield Observation(codes.SET_LOWEST, "CWE", _code(codes.T_STAGE[staging.stage_set.lowest]))
             yield Observation(codes.SET_HIGHEST, "CWE", _code(codes.T_STAGE[staging.stage_set.highest]))
-            yield Observation(codes.SET_COVERAGE, "NM", _number(staging.stage_set.coverage), NO_UNIT)
+            yield Observation(codes.SET_COVERAGE, "NM", _number(staging.stage_set.coverage), codes.NO_UNITS)
     if answers is not None and score is not None:
         for name, code in codes.NOMOGRAM_POINTS.items():
             if name in score.points:
-                yield Observation(code, "NM", _number(score.points[name]), POINTS)
+                yield Observation(code, "NM", _number(score.points[name]), codes.POINTS)
         for name in score.missing:
             yield Observation(codes.MISSING_COVARIATE, "CWE", _code(codes.COVARIATES[name]))
     yield Observation(codes.KEY_SLICE_SOURCE, "CWE", _code(codes.KEY_SLICE_SOURCES[staging.key_slice_source]))

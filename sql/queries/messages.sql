@@ -148,3 +148,7 @@ where result_message_id = %(result_message_id)s and channel = %(channel)s;
 -- Who wanted that.
 insert into result_resend (result_message_id, channel, case_id, by_whom, why)
 values (%(result_message_id)s, %(channel)s, %(case_id)s, %(by_whom)s, %(why)s);
+
+-- name: newest_version(case_id)
+-- The newest version of a case.
+select version from result_message where case_id = %(case_id)s order by version desc limit 1;
