@@ -128,6 +128,20 @@ def ris(site: Site) -> Finding:
     return Finding(name, "ok", f"takes connections; {found.waiting} messages wait")
 
 
+def merged_patients(site: Site) -> Finding:
+    """Whether anybody listens for what the RIS says of merged patients."""
+    name, config = "merged patients", site.config.ris
+    if not config.listen_port:
+        return Finding(name, "ok", "nobody is to listen (ris.listen_port): merges are told by `gtr case rekey`")
+    try:
+        socket.create_connection((config.listen_host, config.listen_port), timeout=config.connect_timeout_s).close()
+    except OSError as err:
+        return Finding(name, "red", f"nobody listens at ris.listen_port ({type(err).__name__})", MEND[name])
+    plain = not config.tls_ca and not is_loopback(config.listen_host)
+    heard = f"somebody listens at port {config.listen_port}"
+    return Finding(name, "warn" if plain else "ok", heard + (", without TLS" if plain else ""), MEND[name])
+
+
 def fhir(site: Site) -> Finding:
     """Whether the FHIR server takes a connection, and what waits for it; nothing is sent."""
     from gtr_batch.domain.result_message import Channel
@@ -186,6 +200,7 @@ CHECKS: list[tuple[str, Callable[[Site], Finding]]] = [
     ("EHR extracts", ehr),
     ("audit repository", audit_repository),
     ("RIS", ris),
+    ("merged patients", merged_patients),
     ("FHIR server", fhir),
     ("Airflow", airflow),
 ]
@@ -195,6 +210,7 @@ MEND = {
     "certificates": "set pacs.tls_* (docs/dicom-conformance.md), or renew the certificate; `gtr pacs echo` tries it",
     "EHR extracts": "put the extracts into ehr.folder and run `gtr ehr load`, or unpause ehr_refresh",
     "audit repository": "check audit_trail.syslog, its certificate and the firewall; what was not sent waits",
+    "merged patients": "start the service `gtr ris listen`; set ris.tls_ca, ris.tls_cert and ris.tls_key (docs/ris.md)",
     "FHIR server": "check fhir.*, certificate and firewall; dead letters: `gtr ris list` (docs/ris.md)",
     "RIS": "check ris.*, certificate and firewall; dead letters: `gtr ris list`, `gtr ris resend` (docs/ris.md)",
     "Airflow": "run `airflow pools import plugins/gtr_airflow/pools.json`, start the dag-processor, unpause the DAGs",

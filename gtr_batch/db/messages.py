@@ -109,6 +109,12 @@ class PostgresResultMessages:
             )
 
 
+def hold(tx: Transaction, channels: Sequence[Channel]) -> None:
+    """Before a step takes any other lock: while it writes, no model is withdrawn, and versions are counted by one."""
+    if channels:
+        tx.one(_queries()["hold_steps"])
+
+
 def write_result(tx: Transaction, case_id: str, channels: Sequence[Channel]) -> None:
     """The case's result as a message to these systems, in the caller's transaction; none where it says nothing new."""
     if not channels:
@@ -125,6 +131,7 @@ def write_result(tx: Transaction, case_id: str, channels: Sequence[Channel]) -> 
 
 def write_withdrawals(tx: Transaction, model_version: str) -> None:
     """Withdraw a model's results where they went out, and let those that wait not go; in the caller's transaction."""
+    tx.one(_queries()["hold_withdrawal"])
     tx.all(_queries()["hold_of_model"], model_version=model_version)
     for row in tx.all(_queries()["write_withdrawals"], model_version=model_version):
         tx.run(_queries()["withdraw_over"], result_message_id=row["result_message_id"])

@@ -31,6 +31,7 @@ def write(tx: Transaction, record: StepRecord, channels: Sequence[Channel] = ())
     ValueError
         A score without a staging that it could belong to, or a state that is not on the path.
     """
+    messages.hold(tx, channels)
     case = rows.case_of(rows.found(tx.one(_cases()["lock"], case_id=rows.key(record.case_id)), record.case_id))
     record.check(case)
     if record.rekeyed is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from urllib.parse import urlsplit
 
 import httpx
@@ -68,7 +69,7 @@ class FhirServer:
         assert self._client is not None  # connected
         try:
             with self._client.stream("POST", self._config.url, content=body.encode("utf-8")) as answer:
-                return _meaning(answer)
+                return _meaning(answer, time.monotonic() + self._config.timeout_s)
         except (httpx.HTTPError, httpx.InvalidURL) as err:
             self.close()
             return ReceiverAnswer(AnswerKind.NOT_NOW, type(err).__name__)  # not its text: it quotes the URL
@@ -80,7 +81,7 @@ class FhirServer:
             self._client = None
 
 
-def _meaning(answer: httpx.Response) -> ReceiverAnswer:
+def _meaning(answer: httpx.Response, until: float) -> ReceiverAnswer:
     """What a status means; success counts where a FHIR server says it, and not a page of a proxy."""
     code = f"HTTP {answer.status_code}"
     if answer.status_code in REFUSED:
@@ -90,7 +91,7 @@ def _meaning(answer: httpx.Response) -> ReceiverAnswer:
     got = b""
     for part in answer.iter_bytes():
         got += part
-        if len(got) > LONGEST_ANSWER:
+        if len(got) > LONGEST_ANSWER or time.monotonic() > until:
             return ReceiverAnswer(AnswerKind.NOT_NOW, f"{code}, the answer is too long")
     if _is_transaction_response(got):
         return ReceiverAnswer(AnswerKind.ACCEPTED, code)

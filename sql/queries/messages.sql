@@ -1,3 +1,11 @@
+-- name: hold_steps()
+-- A step that may write a message: any number at once, and none beside the withdrawal of a model. Before any other lock.
+select pg_advisory_xact_lock_shared(hashtext('gtr_batch.result_message'));
+
+-- name: hold_withdrawal()
+-- The withdrawal of a model: after every step that may write a message, and before every later one.
+select pg_advisory_xact_lock(hashtext('gtr_batch.result_message'));
+
 -- name: write_result(case_id)
 -- The result that a committed case carries, as a version of its own; no row comes back where the newest says the same.
 with made as (

@@ -6,6 +6,7 @@ import json
 import ssl
 import subprocess
 import sys
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from gtr_batch import wiring
 from gtr_batch.config import Config, RisConfig
 from gtr_batch.db import Database, PostgresCases, PostgresDeliveries, PostgresNights
 from gtr_batch.db.messages import PostgresResultMessages
+from gtr_batch.db.queries import Query
 from gtr_batch.db.registry import PostgresRegistry
 from gtr_batch.db.switch import PostgresSwitch
 from gtr_batch.domain.case import Case, CaseState, Step
@@ -38,6 +40,7 @@ from tests.settings import as_environment
 
 VERSION = "a" * 64
 ALL = list(SendingState)
+WAITS = Query("waits", frozenset(), "select pid from pg_locks where not granted and locktype = 'advisory'")
 
 
 @pytest.fixture
@@ -380,3 +383,25 @@ def test_that_a_result_went_out_is_in_the_audit_trail_and_no_patient_is_in_any_l
     logged = "".join(capsys.readouterr())
     assert case.case_id in logged and control_id(ris.received[0]) in logged
     assert not [word for word in (case.patient_id, case.accession_number, "nobody must see") if word in logged]
+
+
+def test_a_withdrawal_waits_for_a_step_that_writes(dsn, database, book, messages, withdraw):
+    """Versions are counted by one at a time, in the order in which they are committed."""
+    commit(book, 1)
+    with ScriptedReceiver(says("AR")) as ris:
+        wiring.send_result_messages(settings(dsn, ris.port))  # tried: it may have gone out
+    step = psycopg2.connect(dsn)
+    with step.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock_shared(hashtext('gtr_batch.result_message'))")
+    withdrawal = threading.Thread(target=withdraw)
+    withdrawal.start()
+
+    with database.transaction() as tx:
+        while not tx.all(WAITS):
+            assert withdrawal.is_alive()
+    assert [m.kind for m in messages.listed(ALL, 10)] == [MessageKind.RESULT]
+    step.rollback()
+    step.close()
+    withdrawal.join()
+
+    assert [m.kind for m in messages.listed(ALL, 10)] == [MessageKind.WITHDRAWN, MessageKind.RESULT]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtr_batch.domain.identity import PatientIdentity
@@ -69,6 +69,7 @@ def taken(pairs: list[str]) -> list[PatientMerge]:
     return found
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_whoever_holds_now_is_merged_into_nobody(pairs):
     merges = taken(pairs)
@@ -78,6 +79,7 @@ def test_whoever_holds_now_is_merged_into_nobody(pairs):
         assert surviving(merges, end) == end
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_a_case_that_follows_each_merge_ends_where_one_is_that_is_found_later(pairs):
     merges = taken(pairs)
@@ -88,6 +90,7 @@ def test_a_case_that_follows_each_merge_ends_where_one_is_that_is_found_later(pa
     assert followed == {name: surviving(merges, PatientIdentity(name)) for name in "ABCDE"}
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_two_that_were_merged_stay_one(pairs):
     merges = taken(pairs)
