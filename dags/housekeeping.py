@@ -6,7 +6,9 @@
 delivery failed and is not tried again by itself. It is red where less than `files.min_free_gb` is free. `ask_again`
 asks the PACS again to commit what it took but has not committed; it is skipped where there is nothing to ask. Results
 stay.
-Where an audit repository is named (`audit_trail.syslog`), `housekeeping` sends it the audit trail.
+Where an audit repository is named (`audit_trail.syslog`), `housekeeping` sends it the audit trail. `send_results` sends
+the RIS (`ris.host`) or a FHIR server (`fhir.url`) what it did not take in the night; `apply_merges` gives cases of
+patients whom the RIS said to be merged (`ris.listen_port`) the PatientID that the PACS has by now.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
-from gtr_airflow.callbacks import NotifyOperations
+from gtr_airflow.callbacks import NotifyOperations, notify
 from gtr_airflow.connections import settings, task_site
 from gtr_airflow.nights import day_of, timetable
 from gtr_airflow.retry import default_args
@@ -56,6 +59,32 @@ def send_audit_trail() -> None:
     wiring.send_audit_trail(settings())
 
 
+@task(execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())
+def send_results() -> dict[str, int]:
+    """Tell the RIS, and a FHIR server, of every committed result that is news there; returns how many were taken."""
+    from gtr_batch import wiring
+
+    config = settings()
+    if not config.tells_of_results:
+        raise AirflowSkipException("no other system is told of results (ris.host, fhir.url)")
+    sent = wiring.send_result_messages(config, alert=notify)
+    return {"taken": sent.taken, "waiting": sent.waiting, "dead": sent.dead}
+
+
+@task(pool="pacs", execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())
+def apply_merges() -> list[str]:
+    """Give cases of merged patients the PatientID that the PACS has; returns the case ids that wait for it."""
+    from gtr_batch import wiring
+
+    return list(wiring.apply_patient_merges(settings()).waiting)
+
+
+@task.short_circuit
+def merges_told() -> bool:
+    """Whether the site listens for merged patients (`ris.listen_port`)."""
+    return bool(settings().ris.listen_port)
+
+
 @task.short_circuit
 def repository_named() -> bool:
     """Whether the site has an audit repository (`audit_trail.syslog`)."""
@@ -75,6 +104,8 @@ def clean_up() -> None:
     uncommitted = housekeeping()
     anything_uncommitted(uncommitted) >> ask_again(uncommitted)
     repository_named() >> send_audit_trail()
+    send_results()
+    merges_told() >> apply_merges()
 
 
 clean_up()

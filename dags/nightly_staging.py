@@ -22,6 +22,10 @@ staged, and its log says which numbers differ (`gtr model canary`, docs/operatio
 **`shadow`** lets models in shadow stage the same slices beside the champion. Nothing waits for it but the night's
 summary, which shows how far they agree; its faults do not turn the night red.
 
+**`send_results`** tells the RIS (`ris.host`) and a FHIR server (`fhir.url`) of each result that the PACS has committed,
+and is skipped where a site has neither. What they do not take is sent again by day; it does not turn the night red
+(docs/ris.md).
+
 **To run a night again**, trigger with the parameter `night` (or `airflow dags trigger nightly_staging --conf
 '{"night": "2026-03-01"}'`). Finished cases are left alone, and nothing is sent to the PACS twice.
 A night is named by its date: the run at 00:30 stages the studies of the day before.
@@ -42,9 +46,10 @@ from airflow.sdk import (
     task,
     task_group,
 )
+from airflow.sdk.exceptions import AirflowSkipException
 
-from gtr_airflow.callbacks import NotifyOperations, deadline_missed, run_failed
-from gtr_airflow.connections import task_site
+from gtr_airflow.callbacks import NotifyOperations, deadline_missed, notify, run_failed
+from gtr_airflow.connections import settings, task_site
 from gtr_airflow.nights import night_of, night_timetable, until_ready
 from gtr_airflow.retry import default_args
 from gtr_batch.config import load
@@ -149,6 +154,18 @@ def shadow(shard: list[str]) -> None:
         steps.shadow(site, tonight(), shard)
 
 
+@task(trigger_rule="all_done", execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())
+def send_results() -> dict[str, int]:
+    """Tell the RIS, and a FHIR server, of every committed result that is news there; returns how many were taken."""
+    from gtr_batch import wiring
+
+    config = settings()
+    if not config.tells_of_results:
+        raise AirflowSkipException("no other system is told of results (ris.host, fhir.url)")
+    sent = wiring.send_result_messages(config, alert=notify)
+    return {"taken": sent.taken, "waiting": sent.waiting, "dead": sent.dead}
+
+
 @task(trigger_rule="all_done", on_failure_callback=NotifyOperations())
 def close_night(shards: list[list[str]] | None) -> dict:
     """Decide the colour of the night and write its summary; `shards` is None where intake did not end well."""
@@ -221,7 +238,7 @@ def nightly_staging() -> None:
     chain(studies, passed)
     worked_through = work_through.expand(shard=found)
     chain(passed, worked_through)
-    chain(worked_through, close_night(found))
+    chain(worked_through, send_results(), close_night(found))
 
 
 nightly_staging()

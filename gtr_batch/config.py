@@ -7,6 +7,7 @@ What a model was trained with is not here: it lies in the artefact's manifest.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -394,6 +395,79 @@ class NotifyConfig:
 
 
 @frozen
+class RisConfig:
+    """The RIS: results to it as HL7 v2.5.1 over MLLP, and its word that patients were merged. Times in seconds."""
+
+    host: str = ""  # empty: no result is sent by HL7
+    port: int = 2575
+    sending_application: str = "GTRBATCH"  # MSH-3
+    sending_facility: str = ""  # MSH-4
+    receiving_application: str = ""  # MSH-5
+    receiving_facility: str = ""  # MSH-6
+    processing_id: str = "P"  # MSH-11: "P" (production) | "T" (training) | "D" (debugging)
+    assigning_authority: str = ""  # CX.4 of the PatientIDs that the PACS has; empty: the issuer that the PACS says
+    accession_fields: tuple[str, ...] = field(
+        default=("18",), converter=tuple
+    )  # fields of OBR that hold the accession number: "2", "3", "18"
+    connect_timeout_s: float = 10.0
+    answer_timeout_s: float = 30.0
+    max_tries: int = 10  # without an answer that settles it; then it is a dead letter
+    first_wait_s: float = 60.0  # before the second try; twice as long before each further one
+    longest_wait_s: float = 3600.0
+    listen_host: str = "127.0.0.1"  # interface on which `gtr ris listen` takes ADT^A40
+    listen_port: int = 0  # 0: nobody listens
+    listen_peers: tuple[str, ...] = field(default=(), converter=tuple)  # addresses and networks that may connect
+    listen_timeout_s: float = 30.0  # of one message, and of the TLS handshake
+    tls_ca: str = ""  # PEM: authorities whose certificates we believe; "": no TLS, in either direction
+    tls_cert: str = ""  # PEM: our certificate, where the other side asks for one; needed to listen with TLS
+    tls_key: str = ""  # PEM: its key, without a passphrase
+
+    def __attrs_post_init__(self) -> None:
+        if self.processing_id not in ("P", "T", "D"):
+            raise ConfigError(f"ris.processing_id is {self.processing_id!r}; 'P', 'T' or 'D'")
+        if not set(self.accession_fields) <= {"2", "3", "18"}:
+            raise ConfigError(f"ris.accession_fields is {list(self.accession_fields)}; of '2', '3' and '18'")
+        if bool(self.tls_cert) != bool(self.tls_key) or (self.tls_cert and not self.tls_ca):
+            raise ConfigError("TLS needs ris.tls_ca; ris.tls_cert and ris.tls_key go together")
+        if self.listen_port and not self.listen_peers:
+            raise ConfigError("ris.listen_port is set: ris.listen_peers names the addresses that may connect")
+        if self.listen_port and self.tls_ca and not self.tls_cert:
+            raise ConfigError("ris.listen_port with ris.tls_ca needs ris.tls_cert and ris.tls_key too")
+        for peer in self.listen_peers:
+            try:
+                ipaddress.ip_network(peer, strict=False)
+            except ValueError:
+                raise ConfigError(f"ris.listen_peers holds {peer!r}; an address or a network") from None
+        if (
+            self.max_tries < 1
+            or min(self.first_wait_s, self.connect_timeout_s, self.answer_timeout_s, self.listen_timeout_s) <= 0
+        ):
+            raise ConfigError("ris.max_tries, ris.first_wait_s and the timeouts of [ris] are above 0")
+
+
+@frozen
+class FhirConfig:
+    """A FHIR R4 server that is told of results; tries and waits are those of the section `ris`."""
+
+    url: str = ""  # base URL; empty: none. https, unless on this machine
+    token: str = field(default="", repr=False)  # sent as bearer token
+    ca_file: Path | None = field(default=None, converter=attrs.converters.optional(Path))  # none: the system's
+    certificate: Path | None = field(default=None, converter=attrs.converters.optional(Path))  # ours, where it asks
+    key: Path | None = field(default=None, converter=attrs.converters.optional(Path))
+    patient_system: str = ""  # URI of the PatientIDs' system; empty: none is said
+    accession_system: str = ""  # URI of the accession numbers' system
+    timeout_s: float = 30.0  # of a connection, and of each answer
+
+    def __attrs_post_init__(self) -> None:
+        url = urlsplit(self.url)
+        local = url.scheme == "http" and is_loopback(url.hostname or "")
+        if self.url and not ((url.scheme == "https" or local) and url.hostname):
+            raise ConfigError("fhir.url must begin with https://, unless it is on this machine")
+        if self.timeout_s <= 0:
+            raise ConfigError(f"fhir.timeout_s is {self.timeout_s:g}; above 0")
+
+
+@frozen
 class Config:
     """All settings."""
 
@@ -412,6 +486,13 @@ class Config:
     audit: AuditConfig = field(factory=AuditConfig)
     audit_trail: AuditTrailConfig = field(factory=AuditTrailConfig)
     notify: NotifyConfig = field(factory=NotifyConfig)
+    ris: RisConfig = field(factory=RisConfig)
+    fhir: FhirConfig = field(factory=FhirConfig)
+
+    @property
+    def tells_of_results(self) -> bool:
+        """Whether another system than the PACS is told of results."""
+        return bool(self.ris.host or self.fhir.url)
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:

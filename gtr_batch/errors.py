@@ -15,7 +15,7 @@ Three questions, three branches: may it work later, is it only this case, or is 
     │   ├── CommitmentPending
     │   ├── DatabaseBusy
     │   ├── NoticeNotDelivered      operations could not be told by email or webhook; tried again by the next run
-    │   ├── ReceiverUnreachable     the audit repository did not take what was sent
+    │   ├── ReceiverUnreachable     the audit repository, RIS or FHIR server did not take what was sent
     │   ├── StorageFull
     │   ├── InputLost               a file of an earlier step is gone or cut: the case goes back to that step
     │   ├── GpuOutOfMemory
@@ -67,7 +67,7 @@ class NoticeNotDelivered(TransientError):
 
 
 class ReceiverUnreachable(TransientError):
-    """The audit repository does not answer, or went away before it had read everything."""
+    """The audit repository, RIS or FHIR server does not answer, or went away before it had read everything."""
 
 
 class AssociationRefused(TransientError):

@@ -23,7 +23,16 @@ from gtr_batch.domain.governed_settings import NightOpening, SettingChange, Sett
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.domain.notice import NightState, Notice, WaitingNotice
+from gtr_batch.domain.patient_merge import PatientMerge
 from gtr_batch.domain.replay import KeptComparison, ReplayApproval
+from gtr_batch.domain.result_message import (
+    Channel,
+    ListedMessage,
+    ReceiverAnswer,
+    ResultMessage,
+    SendingState,
+    Waiting,
+)
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.domain.shadow import ShadowAnswer
@@ -174,6 +183,86 @@ class Notices(Protocol):
         """When somebody looked last; None where nobody ever did."""
 
 
+class ResultReceiver(Protocol):
+    """A system outside that is told of results: the RIS, a FHIR server."""
+
+    channel: Channel
+    lease_s: float  # how long one message may take at most
+
+    def connect(self) -> None:
+        """Be ready to send; raises `ReceiverUnreachable`, and then nothing was sent."""
+
+    def send(self, message: ResultMessage) -> ReceiverAnswer:
+        """Send one message and wait for the answer; one that does not come is an answer too (`NOT_NOW`).
+
+        Raises
+        ------
+        ReceiverUnreachable
+            There was no connection: nothing was sent.
+        InputRefused
+            The message cannot be written, whoever receives it; says which element, never its value.
+        """
+
+    def close(self) -> None:
+        """End the connection."""
+
+
+class ResultMessages(Protocol):
+    """What other systems are told of results: written with what it tells, each version to each system once."""
+
+    def claim(self, channel: Channel, seconds: float) -> ResultMessage | None:
+        """The message that is due longest, its try noted; nobody else gets it for so many seconds.
+
+        Never one of which an earlier version waits, nor a result of a model that was withdrawn.
+        """
+
+    def end(self, message: ResultMessage, channel: Channel, state: SendingState, answer: str) -> None:
+        """Note that a message was taken, or is a dead letter."""
+
+    def wait(self, message: ResultMessage, channel: Channel, seconds: float, answer: ReceiverAnswer) -> None:
+        """Note that a message is tried again in so many seconds."""
+
+    def waiting(self, channel: Channel) -> Waiting:
+        """How many wait, are due and are dead letters."""
+
+    def listed(self, states: Sequence[SendingState], most: int) -> Sequence[ListedMessage]:
+        """Messages in these states, newest first."""
+
+    def newest_version(self, case_id: str) -> int:
+        """The newest version of a case that was written; 0 where there is none."""
+
+    def resend(self, message_id: int, channel: Channel, *, by: str, why: str) -> None:
+        """Have a message sent once more.
+
+        Raises
+        ------
+        InputRefused
+            There is none, it waits anyway, or a later version of its case exists; nothing is changed.
+        """
+
+
+class PatientMerges(Protocol):
+    """What the RIS said of merged patients: append-only, in the order in which it came."""
+
+    def receive(self, sender: str, control_id: str, said: Sequence[PatientMerge], *, peer: str) -> bool:
+        """Keep what one message says, all of it or nothing; False where it came before.
+
+        Raises
+        ------
+        InputRefused
+            The message came before and said something else, or it contradicts one before; nothing is kept.
+        """
+
+    def merges(self, patient_ids: Sequence[str]) -> Sequence[PatientMerge]:
+        """Every merge that these may have gone through, in the order in which they came."""
+
+    def merged_patients(self) -> Sequence[str]:
+        """PatientIDs of cases that were ever merged into others."""
+
+    def note_case(self, case_id: str, merge_id: int) -> None:
+        """Note that a case has another PatientID by a merge."""
+
+
 class Cases(Protocol):
     """All cases with their states, events and results. A step writes its case once: all of it, or nothing."""
 
@@ -202,6 +291,9 @@ class Cases(Protocol):
 
     def of_study(self, study_uid: str) -> list[Case]:
         """All cases of a study, of whatever night, in a stable order."""
+
+    def of_patients(self, patient_ids: Sequence[str]) -> list[Case]:
+        """All cases of these PatientIDs, whoever issued them, in a stable order."""
 
     def of_studies(self, study_uids: Sequence[str]) -> Mapping[str, list[Case]]:
         """All cases of each of these studies; one without a case is left out."""

@@ -13,9 +13,10 @@ from attrs import define, frozen
 
 from gtr_batch.audit.site import AuditProgress, AuditSite
 from gtr_batch.config import Config, load
+from gtr_batch.domain.result_message import Channel
 from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.night.site import Alert, Site, StepProgress, check_running
-from gtr_batch.ports import NoticeChannel, Progress
+from gtr_batch.ports import NoticeChannel, Progress, ResultReceiver
 from gtr_batch.training.site import TrainingProgress, TrainingSite
 
 if TYPE_CHECKING:
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
     from gtr_batch.db.access import PostgresAccessTrail
     from gtr_batch.db.audit import PostgresAuditBook
     from gtr_batch.db.canaries import PostgresCanaries
+    from gtr_batch.db.messages import PostgresResultMessages
     from gtr_batch.db.registry import PostgresRegistry
     from gtr_batch.db.settings import PostgresSettings
     from gtr_batch.db.switch import PostgresSwitch
     from gtr_batch.files import LocalFileStore
+    from gtr_batch.governance.merges import Applied
     from gtr_batch.governance.model_store import RegistryModelStore
+    from gtr_batch.night.messages import Sent
     from gtr_batch.night.watch import Watched
     from gtr_batch.pacs import Pacs
 
@@ -87,7 +91,19 @@ class _Adapters:
     def cases(self) -> PostgresCases:
         from gtr_batch.db import PostgresCases
 
-        return PostgresCases(self.database)
+        return PostgresCases(self.database, self.channels)
+
+    @property
+    def channels(self) -> list[Channel]:
+        """The systems that are told of results."""
+        named = {Channel.HL7: self.config.ris.host, Channel.FHIR: self.config.fhir.url}
+        return [channel for channel, where in named.items() if where]
+
+    @cached_property
+    def messages(self) -> PostgresResultMessages:
+        from gtr_batch.db.messages import PostgresResultMessages
+
+        return PostgresResultMessages(self.database)
 
     @cached_property
     def registry(self) -> PostgresRegistry:
@@ -267,6 +283,108 @@ def send_audit_trail(config: Config | None = None) -> int:
         if not adapters.config.audit_trail.syslog:
             raise ConfigError("audit_trail.syslog is empty: name the audit repository as host:port")
         return send_waiting(adapters.trail, SyslogReceiver(adapters.config.audit_trail))
+
+
+@contextmanager
+def open_messages(config: Config | None = None) -> Iterator[PostgresResultMessages]:
+    """What other systems are told of results; closed after."""
+    with _adapters(config) as adapters:
+        yield adapters.messages
+
+
+def send_result_messages(config: Config | None = None, alert: Alert | None = None) -> Sent:
+    """Send every message about a result that is due; see `gtr_batch.night.messages`.
+
+    Raises
+    ------
+    ConfigError
+        No system is named (`ris.host`, `fhir.url`).
+    ReceiverUnreachable
+        One did not take what it was sent; it waits.
+    ServiceStopped
+        A person has stopped the service.
+    """
+    from gtr_batch.errors import ConfigError, ReceiverUnreachable
+    from gtr_batch.night.messages import Sent, send_results
+
+    with _adapters(config) as adapters:
+        receivers = _receivers(adapters.config)
+        if not receivers:
+            raise ConfigError("ris.host and fhir.url are empty: name a system that is told of results; see docs/ris.md")
+        sent, ill = [], None
+        for receiver in receivers:  # one that does not answer keeps nothing from the other
+            try:
+                sent.append(
+                    send_results(adapters.messages, receiver, adapters.config.ris, switch=adapters.switch, alert=alert)
+                )
+            except ReceiverUnreachable as error:
+                ill = error
+        if ill is not None:
+            raise ill
+    return Sent(sum(s.taken for s in sent), sum(s.waiting for s in sent), sum(s.dead for s in sent))
+
+
+def _receivers(config: Config) -> list[ResultReceiver]:
+    found: list[ResultReceiver] = []
+    if config.ris.host:
+        from gtr_batch.ris import RisReceiver
+
+        found.append(RisReceiver(config.ris, config.night.timezone))
+    if config.fhir.url:
+        from gtr_batch.fhir import FhirServer
+
+        found.append(FhirServer(config.fhir, config.night.timezone))
+    return found
+
+
+def fhir_of_case(case_id: str, *, by: str, why: str, config: Config | None = None) -> str:
+    """A case's result as a FHIR transaction; that `by` is given the patient's number is noted before.
+
+    Raises
+    ------
+    InputRefused
+        No such case, or one without a result in the PACS; nobody, or no reason, is named.
+    """
+    from gtr_batch.access import looked_at_patient
+    from gtr_batch.fhir import bundle_of
+    from gtr_batch.governance.telling import message_about
+
+    with _adapters(config) as adapters:
+        site = _night_site(adapters, None, None)
+        message = message_about(site, adapters.registry, adapters.messages, case_id, by=by, why=why)
+        looked_at_patient(adapters.trail, message.case.case_id, by=by, why=why)
+        return bundle_of(message, adapters.config.fhir, adapters.config.night.timezone)
+
+
+def apply_patient_merges(config: Config | None = None) -> Applied:
+    """Give cases of merged patients the PatientID that the PACS has; see `gtr_batch.governance.merges`."""
+    from gtr_batch.db.merges import PostgresPatientMerges
+    from gtr_batch.governance.merges import apply_merges
+
+    with _adapters(config) as adapters:
+        return apply_merges(_night_site(adapters, None, None), PostgresPatientMerges(adapters.database))
+
+
+def listen_for_merges(config: Config | None = None) -> None:
+    """Take ADT^A40 until the process is ended (SIGTERM, SIGINT); `ConfigError` where the port cannot be opened."""
+    import asyncio
+    import signal
+
+    from gtr_batch.db.merges import PostgresPatientMerges
+    from gtr_batch.ris import MergeListener
+
+    async def listen(adapters: _Adapters) -> None:
+        listener = MergeListener(
+            adapters.config.ris,
+            PostgresPatientMerges(adapters.database),
+            lambda: apply_patient_merges(adapters.config),
+        )
+        for one in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(one, listener.stop)
+        await listener.run()
+
+    with _adapters(config) as adapters:
+        asyncio.run(listen(adapters))
 
 
 def watch_nights(config: Config | None = None) -> Watched:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -162,3 +163,19 @@ def confirm_slice(
     else:
         done = f"moved to {word.slices[1]}" if word.moved else "confirmed"
         out.print(f"the key slice of case {word.case_id} is {done}; cohorts take the case from now on", highlight=False)
+
+
+@app.command("fhir")
+@speaks_plainly
+def fhir(
+    case: Annotated[str, typer.Argument(help="The case id, as `gtr status --json` prints it.")],
+    to: Annotated[Path, typer.Option("--out", help="The file to write; it holds the PatientID.", dir_okay=False)],
+    by: By,
+    why: Why,
+) -> None:
+    """Write a case's result as FHIR R4 (a transaction Bundle with DiagnosticReport and Observations) into a file."""
+    from gtr_batch.wiring import fhir_of_case
+    from gtr_batch.writing import write_text
+
+    write_text(to, fhir_of_case(case, by=by, why=why))
+    out.print(f"written: {foreign(to)}", highlight=False)

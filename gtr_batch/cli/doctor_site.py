@@ -108,6 +108,60 @@ def audit_repository(site: Site) -> Finding:
     return Finding(name, "ok", f"{config.syslog} takes connections")
 
 
+def ris(site: Site) -> Finding:
+    """Whether the RIS takes a connection, and what waits for it; nothing is sent."""
+    from gtr_batch.domain.result_message import Channel
+    from gtr_batch.ris import RisReceiver
+    from gtr_batch.wiring import open_messages
+
+    name, config = "RIS", site.config.ris
+    if not config.host:
+        return Finding(name, "ok", "none is named (ris.host): results are in the PACS and on the worklist alone")
+    receiver = RisReceiver(config, site.config.night.timezone)
+    receiver.connect()
+    receiver.close()
+    with open_messages(site.config) as messages:
+        found = messages.waiting(Channel.HL7)
+    if found.dead:
+        return Finding(name, "warn", f"{found.dead} messages are dead letters, {found.waiting} wait", MEND[name])
+    if not config.tls_ca and not is_loopback(config.host):
+        return Finding(name, "warn", f"takes connections, without TLS; {found.waiting} messages wait", MEND[name])
+    return Finding(name, "ok", f"takes connections; {found.waiting} messages wait")
+
+
+def merged_patients(site: Site) -> Finding:
+    """Whether anybody listens for what the RIS says of merged patients."""
+    name, config = "merged patients", site.config.ris
+    if not config.listen_port:
+        return Finding(name, "ok", "nobody is to listen (ris.listen_port): merges are told by `gtr case rekey`")
+    try:
+        socket.create_connection((config.listen_host, config.listen_port), timeout=config.connect_timeout_s).close()
+    except OSError as err:
+        return Finding(name, "red", f"nobody listens at ris.listen_port ({type(err).__name__})", MEND[name])
+    plain = not config.tls_ca and not is_loopback(config.listen_host)
+    heard = f"somebody listens at port {config.listen_port}"
+    return Finding(name, "warn" if plain else "ok", heard + (", without TLS" if plain else ""), MEND[name])
+
+
+def fhir(site: Site) -> Finding:
+    """Whether the FHIR server takes a connection, and what waits for it; nothing is sent."""
+    from gtr_batch.domain.result_message import Channel
+    from gtr_batch.fhir import FhirServer
+    from gtr_batch.wiring import open_messages
+
+    name, config = "FHIR server", site.config.fhir
+    if not config.url:
+        return Finding(name, "ok", "none is named (fhir.url)")
+    server = FhirServer(config, site.config.night.timezone)
+    server.connect()
+    server.close()
+    with open_messages(site.config) as messages:
+        found = messages.waiting(Channel.FHIR)
+    if found.dead:
+        return Finding(name, "warn", f"{found.dead} messages are dead letters, {found.waiting} wait", MEND[name])
+    return Finding(name, "ok", f"takes connections; {found.waiting} messages wait")
+
+
 def airflow(site: Site) -> Finding:
     """Whether Airflow has our pools, and knows our DAGs and lets them run."""
     name = "Airflow"
@@ -148,6 +202,9 @@ CHECKS: list[tuple[str, Callable[[Site], Finding]]] = [
     ("certificates", certificates),
     ("EHR extracts", ehr),
     ("audit repository", audit_repository),
+    ("RIS", ris),
+    ("merged patients", merged_patients),
+    ("FHIR server", fhir),
     ("Airflow", airflow),
 ]
 MEND = {
@@ -156,5 +213,8 @@ MEND = {
     "certificates": "set pacs.tls_* (docs/dicom-conformance.md), or renew the certificate; `gtr pacs echo` tries it",
     "EHR extracts": "put the extracts into ehr.folder and run `gtr ehr load`, or unpause ehr_refresh",
     "audit repository": "check audit_trail.syslog, its certificate and the firewall; what was not sent waits",
+    "merged patients": "start the service `gtr ris listen`; set ris.tls_ca, ris.tls_cert and ris.tls_key (docs/ris.md)",
+    "FHIR server": "check fhir.*, certificate and firewall; dead letters: `gtr ris list` (docs/ris.md)",
+    "RIS": "check ris.*, certificate and firewall; dead letters: `gtr ris list`, `gtr ris resend` (docs/ris.md)",
     "Airflow": "run `airflow pools import plugins/gtr_airflow/pools.json`, start the dag-processor, unpause the DAGs",
 }

@@ -23,6 +23,7 @@ from gtr_batch.cli import (
     model,
     pacs,
     restage,
+    ris,
     sbom,
     settings,
     stage_now,
@@ -34,6 +35,7 @@ from gtr_batch.cli.shell import err, foreign, out, parse_night, print_json, spea
 from gtr_batch.errors import InputRefused
 
 if TYPE_CHECKING:
+    from gtr_batch.config import Config
     from gtr_batch.domain.night_case import NightCase
     from gtr_batch.errors import CanaryFailed
     from gtr_batch.night.site import Site
@@ -58,6 +60,7 @@ app.add_typer(settings.app, name="settings")
 app.add_typer(case.app, name="case")
 app.add_typer(audit.app, name="audit")
 app.add_typer(audit_trail.app, name="audit-trail")
+app.add_typer(ris.app, name="ris")
 app.add_typer(demo.app, name="demo")
 
 Night = Annotated[str | None, typer.Option(help="The evening the night began, YYYY-MM-DD.")]
@@ -131,6 +134,8 @@ def night(
                     err.print(f"[yellow]{foreign(error)}[/]", highlight=False)
         for shard in shards if broken is None else ():
             steps.shadow(site, when, shard)
+        if config.tells_of_results:
+            _send_results(config)
         red: NightFailed | None = None
         try:
             summary = steps.close_night(site, when)
@@ -156,6 +161,17 @@ def _canary(site: Site, when: date) -> CanaryFailed | None:
         err.print(f"[bold red]{foreign(error)}[/]", highlight=False)
         return error
     return None
+
+
+def _send_results(config: Config) -> None:
+    """Tell the RIS, and a FHIR server; what they do not take waits, and does not turn the night red."""
+    from gtr_batch.errors import TransientError
+    from gtr_batch.wiring import send_result_messages
+
+    try:
+        send_result_messages(config)
+    except TransientError as error:
+        err.print(f"[yellow]{foreign(error)}[/]", highlight=False)
 
 
 def wait_for_arrivals(site: Site, studies: list[str]) -> None:

@@ -14,6 +14,7 @@ from gtr_batch.db.connection import Database, Transaction
 from gtr_batch.domain import transitions
 from gtr_batch.domain.case import Case, CaseState, Selected, Step
 from gtr_batch.domain.delivery import ANSWER_KINDS, ReportObject
+from gtr_batch.domain.result_message import Channel
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.domain.step_record import StepRecord, moved
@@ -25,8 +26,8 @@ class PostgresCases:
     Every method raises `DatabaseBusy` where a retry may help and `DatabaseRefused` where it will not.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, channels: Sequence[Channel] = ()) -> None:
+        self._database, self._channels = database, tuple(channels)  # channels: who is told of committed results
 
     # Writing
 
@@ -50,7 +51,7 @@ class PostgresCases:
         record = StepRecord(case_id, Step(step))
         yield record
         with self._database.transaction(f"{step} of case {case_id}") as tx:
-            step_writer.write(tx, record)
+            step_writer.write(tx, record, self._channels)
 
     # Cases
 
@@ -70,6 +71,10 @@ class PostgresCases:
     def of_study(self, study_uid: str) -> list[Case]:
         """All cases of a study, of whatever night."""
         return self._all("of_study", study_uid=study_uid)
+
+    def of_patients(self, patient_ids: Sequence[str]) -> list[Case]:
+        """All cases of these PatientIDs, whoever issued them."""
+        return self._all("of_patients", patient_ids=[rows.text(one) for one in patient_ids])
 
     def of_studies(self, study_uids: Sequence[str]) -> dict[str, list[Case]]:
         """All cases of each of these studies; one without a case is left out."""

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from datetime import date, datetime
 
 from gtr_batch.db import queries, rows
-from gtr_batch.db.connection import Database
+from gtr_batch.db.connection import Database, Transaction
+from gtr_batch.db.merges import merges_from
 from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren, PatientFacts
+from gtr_batch.domain.identity import PatientIdentity
+from gtr_batch.domain.patient_merge import surviving
 
 
 class PostgresClinicalSource:
@@ -41,12 +44,14 @@ class PostgresClinicalSource:
         query = queries.load("clinical")
         patient_id = rows.text(patient_id)
         who = {"patient_id": patient_id}
-        when = {**who, "on_date": on}
-        study = {**who, "study_uid": study_uid}
         with self._database.transaction("clinical facts") as tx:
             patient = tx.one(query["patient"], **who)
+            if patient is None:  # merged into another patient, perhaps, under whom the EHR has it all
+                who = {"patient_id": _surviving(tx, patient_id)}
+                patient = tx.one(query["patient"], **who)
             if patient is None:
                 return None
+            when, study = {**who, "on_date": on}, {**who, "study_uid": study_uid}
             biopsy = tx.one(query["biopsy"], **when) or {}
             size = tx.one(query["size"], **when) or {}
             treatments = {row["kind"] for row in tx.all(query["treatments"], **when)}
@@ -84,11 +89,20 @@ class PostgresClinicalSource:
         """Which of these patients the EHR knows; raises as `facts`."""
         asked = {patient_id: rows.text(patient_id) for patient_id in patient_ids}
         with self._database.transaction("known patients") as tx:
-            found = {
-                row["patient_id"]
-                for row in tx.all(queries.load("clinical")["known"], patient_ids=sorted(set(asked.values())))
-            }
+            found = _known(tx, set(asked.values()))
+            others = {kept: _surviving(tx, kept) for kept in set(asked.values()) - found}
+            found |= {kept for kept, other in others.items() if other in _known(tx, set(others.values()))}
         return frozenset(patient_id for patient_id, kept in asked.items() if kept in found)
+
+
+def _known(tx: Transaction, patient_ids: set[str]) -> set[str]:
+    found = tx.all(queries.load("clinical")["known"], patient_ids=sorted(patient_ids)) if patient_ids else []
+    return {row["patient_id"] for row in found}
+
+
+def _surviving(tx: Transaction, patient_id: str) -> str:
+    """The PatientID that a patient has since the merges that the RIS told of; as it is where there were none."""
+    return surviving(merges_from(tx, [patient_id]), PatientIdentity(patient_id)).patient_id
 
 
 def _age_years(birth: date, on: date) -> int | None:

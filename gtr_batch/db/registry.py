@@ -6,13 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gtr_batch.db import queries, rows
+from gtr_batch.db import messages, queries, rows
 from gtr_batch.db.canaries import note_canary
 from gtr_batch.db.connection import Database, Transaction
 from gtr_batch.domain.canary import CanaryEvent
 from gtr_batch.domain.cohort import HoldoutLook, HoldoutOpening
 from gtr_batch.domain.delivery import Predecessor
-from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
+from gtr_batch.domain.lifecycle import (
+    WITHDRAWN,
+    ChampionEvent,
+    Change,
+    ModelRecord,
+    RegisteredModel,
+    RegistryEvent,
+    ReportOfModel,
+)
 from gtr_batch.errors import GovernanceRefused
 
 #: Documents that decide nothing, which the role of the nights may write.
@@ -83,6 +91,8 @@ class PostgresRegistry:
                         f"was shown; nothing is changed. Look again, then decide again"
                     )
                 _note(tx, one, by, why)
+                if one.to_state == WITHDRAWN:
+                    messages.write_withdrawals(tx, one.version)
 
     def attach(self, version: str, kind: str, content: Mapping[str, Any], *, by: str) -> None:
         """Keep a document about a version; the kinds are those of the table."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from attrs import asdict
 
-from gtr_batch.db import queries, rows
+from gtr_batch.db import messages, queries, rows
 from gtr_batch.db.connection import Transaction
 from gtr_batch.domain import transitions
 from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.identity import PatientIdentity
+from gtr_batch.domain.result_message import Channel
 from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.domain.step_record import Detail, Scored, Staged, StepRecord, moved
 
 
-def write(tx: Transaction, record: StepRecord) -> None:
+def write(tx: Transaction, record: StepRecord, channels: Sequence[Channel] = ()) -> None:
     """Write a record under a lock on its case.
+
+    Where that makes the case `committed`, or its result another one, the message to each of `channels` is written too.
 
     Raises
     ------
@@ -26,6 +31,7 @@ def write(tx: Transaction, record: StepRecord) -> None:
     ValueError
         A score without a staging that it could belong to, or a state that is not on the path.
     """
+    messages.hold(tx, channels)
     case = rows.case_of(rows.found(tx.one(_cases()["lock"], case_id=rows.key(record.case_id)), record.case_id))
     record.check(case)
     if record.rekeyed is not None:
@@ -54,6 +60,8 @@ def write(tx: Transaction, record: StepRecord) -> None:
             predecessors=rows.as_json([asdict(p) for p in one.predecessors]),
         )
     _move(tx, case, record)
+    if record.move is CaseState.COMMITTED and case.state is not CaseState.REFUSED:
+        messages.write_result(tx, case.case_id, channels)
 
 
 def note(tx: Transaction, case_id: str, step: Step, state: CaseState, detail: Detail) -> None:

@@ -179,6 +179,10 @@ class MemoryCases:
         """All cases of a study, of whatever night."""
         return self._sorted(c for c in self._cases.values() if c.study_uid == study_uid)
 
+    def of_patients(self, patient_ids: Sequence[str]) -> list[Case]:
+        """All cases of these PatientIDs, whoever issued them."""
+        return self._sorted(c for c in self._cases.values() if c.patient_id in patient_ids)
+
     def of_studies(self, study_uids: Sequence[str]) -> dict[str, list[Case]]:
         """All cases of each of these studies; one without a case is left out."""
         return {uid: found for uid in study_uids if (found := self.of_study(uid))}

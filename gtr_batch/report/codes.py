@@ -158,6 +158,25 @@ _STANDARD_REASONS: Mapping[ReasonKind, Code] = MappingProxyType(
 )
 
 
+# Messages to other systems (HL7, FHIR), beside those above
+CLINICAL_T = Code("21905-5", "LN", "Primary tumor.clinical [Class] Cancer")
+T_STAGING = own("t_staging", "AI T staging of gastric cancer on CT")
+STUDY_INSTANCE_UID = Code("110180", "DCM", "Study Instance UID")
+STAGE_PROBABILITY: Mapping[TStage, Code] = MappingProxyType(
+    {stage: own(f"prob_{stage.lower()}", f"Probability of c{stage}") for stage in TStage}
+)
+MODEL_VERSION = own("model_version", "Version of the model")
+RESULT_VERSION = own("result_version", "Version of this result")
+READER_WORD = own("reader_word", "Word of the reader")
+READER_CATEGORY = own("reader_cat", "Category that the reader gives")
+READER_WORDS: Mapping[bool, Code] = MappingProxyType(
+    {
+        True: own("reader_agrees", "The reader agrees"),
+        False: own("reader_other", "The reader gives another category"),
+    }
+)
+
+
 def refusal_finding(code: RefusalCode) -> Code:
     """The standard reason beside ours, of CID 9303 (Interpretation Request Discontinuation Reason) or 6044 for pixels.
 

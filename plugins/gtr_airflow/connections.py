@@ -7,6 +7,7 @@ connection       type           settings that it overrides
 ``gtr_postgres`` ``postgres``   ``[database] dsn`` (the role app)
 ``gtr_governor`` ``postgres``   ``[database] governor_dsn`` (the role governor), for tasks that carry out a decision
 ``gtr_ehr``      ``fs``         ``[ehr] folder``
+``gtr_ris``      ``generic``    ``[ris]``: host, port; in its extra the settings of the section
 ===============  =============  ==================================================================
 
 A connection that is absent overrides nothing: the TOML file and the environment hold. `gtr_batch` never sees
@@ -89,6 +90,16 @@ def ehr_settings(connection: Connection) -> dict[str, str]:
     return {"GTR_EHR__FOLDER": str(path)} if path else {}
 
 
+def ris_settings(connection: Connection) -> dict[str, str]:
+    """A ``generic`` connection as ``GTR_RIS__...``; an empty field overrides nothing."""
+    given = {**connection.extra_dejson, "host": connection.host, "port": connection.port}
+    return {
+        f"GTR_RIS__{name.upper()}": ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in given.items()
+        if value not in (None, "")
+    }
+
+
 def connection_or_none(conn_id: str) -> Connection | None:
     """A connection, or None where nobody made one."""
     try:
@@ -109,6 +120,7 @@ def overrides() -> dict[str, str]:
         ("gtr_postgres", database_settings),
         ("gtr_governor", governor_settings),
         ("gtr_ehr", ehr_settings),
+        ("gtr_ris", ris_settings),
     ):
         if (connection := connection_or_none(conn_id)) is not None:
             found |= translate(connection)

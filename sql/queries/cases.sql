@@ -83,6 +83,11 @@ order by study_at nulls last, study_uid collate "C", series_uid collate "C", cas
 select * from staging_case where study_uid = %(study_uid)s
 order by night, study_uid collate "C", series_uid collate "C", case_id;
 
+-- name: of_patients(patient_ids)
+-- All cases of these PatientIDs.
+select * from staging_case where patient_id = any (%(patient_ids)s)
+order by night, study_uid collate "C", series_uid collate "C", case_id;
+
 -- name: of_studies(study_uids)
 -- All cases of these studies.
 select * from staging_case where study_uid = any (%(study_uids)s)

@@ -24,7 +24,7 @@ def test_housekeeping_takes_no_slot_of_the_pacs_where_there_is_nothing_to_ask(ni
     tasks = described["housekeeping"]["dags"]["housekeeping"]["tasks"]
 
     assert nights["housekeeping"]["asked"] == []
-    assert {name for name, task in tasks.items() if task["pool"] == "pacs"} == {"ask_again"}
+    assert {name for name, task in tasks.items() if task["pool"] == "pacs"} == {"ask_again", "apply_merges"}
 
 
 def test_housekeeping_asks_again_for_what_is_not_committed(nights):

@@ -119,6 +119,19 @@ def test_a_connection_wins_over_the_environment_and_an_absent_one_changes_nothin
     assert str(settings.ehr.folder) == "/from/the/environment"
 
 
+def test_the_connection_of_the_ris_gives_the_settings_of_its_section(monkeypatch):
+    extra = {"receiving_application": "RIS", "accession_fields": ["3", "18"], "tls_ca": ""}
+    given = {"conn_type": "generic", "host": "ris.example", "port": 2575, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_GTR_RIS", json.dumps(given))
+
+    assert connections.ris_settings(connections.connection_or_none("gtr_ris")) == {
+        "GTR_RIS__HOST": "ris.example",
+        "GTR_RIS__PORT": "2575",
+        "GTR_RIS__RECEIVING_APPLICATION": "RIS",
+        "GTR_RIS__ACCESSION_FIELDS": "3,18",
+    }
+
+
 def test_a_connection_that_nobody_made_is_none(monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_GTR_EHR", json.dumps({"conn_type": "fs", "extra": {"path": "/extracts"}}))
 

@@ -792,6 +792,14 @@ def test_what_the_pacs_took_and_has_not_committed_is_found_whatever_its_night(bo
     assert [c.case_id for c in book.uncommitted(date(2026, 3, 9))] == [taken.case_id]
 
 
+def test_cases_are_found_by_their_patients(book):
+    first, second, other = a_case(1), a_case(2, patient_id="P1"), a_case(3)
+    book.record([second, first, other])
+
+    assert [c.case_id for c in book.of_patients(["P1", "P9"])] == [first.case_id, second.case_id]
+    assert book.of_patients([]) == []
+
+
 MISMATCH = Refusal(RefusalCode.IDENTITY_MISMATCH, "the PACS lists the study under another PatientID")
 NEW = PatientIdentity("P99", "hospital")
 

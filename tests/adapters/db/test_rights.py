@@ -39,6 +39,7 @@ PRESENT_STATE = (
         "study_look": "the PACS: how it listed a study when it was last looked at",
         "model_version": "model_event",
         "notice_delivery": "notice: when it was raised, and here whether it went out since",
+        "result_sending": "result_message: what was to be sent, and here whether it went out since",
         "watch_look": "the clock: when somebody looked last",
         "schema_migration": "a file of sql/migrations is applied once",
         "schema_view": "sql/views",
