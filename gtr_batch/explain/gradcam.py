@@ -18,16 +18,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from gtr_batch.domain.prepared import PreparedGeometry
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 STRIDE = 32  # network pixels from one cell of layer4 to the next, where the network does not say
+
+
+class Network(Protocol):
+    """What `gtr_batch.stage.network.GTRNet` has of it: a last layer that is pooled and classified by a linear head."""
+
+    stride: int
+
+    def last_layer(self, slices: Tensor) -> Tensor:
+        """(n, 3, size, size) -> (n, D, k, k)."""
+
+    def pooled(self, last_layer: Tensor) -> Tensor:
+        """(n, D, k, k) -> (n, D)."""
+
+    def classify(self, features: Tensor) -> Tensor:
+        """(n, D) -> (n, 4)."""
 
 
 class GradCamForward:
@@ -37,13 +52,14 @@ class GradCamForward:
 
     Parameters
     ----------
-    network : nn.Module
-        A GTRNet or torchvision ResNet: has `layer4` and a linear head `fc`.
+    network : Network, a module
+        Usually a GTRNet.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Any) -> None:
         self._method = _grad_cam_at_the_cells()
-        self._network: Any = network.eval().requires_grad_(False)
+        self._network: Network = network.eval().requires_grad_(False)
+        self._head = _head_of(network)
 
     def __call__(
         self, slices: Tensor, choose: Callable[[np.ndarray], Sequence[int]]
@@ -63,25 +79,27 @@ class GradCamForward:
             Heat is 0 to 1, scaled for each slice to its own minimum and maximum over the cells as pytorch-grad-cam
             does; all 0 where nothing in the slice speaks for the class. It says where, not how strongly.
         """
-        block, kept = self._network.layer4[-1], []
-        hooks = [  # the first before GradCAM's own on this block, so that they see the leaf
-            block.register_forward_hook(lambda _module, _inputs, output: output.detach().float().requires_grad_(True)),
-            self._network.fc.register_forward_pre_hook(lambda _module, inputs: kept.append(inputs[0].detach())),
-        ]
-        cam = self._method(model=self._network, target_layers=[block])
+        import torch
+
+        with torch.no_grad():
+            deep = self._network.last_layer(slices)
+        cam = self._method(model=self._head, target_layers=[self._head.block])
         cam.activations_and_grads.detach = False  # they stay on the device
         targets = _DecidedLater(cam, choose)
         try:
-            cells = cam(input_tensor=slices, targets=[targets.row(k) for k in range(len(slices))])
+            cells = cam(
+                input_tensor=deep.float().requires_grad_(True),
+                targets=[targets.row(k) for k in range(len(slices))],
+            )
             logits = cam.outputs.detach().float().cpu().numpy()
-        finally:  # the network is as it was: other passes run without hooks
+            features = self._head.kept.pop()
+        finally:
+            self._head.kept.clear()
             cam.activations_and_grads.release()
-            for hook in hooks:
-                hook.remove()
         return (
-            kept[-1].float().cpu().numpy(),
+            features.float().cpu().numpy(),
             logits,
-            enlarge(np.clip(cells, 0.0, 1.0), slices.shape[-1], getattr(self._network, "stride", STRIDE)),
+            enlarge(np.clip(cells, 0.0, 1.0), slices.shape[-1], self._network.stride),
         )
 
 
@@ -93,6 +111,25 @@ def enlarge(cells: np.ndarray, size: int, stride: int = STRIDE) -> np.ndarray:
     at = np.arange(size) / stride
     weights = _linear(np.clip(at, 0, cells.shape[-1] - 1), cells.shape[-1])
     return np.einsum("hi,kij,wj->khw", weights, cells, weights, optimize=True).astype(np.float32)
+
+
+def _head_of(network: Any) -> Any:
+    """What follows the last block, as a module: its `block` hands on that block's output; `kept` are the features."""
+    from torch import nn
+
+    class Head(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block, self.network = nn.Identity(), network
+            self.kept: list[Tensor] = []
+
+        def forward(self, last_layer: Tensor) -> Tensor:
+            features = self.network.pooled(self.block(last_layer))
+            self.kept.append(features.detach())
+            logits: Tensor = self.network.classify(features)
+            return logits
+
+    return Head().eval()
 
 
 @cache

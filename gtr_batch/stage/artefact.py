@@ -148,8 +148,7 @@ def load_artefact(folder: Path, device: str = "cpu") -> Artefact:
     network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
     if manifest.contract.normalisation == "imagenet":
         network.normalise_channels(IMAGENET_MEAN, IMAGENET_SD)
-    network.eval().requires_grad_(False)
-    return Artefact(manifest, network.to(device), version, folder)
+    return Artefact(manifest, network.to(device).ready_for_inference(), version, folder)
 
 
 def read_manifest(folder: Path) -> tuple[ModelManifest, str]:

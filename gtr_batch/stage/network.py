@@ -12,12 +12,14 @@ pooled stream and zero on the crop: a fresh GTRNet is the ResNet whose weights i
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from gtr_batch.errors import ModelArtefactError
+from gtr_batch.stage import fused
 from gtr_batch.stage.state_dict import read_state_dict
 
 BACKBONES: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, int]]] = {
@@ -82,28 +84,73 @@ class GTRNet(nn.Module):
         self.fc = resnet.fc
         start_as_identity(self.fuse)
         self._channels: tuple[Tensor, Tensor] | None = None
+        self._fused: fused.FusedLayers | None = None
         if weights is not None:
             self.load_imagenet(weights)
 
     def streams(self, slices: Tensor) -> Tensor:
         """Stem, both streams and their fusion: (N, 3, 224, 224) -> (N, 64, 56, 56)."""
-        if self._channels is not None:
-            mean, deviation = (t.to(slices.device, slices.dtype) for t in self._channels)
-            slices = (slices - mean) / deviation
-        stem = self.relu(self.bn1(self.conv1(slices)))
+        stem = self.relu(self.bn1(self.conv1(self._with_normal_channels(slices))))
+        joined: Tensor = self.fuse(self._both(stem))
+        return joined
+
+    def _with_normal_channels(self, slices: Tensor) -> Tensor:
+        if self._channels is None:
+            return slices
+        mean, deviation = (t.to(slices.device, slices.dtype) for t in self._channels)
+        return (slices - mean) / deviation
+
+    def _both(self, stem: Tensor) -> Tensor:
+        """What the fusion gets: the pooled stem and its centre, (N, 64, 112, 112) -> (N, 128, 56, 56)."""
         context = self.maxpool(stem)
-        detail = centre_crop(stem, context.shape[-2], context.shape[-1])
-        fused: Tensor = self.fuse(torch.cat((context, detail), dim=1))
-        return fused
+        return torch.cat((context, centre_crop(stem, context.shape[-2], context.shape[-1])), dim=1)
 
     def normalise_channels(self, mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
         """Take from each input channel its mean, over its standard deviation; for weights that were trained so."""
         self._channels = (torch.tensor(mean).view(1, -1, 1, 1), torch.tensor(deviation).view(1, -1, 1, 1))
 
+    def last_layer(self, slices: Tensor) -> Tensor:
+        """Output of layer4: (N, 3, 224, 224) -> (N, D, 7, 7)."""
+        if self._fused is not None and slices.device.type == "cpu" and not slices.requires_grad:
+            return self._fused(self._with_normal_channels(slices), self._both)
+        deep: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(self.streams(slices)))))
+        return deep
+
+    def pooled(self, last_layer: Tensor) -> Tensor:
+        """Penultimate features of what `last_layer` answered: (N, D, 7, 7) -> (N, D)."""
+        return torch.flatten(self.avgpool(last_layer), 1)
+
     def forward_features(self, slices: Tensor) -> Tensor:
         """Penultimate features: (N, 3, 224, 224) -> (N, D)."""
-        deep = self.layer4(self.layer3(self.layer2(self.layer1(self.streams(slices)))))
-        return torch.flatten(self.avgpool(deep), 1)
+        return self.pooled(self.last_layer(slices))
+
+    def ready_for_inference(self) -> GTRNet:
+        """Eval mode without gradients; on a CPU, its layers from now on as `fused` runs them, where it can.
+
+        Training the network, or loading other weights, undoes that. Who changes a weight of its layers in place must
+        call this again.
+        """
+        self.eval().requires_grad_(False)
+        on_cpu = all(p.device.type == "cpu" and p.dtype == torch.float32 for p in self.parameters())
+        self._fused = fused.FusedLayers(self) if on_cpu and fused.is_possible() else None
+        return self
+
+    def train(self, mode: bool = True) -> GTRNet:
+        """Into training mode, or out of it; `FusedLayers` are of an inference only."""
+        if mode:
+            self._fused = None
+        return super().train(mode)
+
+    def requires_grad_(self, requires_grad: bool = True) -> GTRNet:
+        """Let the parameters take gradients, or not; `FusedLayers` give none."""
+        if requires_grad:
+            self._fused = None
+        return super().requires_grad_(requires_grad)
+
+    def load_state_dict(self, *given: Any, **options: Any) -> Any:
+        """Take other weights."""
+        self._fused = None
+        return super().load_state_dict(*given, **options)
 
     def classify(self, features: Tensor) -> Tensor:
         """Dropout (while training) and linear head: (N, D) -> logits (N, classes)."""

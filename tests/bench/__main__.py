@@ -62,6 +62,8 @@ def main() -> None:
             row["name"], f"{row['ours']:.2f}", f"{row['theirs']:.2f}", row["unit"], f"{row['ratio']:.2f}", bound, met
         )
     console.print(table)
+    for note in bench_stage.notes():
+        console.print(note)
     given.out.write_text(json.dumps(rows, indent=1) + "\n")
     console.print(f"written to {given.out}")
 
