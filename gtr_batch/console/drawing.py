@@ -137,6 +137,7 @@ def chart_of(nights: Sequence[ConsoleNight]) -> NightsChart | None:
             "not_staged": night.not_staged,
             "refused": night.refused,
             "failed": night.failed,
+            "other": max(0, night.found - night.staged - night.not_staged - night.refused - night.failed),
         }
         for what, count in counts.items():
             if count:

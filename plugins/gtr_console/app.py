@@ -39,7 +39,7 @@ from gtr_console.auth import (
     who_see_patients,
     who_see_pixels,
 )
-from gtr_console.protection import HEADERS, Headers, Turns
+from gtr_console.protection import HEADERS, Headers, Turns, with_own_styles
 from gtr_console.queries import Console
 
 _HERE = Path(__file__).parent
@@ -135,7 +135,8 @@ def data_docs(request: Request, visitor: Asking, console: Ours, night: date, pat
     file = (folder / path).resolve()
     if not file.is_relative_to(folder) or file.suffix not in (".html", ".css") or not file.is_file():
         raise HTTPException(404, f"The night of {night} has no such page of its validation.")
-    return FileResponse(file, media_type=mimetypes.guess_type(file.name)[0])
+    kind, text = mimetypes.guess_type(file.name)[0], file.read_bytes()
+    return Response(text, 200, {"content-security-policy": with_own_styles(text)}, kind)
 
 
 @router.get("/worklist", name="worklist")

@@ -38,6 +38,7 @@ from gtr_batch.night.watch import due_night, why_red
 NIGHTS_SHOWN = 30
 CASES_A_PAGE = 50
 STOPPED_SHOWN = 200
+_ANSWER = ("t_stage", "p")  # what `stage` notes of a case in its event
 _NOTED_S = 600  # a case's pixels are many requests: that somebody looks is noted once in this time
 
 
@@ -331,7 +332,7 @@ def case_page(console: Console, case_id: str, *, by: str, named: bool, pixels: b
         pictures=console.pictures.of(case.night, case.case_id, overview and overview.file) if shown else None,
         window=manifest.contract.window_hu if manifest else (-125.0, 225.0),
         facts=site.cases.facts(case.case_id) or {},
-        events=[_event(one) for one in site.cases.events(case.case_id)],
+        events=[_event(one, answer=case.shows_result) for one in site.cases.events(case.case_id)],
         objects=[(one, one.sop_instance_uid in taken) for one in objects],
         report=by_kind.get(ObjectKind.STRUCTURED_REPORT),
         overview=overview,
@@ -382,8 +383,10 @@ def _viewer(settings: ConsoleConfig, case: ConsoleCase, staging: CaseStaging | N
     return [("Open in the PACS viewer", settings.pacs_viewer.format(**fields))]
 
 
-def _event(row: Mapping[str, Any]) -> CaseEventRow:
-    detail = [(str(name).replace("_", " "), _short(value)) for name, value in row["detail"].items()]
+def _event(row: Mapping[str, Any], *, answer: bool) -> CaseEventRow:
+    """A change of state; without the `answer` that it noted, where that must not be shown."""
+    noted = {name: value for name, value in row["detail"].items() if answer or name not in _ANSWER}
+    detail = [(str(name).replace("_", " "), _short(value)) for name, value in noted.items()]
     return CaseEventRow(row["at"], str(row["step"]), str(row["state"]), detail)
 
 

@@ -12,7 +12,7 @@ from (
 cross join lateral (
     select
         count(*) as found,
-        count(*) filter (where r.t_stage is not null) as staged,
+        count(*) filter (where r.t_stage is not null and w.version is null and c.state <> 'failed') as staged,
         count(*) filter (where r.not_staged is not null) as not_staged,
         count(*) filter (where c.state = 'refused') as refused,
         count(*) filter (where c.state = 'failed') as failed,
@@ -21,6 +21,7 @@ cross join lateral (
     from staging_case as c
     left join staging_result as r
         on r.case_id = c.case_id and r.model_version = c.model_version and c.state <> 'refused' and c.reached >= 'staged'
+    left join model_version as w on w.version = r.model_version and w.state = 'withdrawn'
     where c.night = n.night
 ) as k
 order by n.night desc;
