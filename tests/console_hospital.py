@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from zlib import crc32
 
 import attrs
 import numpy as np
@@ -19,7 +20,7 @@ from gtr_batch.db.registry import PostgresRegistry
 from gtr_batch.domain.audit_run import Alarm, AlarmLevel, AuditKind, AuditRecord, Crossing
 from gtr_batch.domain.audit_settings import AuditSettings
 from gtr_batch.domain.case import Case, CaseState, Failure, Step
-from gtr_batch.domain.clinical import Covariates, Differentiation
+from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
 from gtr_batch.domain.delivery import StoreReceipt
 from gtr_batch.domain.identifiers import case_id, derived_uid
 from gtr_batch.domain.lifecycle import Change
@@ -35,9 +36,10 @@ from gtr_batch.domain.staging import (
     TStage,
 )
 from gtr_batch.files import LocalFileStore
+from gtr_batch.nomogram.score import paper_table_3, score
 from gtr_batch.report import write_case
 from gtr_batch.wiring import open_console
-from tests.builders import a_geometry, a_heat, a_manifest, a_score, a_staging, an_overlay, not_staged
+from tests.builders import a_geometry, a_heat, a_manifest, a_staging, an_overlay, not_staged
 from tests.case_moves import Moves
 from tests.fixtures_db import as_role, logins
 from tests.phantoms import abdomen_hu, write_series
@@ -53,6 +55,9 @@ ROLES = (
 )
 PATIENT_ID = "PHANTOM-7"
 LONG_ID = "PHANTOM-" + "0123456789" * 5 + "ABCDEF"  # 64 characters, as long as DICOM allows
+
+#: The paper's own is of no model's rad-score, so it has another name here.
+NOMOGRAM = attrs.evolve(paper_table_3(), name="of the phantom hospital")
 
 T2 = ((0.10, 0.60, 0.25, 0.05), (0.08, 0.66, 0.21, 0.05), (0.12, 0.55, 0.28, 0.05))
 T3 = ((0.05, 0.20, 0.60, 0.15), (0.03, 0.12, 0.71, 0.14), (0.06, 0.22, 0.55, 0.17))
@@ -131,12 +136,11 @@ def fill(
             TIE,
             flags=(Flag.NOMOGRAM_DISAGREES, Flag.AUTOMATIC_KEY_SLICE, Flag.KEY_SLICE_UNCERTAIN),
             source=KeySliceSource.AUTOMATIC,
-            patient=LONG_ID,
-            missing=("lauren",),
+            missing=True,
         ),
         "deep": write.staged("deep", T4),
         "no_nomogram": write.staged("no_nomogram", T2, flags=(Flag.NO_NOMOGRAM,), nomogram=False),
-        "past_retention": write.staged("past_retention", T2, pixels=False),
+        "past_retention": write.staged("past_retention", T2, pixels=False, patient=LONG_ID),
         "not_staged": write.staged("not_staged", T3, abstains=True),
         "withdrawn": write.staged("withdrawn", T4, model=OLD_MODEL),
         "failed": write.failed("failed"),
@@ -155,11 +159,8 @@ def fill(
 
 def _models(database: Database) -> None:
     registry = PostgresRegistry(database)
-    nomogram = a_manifest().nomogram
-    assert nomogram is not None
-    own = attrs.evolve(nomogram, name="of the phantom hospital")  # the paper's is of no model's own rad-score
     for version, name in ((MODEL, "GTRNet phantom"), (OLD_MODEL, "GTRNet phantom, older")):
-        manifest = a_manifest(name=name, nomogram=own).to_json()
+        manifest = a_manifest(name=name, nomogram=NOMOGRAM).to_json()
         registry.register(version, manifest, Path(version), by="retraining", why="a first one")
     registry.change([Change(MODEL, "promote", "candidate", "champion")], champion=None, by="Ada", why="it passed")
     criteria = [{"name": "accuracy", "verdict": "pass", "sentence": "0.82 (0.74 to 0.89), margin 0.05."}]
@@ -229,8 +230,8 @@ def _case(name: str, night: date, study: str, series: str, patient: str = "") ->
         night=night,
         study_uid=study,
         series_uid=series,
-        patient_id=patient or f"PHANTOM-{name}",
-        accession_number=f"ACC-{name}"[:16],
+        patient_id=patient or f"PHANTOM-{crc32(name.encode()) % 100_000:05d}",
+        accession_number=f"ACC-{crc32(study.encode()) % 100_000:05d}",
         study_at=datetime.combine(night, datetime.min.time()) + timedelta(hours=9, minutes=len(name)),
     )
 
@@ -252,7 +253,7 @@ class _Writer:
         source: KeySliceSource = KeySliceSource.EHR,
         patient: str = "",
         nomogram: bool = True,
-        missing: tuple[str, ...] = (),
+        missing: bool = False,
         pixels: bool = True,
         abstains: bool = False,
         model: str = MODEL,
@@ -269,8 +270,8 @@ class _Writer:
         staging = attrs.evolve(staging, stage_set=StageSet(stage, deeper, 0.9))
         if abstains:
             staging = not_staged(staging)
-        mean = np.mean(slices, axis=0)
-        score = a_score(tuple(mean / mean.sum()), missing)
+        covariates = Covariates(5.5, Differentiation.POOR, None if missing else Lauren.INTESTINAL)
+        points = score(NOMOGRAM, stage.position - 1.3, covariates)
         book, moves = self.book, self.files
         book.record([case])
         for state in (CaseState.RETRIEVED, CaseState.VALIDATED, CaseState.PREPROCESSED):
@@ -282,7 +283,7 @@ class _Writer:
         answer = {"not_staged": "unlike_reference"} if abstains else {"t_stage": str(stage), "p": 0.75}
         book.advance(case.case_id, CaseState.STAGED, answer)
         if nomogram and not abstains:
-            book.save_score(case.case_id, score, Covariates(tumour_size_cm=4.5, differentiation=Differentiation.POOR))
+            book.save_score(case.case_id, points, covariates)
         book.advance(case.case_id, CaseState.SCORED)
         report = moves.folder(night, case.case_id, Step.REPORT)
         objects = write_case(

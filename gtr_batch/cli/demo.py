@@ -66,6 +66,7 @@ def where(folder: Folder = HERE) -> None:
     started = json.loads((folder / "started.json").read_text())
     password = json.loads((folder / "airflow" / "passwords.json").read_text())["admin"]
     out.print(f"Airflow:  {started['url']}  user admin, password {password}", highlight=False)
+    out.print(f"console:  {started['url']}/gtr/  (worklist, cases, nights, audits, models)", highlight=False)
     out.print(
         f"try:      GTR_CONFIG={foreign(folder / 'gtr.toml')} gtr status | gtr doctor | gtr pacs echo", highlight=False
     )

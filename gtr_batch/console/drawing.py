@@ -73,7 +73,7 @@ def nomogram_of(model: NomogramModel, score: NomogramScore) -> NomogramDrawing:
         ]
         deeper = sum(score.probabilities.values[k + 1 :])
         axes.append(_axis(row + 1 + k, f"P(deeper than T{k + 1})", ticks, at, f"{deeper:.2f}"))
-    return NomogramDrawing(WIDTH + LEFT + 60, ROW * len(axes) + 20, axes)
+    return NomogramDrawing(WIDTH + LEFT + 90, ROW * len(axes) + 20, axes)
 
 
 def _axis(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from datetime import date
+from pathlib import Path
 
 import jwt
 import pytest
@@ -21,6 +23,7 @@ from tests.console_hospital import MODEL, NIGHT, ROLES
 
 ROLE_OF = {"olga": "operator", "rahel": "radiologist", "anton": "auditor", "ada": "admin"}
 SETTINGS = ConsoleConfig(roles=ROLES)
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "console.md"
 
 
 ROUTES = list(create_app(lambda: None).routes)
@@ -53,6 +56,15 @@ def test_every_route_says_who_may_ask_it_and_depends_on_the_user():
         assert isinstance(route, APIRoute), f"{route} is mounted beside the guard"
         assert declared(route.endpoint) is not None, route.path
         assert any(one.call is admit for one in route.dependant.dependencies), route.path
+
+
+def test_the_page_about_the_console_lists_every_route_with_who_may():
+    listed = dict(re.findall(r"^\| `(/[^`]*)` \|[^|]*\| ([^|]*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+
+    actual = {route.path: declared(route.endpoint)(SETTINGS) for route in ROUTES}
+    assert {
+        path: set(CONSOLE_ROLES) if who == "everyone" else set(who.split(", ")) for path, who in listed.items()
+    } == actual
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
