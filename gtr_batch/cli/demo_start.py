@@ -82,7 +82,6 @@ def start_hospital(
             demo.start_pacs(progress)
     with step("DAGs parsed"):
         demo.wait_for_airflow()
-    out.print(f"  console: {demo.stack.url if demo.stack else ''}/gtr/", highlight=False)
     return demo
 
 
