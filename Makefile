@@ -96,8 +96,12 @@ bench-night: $(STAMP)
 chaos: $(STAMP)
 	@$(BIN)/python -m tests.chaos $(CHAOS_FLAGS)
 
+# Take the pictures of docs/images (needs chromium)
+screenshots: $(STAMP)
+	@$(BIN)/python -m tests.console.screenshots
+
 # Remake the demo's model (half an hour on two cores)
 demo-model: $(STAMP)
 	@$(BIN)/python -m gtr_batch.simulation.demos.model --out gtr_batch/simulation/demo_artefact
 
-.PHONY: help install install-service lock sbom demo demo-training demo-retraining demo-audit up down test check bench bench-night chaos demo-model
+.PHONY: help install install-service lock sbom demo demo-training demo-retraining demo-audit up down test check bench bench-night chaos screenshots demo-model

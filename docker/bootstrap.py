@@ -23,6 +23,7 @@ LOGINS = (
     ("gtr_migrations", "owner_password", "gtr_owner"),
     ("gtr_night", "night_password", "gtr_app"),
     ("gtr_decisions", "governor_password", "gtr_governor"),
+    ("gtr_pages", "console_password", "gtr_console"),
     ("worklist_display", "reader_password", "gtr_reader"),
 )
 DATABASES = (("airflow", "airflow"), ("gtr", "postgres"))  # with their owners

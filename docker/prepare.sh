@@ -7,8 +7,8 @@ mkdir -p "$secrets"
 cd "$secrets"
 
 word() { [ -s "$1" ] || openssl rand -hex 24 | tr -d '\n' > "$1"; }
-for name in postgres_password airflow_password owner_password night_password governor_password reader_password \
-            redis_password api_secret_key jwt_secret; do word "$name"; done
+for name in postgres_password airflow_password owner_password night_password governor_password console_password \
+            reader_password redis_password api_secret_key jwt_secret; do word "$name"; done
 # 32 bytes, URL-safe Base64. Lost, the passwords of Airflow's connections must be typed in again.
 [ -s fernet_key ] || openssl rand 32 | openssl base64 -A | tr '+/' '-_' > fernet_key
 
@@ -33,7 +33,8 @@ printf 'redis://airflow:%s@redis:6379/0' "$(cat redis_password)" > broker_url
 printf 'user default off\nuser airflow on #%s ~* &* +@all -@dangerous +info +keys\n' \
   "$(tr -d '\n' < redis_password | openssl dgst -sha256 -r | cut -d' ' -f1)" > redis_users
 { printf 'postgres:5432:gtr:gtr_night:%s\n' "$(cat night_password)"
-  printf 'postgres:5432:gtr:gtr_decisions:%s\n' "$(cat governor_password)"; } > gtr_pgpass
+  printf 'postgres:5432:gtr:gtr_decisions:%s\n' "$(cat governor_password)"
+  printf 'postgres:5432:gtr:gtr_pages:%s\n' "$(cat console_password)"; } > gtr_pgpass
 
 cp postgres_password superuser_password  # the same for the bootstrap, which runs as another user
 # The images run as 10001 (ours), 999 (PostgreSQL, Redis): compose hands files over as they are, so they must own them.

@@ -13,7 +13,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import time
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ class DatabaseConfig:
     dsn: str = field(default="", repr=False)  # role app: rows
     governor_dsn: str = field(default="", repr=False)  # role governor: decisions; empty: dsn, which then must hold it
     owner_dsn: str = field(default="", repr=False)  # role owner: `gtr migrate` only
+    console_dsn: str = field(default="", repr=False)  # role console: the pages of `plugins/gtr_console` only
     connect_timeout_s: int = 10
     statement_timeout_s: int = 60
 
@@ -394,6 +395,68 @@ class NotifyConfig:
             raise ConfigError("notify.webhook_url must begin with https://, unless it is on this machine")
 
 
+#: Who may do what in the console; each role's rights stand beside the routes (plugins/gtr_console/app.py).
+CONSOLE_ROLES = ("operator", "radiologist", "auditor", "admin")
+_VIEWER_FIELDS = {"study_uid", "series_uid", "sop_instance_uid"}
+
+
+@frozen
+class ConsoleConfig:
+    """The pages for people, in Airflow's user interface. Times in seconds."""
+
+    roles: tuple[str, ...] = field(
+        default=(), converter=tuple
+    )  # "radiologist=user:NAME" or "operator=role:ROLE" (of Airflow's auth manager); nobody else gets in
+    patients_for: tuple[str, ...] = field(default=("radiologist",), converter=tuple)  # whose pages show PatientIDs
+    pixels_for: tuple[str, ...] = field(
+        default=("radiologist", "auditor", "admin"), converter=tuple
+    )  # whose pages show slices
+    pacs_viewer: str = (
+        ""  # URL of a study in the PACS viewer: {study_uid}, {series_uid}, {sop_instance_uid}; "": no link
+    )
+    connections: int = 4  # to the database at once, a process of the API server
+    statement_timeout_s: int = 5
+
+    def __attrs_post_init__(self) -> None:
+        for entry in self.roles:
+            role, _, whom = entry.partition("=")
+            kind, _, name = whom.partition(":")
+            if role not in CONSOLE_ROLES or kind not in ("user", "role") or not name.strip():
+                raise ConfigError(
+                    f"console.roles holds {entry!r}; one of {', '.join(CONSOLE_ROLES)}, then =user:NAME or =role:NAME"
+                )
+        for setting in ("patients_for", "pixels_for"):
+            unknown = sorted(set(getattr(self, setting)) - set(CONSOLE_ROLES))
+            if unknown:
+                raise ConfigError(f"console.{setting} names {', '.join(unknown)}; known: {', '.join(CONSOLE_ROLES)}")
+        url = urlsplit(self.pacs_viewer)
+        if (
+            self.pacs_viewer
+            and url.scheme != "https"
+            and not (url.scheme == "http" and is_loopback(url.hostname or ""))
+        ):
+            raise ConfigError("console.pacs_viewer must begin with https://, unless it is on this machine")
+        unknown = sorted(set(re.findall(r"{([^}]*)}", self.pacs_viewer)) - _VIEWER_FIELDS)
+        if unknown:
+            raise ConfigError(
+                f"console.pacs_viewer holds {{{unknown[0]}}}; known: {', '.join(sorted(_VIEWER_FIELDS))}: "
+                "no patient is named in a URL"
+            )
+        if min(self.connections, self.statement_timeout_s) < 1:
+            raise ConfigError("console.connections and console.statement_timeout_s are 1 or more")
+
+    def roles_of(self, user: str, airflow_roles: Sequence[str]) -> frozenset[str]:
+        """The roles of a user with these roles in Airflow; empty: none."""
+        held = {f"user:{user}", *(f"role:{name.casefold()}" for name in airflow_roles)}
+        found = set()
+        for entry in self.roles:
+            role, _, whom = entry.partition("=")
+            kind, _, name = whom.partition(":")
+            if f"{kind}:{name.casefold() if kind == 'role' else name}" in held:
+                found.add(role)
+        return frozenset(found)
+
+
 @frozen
 class RisConfig:
     """The RIS: results to it as HL7 v2.5.1 over MLLP, and its word that patients were merged. Times in seconds."""
@@ -486,6 +549,7 @@ class Config:
     audit: AuditConfig = field(factory=AuditConfig)
     audit_trail: AuditTrailConfig = field(factory=AuditTrailConfig)
     notify: NotifyConfig = field(factory=NotifyConfig)
+    console: ConsoleConfig = field(factory=ConsoleConfig)
     ris: RisConfig = field(factory=RisConfig)
     fhir: FhirConfig = field(factory=FhirConfig)
 

@@ -40,6 +40,14 @@ class LocalFileStore:
         """A folder of the night itself; ValueError for a name that is a path."""
         return self._made(_night(night), _file_name(name))
 
+    def kept_folder(self, night: date, case_id: str, step: Step) -> Path:
+        """As `folder`, and not made where it is absent."""
+        return self.root / _night(night) / _case(case_id) / str(Step(step))
+
+    def kept_night_folder(self, night: date, name: str) -> Path:
+        """As `night_folder`, and not made where it is absent."""
+        return self.root / _night(night) / _file_name(name)
+
     def write_json(self, night: date, case_id: str, step: Step, name: str, value: Any) -> Path:
         """Write ``<name>.json``.
 
@@ -99,7 +107,7 @@ class LocalFileStore:
         return _discard_case(self.root / _night(night) / _case(case_id))
 
     def _path(self, night: date, case_id: str, step: Step, name: str) -> Path:
-        return self.root / _night(night) / _case(case_id) / str(Step(step)) / name
+        return self.kept_folder(night, case_id, step) / name
 
     def _made(self, *parts: str) -> Path:
         folder = self.root

@@ -18,6 +18,14 @@ from gtr_batch.domain.canary import CanaryEvent
 from gtr_batch.domain.case import Case, Selected, Step
 from gtr_batch.domain.clinical import PatientFacts
 from gtr_batch.domain.cohort import Candidate, CohortManifest, HoldoutLook, HoldoutOpening, Member
+from gtr_batch.domain.console import (
+    ConsoleCase,
+    ConsoleNight,
+    ConsolePatient,
+    WorklistFilter,
+    WorklistPage,
+    WorklistPlace,
+)
 from gtr_batch.domain.delivery import Commitment, Predecessor, ReportObject, StoreReceipt
 from gtr_batch.domain.governed_settings import NightOpening, SettingChange, SettingValue
 from gtr_batch.domain.identity import SeriesIdentity
@@ -742,6 +750,55 @@ class StopSwitch(Protocol):
 
     def history(self) -> Sequence[SwitchEvent]:
         """Every stop and every resume, oldest first."""
+
+
+class KeptFiles(Protocol):
+    """What is left of a night's files, to look at; nothing is made where there is nothing."""
+
+    def kept_folder(self, night: date, case_id: str, step: Step) -> Path:
+        """The folder of a case's step, whether or not it is there."""
+
+    def kept_night_folder(self, night: date, name: str) -> Path:
+        """A folder of the night itself, whether or not it is there."""
+
+    def read_json(self, night: date, case_id: str, step: Step, name: str) -> Any:
+        """Read ``<name>.json``; FileNotFoundError where there is none."""
+
+    def read_arrays(self, night: date, case_id: str, step: Step, name: str) -> dict[str, np.ndarray]:
+        """Read ``<name>.npz``; FileNotFoundError where there is none."""
+
+
+class ConsoleBook(Protocol):
+    """What the pages for people read; every look at a patient is noted with it."""
+
+    def nights(self, most: int, before: date | None = None) -> Sequence[ConsoleNight]:
+        """Nights that were opened, newest first."""
+
+    def last_night(self) -> date | None:
+        """The newest night with cases; None where there never was a night."""
+
+    def worklist(
+        self, night: date, wanted: WorklistFilter, most: int, after: WorklistPlace | None = None
+    ) -> WorklistPage:
+        """A page of a night's cases in the order in which they are read."""
+
+    def choices(self, night: date) -> tuple[Sequence[str], Sequence[str]]:
+        """The scanners and the flags that occur in a night."""
+
+    def stopped_cases(self, night: date, most: int) -> Sequence[ConsoleCase]:
+        """A night's cases that failed, wait, are held back, or were refused."""
+
+    def case(self, case_id: str) -> ConsoleCase:
+        """One case; KeyError where there is none."""
+
+    def others_of_patient(self, case_id: str) -> Sequence[ConsoleCase]:
+        """The patient's other cases, newest first."""
+
+    def patients(self, case_ids: Sequence[str], *, by: str, why: str) -> Mapping[str, ConsolePatient]:
+        """Whose these cases are, by case; that somebody looked is kept in the same transaction."""
+
+    def in_the_pacs(self, case_id: str) -> frozenset[str]:
+        """Instances of the case that the PACS took."""
 
 
 class Clock(Protocol):

@@ -20,6 +20,7 @@ from gtr_batch.ports import NoticeChannel, Progress, ResultReceiver
 from gtr_batch.training.site import TrainingProgress, TrainingSite
 
 if TYPE_CHECKING:
+    from gtr_batch.console.site import ConsoleSite
     from gtr_batch.db import Database, PostgresCases
     from gtr_batch.db.access import PostgresAccessTrail
     from gtr_batch.db.audit import PostgresAuditBook
@@ -263,6 +264,57 @@ def open_audit(
         if progress is not None:
             site.progress = progress
         yield site
+
+
+def open_console(config: Config | None = None, *, environ: Mapping[str, str] | None = None) -> ConsoleSite:
+    """Build what the console is given, for as long as the process lives; `ConsoleSite.close` ends its connections.
+
+    Nothing connects before it is first used.
+
+    Raises
+    ------
+    ConfigError
+        The settings are wrong, or name no login for the console.
+    """
+    import attrs
+
+    from gtr_batch.console.site import ConsoleSite
+    from gtr_batch.db import PostgresCases
+    from gtr_batch.db.access import PostgresAccessTrail
+    from gtr_batch.db.audit import PostgresAuditBook
+    from gtr_batch.db.console import PostgresConsole
+    from gtr_batch.db.pool import PooledDatabase
+    from gtr_batch.db.registry import PostgresRegistry
+    from gtr_batch.db.switch import PostgresSwitch
+    from gtr_batch.errors import ConfigError
+    from gtr_batch.files import LocalFileStore
+
+    config = config or load(environ=environ)
+    if not config.database.console_dsn:
+        raise ConfigError(
+            "database.console_dsn is empty: give the console a login in gtr_console (sql/README.md, Roles)"
+        )
+    login = attrs.evolve(
+        config.database,
+        dsn=config.database.console_dsn,
+        governor_dsn="",
+        owner_dsn="",
+        connect_timeout_s=min(3, config.database.connect_timeout_s),
+        statement_timeout_s=config.console.statement_timeout_s,
+    )
+    database = PooledDatabase(login, config.console.connections)
+    return ConsoleSite(
+        config=attrs.evolve(config, database=login),
+        book=PostgresConsole(database),
+        cases=PostgresCases(database),
+        audits=PostgresAuditBook(database),
+        registry=PostgresRegistry(database),
+        switch=PostgresSwitch(database),
+        trail=PostgresAccessTrail(database),
+        files=LocalFileStore(config.files.root),
+        clock=SystemClock(),
+        close=database.close,
+    )
 
 
 def send_audit_trail(config: Config | None = None) -> int:

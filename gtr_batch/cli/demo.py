@@ -65,6 +65,7 @@ def where(folder: Folder = HERE) -> None:
     started = json.loads((folder / "started.json").read_text())
     password = json.loads((folder / "airflow" / "passwords.json").read_text())["admin"]
     out.print(f"Airflow:  {started['url']}  user admin, password {password}", highlight=False)
+    out.print(f"console:  {started['url']}/gtr/  (worklist, cases, nights, audits, models)", highlight=False)
     out.print(
         f"try:      GTR_CONFIG={foreign(folder / 'gtr.toml')} gtr status | gtr doctor | gtr pacs echo", highlight=False
     )
@@ -82,6 +83,8 @@ def _night(folder: Path, ct: Path | None, key_slice: str | None, artefact: Path 
             demo.admit(ct, key_slice)
 
     demo = start_hospital(folder, admit, artefact=artefact)
+    if demo.stack is not None:
+        out.print(f"console: {demo.stack.url}/gtr/ (`gtr demo where` says who may sign in)", highlight=False)
     for dag_id, conf in (("ehr_refresh", {}), ("nightly_staging", {"night": str(demo.night)})):
         with tasks_of(dag_id) as progress:
             state = demo.run(dag_id, conf, progress, timeout_s=420)

@@ -166,7 +166,7 @@ class Database:
 
     def _ready(self, doing: str) -> psycopg2.extensions.connection:
         connection = getattr(self._local, "connection", None)
-        if connection is not None and self._local.pid == os.getpid() and not connection.closed and _alive(connection):
+        if connection is not None and self._local.pid == os.getpid() and not connection.closed and is_alive(connection):
             return connection
         self.close()
         self._local.connection = connect(self._config, self._config.dsn, doing)
@@ -225,7 +225,7 @@ def connect(
     return connection
 
 
-def _alive(connection: psycopg2.extensions.connection) -> bool:
+def is_alive(connection: psycopg2.extensions.connection) -> bool:
     """Whether the server still answers on an idle connection: one round trip, so that a restart costs no case."""
     try:
         with connection, connection.cursor() as cursor:

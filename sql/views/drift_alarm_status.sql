@@ -25,4 +25,4 @@ comment on view drift_alarm_status is
     'Every alarm with the run that raised it and what became of it. No PHI. Written by no step; read by audit and '
     'console.';
 
-grant select on drift_alarm_status to gtr_app, gtr_governor, gtr_reader;
+grant select on drift_alarm_status to gtr_app, gtr_governor, gtr_reader, gtr_console;

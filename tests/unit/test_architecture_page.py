@@ -19,6 +19,7 @@ CHANGES = (
     "a setting",
     "a chapter of the audit",
     "a fact on the model card, and the item of CLAIM that it answers",
+    "a page of the console, or who may see it",
     "a command",
     "a message to another system",
 )

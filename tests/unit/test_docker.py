@@ -103,10 +103,10 @@ def test_celerys_queue_hands_no_task_out_a_second_time_while_it_may_still_run():
 def test_our_settings_load_and_name_no_password(monkeypatch):
     settings = load(DOCKER / "gtr.toml", environ={})
 
-    for dsn in (settings.database.dsn, settings.database.governor_dsn):
+    for dsn in (settings.database.dsn, settings.database.governor_dsn, settings.database.console_dsn):
         assert "sslmode=verify-full" in dsn
         assert "password=" not in dsn
-    assert tomllib.loads((DOCKER / "gtr.toml").read_text())["database"].keys() == {"dsn", "governor_dsn"}
+    assert tomllib.loads((DOCKER / "gtr.toml").read_text())["database"].keys() == {"dsn", "governor_dsn", "console_dsn"}
 
 
 def test_airflow_listens_beyond_loopback_only_with_a_certificate():

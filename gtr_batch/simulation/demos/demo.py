@@ -19,7 +19,7 @@ from gtr_batch.domain.night_case import NightCase
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import ConfigError, PermanentError
 from gtr_batch.loopback import free_port
-from gtr_batch.simulation.servers.airflow_stack import AirflowStack
+from gtr_batch.simulation.servers.airflow_stack import APPROVER, USER, AirflowStack
 from gtr_batch.writing import make_folder, write_json, write_text
 
 try:
@@ -90,7 +90,7 @@ class Demo:
         server.start()
         self._database = server
         self._remember()
-        names = ("gtr_demo_app", "gtr_demo_governor", "gtr_demo_reader", "airflow")
+        names = ("gtr_demo_app", "gtr_demo_governor", "gtr_demo_console", "gtr_demo_reader", "airflow")
         passwords = {name: secrets.token_urlsafe(18) for name in names}
         with _autocommit(server.uri) as cursor:
             for name in ("gtr", "airflow"):
@@ -105,13 +105,14 @@ class Demo:
         with _autocommit(owner) as cursor:
             cursor.execute("grant gtr_app to gtr_demo_app")
             cursor.execute("grant gtr_governor to gtr_demo_governor")
+            cursor.execute("grant gtr_console to gtr_demo_console")
             cursor.execute("grant gtr_reader to gtr_demo_reader")
-        app, governor = (server.uri_of(name, passwords[name], "gtr") for name in names[:2])
-        self._settings(app, governor, owner, settings)
+        app, governor, console = (server.uri_of(name, passwords[name], "gtr") for name in names[:3])
+        self._settings(app, governor, owner, console, settings)
         airflow_uri = server.uri_of("airflow", passwords["airflow"], "airflow")
         self.stack = AirflowStack(self.folder / "airflow", REPOSITORY, airflow_uri, self.environ)
 
-    def _settings(self, app: str, governor: str, owner: str, more: str) -> None:
+    def _settings(self, app: str, governor: str, owner: str, console: str, more: str) -> None:
         """The demo's settings file, as a site would write one."""
         path = self.folder / "gtr.toml"
         write_text(
@@ -128,6 +129,7 @@ commitment_timeout_s = 10
 dsn = "{app}"
 governor_dsn = "{governor}"
 owner_dsn = "{owner}"
+console_dsn = "{console}"
 
 [files]
 root = "{self.folder / "store"}"
@@ -139,6 +141,9 @@ folder = "{self.folder / "ehr"}"
 [stage]
 artefact = "{self.artefact}"
 device = "auto"
+
+[console]
+roles = ["admin=user:{USER}", "operator=user:{USER}", "radiologist=user:{USER}", "auditor=user:{APPROVER}"]
 
 [night]
 shard_size = 4

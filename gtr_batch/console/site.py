@@ -1,0 +1,26 @@
+"""What the console is given: the book it reads, the files that are left, and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from gtr_batch.config import Config
+from gtr_batch.ports import AccessTrail, AuditBook, Cases, Clock, ConsoleBook, KeptFiles, ModelRegistry, StopSwitch
+
+
+@frozen
+class ConsoleSite:
+    """Settings and adapters of the console; used by many threads at once."""
+
+    config: Config
+    book: ConsoleBook
+    cases: Cases
+    audits: AuditBook
+    registry: ModelRegistry
+    switch: StopSwitch
+    trail: AccessTrail
+    files: KeptFiles
+    clock: Clock
+    close: Callable[[], None]

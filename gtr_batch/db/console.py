@@ -1,0 +1,112 @@
+"""What the console reads in PostgreSQL, as the role gtr_console; whose a case is, it does not see unnoted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from gtr_batch.db import queries, rows
+from gtr_batch.db.connection import Database
+from gtr_batch.domain.console import (
+    ATTENTION,
+    ConsoleCase,
+    ConsoleNight,
+    ConsolePatient,
+    WorklistFilter,
+    WorklistPage,
+    WorklistPlace,
+)
+from gtr_batch.domain.identity import PatientIdentity
+
+
+class PostgresConsole:
+    """Port `ConsoleBook`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def nights(self, most: int, before: date | None = None) -> Sequence[ConsoleNight]:
+        """Nights that were opened, newest first."""
+        with self._database.transaction("nights") as tx:
+            return [ConsoleNight(**row) for row in tx.all(_queries()["nights"], before=before, most=most)]
+
+    def last_night(self) -> date | None:
+        """The newest night with cases; None where there never was a night."""
+        with self._database.transaction("last night") as tx:
+            row = tx.one(_queries()["last_night"])
+        return None if row is None else row["night"]
+
+    def worklist(
+        self, night: date, wanted: WorklistFilter, most: int, after: WorklistPlace | None = None
+    ) -> WorklistPage:
+        """A page of a night's cases in the order in which they are read."""
+        with self._database.transaction("worklist") as tx:
+            found = tx.all(
+                _queries()["worklist"],
+                night=night,
+                stages=list(wanted.stages),
+                outcomes=list(wanted.outcomes),
+                flag=rows.text(wanted.flag),
+                scanner=rows.text(wanted.scanner),
+                attention=[str(flag) for flag in ATTENTION],
+                after_rank=after and after.rank,
+                after_place=after and after.place,
+                after_at=after and after.at,
+                after_id=after and rows.key(after.case_id),
+                most=most + 1,
+            )
+        cases, places = [], []
+        for row in found[:most]:
+            place = {name: row.pop(name) for name in ("rank", "place", "at")}
+            cases.append(ConsoleCase(**row))
+            places.append(WorklistPlace(case_id=cases[-1].case_id, **place))
+        return WorklistPage(cases, places[-1] if len(found) > most else None)
+
+    def choices(self, night: date) -> tuple[Sequence[str], Sequence[str]]:
+        """The scanners and the flags that occur in a night."""
+        with self._database.transaction("choices of the worklist") as tx:
+            row = tx.one(_queries()["choices"], night=night) or {"scanners": [], "flags": []}
+        return row["scanners"], row["flags"]
+
+    def stopped_cases(self, night: date, most: int) -> Sequence[ConsoleCase]:
+        """A night's cases that failed, wait, are held back, or were refused, in this order."""
+        with self._database.transaction("cases of a night") as tx:
+            return [ConsoleCase(**row) for row in tx.all(_queries()["failed"], night=night, most=most)]
+
+    def case(self, case_id: str) -> ConsoleCase:
+        """One case; KeyError where there is none."""
+        with self._database.transaction("case") as tx:
+            return ConsoleCase(**rows.found(tx.one(_queries()["case"], case_id=rows.key(case_id)), case_id))
+
+    def others_of_patient(self, case_id: str) -> Sequence[ConsoleCase]:
+        """The patient's other cases, newest first."""
+        with self._database.transaction("other cases of a patient") as tx:
+            return [ConsoleCase(**row) for row in tx.all(_queries()["others"], case_id=rows.key(case_id))]
+
+    def patients(self, case_ids: Sequence[str], *, by: str, why: str) -> Mapping[str, ConsolePatient]:
+        """Whose these cases are, by case; the audit trail has a row for each in the same transaction."""
+        if not case_ids:
+            return {}
+        with self._database.transaction("patients of cases") as tx:
+            found = tx.all(
+                _queries()["patients"],
+                case_ids=[rows.key(case_id) for case_id in case_ids],
+                actor=rows.text(by)[:200],
+                why=rows.text(why)[:2000],
+            )
+        return {row["case_id"]: _patient(row) for row in found}
+
+    def in_the_pacs(self, case_id: str) -> frozenset[str]:
+        """Instances of the case that the PACS took."""
+        with self._database.transaction("objects in the PACS") as tx:
+            found = tx.all(_queries()["stored"], case_id=rows.key(case_id))
+        return frozenset(row["sop_instance_uid"] for row in found)
+
+
+def _patient(row: Mapping[str, Any]) -> ConsolePatient:
+    return ConsolePatient(PatientIdentity(row["patient_id"], row["issuer_of_patient_id"]), row["accession_number"])
+
+
+def _queries() -> dict[str, queries.Query]:
+    return queries.load("console")

@@ -1,0 +1,79 @@
+"""PostgreSQL for many short requests at once: a few connections that they share, and none waits long for one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+import psycopg2.extensions
+
+from gtr_batch.config import DatabaseConfig
+from gtr_batch.db.connection import Database, Transaction, connect, is_alive
+from gtr_batch.db.faults import translate
+from gtr_batch.errors import DatabaseBusy
+
+
+class PooledDatabase(Database):
+    """`Database` with at most `connections` connections, whichever thread asks.
+
+    Parameters
+    ----------
+    config : DatabaseConfig
+    connections : int
+        At once. One that is given back is used again.
+    wait_s : float
+        For one to be given back; then the request is told that the database is busy.
+    """
+
+    def __init__(self, config: DatabaseConfig, connections: int, wait_s: float = 2.0) -> None:
+        super().__init__(config)
+        self._free = threading.BoundedSemaphore(connections)
+        self._wait_s = wait_s
+        self._lock = threading.Lock()
+        self._idle: list[psycopg2.extensions.connection] = []
+
+    @contextmanager
+    def transaction(self, doing: str = "database") -> Iterator[Transaction]:
+        """As `Database.transaction`; raises `DatabaseBusy` too where all connections are in use for `wait_s`."""
+        if not self._free.acquire(timeout=self._wait_s):
+            raise DatabaseBusy(f"{doing}: every connection of the console is in use; try again in a moment")
+        try:
+            connection = self._taken(doing)
+            intact = False
+            try:
+                with connection:
+                    transaction = Transaction(connection, doing)
+                    try:
+                        yield transaction
+                    finally:
+                        transaction.close()
+                intact = True
+            except psycopg2.Error as err:
+                raise translate(err, doing) from None
+            finally:
+                if intact:
+                    with self._lock:
+                        self._idle.append(connection)
+                else:
+                    connection.close()  # whatever state it is in, the next transaction gets a new one
+        finally:
+            self._free.release()
+
+    def close(self) -> None:
+        """Close the connections that nobody uses at the moment."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _taken(self, doing: str) -> psycopg2.extensions.connection:
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                return connect(self._config, self._config.dsn, doing)
+            if not connection.closed and is_alive(connection):
+                return connection
+            connection.close()

@@ -1,0 +1,396 @@
+"""The console's routes. Who may ask one stands beside it; one without that is refused to everybody.
+
+All are read only. `docs/console.md` explains the pages to those who use them.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import jinja2
+import structlog
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware import Middleware
+
+from gtr_batch.console.site import ConsoleSite
+from gtr_batch.domain.console import ConsoleCase, Outcome, WorklistFilter, WorklistPlace
+from gtr_batch.domain.printable import printable_value
+from gtr_batch.domain.staging import STAGES
+from gtr_batch.errors import ConfigError, DatabaseBusy, GtrError
+from gtr_batch.logs import get_logger
+from gtr_console import queries
+from gtr_console.airflow_runs import DAG_ID, night_of_run, runs_by_night
+from gtr_console.auth import (
+    TOKEN_FIELD,
+    Asking,
+    Visitor,
+    admit,
+    allowed,
+    everyone,
+    those,
+    who_see_patients,
+    who_see_pixels,
+)
+from gtr_console.protection import HEADERS, Headers, Turns, with_own_styles
+from gtr_console.queries import Console
+
+_HERE = Path(__file__).parent
+#: Read once: what can be fetched is these files and nothing else.
+STATIC = {path.name: path.read_bytes() for path in sorted((_HERE / "static").iterdir()) if path.is_file()}
+_TITLES = {401: "Not signed in", 403: "Not for you", 404: "Not found", 422: "Not found", 503: "Not available now"}
+
+router = APIRouter()
+
+
+def create_app(open_site: Callable[[], ConsoleSite] | None = None) -> FastAPI:
+    """The console as an application of its own, to be mounted in Airflow's API server.
+
+    Parameters
+    ----------
+    open_site : callable, optional
+        Default `gtr_batch.wiring.open_console`, with the settings of this process's environment.
+    """
+    if open_site is None:
+        from gtr_batch.wiring import open_console
+
+        open_site = open_console
+    app = FastAPI(
+        title="gtr-batch console",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(admit)],
+        middleware=[Middleware(Headers), Middleware(Turns)],
+        exception_handlers={
+            StarletteHTTPException: _http_error,
+            RequestValidationError: _no_such_page,
+            GtrError: _our_error,
+            Exception: _fault,
+        },
+    )
+    app.state.console = Console(open_site)
+    app.include_router(router)
+    return app
+
+
+def console_of(request: Request) -> Console:
+    """The application's console."""
+    found: Console = request.app.state.console
+    return found
+
+
+Ours = Annotated[Console, Depends(console_of)]
+
+
+@router.get("/", name="start")
+@allowed(everyone)
+def start(request: Request, visitor: Asking) -> Response:
+    """The page that this visitor works with."""
+    name = "worklist" if visitor.has("radiologist") else "nights"
+    return RedirectResponse(_url(request, name), 303)
+
+
+@router.get("/nights", name="nights")
+@allowed(everyone)
+def nights(request: Request, visitor: Asking, console: Ours, before: date | None = None) -> Response:
+    """Page 1: what the nights came to."""
+    page = queries.nights_page(console, before)
+    return _page(request, visitor, "nights", page=page, runs=runs_by_night(console.site.config), before=before)
+
+
+@router.get("/nights/{night}", name="night")
+@allowed(everyone)
+def night(request: Request, visitor: Asking, console: Ours, night: date) -> Response:
+    """One night: its cases that did not end well, and why."""
+    page = queries.night_page(console, night)
+    if page is None:
+        raise HTTPException(404, f"There was no night of {night}.")
+    run = runs_by_night(console.site.config).get(night)
+    return _page(request, visitor, "night", page=page, run=run)
+
+
+@router.get("/run", name="run")
+@allowed(everyone)
+def run(request: Request, visitor: Asking, console: Ours, dag_id: str = "", run_id: str = "") -> Response:
+    """The night of a run, as Airflow's tab beside the run asks for it."""
+    found = night_of_run(console.site.config, run_id) if dag_id == DAG_ID else None
+    if found is None:
+        raise HTTPException(404, f"This run is no night: only runs of {DAG_ID} are.")
+    return RedirectResponse(_url(request, "night", night=found), 303)
+
+
+@router.get("/nights/{night}/data-docs/{path:path}", name="data_docs")
+@allowed(everyone)
+def data_docs(request: Request, visitor: Asking, console: Ours, night: date, path: str) -> Response:
+    """A page of the night's validation (Great Expectations)."""
+    folder = console.site.files.kept_night_folder(night, "data_docs").resolve()
+    file = (folder / path).resolve()
+    if not file.is_relative_to(folder) or file.suffix not in (".html", ".css") or not file.is_file():
+        raise HTTPException(404, f"The night of {night} has no such page of its validation.")
+    kind, text = mimetypes.guess_type(file.name)[0], file.read_bytes()
+    return Response(text, 200, {"content-security-policy": with_own_styles(text)}, kind)
+
+
+@router.get("/worklist", name="worklist")
+@allowed(everyone)
+def worklist(  # noqa: PLR0917 - as the address has them
+    request: Request,
+    visitor: Asking,
+    console: Ours,
+    night: date | None = None,
+    stage: Annotated[list[str] | None, Query()] = None,
+    outcome: Annotated[list[str] | None, Query()] = None,
+    flag: str = "",
+    scanner: str = "",
+    after: str = "",
+) -> Response:
+    """Page 2: a night's cases in the order in which they are read."""
+    wanted = WorklistFilter(
+        stages=tuple(one for one in stage or () if one in STAGES),
+        outcomes=tuple(one for one in outcome or () if one in set(Outcome)),
+        flag=flag[:100],
+        scanner=scanner[:200],
+    )
+    try:
+        place = WorklistPlace.from_text(after) if after else None
+        page = queries.worklist(console, night, wanted, place, named_for=visitor.name if visitor.sees_patients else "")
+    except (ValueError, KeyError):
+        raise HTTPException(404, "This link is not complete; open the worklist anew.") from None
+    return _page(request, visitor, "worklist", page=page, wanted=wanted, first=not after)
+
+
+@router.get("/cases/{case_id}", name="case")
+@allowed(everyone)
+def case(request: Request, visitor: Asking, console: Ours, case_id: str) -> Response:
+    """Page 3: one case."""
+    try:
+        page = queries.case_page(
+            console, case_id, by=visitor.name, named=visitor.sees_patients, pixels=visitor.sees_pixels
+        )
+    except KeyError:
+        raise _no_case() from None
+    return _page(request, visitor, "case", page=page)
+
+
+@router.get("/cases/{case_id}/slices/{index}", name="slice")
+@allowed(who_see_pixels)
+def slice_pixels(request: Request, visitor: Asking, console: Ours, case_id: str, index: int) -> Response:
+    """A slice in HU: int16, little endian, row by row; how many in the headers ``X-Rows`` and ``X-Columns``."""
+    found = _pixels_of(console, visitor, case_id)
+    try:
+        hu = console.pictures.slice_hu(found.night, found.case_id, index)
+    except KeyError:
+        raise HTTPException(404, "This slice is not there, or cannot be read.") from None
+    rows, columns = hu.shape
+    return Response(hu.tobytes(), 200, {"X-Rows": str(rows), "X-Columns": str(columns)}, "application/octet-stream")
+
+
+@router.get("/cases/{case_id}/heat/{place}", name="heat")
+@allowed(who_see_pixels)
+def heat(request: Request, visitor: Asking, console: Ours, case_id: str, place: int) -> Response:
+    """The heat map of a staged slice (0: below, 1: key, 2: above): a byte a pixel, 255 the hottest."""
+    found = _pixels_of(console, visitor, case_id)
+    if not found.shows_result:
+        raise HTTPException(404, "This case has no result that may be shown.")
+    try:
+        map_ = console.pictures.heat(found.night, found.case_id, place)
+    except KeyError:
+        raise HTTPException(404, "No heat map was kept for this slice.") from None
+    rows, columns = map_.shape
+    return Response(map_.tobytes(), 200, {"X-Rows": str(rows), "X-Columns": str(columns)}, "application/octet-stream")
+
+
+@router.get("/cases/{case_id}/overview.png", name="overview")
+@allowed(who_see_pixels)
+def overview(request: Request, visitor: Asking, console: Ours, case_id: str) -> Response:
+    """The overview picture that went to the PACS."""
+    found = _pixels_of(console, visitor, case_id)
+    file = _object_file(console, found, "secondary_capture")
+    try:
+        return Response(console.pictures.overview_png(found.night, found.case_id, file), media_type="image/png")
+    except KeyError:
+        raise HTTPException(404, "The overview picture is not there any more.") from None
+
+
+@router.get("/cases/{case_id}/report.dcm", name="report")
+@allowed(who_see_patients)
+def report(request: Request, visitor: Asking, console: Ours, case_id: str) -> Response:
+    """The structured report as a DICOM file; it names the patient."""
+    found = _case(console, case_id)
+    file = _object_file(console, found, "structured_report")
+    console.site.book.patients([found.case_id], by=visitor.name, why="structured report")
+    try:
+        path = console.pictures.report_file(found.night, found.case_id, file)
+    except KeyError:
+        raise HTTPException(404, "The structured report is not there any more.") from None
+    return FileResponse(path, media_type="application/dicom", filename=f"report-{found.case_id[:8]}.dcm")
+
+
+@router.get("/audits", name="audits")
+@allowed(everyone)
+def audits(request: Request, visitor: Asking, console: Ours) -> Response:
+    """Page 5: audits with their answers, and alarms."""
+    return _page(request, visitor, "audits", page=queries.audits_page(console))
+
+
+@router.get("/audits/{run_id}/report.pdf", name="audit_report")
+@allowed(those("auditor", "admin", "operator"))
+def audit_report(request: Request, visitor: Asking, console: Ours, run_id: str) -> Response:
+    """An audit's report."""
+    path = queries.audit_pdf(console, run_id)
+    if path is None:
+        raise HTTPException(404, "There is no such report, or it cannot be reached from here.")
+    return FileResponse(path, media_type="application/pdf", filename=f"audit-{path.parent.parent.name}.pdf")
+
+
+@router.get("/models", name="models")
+@allowed(those("auditor", "admin", "operator"))
+def models(request: Request, visitor: Asking, console: Ours) -> Response:
+    """Page 5: model versions."""
+    return _page(request, visitor, "models", models=queries.models_page(console))
+
+
+@router.get("/models/{version}", name="model")
+@allowed(those("auditor", "admin", "operator"))
+def model(request: Request, visitor: Asking, console: Ours, version: str) -> Response:
+    """One version: verdict, history, who approved."""
+    try:
+        page = queries.model_page(console, version)
+    except KeyError:
+        raise HTTPException(404, "There is no such model version.") from None
+    return _page(request, visitor, "model", page=page)
+
+
+@router.get("/static/{name}", name="static")
+@allowed(everyone)
+def static(request: Request, visitor: Asking, name: str) -> Response:
+    """A file of the page's own: the style, and the scripts."""
+    if name not in STATIC:
+        raise HTTPException(404, "There is no such file.")
+    return Response(STATIC[name], media_type=mimetypes.guess_type(name)[0])
+
+
+def _no_case() -> HTTPException:
+    return HTTPException(404, "There is no such case. Perhaps the link is not complete.")
+
+
+def _case(console: Console, case_id: str) -> ConsoleCase:
+    try:
+        return console.site.book.case(case_id)
+    except KeyError:
+        raise _no_case() from None
+
+
+def _pixels_of(console: Console, visitor: Visitor, case_id: str) -> ConsoleCase:
+    """A case whose images are about to be shown; that this visitor looks is noted first."""
+    found = _case(console, case_id)
+    console.note_pixels(visitor.name, found.case_id)
+    return found
+
+
+def _object_file(console: Console, found: ConsoleCase, kind: str) -> str:
+    """Name of a written object of a case that shows its result."""
+    objects = console.site.cases.objects(found.case_id) if found.shows_result else []
+    for one in objects:
+        if one.kind == kind:
+            return one.file
+    raise HTTPException(404, "Nothing of this kind was written for the case, or it may not be shown.")
+
+
+# Pages
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=printable_value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["flag_words"] = queries.flag_words
+    environment.tests["attention"] = queries.asks_attention
+    return environment
+
+
+TEMPLATES = _environment()
+
+
+def _url(request: Request, name: str, /, **parameters: object) -> str:
+    """Path of a route, under whatever prefix the application is mounted."""
+    return str(request.scope.get("root_path", "")) + str(request.app.url_path_for(name, **parameters))
+
+
+def _page(request: Request, visitor: Visitor, template: str, **values: Any) -> HTMLResponse:
+    console = console_of(request)
+    text = TEMPLATES.get_template(f"{template}.html.jinja").render(
+        url=partial(_url, request),
+        airflow=str(request.scope.get("app_root_path", "")),
+        here=str(request.scope["root_path"]),
+        visitor=visitor,
+        token_field=TOKEN_FIELD,
+        section=template,
+        notices=queries.notices(console),
+        dag_id=DAG_ID,
+        zone=console.site.config.night.timezone,
+        local=partial(queries.local, console),
+        stages=list(STAGES),
+        outcomes=list(Outcome),
+        **values,
+    )
+    return HTMLResponse(text)
+
+
+# Errors
+
+
+def _http_error(request: Request, error: StarletteHTTPException) -> Response:
+    return _answer(request, error.status_code, str(error.detail), error.headers)
+
+
+def _no_such_page(request: Request, _: RequestValidationError) -> Response:
+    """A path or a question that does not read as it should; what was asked is not repeated."""
+    return _answer(request, 404, "There is no such page. Perhaps the link is not complete.")
+
+
+def _our_error(request: Request, error: GtrError) -> Response:
+    if isinstance(error, DatabaseBusy):
+        return _answer(request, 503, "The database does not answer in time. Try again in a moment.")
+    log = get_logger("console")
+    log.error("console.refused", error=type(error).__name__, sentence=str(error))
+    if isinstance(error, ConfigError):
+        return _answer(request, 503, "The console is not set up; the log of Airflow's API server says what is missing.")
+    return _answer(request, 500, "Something went wrong; the log of Airflow's API server says what.")
+
+
+def _fault(request: Request, error: Exception) -> Response:
+    structlog.get_logger("gtr_console").error("console.fault", error=type(error).__name__)
+    return _answer(request, 500, "Something went wrong; the log of Airflow's API server says what.")
+
+
+def _answer(request: Request, status: int, sentence: str, headers: Any = None) -> Response:
+    """A page that says what is the matter; plain text where no page was asked for. It shows no data."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return PlainTextResponse(sentence, status, {**HEADERS, **(headers or {})})
+    login = ""
+    if status == 401:
+        from airflow.api_fastapi.app import get_auth_manager
+
+        login = get_auth_manager().get_url_login()
+    text = TEMPLATES.get_template("error.html.jinja").render(
+        title=_TITLES.get(status, "Something went wrong"),
+        sentence=sentence if status != 401 else "You are not signed in, or your session has ended.",
+        login=login,
+        style="" if status in (401, 403) else _url(request, "static", name="console.css"),
+        start="" if status in (401, 403) else _url(request, "start"),
+    )
+    return HTMLResponse(text, status, {**HEADERS, **(headers or {})})

@@ -1,0 +1,84 @@
+"""What every answer carries so that a browser keeps it to itself, and how many requests are answered at once."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from base64 import b64encode
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+CSP = b"content-security-policy"
+AT_ONCE = 8  # requests of a process; Airflow's own have 40 threads, and these take no more of them
+WAIT_S = 5.0
+
+
+def with_own_styles(page: bytes) -> str:
+    """The policy for a written page whose style lies in it: that style by its digest, no script, nothing else."""
+    styles = re.findall(rb"<style[^>]*>(.*?)</style>", page, re.DOTALL)
+    digests = "".join(f" 'sha256-{b64encode(sha256(style).digest()).decode()}'" for style in styles)
+    return (
+        f"default-src 'none'; style-src 'self'{digests}; img-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'self'"
+    )
+
+
+class Headers:
+    """Adds `HEADERS` to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                ours = {name.encode(): value.encode() for name, value in HEADERS.items()}
+                theirs = {name.lower() for name, _ in message["headers"]}
+                if CSP in theirs:  # a page of another program, which says what it is made of
+                    del ours[CSP]
+                others = [(name, value) for name, value in message["headers"] if name.lower() not in ours]
+                message["headers"] = [*others, *ours.items()]
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+class Turns:
+    """Lets `AT_ONCE` requests in; others wait their turn without a thread, and are told after `WAIT_S` to come back."""
+
+    def __init__(self, app: ASGIApp, at_once: int = AT_ONCE, wait_s: float = WAIT_S) -> None:
+        self._app, self._wait_s = app, wait_s
+        self._turn = asyncio.Semaphore(at_once)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on, when it is its turn."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._turn.acquire()
+        except TimeoutError:
+            from starlette.responses import PlainTextResponse
+
+            busy = PlainTextResponse("The console is busy; try again in a moment.", 503, {"Retry-After": "5"})
+            await busy(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._turn.release()
