@@ -97,14 +97,7 @@ class FirmAssociation(Association):
         """What pynetdicom says of it changes nothing."""
 
 
-def hold_firmly(event: evt.Event) -> None:
+def hold_firmly(event: evt.Event, has_work: Callable[[], bool] = lambda: True) -> None:
     """Handler of ``evt.EVT_CONN_OPEN`` of an association that we request: gives it a checkpoint that holds."""
-    assoc = event.assoc
-
-    def has_work() -> bool:
-        return bool(
-            assoc.dimse.msg_queue.queue or assoc.dul.to_user_queue.queue or assoc._kill or assoc.dul._kill_thread
-        )
-
-    assoc._reactor_checkpoint = Checkpoint(assoc, has_work)
-    assoc.__class__ = FirmAssociation
+    event.assoc._reactor_checkpoint = Checkpoint(event.assoc, has_work)
+    event.assoc.__class__ = FirmAssociation

@@ -131,9 +131,14 @@ class WokenSocket(AssociationSocket):
 
 def wait_for_events(event: evt.Event) -> None:
     """Handler of ``evt.EVT_CONN_OPEN`` of an association that we request: holds its reactor firmly, and wakes both."""
-    hold_firmly(event)
     assoc: Association = event.assoc
-    dul, checkpoint = assoc.dul, assoc._reactor_checkpoint
+    dul = assoc.dul
+
+    def has_work() -> bool:
+        return bool(assoc.dimse.msg_queue.queue or dul.to_user_queue.queue or assoc._kill or dul._kill_thread)
+
+    hold_firmly(event, has_work)
+    checkpoint = assoc._reactor_checkpoint
     dul.__dict__["bell"] = bell = Bell()
     _tell(dul.to_provider_queue, bell.ring)
     _tell(dul.event_queue, lambda: None if threading.current_thread() is dul else bell.ring())
