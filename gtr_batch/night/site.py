@@ -139,6 +139,8 @@ class Site:
         from gtr_batch.stage import read_manifest
 
         folder = self.folder_of(version)
+        if version in self._loaded:
+            return self._loaded[version].manifest  # type: ignore[no-any-return]
         if version not in self._manifests:
             manifest, found = read_manifest(folder)
             if found != version:

@@ -102,20 +102,20 @@ def write_history(dsn: str, cases: int, width: int, version: str) -> float:
 
 
 def audit_month() -> None:
-    """Audit the last month, with settings from the environment, and tell what each part cost."""
+    """Audit the last month, with settings from the environment, and print what each part cost."""
     from gtr_batch.audit.run import run_audit
     from gtr_batch.domain.audit_kind import AuditKind
     from gtr_batch.wiring import open_audit
 
     told: list[tuple[str, float, float]] = []
 
-    def tell(what: str) -> None:
+    def say(what: str) -> None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         told.append((what, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024))
 
-    with open_audit(progress=tell) as site:
+    with open_audit(progress=say) as site:
         found = run_audit(site, AuditKind.MONTH, LAST, "bench")
-    tell("end")
+    say("end")
     parts = {
         what: {"cpu_s": round(after[1] - at, 1), "peak_mb": round(after[2])}
         for (what, at, _), after in itertools.pairwise(told)

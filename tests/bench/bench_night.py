@@ -106,7 +106,7 @@ def measure(
         folders = [made / str(n) for n in SLICES]
         templates = list(pool.map(_template, folders, SLICES, range(len(SLICES))))
     artefact = _artefact(scratch / "artefact")
-    plain_s = _plain(templates, plain)
+    plain_s = _seconds_of_plain_pipeline(templates, plain)
     _say(f"the plain pipeline: {plain_s:.1f} s a case")
     with _hospital(scratch, program, artefact, templates, [*sizes, 1], shard_size, marked) as config:
         nights = []
@@ -451,7 +451,7 @@ def _toml(config: Config) -> str:
 # The plain pipeline.
 
 
-def _plain(templates: list[Path], cases: int) -> float:
+def _seconds_of_plain_pipeline(templates: list[Path], cases: int) -> float:
     """Median seconds of a case: read, prepare, explain."""
     import torch
     from torchvision.models import resnet152
