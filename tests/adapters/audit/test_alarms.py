@@ -104,7 +104,11 @@ def a_staging(version: str) -> CaseStaging:
 def night_site(audit_site, database, tmp_path, monkeypatch) -> Site:
     """A site in the middle of a night: three cases are reported, the last by another model; sending always works."""
     sent: list[str] = []
-    monkeypatch.setattr(steps, "deliver_one", lambda site, case, record: sent.append(case.case_id) or {})
+
+    def send(site, work, refused):
+        return work.each(CaseState.COMMITTED, lambda case, record: sent.append(case.case_id) or {})
+
+    monkeypatch.setattr(steps, "deliver_cases", send)
     book = Moves.on(database)
     files = LocalFileStore(tmp_path / "nights")
     book.open_night(NIGHT, MODEL)
@@ -194,10 +198,10 @@ def test_a_case_that_was_held_back_once_and_then_did_not_finish_turns_the_night_
     deliver(night_site, NIGHT, ids(night_site))
     acknowledge(audit_site.book, alarm, by="Ada", note="looked")
 
-    def killed(site, case, record):
+    def killed(site, work, refused):
         raise SystemExit  # the worker is ended in the middle
 
-    monkeypatch.setattr(steps, "deliver_one", killed)
+    monkeypatch.setattr(steps, "deliver_cases", killed)
     with pytest.raises(SystemExit):
         deliver(night_site, NIGHT, ids(night_site))
 
