@@ -53,15 +53,15 @@ sbom:
 demo: $(STAMP)
 	@$(BIN)/gtr demo run $(if $(CT),--ct "$(CT)") $(if $(KEY_SLICE),--key-slice "$(KEY_SLICE)")
 
-# Make a candidate from a simulated year of operated patients, through the real Airflow (10 to 15 minutes on two cores)
+# Make a candidate from a simulated year of operated patients, through the real Airflow (half an hour on two cores)
 demo-training: $(STAMP)
 	@$(BIN)/gtr demo training
 
-# A candidate is judged, approved, promoted; a worse one refused; replay, rollback, withdrawal (10 to 15 minutes on two cores)
+# A candidate is judged, approved, promoted; a worse one refused; replay, rollback, withdrawal (half an hour on two cores)
 demo-retraining: $(STAMP)
 	@$(BIN)/gtr demo retraining
 
-# A simulated year with a new scanner and a shift of pathology: weekly monitors, monthly audits (10 to 15 minutes on two cores)
+# A simulated year with a new scanner and a shift of pathology: weekly monitors, monthly audits (a quarter of an hour on two cores)
 demo-audit: $(STAMP)
 	@$(BIN)/gtr demo audit
 
