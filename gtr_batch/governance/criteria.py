@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -202,22 +203,23 @@ def shift(paired: Paired, tolerated: float, drawn: np.ndarray) -> GateCriterion:
     """
     name, words = "calibration_shift", "Stages against the probabilities"
     stages, p = paired.stages, paired.candidate.probabilities
-    fitted = estimate_shift(stages, p, level=2 * SPEAKS_AGAINST - 1)
+    fitted = estimate_shift(stages, p, level=2 * SPEAKS_AGAINST - 1, open_ended=True)
+    assert fitted is not None
     low, _ = _bounds(drawn)
-    if fitted is None or low is None:
-        return GateCriterion(name, CANNOT_TELL, f"{words}: cannot be computed on these patients.", limit=tolerated)
     inside = fitted.low <= tolerated and fitted.high >= 1 / tolerated
-    verdict = PASS if inside else (FAIL if low > 0 else CANNOT_TELL)
+    verdict = PASS if inside else (FAIL if low is not None and low > 0 else CANNOT_TELL)
     ending = {
         PASS: "within what the monitor tolerates, as far as these patients can tell",
         FAIL: "further off than the monitor tolerates, and than the champion",
         CANNOT_TELL: "may be further off than the monitor tolerates",
     }[verdict]
+    ends = tuple(end if 0 < end < math.inf else None for end in (fitted.low, fitted.high))
+    low_end, high_end = ("no bound" if end is None else f"{end:.2f}" for end in ends)
     sentence = (
-        f"{words}: odds times {fitted.odds_ratio:.2f} ({fitted.low:.2f} to {fitted.high:.2f}), tolerated "
+        f"{words}: odds times {fitted.odds_ratio:.2f} ({low_end} to {high_end}), tolerated "
         f"{1 / tolerated:.2f} to {tolerated:.2f}: {ending}."
     )
-    return GateCriterion(name, verdict, sentence, fitted.odds_ratio, fitted.low, fitted.high, tolerated)
+    return GateCriterion(name, verdict, sentence, fitted.odds_ratio, *ends, tolerated)
 
 
 def _ece(
@@ -239,15 +241,18 @@ def _slope(lines: Sequence[Recalibration | None], further: tuple[float | None, f
     name, words, ideal = "calibration_slope", "Calibration slope (T3 or T4)", 1.0
     own, other = lines
     low, high, margin = further
-    if own is None or other is None or low is None or high is None:
+    if own is None:
         return GateCriterion(name, CANNOT_TELL, f"{words}: cannot be computed on these patients.", limit=ideal)
     value, error = own.slope, own.slope_se
     half = float(norm.ppf((1 + WITHIN_CHANCE) / 2)) * error
     own_low, own_high = value - half, value + half
-    verdict = PASS if own_low <= ideal <= own_high or high <= margin else (FAIL if low > 0 else CANNOT_TELL)
+    verdict = PASS if own_low <= ideal <= own_high else CANNOT_TELL
+    against = "the champion's cannot be compared"
+    if other is not None and low is not None and high is not None:
+        verdict = PASS if verdict is PASS or high <= margin else (FAIL if low > 0 else CANNOT_TELL)
+        against = f"champion's {other.slope:.2f}; further off than it by {low:+.2f} to {high:+.2f}"
     sentence = (
-        f"{words}: {value:.2f} ({own_low:.2f} to {own_high:.2f}), ideal {ideal:g}, champion's "
-        f"{other.slope:.2f}; further off than it by {low:+.2f} to {high:+.2f}: {_no_worse(verdict)}."
+        f"{words}: {value:.2f} ({own_low:.2f} to {own_high:.2f}), ideal {ideal:g}, {against}: {_no_worse(verdict)}."
     )
     return GateCriterion(name, verdict, sentence, value, own_low, own_high, ideal)
 

@@ -11,6 +11,8 @@ lengths by a Markov chain)
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import chi2, norm
@@ -169,7 +171,9 @@ def shift_likelihood(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarra
     return np.asarray(np.log(np.maximum(chance, 1e-12)))
 
 
-def estimate_shift(labels: np.ndarray, probabilities: np.ndarray, level: float = 0.95) -> ShiftEstimate | None:
+def estimate_shift(
+    labels: np.ndarray, probabilities: np.ndarray, level: float = 0.95, open_ended: bool = False
+) -> ShiftEstimate | None:
     """The odds ratio that fits best, its interval by likelihood ratio; None where the likelihood has no top.
 
     Parameters
@@ -180,11 +184,15 @@ def estimate_shift(labels: np.ndarray, probabilities: np.ndarray, level: float =
         (n, 4).
     level : float
         Of the two-sided interval.
+    open_ended : bool
+        An interval that does not end within `GRID` ends at 0 or infinity, and there is always an estimate.
     """
     likelihood = shift_likelihood(labels, probabilities).sum(axis=0)
     best = int(likelihood.argmax())
     inside = np.flatnonzero(likelihood >= likelihood[best] - float(chi2.ppf(level, 1)) / 2)
-    if best in (0, len(GRID) - 1) or inside[0] == 0 or inside[-1] == len(GRID) - 1:
+    last = len(GRID) - 1
+    if not open_ended and (best in (0, last) or inside[0] == 0 or inside[-1] == last):
         return None
     odds_ratio, low_end, high_end = np.exp(GRID[[best, inside[0], inside[-1]]]).tolist()
+    low_end, high_end = 0.0 if inside[0] == 0 else low_end, math.inf if inside[-1] == last else high_end
     return ShiftEstimate(odds_ratio, low_end, high_end, len(labels))

@@ -55,6 +55,43 @@ def test_what_is_off_and_no_further_than_the_champion_cannot_be_told_and_is_not_
     assert found.verdict is Verdict.CANNOT_TELL
 
 
+@pytest.mark.parametrize("doubt", [1e-3, 1e-6])
+def test_a_few_patients_who_were_all_right_do_not_speak_against_it(doubt):
+    """Such a candidate could not pass: with no bound, or a champion too far off to be compared, it "could not tell"."""
+    paired = paired_of(draw_holdout(HoldoutWorld(48, champion=0.69), 1))
+    sure = np.full((48, 4), doubt)
+    sure[np.arange(48), paired.stages] = 1 - 3 * doubt
+    paired = attrs.evolve(paired, candidate=attrs.evolve(paired.candidate, probabilities=sure))
+
+    found = shift(paired, TOLERATED, np.full(100, np.nan))
+
+    assert found.verdict is Verdict.PASS
+    assert (found.high is None) == ("no bound" in found.sentence) == (doubt == 1e-6)
+
+
+def test_what_is_all_too_high_speaks_against_it_without_a_bound():
+    paired = paired_of(draw_holdout(HoldoutWorld(48, champion=0.69), 1))
+    low = np.tile([0.7, 0.2, 0.09, 0.01], (48, 1))
+    paired = attrs.evolve(paired, stages=np.full(48, 3), candidate=attrs.evolve(paired.candidate, probabilities=low))
+
+    found = shift(paired, TOLERATED, OFF)
+
+    assert found.verdict is Verdict.FAIL
+    assert found.high is None
+    assert found.low > TOLERATED
+
+
+def test_a_champion_that_cannot_be_recalibrated_does_not_keep_a_calibrated_candidate_back():
+    paired = paired_of(draw_holdout(HoldoutWorld(300, champion=0.69), 1))
+    useless = attrs.evolve(paired.champion, probabilities=np.full((300, 4), 0.25))
+
+    found = judge(attrs.evolve(paired, champion=useless), GovernanceConfig(), tolerated_odds_ratio=1.4, draws=50)
+
+    [slope] = [one for one in found.criteria if one.name == "calibration_slope"]
+    assert slope.verdict is Verdict.PASS
+    assert "cannot be compared" in slope.sentence
+
+
 def test_the_gate_asks_for_the_audits_tolerance():
     paired = paired_of(draw_holdout(HoldoutWorld(300, champion=0.69, odds_ratio=1.6), 2))
 
