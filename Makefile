@@ -92,6 +92,10 @@ bench: $(STAMP)
 bench-night: $(STAMP)
 	@$(BIN)/python -m tests.bench.bench_night $(BENCH_NIGHT_FLAGS)
 
+# The console with 100,000 cases of ten years and 20 readers at once, on Airflow's API server (BENCH_CONSOLE_FLAGS="--cases 4000")
+bench-console: $(STAMP)
+	@$(BIN)/python -m tests.bench.bench_console $(BENCH_CONSOLE_FLAGS)
+
 # Nights with a fault each at seeded moments, counted (needs Orthanc; 24 cases, 40 rounds: an hour or more on two cores)
 chaos: $(STAMP)
 	@$(BIN)/python -m tests.chaos $(CHAOS_FLAGS)
@@ -104,4 +108,4 @@ screenshots: $(STAMP)
 demo-model: $(STAMP)
 	@$(BIN)/python -m gtr_batch.simulation.demos.model --out gtr_batch/simulation/demo_artefact
 
-.PHONY: help install install-service lock sbom demo demo-training demo-retraining demo-audit up down test check bench bench-night chaos screenshots demo-model
+.PHONY: help install install-service lock sbom demo demo-training demo-retraining demo-audit up down test check bench bench-night bench-console chaos screenshots demo-model

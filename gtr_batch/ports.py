@@ -19,6 +19,7 @@ from gtr_batch.domain.case import Case, Selected, Step
 from gtr_batch.domain.clinical import PatientFacts
 from gtr_batch.domain.cohort import Candidate, CohortManifest, HoldoutLook, HoldoutOpening, Member
 from gtr_batch.domain.console import (
+    ConsoleAudit,
     ConsoleCase,
     ConsoleNight,
     ConsolePatient,
@@ -774,6 +775,9 @@ class ConsoleBook(Protocol):
     def nights(self, most: int, before: date | None = None) -> Sequence[ConsoleNight]:
         """Nights that were opened, newest first."""
 
+    def opened_nights(self, most: int) -> Sequence[date]:
+        """The nights that were opened, newest first, without what became of their cases."""
+
     def last_night(self) -> date | None:
         """The newest night with cases; None where there never was a night."""
 
@@ -799,6 +803,9 @@ class ConsoleBook(Protocol):
 
     def in_the_pacs(self, case_id: str) -> frozenset[str]:
         """Instances of the case that the PACS took."""
+
+    def audits(self, most: int, before: str = "") -> Sequence[ConsoleAudit]:
+        """Runs of the audit, newest first; those before the run `before` where it is named."""
 
 
 class Clock(Protocol):

@@ -10,6 +10,7 @@ from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database
 from gtr_batch.domain.console import (
     ATTENTION,
+    ConsoleAudit,
     ConsoleCase,
     ConsoleNight,
     ConsolePatient,
@@ -30,6 +31,11 @@ class PostgresConsole:
         """Nights that were opened, newest first."""
         with self._database.transaction("nights") as tx:
             return [ConsoleNight(**row) for row in tx.all(_queries()["nights"], before=before, most=most)]
+
+    def opened_nights(self, most: int) -> Sequence[date]:
+        """The nights that were opened, newest first, without what became of their cases."""
+        with self._database.transaction("nights") as tx:
+            return [row["night"] for row in tx.all(_queries()["opened_nights"], most=most)]
 
     def last_night(self) -> date | None:
         """The newest night with cases; None where there never was a night."""
@@ -102,6 +108,11 @@ class PostgresConsole:
         with self._database.transaction("objects in the PACS") as tx:
             found = tx.all(_queries()["stored"], case_id=rows.key(case_id))
         return frozenset(row["sop_instance_uid"] for row in found)
+
+    def audits(self, most: int, before: str = "") -> Sequence[ConsoleAudit]:
+        """Runs of the audit, newest first; those before the run `before` where it is named."""
+        with self._database.transaction("audits") as tx:
+            return [ConsoleAudit(**row) for row in tx.all(_queries()["audits"], before=rows.text(before), most=most)]
 
 
 def _patient(row: Mapping[str, Any]) -> ConsolePatient:

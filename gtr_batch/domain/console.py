@@ -67,6 +67,20 @@ class ConsoleNight:
 
 
 @frozen
+class ConsoleAudit:
+    """A run of the audit as the list of audits has it."""
+
+    run_id: str
+    kind: str
+    period: str
+    as_of: date
+    model_version: str
+    answer: str
+    asked_by: str
+    made_at: datetime
+
+
+@frozen
 class ConsoleCase:
     """A case; `reason_code` and `reason` say why it has no result, or why it stopped."""
 

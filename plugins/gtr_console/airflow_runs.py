@@ -31,10 +31,11 @@ def _runs(config: Config) -> list[tuple[str, date]]:
     from sqlalchemy import select
     from sqlalchemy.exc import SQLAlchemyError
 
-    statement = select(DagRun).where(DagRun.dag_id == DAG_ID).order_by(DagRun.run_after.desc()).limit(_LOOKED_AT)
+    told = (DagRun.run_id, DagRun.conf, DagRun.partition_key, DagRun.logical_date, DagRun.run_after)
+    statement = select(*told).where(DagRun.dag_id == DAG_ID).order_by(DagRun.run_after.desc()).limit(_LOOKED_AT)
     try:
         with create_session() as session:
-            runs = session.scalars(statement).all()
+            runs = session.execute(statement).all()
             return [(run.run_id, night) for run in runs if (night := _night(run, config)) is not None]
     except SQLAlchemyError:
         return []

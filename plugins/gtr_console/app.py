@@ -236,9 +236,9 @@ def report(request: Request, visitor: Asking, console: Ours, case_id: str) -> Re
 
 @router.get("/audits", name="audits")
 @allowed(everyone)
-def audits(request: Request, visitor: Asking, console: Ours) -> Response:
+def audits(request: Request, visitor: Asking, console: Ours, before: str = "") -> Response:
     """Page 5: audits with their answers, and alarms."""
-    return _page(request, visitor, "audits", page=queries.audits_page(console))
+    return _page(request, visitor, "audits", page=queries.audits_page(console, before), before=before)
 
 
 @router.get("/audits/{run_id}/report.pdf", name="audit_report")
@@ -316,6 +316,7 @@ def _environment() -> jinja2.Environment:
         finalize=printable_value,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,  # a template is compiled once; a new version comes with a new process
     )
     environment.filters["flag_words"] = queries.flag_words
     environment.tests["attention"] = queries.asks_attention

@@ -17,9 +17,10 @@ from gtr_batch.console.drawing import NightsChart, NomogramDrawing, chart_of, no
 from gtr_batch.console.pictures import CasePictures, Pictures
 from gtr_batch.console.site import ConsoleSite
 from gtr_batch.domain.access import SUCCESS
-from gtr_batch.domain.audit_run import AlarmLevel, AuditRecord, RaisedAlarm
+from gtr_batch.domain.audit_run import AlarmLevel, RaisedAlarm
 from gtr_batch.domain.console import (
     ATTENTION,
+    ConsoleAudit,
     ConsoleCase,
     ConsoleNight,
     ConsolePatient,
@@ -38,6 +39,7 @@ from gtr_batch.night.watch import due_night, why_red
 NIGHTS_SHOWN = 30
 CASES_A_PAGE = 50
 STOPPED_SHOWN = 200
+AUDITS_SHOWN = 60  # a year of weeks
 _ANSWER = ("t_stage", "p")  # what `stage` notes of a case in its event
 _NOTED_S = 600  # a case's pixels are many requests: that somebody looks is noted once in this time
 
@@ -174,11 +176,15 @@ class CasePage:
 
 @frozen
 class AuditsPage:
-    """Audits, newest first, and alarms: the open ones, then those that somebody has acknowledged."""
+    """Audits, newest first, and alarms: the open ones, then those that somebody has acknowledged.
+
+    `before` is the run before which the list goes on; None at its end.
+    """
 
     open_alarms: Sequence[RaisedAlarm]
     closed_alarms: Sequence[RaisedAlarm]
-    runs: Sequence[AuditRecord]
+    runs: Sequence[ConsoleAudit]
+    before: str | None
 
 
 @frozen
@@ -282,7 +288,7 @@ def worklist(
 ) -> Worklist:
     """A night's worklist, the last one where none is named; with PatientIDs for `named_for`, whose look is noted."""
     book = console.site.book
-    nights = [one.night for one in book.nights(NIGHTS_SHOWN)]
+    nights = book.opened_nights(NIGHTS_SHOWN)
     night = night or book.last_night()
     if night is None:
         return Worklist(None, False, nights, WorklistPage([], None), wanted, [], [], {})
@@ -401,13 +407,16 @@ def _short(value: Any) -> str:
     return text if len(text) <= 160 else f"{text[:157]} ..."
 
 
-def audits_page(console: Console) -> AuditsPage:
-    """Audits with their answers, and every alarm."""
+def audits_page(console: Console, before: str = "") -> AuditsPage:
+    """The last audits with their answers, or those before one, and every alarm."""
+    found = console.site.book.audits(AUDITS_SHOWN + 1, before)
+    shown = found[:AUDITS_SHOWN]
     alarms = list(reversed(console.site.audits.alarms()))
     return AuditsPage(
         [alarm for alarm in alarms if alarm.is_open],
         [alarm for alarm in alarms if not alarm.is_open],
-        console.site.audits.runs(),
+        shown,
+        shown[-1].run_id if len(found) > AUDITS_SHOWN else None,
     )
 
 
@@ -432,9 +441,12 @@ def flag_words(flag: str) -> str:
         return flag.replace("_", " ")
 
 
+_ASKING = frozenset(str(one) for one in ATTENTION)
+
+
 def asks_attention(flag: str) -> bool:
     """Whether a flag asks a reader to look closer."""
-    return flag in {str(one) for one in ATTENTION}
+    return flag in _ASKING
 
 
 def local(console: Console, at: datetime | None, form: str = "%Y-%m-%d %H:%M") -> str:

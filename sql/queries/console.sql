@@ -26,12 +26,25 @@ cross join lateral (
 ) as k
 order by n.night desc;
 
--- name: last_night()
--- The newest night that was opened and has cases, else the newest that was opened.
+-- name: opened_nights(most)
+-- The nights that were opened, newest first.
 select night from night
 where model_version <> '' or summary is not null
-order by exists (select from staging_case as c where c.night = night.night) desc, night desc
-limit 1;
+order by night desc
+limit %(most)s;
+
+-- name: last_night()
+-- The newest night that was opened and has cases, else the newest that was opened.
+select coalesce(
+    (
+        select n.night from night as n
+        cross join lateral (select from staging_case as c where c.night = n.night limit 1) as k
+        where n.model_version <> '' or n.summary is not null
+        order by n.night desc
+        limit 1
+    ),
+    (select max(n.night) from night as n where n.model_version <> '' or n.summary is not null)
+) as night;
 
 -- name: worklist(night, stages, outcomes, flag, scanner, attention, after_rank, after_place, after_at, after_id, most)
 -- A night's cases as they are read: results with flags that ask for a look first, the deeper stage before the others.
@@ -80,8 +93,9 @@ select * from console_case where case_id = %(case_id)s;
 
 -- name: others(case_id)
 -- The patient's other cases, newest first.
-select v.* from other_cases_of_patient(%(case_id)s::uuid) as o join console_case as v using (case_id)
-order by v.night desc, v.case_id;
+select * from console_case
+where case_id = any (array(select case_id from other_cases_of_patient(%(case_id)s::uuid)))
+order by night desc, case_id;
 
 -- name: patients(case_ids, actor, why)
 -- Whose these cases are; that somebody looked is written down with it.
@@ -92,3 +106,10 @@ from look_at_patients(%(case_ids)s::uuid[], %(actor)s, %(why)s);
 -- The objects of a case that the PACS took.
 select distinct sop_instance_uid from store_receipt
 where case_id = %(case_id)s and (status = 0 or status between 45056 and 49151);
+
+-- name: audits(before, most)
+-- Runs of the audit, newest first; those before one where it is named.
+select run_id, kind, period, as_of, model_version, answer, asked_by, made_at from audit_run
+where %(before)s = '' or (made_at, run_id) < (select b.made_at, b.run_id from audit_run as b where b.run_id = %(before)s)
+order by made_at desc, run_id desc
+limit %(most)s;

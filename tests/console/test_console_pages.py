@@ -15,10 +15,12 @@ from starlette.testclient import TestClient
 from gtr_batch.config import DatabaseConfig
 from gtr_batch.db import Database
 from gtr_batch.db.pool import PooledDatabase
+from gtr_batch.db.queries import Query
 from gtr_batch.db.switch import PostgresSwitch
 from gtr_batch.domain.switch import SwitchAction
 from gtr_batch.errors import DatabaseBusy, DatabaseRefused
 from gtr_batch.wiring import open_console
+from gtr_console import queries
 from tests.case_moves import Moves
 from tests.console_hospital import LONG_ID, MODEL, NIGHT, PATIENT_ID, console_config
 from tests.fixtures_db import as_role, logins
@@ -238,6 +240,23 @@ def test_the_audits_show_what_is_open(browse):
     assert "2026-W09" in page
 
 
+def test_the_list_of_audits_goes_on_with_the_earlier_ones(browse, rows, monkeypatch):
+    rows(
+        "insert into audit_run select %s, kind, '2026-W08', as_of - 7, model_version, code_version, settings, answer, "
+        "headline, files, asked_by, made_at - interval '7 days' from audit_run where run_id = %s returning run_id",
+        "b" * 64, "c" * 64,
+    )  # fmt: skip
+    monkeypatch.setattr(queries, "AUDITS_SHOWN", 1)
+    newest = browse("/audits", "anton").text
+    [link] = re.findall(r'href="/ops/gtr(/audits\?before=[^"]+)"', newest)
+    earlier = browse(link, "anton").text
+    none = text_of(browse(f"/audits?before={'b' * 64}", "anton"))
+
+    assert "2026-W09" in newest and "2026-W08" not in newest
+    assert "2026-W08" in earlier and "Earlier audits" not in earlier
+    assert "There are no earlier audits." in none
+
+
 def test_a_model_shows_its_verdict_and_its_history(browse):
     page = text_of(browse(f"/models/{MODEL}", "ada"))
 
@@ -375,4 +394,19 @@ def test_a_statement_that_takes_too_long_is_ended_and_the_connection_is_made_ane
         tx.script("select pg_sleep(30)")
     with pool.transaction("next") as tx:
         tx.script("select 1")
+    pool.close()
+
+
+def test_a_connection_that_the_server_has_ended_meanwhile_is_made_anew(hospital, rows):
+    pool = PooledDatabase(DatabaseConfig(dsn=hospital.config.database.console_dsn), 1, trusted_s=600)
+    whose = Query("whose", frozenset(), "select pg_backend_pid() as pid")
+    with pool.transaction("first") as tx:
+        first = tx.one(whose)["pid"]
+    with pool.transaction("second") as tx:
+        assert tx.one(whose)["pid"] == first
+
+    assert rows("select pg_terminate_backend(%s, 60000)", first) == [(True,)]
+
+    with pool.transaction("third") as tx:
+        assert tx.one(whose)["pid"] != first
     pool.close()

@@ -1,0 +1,340 @@
+"""``python -m tests.bench.bench_console [--cases 100000]`` (`make bench-console`): the console after ten years.
+
+The rows are written straight into an embedded PostgreSQL; Airflow's own API server, with the plugin as Airflow loads
+it, serves them in a process of its own, and readers with tokens of Airflow ask every page from another. Per route:
+CPU of the server and of PostgreSQL a request and the time of one reader alone; then of all readers together, each of
+whom asks every page in an order of its own, without a pause and with one. What Airflow's part of a request costs is
+told by the route of the style sheet, which reads nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import random
+import re
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import httpx
+import psutil
+import psycopg2
+from attrs import asdict, frozen
+from psycopg2.extensions import parse_dsn
+
+from gtr_batch.db import migrate
+from gtr_batch.simulation.servers.services import embedded_postgres
+from tests.bench.console_history import write_history
+from tests.console_hospital import MODEL, NIGHT, OLD_MODEL, ROLES, Hospital, fill
+from tests.phantoms import abdomen_hu
+
+ROOT = Path(__file__).resolve().parents[2]
+READERS = 20
+TARGETS_MS = {"page": (200.0, 500.0), "image": (150.0, 150.0)}
+LAST_NIGHT = 150  # cases of the last night beside its share: three pages of the worklist
+SLICES, SIZE, KEY = 24, 512, 12
+USERS = {"olga": "op", "rahel": "user", "anton": "viewer", "ada": "admin"}
+
+
+@frozen
+class Page:
+    """A route as its readers ask it: any of `paths`, as `user`; `kind` is ``page`` or ``image``."""
+
+    name: str
+    user: str
+    paths: Sequence[str]
+    kind: str = "page"
+
+
+@frozen
+class Served:
+    """Airflow's API server: where it answers and its process."""
+
+    url: str
+    process: psutil.Process
+    passwords: Mapping[str, str]
+
+
+def pages_of(hospital: Hospital) -> list[Page]:
+    """Every page and picture, with the worklist by each of its filters."""
+    night = f"night={NIGHT}"
+    with closing(psycopg2.connect(hospital.dsn)) as connection, connection.cursor() as cursor:
+        cursor.execute("select case_id::text, night from staging_case where accession_number like 'ACC%%7'")
+        old = cursor.fetchall()
+    chosen = random.Random(5).sample(old, min(100, len(old)))
+    pictured = [hospital.cases[name] for name in ("staged", "flagged", "deep", "no_nomogram")]
+    return [
+        Page("nights", "olga", ["/nights"]),
+        Page("nights, older", "olga", [f"/nights?before={night}" for _, night in chosen]),
+        Page("a night", "olga", [f"/nights/{NIGHT}"]),
+        Page("a night, older", "olga", [f"/nights/{night}" for _, night in chosen]),
+        Page("worklist", "rahel", ["/worklist"]),
+        Page("worklist, no PatientIDs", "anton", ["/worklist"]),
+        Page("worklist of an older night", "rahel", [f"/worklist?night={night}" for _, night in chosen]),
+        Page("worklist by stage", "rahel", [f"/worklist?{night}&stage=T4&stage=T3"]),
+        Page("worklist by state", "rahel", [f"/worklist?{night}&outcome=failed", f"/worklist?{night}&outcome=refused"]),
+        Page("worklist by flag", "rahel", [f"/worklist?{night}&flag=key_slice_uncertain"]),
+        Page("worklist by scanner", "rahel", [f"/worklist?{night}&scanner=GE+Scanner+1"]),
+        Page("worklist, next page", "rahel", []),
+        Page("case with pictures", "rahel", [f"/cases/{case}" for case in pictured]),
+        Page("case, older", "rahel", [f"/cases/{case}" for case, _ in chosen]),
+        Page("audits", "anton", ["/audits"]),
+        Page("models", "ada", ["/models"]),
+        Page("a model", "ada", [f"/models/{MODEL}"]),
+        Page("slice", "rahel", [f"/cases/{c}/slices/{i}" for c in pictured for i in range(SLICES)], "image"),
+        Page("heat map", "rahel", [f"/cases/{c}/heat/{i}" for c in pictured for i in range(3)], "image"),
+        Page("overview", "rahel", [f"/cases/{c}/overview.png" for c in pictured], "image"),
+        Page("style sheet (nothing read)", "rahel", ["/static/console.css"]),
+    ]
+
+
+@contextmanager
+def api_server(hospital: Hospital, home: Path) -> Iterator[Served]:
+    """Airflow's API server with the plugin, on a database of its own beside ours."""
+    passwords = {user: secrets.token_urlsafe(12) for user in USERS}
+    (home / "passwords.json").write_text(json.dumps(passwords))
+    login = parse_dsn(hospital.dsn)
+    _create_database(hospital.dsn)
+    uri = f"postgresql+psycopg2://{login['user']}:{login['password']}@{login['host']}:{login['port']}/airflow"
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "GTR_"))}
+    environ = {
+        **kept,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")]),
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": uri,
+        "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+        "GTR_DATABASE__CONSOLE_DSN": hospital.config.database.console_dsn,
+        "GTR_FILES__ROOT": str(hospital.config.files.root),
+        "GTR_CONSOLE__ROLES": ",".join(ROLES),
+        "GTR_NIGHT__TIMEZONE": "UTC",
+    }
+    with (home / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests" / "console" / "run_api_server.py")],
+            env=environ, stdout=subprocess.PIPE, stderr=log, cwd=home,
+        )  # fmt: skip
+        assert process.stdout is not None
+        ports: queue.Queue[int | None] = queue.Queue()
+        threading.Thread(target=_say_port, args=(process.stdout, ports), daemon=True).start()
+        port = ports.get()
+        if port is None:
+            raise SystemExit((home / "server.log").read_text()[-3000:])
+        _write_runs(uri.replace("+psycopg2", ""))
+        try:
+            yield Served(f"http://127.0.0.1:{port}", psutil.Process(process.pid), passwords)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _create_database(dsn: str) -> None:
+    with closing(psycopg2.connect(dsn)) as connection:
+        connection.autocommit = True
+        connection.cursor().execute("create database airflow")
+
+
+def _say_port(lines: IO[bytes], ports: queue.Queue[int | None]) -> None:
+    """Tell the port, then read on to the end: a server that nobody listens to stands still."""
+    for line in lines:
+        if line.startswith(b'{"port"'):
+            ports.put(json.loads(line)["port"])
+    ports.put(None)
+
+
+def _write_runs(uri: str) -> None:
+    """Runs of nightly_staging in Airflow's database: more than the page of nights asks for."""
+    statement = """
+        insert into dag_run (dag_id, run_id, run_type, run_after, logical_date, data_interval_start, data_interval_end,
+            state, queued_at, clear_number)
+        select 'nightly_staging', 'scheduled__' || at::text, 'scheduled', at + interval '1 day', at, at,
+            at + interval '1 day', 'success', at, 0
+        from generate_series(1, 400) as n, lateral (select %s::timestamptz - n * interval '1 day' as at) as d
+    """
+    with closing(psycopg2.connect(uri)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("set session_replication_role = replica")
+        cursor.execute(statement, (NIGHT,))
+
+
+def measure(cases: int, each: int, pause_s: float) -> dict[str, Any]:
+    """Write, serve, read: the rows of the table, and what it was measured on."""
+    with tempfile.TemporaryDirectory(prefix="gtr-bench-console-") as name:
+        folder = Path(name)
+        with embedded_postgres(folder / "postgres") as uri:
+            migrate(uri)
+            hospital = fill(uri, folder / "store", volume=lambda: abdomen_hu(SLICES, SIZE), key=KEY, history=0)
+            written_s = write_history(uri, cases, NIGHT, (MODEL, OLD_MODEL), LAST_NIGHT)
+            (folder / "airflow").mkdir()
+            with api_server(hospital, folder / "airflow") as served:
+                rows = _measure(hospital, served, each, pause_s)
+    return {
+        "cases": cases,
+        "readers": READERS,
+        "pause_s": pause_s,
+        "load": [round(one, 1) for one in os.getloadavg()],
+        "cores": os.cpu_count(),
+        "written_s": round(written_s, 1),
+        "rows": rows,
+    }
+
+
+def _measure(hospital: Hospital, served: Served, each: int, pause_s: float) -> list[dict[str, Any]]:
+    login = {user: _token(served, user) for user in USERS}
+    pages = [_with_next(page, served, login) for page in pages_of(hospital)]
+    postgres = _postmaster(hospital.dsn)
+    alone = {}
+    with readers_of(served, login) as readers:
+        for page in pages:
+            readers.ask([page], readers=1, each=3, pause_s=0.0)  # what is read or compiled once
+            before = _cpu_s(served.process), _cpu_s(postgres)
+            times = readers.ask([page], readers=1, each=each, pause_s=0.0)[page.name]
+            after = _cpu_s(served.process), _cpu_s(postgres)
+            used = [(b - a) * 1000 / each for a, b in zip(before, after, strict=True)]
+            median = statistics.median(times)
+            alone[page.name] = {"server_cpu_ms": used[0], "postgres_cpu_ms": used[1], "alone_ms": median}
+            print(f"{page.name}: {used[0]:.1f} + {used[1]:.1f} ms, {median:.0f} ms", file=sys.stderr)
+        rounds = max(1, each // READERS)
+        busy = readers.ask(pages, readers=READERS, each=rounds, pause_s=0.0)
+        print("all at once", file=sys.stderr)
+        paused = readers.ask(pages, readers=READERS, each=rounds, pause_s=pause_s)
+    return [
+        {
+            "name": page.name,
+            "kind": page.kind,
+            **alone[page.name],
+            **_spread("busy", busy[page.name]),
+            **_spread("paused", paused[page.name]),
+        }
+        for page in pages
+    ]
+
+
+def _spread(name: str, times: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(times)
+    return {
+        f"{name}_median_ms": statistics.median(ordered),
+        f"{name}_p95_ms": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))],
+    }
+
+
+def _token(served: Served, user: str) -> str:
+    asked = {"username": user, "password": served.passwords[user]}
+    answer = httpx.post(f"{served.url}/auth/token", json=asked, timeout=60)
+    answer.raise_for_status()
+    return str(answer.json()["access_token"])
+
+
+def _with_next(page: Page, served: Served, login: Mapping[str, str]) -> Page:
+    """The worklist's next page, whose address its first page gives."""
+    if page.paths:
+        return page
+    cookie = {"_token": login[page.user]}
+    text = httpx.get(f"{served.url}/gtr/worklist?night={NIGHT}", cookies=cookie, timeout=60).text
+    found = re.search(r'name="after" value="([^"]+)"', text)
+    assert found, "the last night has no second page"
+    after = str(httpx.QueryParams({"night": str(NIGHT), "after": found[1]}))
+    return Page(page.name, page.user, [f"/worklist?{after}"], page.kind)
+
+
+def _postmaster(dsn: str) -> psutil.Process:
+    with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+        cursor.execute("select pg_backend_pid()")
+        found = psutil.Process(cursor.fetchone()[0]).parent()
+    assert found is not None
+    return found
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """Seconds of a core that a process and its children have used."""
+    used = 0.0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            times = one.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        used += times.user + times.system
+    return used
+
+
+@frozen
+class Readers:
+    """`tests.bench.console_readers`, with what it asks and as whom."""
+
+    served: Served
+    login: Mapping[str, str]
+    process: subprocess.Popen[str]
+
+    def ask(self, pages: Sequence[Page], *, readers: int, each: int, pause_s: float) -> dict[str, list[float]]:
+        """Milliseconds of every answer by page."""
+        told = {
+            "url": self.served.url, "login": self.login, "pages": [asdict(page) for page in pages],
+            "readers": readers, "each": each, "pause_s": pause_s,
+        }  # fmt: skip
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(told) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("The readers have stopped; what the console answered is above.")
+        found: dict[str, list[float]] = json.loads(line)
+        return found
+
+
+@contextmanager
+def readers_of(served: Served, login: Mapping[str, str]) -> Iterator[Readers]:
+    """The readers, until the block ends."""
+    command = [sys.executable, str(Path(__file__).with_name("console_readers.py"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Readers(served, login, process)
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        f"{found['cases']:,} cases, {found['readers']} readers, {found['cores']} cores, load {found['load']}.",
+        "",
+        "| | server, ms of a core | PostgreSQL, ms of a core | alone, ms | no pause: median, 95th | "
+        f"a pause of {found['pause_s']:g} s: median, 95th | target |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        target = TARGETS_MS[row["kind"]]
+        met = row["paused_median_ms"] < target[0] and row["paused_p95_ms"] < target[1]
+        lines.append(
+            f"| {row['name']} | {row['server_cpu_ms']:.1f} | {row['postgres_cpu_ms']:.1f} | {row['alone_ms']:.0f} "
+            f"| {row['busy_median_ms']:.0f}, {row['busy_p95_ms']:.0f} "
+            f"| {row['paused_median_ms']:.0f}, {row['paused_p95_ms']:.0f} "
+            f"| {target[0]:.0f}, {target[1]:.0f}: {'met' if met else 'missed'} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=100_000, help="of ten years")
+    parser.add_argument("--each", type=int, default=60, help="requests of a page by the single reader")
+    parser.add_argument("--pause", type=float, default=2.0, help="seconds a reader looks at a page, on average")
+    parser.add_argument("--json", action="store_true", help="print JSON, no table")
+    given = parser.parse_args()
+    found = measure(given.cases, given.each, given.pause)
+    print(json.dumps(found, indent=1) if given.json else table(found))
+
+
+if __name__ == "__main__":
+    main()
