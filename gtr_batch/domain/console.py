@@ -95,6 +95,8 @@ class ConsoleCase:
     points: float | None
     model_version: str | None
     scanner: str | None
+    result: str | None = None  # digest by which a reader's word names the result
+    is_read: bool = False
 
     @property
     def probabilities(self) -> tuple[float, ...] | None:
