@@ -143,11 +143,12 @@ class WorklistFilter:
     outcomes: tuple[str, ...] = ()
     flag: str = ""
     scanner: str = ""
+    read: bool | None = None  # whether a reader has said something of the result
 
     @property
     def is_set(self) -> bool:
         """Whether anything is left out."""
-        return bool(self.stages or self.outcomes or self.flag or self.scanner)
+        return bool(self.stages or self.outcomes or self.flag or self.scanner) or self.read is not None
 
 
 @frozen
