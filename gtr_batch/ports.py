@@ -33,6 +33,7 @@ from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.domain.notice import NightState, Notice, WaitingNotice
 from gtr_batch.domain.patient_merge import PatientMerge
+from gtr_batch.domain.reader_word import KeptWord, NewWord, OwnStage, Reader, ResultInQuestion
 from gtr_batch.domain.replay import KeptComparison, ReplayApproval
 from gtr_batch.domain.result_message import (
     Channel,
@@ -46,7 +47,7 @@ from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.domain.shadow import ShadowAnswer
 from gtr_batch.domain.slice_confirmation import SliceConfirmation
-from gtr_batch.domain.staging import CaseStaging
+from gtr_batch.domain.staging import CaseStaging, TStage
 from gtr_batch.domain.step_record import StepRecord
 from gtr_batch.domain.study_look import StudyLook
 from gtr_batch.domain.switch import SwitchAction, SwitchEvent
@@ -660,6 +661,37 @@ class SliceConfirmations(Protocol):
 
     def of_case(self, case_id: str) -> Sequence[SliceConfirmation]:
         """What readers said of a case, oldest first."""
+
+
+class ReaderWords(Protocol):
+    """What readers say of results: append-only; of each reader the newest word that was not taken back holds."""
+
+    def result(self, case_id: str) -> ResultInQuestion:
+        """The result that a case carries and that may be shown; `InputRefused` where there is no case, or no result."""
+
+    def say(self, word: NewWord) -> int:
+        """Keep a word, with the message about it to other systems in the same transaction; returns its number.
+
+        Raises
+        ------
+        DatabaseRefused
+            The case does not carry this result (any more).
+        """
+
+    def withdraw(self, case_id: str, number: int, by: Reader, why: str) -> int:
+        """Take back a word; `InputRefused` where it is none of this reader's on this case, or was taken back."""
+
+    def of_case(self, case_id: str) -> Sequence[KeptWord]:
+        """Every word on a case, oldest first; KeyError for what is no case id."""
+
+    def give_own_stage(self, about: ResultInQuestion, reader: str, stage: TStage) -> None:
+        """Keep the stage that a reader gives before the AI's is shown; the first for a result holds."""
+
+    def own_stage(self, about: ResultInQuestion, reader: str) -> OwnStage | None:
+        """What a reader gave of their own for this result."""
+
+    def note_shown(self, case_ids: Sequence[str], reader: str) -> None:
+        """Note that a reader is shown the results of these cases; the first time holds."""
 
 
 class AuditSource(Protocol):

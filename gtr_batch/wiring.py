@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from gtr_batch.db.registry import PostgresRegistry
     from gtr_batch.db.settings import PostgresSettings
     from gtr_batch.db.switch import PostgresSwitch
+    from gtr_batch.db.words import PostgresReaderWords
     from gtr_batch.files import LocalFileStore
     from gtr_batch.governance.merges import Applied
     from gtr_batch.governance.model_store import RegistryModelStore
     from gtr_batch.night.messages import Sent
     from gtr_batch.night.watch import Watched
     from gtr_batch.pacs import Pacs
+    from gtr_batch.ports import ReaderWords
 
 
 @frozen
@@ -97,14 +99,19 @@ class _Adapters:
     @property
     def channels(self) -> list[Channel]:
         """The systems that are told of results."""
-        named = {Channel.HL7: self.config.ris.host, Channel.FHIR: self.config.fhir.url}
-        return [channel for channel, where in named.items() if where]
+        return _told_of_results(self.config)
 
     @cached_property
     def messages(self) -> PostgresResultMessages:
         from gtr_batch.db.messages import PostgresResultMessages
 
         return PostgresResultMessages(self.database)
+
+    @cached_property
+    def words(self) -> PostgresReaderWords:
+        from gtr_batch.db.words import PostgresReaderWords
+
+        return PostgresReaderWords(self.database, self.channels)
 
     @cached_property
     def registry(self) -> PostgresRegistry:
@@ -221,6 +228,13 @@ def open_governance(
 
 
 @contextmanager
+def open_words(config: Config | None = None, *, environ: Mapping[str, str] | None = None) -> Iterator[ReaderWords]:
+    """What readers say of results, for a site without the console; arguments and errors as `open_site`."""
+    with _adapters(config, environ) as adapters:
+        yield adapters.words
+
+
+@contextmanager
 def open_training(
     config: Config | None = None, *, environ: Mapping[str, str] | None = None, progress: TrainingProgress | None = None
 ) -> Iterator[TrainingSite]:
@@ -286,6 +300,7 @@ def open_console(config: Config | None = None, *, environ: Mapping[str, str] | N
     from gtr_batch.db.pool import PooledDatabase
     from gtr_batch.db.registry import PostgresRegistry
     from gtr_batch.db.switch import PostgresSwitch
+    from gtr_batch.db.words import PostgresReaderWords
     from gtr_batch.errors import ConfigError
     from gtr_batch.files import LocalFileStore
 
@@ -306,6 +321,7 @@ def open_console(config: Config | None = None, *, environ: Mapping[str, str] | N
     return ConsoleSite(
         config=attrs.evolve(config, database=login),
         book=PostgresConsole(database),
+        words=PostgresReaderWords(database, _told_of_results(config)),
         cases=PostgresCases(database),
         audits=PostgresAuditBook(database),
         registry=PostgresRegistry(database),
@@ -471,6 +487,11 @@ def send_test_notice(config: Config | None = None) -> list[str]:
     for channel in channels:
         channel.deliver(notice)
     return [channel.name for channel in channels]
+
+
+def _told_of_results(config: Config) -> list[Channel]:
+    named = {Channel.HL7: config.ris.host, Channel.FHIR: config.fhir.url}
+    return [channel for channel, where in named.items() if where]
 
 
 def _channels(config: Config) -> list[NoticeChannel]:

@@ -165,6 +165,58 @@ def confirm_slice(
         out.print(f"the key slice of case {word.case_id} is {done}; cohorts take the case from now on", highlight=False)
 
 
+@app.command("read")
+@speaks_plainly
+def read(
+    case: Annotated[str, typer.Argument(help="The case id, as `gtr status --json` prints it.")],
+    by: By,
+    agree: Annotated[bool, typer.Option("--agree", help="The reader agrees with the stage.")] = False,
+    overrule: Annotated[str, typer.Option(help="The reader gives another stage: T1, T2, T3 or T4.")] = "",
+    withdraw: Annotated[int | None, typer.Option(help="Number of a word of yours to take back.")] = None,
+    why: Annotated[str, typer.Option(help="Why; who overrules says it. No patient's name.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Keep a reader's word on a result, for a site without the console; who it is stands on the name alone."""
+    from gtr_batch.domain.reader_word import Reader
+    from gtr_batch.governance.reader_word import NAMED, word_of
+    from gtr_batch.wiring import open_words
+
+    reader = Reader(by, NAMED)
+    with open_words() as words:
+        number = word_of(words, case, reader, agree=agree, overrule=overrule, withdraw=withdraw, why=why)
+    if as_json:
+        print_json({"case_id": case, "word": number})
+    else:
+        out.print(f"word {number} on case {foreign(case)} is kept", highlight=False)
+
+
+@app.command("words")
+@speaks_plainly
+def words(
+    case: Annotated[str, typer.Argument(help="The case id, as `gtr status --json` prints it.")],
+    as_json: Json = False,
+) -> None:
+    """List what readers said of a case's results, oldest first."""
+    import attrs
+
+    from gtr_batch.governance.reader_word import words_on
+    from gtr_batch.wiring import open_words
+
+    with open_words() as book:
+        found = words_on(book, case)
+    if as_json:
+        print_json({"words": [attrs.asdict(word) for word in found]})
+        return
+    table = Table("word", "when (UTC)", "reader", "what", "own stage", "holds", "why", box=None)
+    for word in found:
+        what = f"{word.kind.words} {word.t_stage or word.withdraws or ''}".strip()
+        holds = "yes" if word.stands else "no"
+        table.add_row(
+            str(word.number), _at(word.at), foreign(word.reader), what, word.own_stage or "", holds, foreign(word.why)
+        )
+    out.print(table)
+
+
 @app.command("fhir")
 @speaks_plainly
 def fhir(

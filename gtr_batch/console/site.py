@@ -7,7 +7,17 @@ from collections.abc import Callable
 from attrs import frozen
 
 from gtr_batch.config import Config
-from gtr_batch.ports import AccessTrail, AuditBook, Cases, Clock, ConsoleBook, KeptFiles, ModelRegistry, StopSwitch
+from gtr_batch.ports import (
+    AccessTrail,
+    AuditBook,
+    Cases,
+    Clock,
+    ConsoleBook,
+    KeptFiles,
+    ModelRegistry,
+    ReaderWords,
+    StopSwitch,
+)
 
 
 @frozen
@@ -16,6 +26,7 @@ class ConsoleSite:
 
     config: Config
     book: ConsoleBook
+    words: ReaderWords
     cases: Cases
     audits: AuditBook
     registry: ModelRegistry

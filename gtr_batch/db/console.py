@@ -55,6 +55,7 @@ class PostgresConsole:
                 outcomes=list(wanted.outcomes),
                 flag=rows.text(wanted.flag),
                 scanner=rows.text(wanted.scanner),
+                read=wanted.read,
                 attention=[str(flag) for flag in ATTENTION],
                 after_rank=after and after.rank,
                 after_place=after and after.place,

@@ -109,6 +109,8 @@ class ConsoleCase:
     points: float | None
     model_version: str | None
     scanner: str | None
+    result: str | None = None  # digest by which a reader's word names the result
+    is_read: bool = False
 
     @property
     def probabilities(self) -> tuple[float, ...] | None:
@@ -155,11 +157,12 @@ class WorklistFilter:
     outcomes: tuple[str, ...] = ()
     flag: str = ""
     scanner: str = ""
+    read: bool | None = None  # whether a reader has said something of the result
 
     @property
     def is_set(self) -> bool:
         """Whether anything is left out."""
-        return bool(self.stages or self.outcomes or self.flag or self.scanner)
+        return bool(self.stages or self.outcomes or self.flag or self.scanner) or self.read is not None
 
 
 @frozen

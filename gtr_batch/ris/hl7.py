@@ -23,7 +23,7 @@ from hl7apy.parser import parse_message
 from pydicom.sr.coding import Code
 
 from gtr_batch.config import RisConfig
-from gtr_batch.domain.result_message import AnswerKind, MessageKind, Priority, ReceiverAnswer, ResultMessage
+from gtr_batch.domain.result_message import AnswerKind, MessageKind, Priority, ReaderWord, ReceiverAnswer, ResultMessage
 from gtr_batch.domain.score import answers_of
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import InputRefused
@@ -31,7 +31,8 @@ from gtr_batch.report import codes
 
 VERSION = "2.5.1"
 CHARACTER_SET = "UNICODE UTF-8"  # MSH-18; table 0211
-PRELIMINARY, NOT_VERIFIED, NO_RESULT = "P", "R", "X"  # OBX-11 (table 0085); P and X also OBR-25 (table 0123)
+#: OBX-11 (table 0085) and OBR-25 (table 0123).
+PRELIMINARY, FINAL, CORRECTED, NO_RESULT = "P", "F", "C", "X"
 
 _ESCAPES = {
     "\\": r"\E\ ".strip(),
@@ -122,8 +123,15 @@ def _request(message: ResultMessage, config: RisConfig, zone: tzinfo) -> dict[in
         fields[7] = _time(case.study_at.replace(tzinfo=zone))
     fields[22] = _time(message.written_at)
     fields[24] = "CT"
-    fields[25] = NO_RESULT if message.kind is MessageKind.WITHDRAWN else PRELIMINARY
+    fields[25] = NO_RESULT if message.kind is MessageKind.WITHDRAWN else _status(message.reader)
     return fields
+
+
+def _status(reader: ReaderWord | None) -> str:
+    """Of what a reader says: final where they agree, a correction where they overrule; preliminary without a reader."""
+    if reader is None:
+        return PRELIMINARY
+    return FINAL if reader.agrees else CORRECTED
 
 
 def _observe(order: Group, number: int, one: Observation, message: ResultMessage) -> None:
@@ -145,15 +153,20 @@ def _observations(message: ResultMessage) -> Iterator[Observation]:
         yield from _result(message)
         yield Observation(codes.RESULT_STATUS, "CWE", _code(codes.AI_NOT_VERIFIED))
     if message.reader is not None:
-        yield Observation(
-            codes.READER_WORD, "CWE", _code(codes.READER_WORDS[message.reader.agrees]), status=NOT_VERIFIED
-        )
-        if message.reader.t_stage is not None:
-            stage = _code(codes.T_STAGE[message.reader.t_stage])
-            yield Observation(codes.READER_CATEGORY, "CWE", stage, status=NOT_VERIFIED)
+        yield from _word(message, message.reader)
     yield Observation(codes.RESULT_VERSION, "NM", str(message.version), codes.NO_UNITS)
     yield Observation(codes.MODEL_VERSION, "ST", escaped(message.model_version))
     yield Observation(codes.STUDY_INSTANCE_UID, "ST", escaped(message.case.study_uid))
+
+
+def _word(message: ResultMessage, reader: ReaderWord) -> Iterator[Observation]:
+    """What the reader says, and the stage that they say: the result's own where they agree with it."""
+    status = _status(reader)
+    yield Observation(codes.READER_WORD, "CWE", _code(codes.READER_WORDS[reader.agrees]), status=status)
+    answers = None if message.staging is None else answers_of(message.staging, message.score)
+    stage = answers.primary.t_stage if reader.agrees and answers is not None else reader.t_stage
+    if stage is not None:
+        yield Observation(codes.READER_CATEGORY, "CWE", _code(codes.T_STAGE[stage]), status=status)
 
 
 def _result(message: ResultMessage) -> Iterator[Observation]:

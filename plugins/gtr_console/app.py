@@ -1,6 +1,6 @@
 """The console's routes. Who may ask one stands beside it; one without that is refused to everybody.
 
-All are read only. `docs/console.md` explains the pages to those who use them.
+All but a reader's word are read only. `docs/console.md` explains the pages to those who use them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import jinja2
 import structlog
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -23,8 +23,9 @@ from starlette.middleware import Middleware
 from gtr_batch.console.site import ConsoleSite
 from gtr_batch.domain.console import ConsoleCase, Outcome, WorklistFilter, WorklistPlace
 from gtr_batch.domain.printable import printable_value
-from gtr_batch.domain.staging import STAGES
-from gtr_batch.errors import ConfigError, DatabaseBusy, GtrError
+from gtr_batch.domain.reader_word import LONGEST_WHY, WordKind
+from gtr_batch.domain.staging import STAGES, TStage
+from gtr_batch.errors import ConfigError, DatabaseBusy, DatabaseRefused, GtrError, InputRefused
 from gtr_batch.logs import get_logger
 from gtr_console import queries
 from gtr_console.airflow_runs import DAG_ID, night_of_run, runs_by_night
@@ -150,6 +151,7 @@ def worklist(  # noqa: PLR0917 - as the address has them
     outcome: Annotated[list[str] | None, Query()] = None,
     flag: str = "",
     scanner: str = "",
+    read: str = "",
     after: str = "",
 ) -> Response:
     """Page 2: a night's cases in the order in which they are read."""
@@ -158,6 +160,7 @@ def worklist(  # noqa: PLR0917 - as the address has them
         outcomes=tuple(one for one in outcome or () if one in set(Outcome)),
         flag=flag[:100],
         scanner=scanner[:200],
+        read={"yes": True, "no": False}.get(read),
     )
     try:
         place = WorklistPlace.from_text(after) if after else None
@@ -178,6 +181,47 @@ def case(request: Request, visitor: Asking, console: Ours, case_id: str) -> Resp
     except KeyError:
         raise _no_case() from None
     return _page(request, visitor, "case", page=page)
+
+
+@router.post("/cases/{case_id}/words", name="say")
+@allowed(those("radiologist"))
+def say(  # noqa: PLR0917 - as the form has them
+    request: Request,
+    visitor: Asking,
+    console: Ours,
+    case_id: str,
+    kind: Annotated[str, Form()] = "",
+    result: Annotated[str, Form()] = "",
+    stage: Annotated[str, Form()] = "",
+    why: Annotated[str, Form()] = "",
+) -> Response:
+    """A reader agrees with the result that they were shown, or overrules it."""
+    found = _case(console, case_id)
+    try:
+        said = WordKind(kind)
+        given = TStage(stage) if stage and said is WordKind.OVERRULE else None
+        queries.say(console, found, visitor.name, said, result, given, why)
+    except (InputRefused, DatabaseRefused, ValueError) as err:
+        raise _not_kept(err) from None
+    return RedirectResponse(_url(request, "case", case_id=found.case_id) + "#words", 303)
+
+
+@router.post("/cases/{case_id}/words/{number}/withdraw", name="withdraw")
+@allowed(those("radiologist"))
+def withdraw(request: Request, visitor: Asking, console: Ours, case_id: str, number: int) -> Response:
+    """A reader takes back a word of theirs."""
+    found = _case(console, case_id)
+    try:
+        queries.withdraw(console, found, visitor.name, number)
+    except (InputRefused, DatabaseRefused) as err:
+        raise _not_kept(err) from None
+    return RedirectResponse(_url(request, "case", case_id=found.case_id) + "#words", 303)
+
+
+def _not_kept(err: Exception) -> HTTPException:
+    """What a person is told of a word that was not kept: our own sentence, or nothing of what was sent."""
+    sentence = str(err) if isinstance(err, InputRefused) else "it is not complete, or the result has changed meanwhile"
+    return HTTPException(404, f"The word was not kept: {sentence}. Open the case again.")
 
 
 @router.get("/cases/{case_id}/slices/{index}", name="slice")
@@ -346,6 +390,7 @@ def _page(request: Request, visitor: Visitor, template: str, **values: Any) -> H
         local=partial(queries.local, console),
         stages=list(STAGES),
         outcomes=list(Outcome),
+        longest_why=LONGEST_WHY,
         **values,
     )
     return HTMLResponse(text)

@@ -31,15 +31,18 @@ from gtr_batch.domain.console import (
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.lifecycle import ModelRecord, RegisteredModel, RegistryEvent
 from gtr_batch.domain.model import ModelManifest
+from gtr_batch.domain.reader_word import KeptWord, NewWord, Reader, WordKind
 from gtr_batch.domain.score import NomogramScore
-from gtr_batch.domain.staging import FLAG_MEANINGS, CaseStaging, Flag
-from gtr_batch.errors import ModelArtefactError
+from gtr_batch.domain.staging import FLAG_MEANINGS, CaseStaging, Flag, TStage
+from gtr_batch.errors import InputRefused, ModelArtefactError
+from gtr_batch.logs import get_logger
 from gtr_batch.night.watch import due_night, why_red
 
 NIGHTS_SHOWN = 30
 CASES_A_PAGE = 50
 STOPPED_SHOWN = 200
 AUDITS_SHOWN = 60  # a year of weeks
+READER_ROLE = "radiologist"
 _ANSWER = ("t_stage", "p")  # what `stage` notes of a case in its event
 _NOTED_S = 600  # a case's pixels are many requests: that somebody looks is noted once in this time
 
@@ -171,6 +174,7 @@ class CasePage:
     overview: ReportObject | None
     others: Sequence[ConsoleCase]
     model_name: str
+    words: Sequence[KeptWord]
     viewer: Sequence[tuple[str, str]] = field(factory=tuple)
 
 
@@ -344,8 +348,32 @@ def case_page(console: Console, case_id: str, *, by: str, named: bool, pixels: b
         overview=overview,
         others=site.book.others_of_patient(case.case_id),
         model_name=model_name,
+        words=site.words.of_case(case.case_id),
         viewer=_viewer(console.settings, case, staging),
     )
+
+
+def say(  # noqa: PLR0917 - as the form has them
+    console: Console, case: ConsoleCase, by: str, kind: WordKind, seen: str, stage: TStage | None, why: str
+) -> None:
+    """Keep a radiologist's word on the result that their page showed.
+
+    Raises
+    ------
+    InputRefused
+        The case carries another result than the page showed, or the word is not complete.
+    """
+    about = console.site.words.result(case.case_id)
+    if about.digest != seen:
+        raise InputRefused("the result has changed since this page was opened")
+    console.site.words.say(NewWord(about, Reader(by, READER_ROLE), kind, why, stage))
+    get_logger("console").info("case.reader_word", case_id=case.case_id, kind=str(kind))
+
+
+def withdraw(console: Console, case: ConsoleCase, by: str, number: int) -> None:
+    """Take back a radiologist's word; raises `InputRefused` where it is none of theirs."""
+    console.site.words.withdraw(case.case_id, number, Reader(by, READER_ROLE), "")
+    get_logger("console").info("case.reader_word", case_id=case.case_id, kind=str(WordKind.WITHDRAWN))
 
 
 def _manifest(site: ConsoleSite, version: str | None) -> tuple[ModelManifest | None, str]:

@@ -29,8 +29,9 @@ left join staging_case as c
     on c.patient_id = s.patient_id and c.state <> 'refused' and c.reached >= 'staged' and c.model_version is not null
 left join staging_result as r on r.case_id = c.case_id and r.model_version = c.model_version
 left join lateral (
-    select slices from key_slice_confirmation
-    where case_id = r.case_id and r.key_slice_source = 'automatic'
+    select slices from key_slice_confirmation as f
+    where f.case_id = r.case_id and r.key_slice_source = 'automatic'
+        and not exists (select from reader_word as b where b.withdraws = f.reader_word_id)
     order by key_slice_confirmation_id desc limit 1
 ) as k on true
 left join series_fact as f on f.case_id = c.case_id

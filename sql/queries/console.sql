@@ -46,7 +46,7 @@ select coalesce(
     (select max(n.night) from night as n where n.model_version <> '' or n.summary is not null)
 ) as night;
 
--- name: worklist(night, stages, outcomes, flag, scanner, attention, after_rank, after_place, after_at, after_id, most)
+-- name: worklist(night, stages, outcomes, flag, scanner, read, attention, after_rank, after_place, after_at, after_id, most)
 -- A night's cases as they are read: results with flags that ask for a look first, the deeper stage before the others.
 select * from (
     select
@@ -67,6 +67,7 @@ select * from (
         and (cardinality(%(outcomes)s::text[]) = 0 or v.outcome = any (%(outcomes)s::text[]))
         and (%(flag)s = '' or %(flag)s = any (v.flags))
         and (%(scanner)s = '' or v.scanner = %(scanner)s)
+        and (%(read)s::boolean is null or (v.result is not null and v.is_read = %(read)s::boolean))
 ) as ordered
 where %(after_rank)s::int is null
     or (rank, place, at, case_id) > (%(after_rank)s::int, %(after_place)s::int, %(after_at)s::timestamp, %(after_id)s::uuid)

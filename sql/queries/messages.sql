@@ -41,7 +41,7 @@ select
     m.model_version, m.content
 from made as m
 left join newest as w on true
-where w.version is null or w.kind = 'withdrawn' or w.content is distinct from m.content
+where w.version is null or w.kind = 'withdrawn' or w.content - 'reader' is distinct from m.content
 returning result_message_id;
 
 -- name: send_over(result_message_id, channel, case_id)

@@ -49,7 +49,14 @@ select
     s.key_slice_source,
     (n.points ->> 'total')::double precision as points,
     s.model_version,
-    nullif(trim(concat_ws(' ', f.facts ->> 'manufacturer', f.facts ->> 'model')), '') as scanner
+    nullif(trim(concat_ws(' ', f.facts ->> 'manufacturer', f.facts ->> 'model')), '') as scanner,
+    case when s.case_id is not null then result_digest(s.case_id, s.model_version) end as result,
+    s.case_id is not null and exists (
+        select from reader_word as r
+        where r.case_id = c.case_id and r.kind in ('agree', 'overrule')
+            and not exists (select from reader_word as b where b.withdraws = r.reader_word_id)
+            and r.result = result_digest(c.case_id, c.model_version)
+    ) as is_read
 from staging_case as c
 left join model_version as w
     on w.version = c.model_version and w.state = 'withdrawn' and c.state <> 'refused' and c.reached >= 'staged'
@@ -79,8 +86,11 @@ left join series_fact as f on f.case_id = c.case_id;
 
 comment on view console_case is
     'Every case as the console shows it: its result, or why there is none. Holds no name, PatientID or birth date. Written '
-    'by no step; read by the console.';
+    'by no step; read by the console and by gtr case read.';
 comment on column console_case.outcome is
     'withdrawn or held (a result that is not shown), refused, failed, not_staged, staged, or unfinished.';
 
-grant select on console_case to gtr_console;
+comment on column console_case.result is 'Digest of the result, by which a reader''s word names it; null where there is none.';
+comment on column console_case.is_read is 'A reader agreed with this result or overruled it, and has not taken that back.';
+
+grant select on console_case to gtr_console, gtr_app;

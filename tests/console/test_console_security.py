@@ -23,6 +23,7 @@ from tests.console_hospital import MODEL, NIGHT, ROLES
 
 ROLE_OF = {"olga": "operator", "rahel": "radiologist", "anton": "auditor", "ada": "admin"}
 SETTINGS = ConsoleConfig(roles=ROLES)
+SAME = {"sec-fetch-site": "same-origin", "origin": "https://airflow.example"}
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "console.md"
 
 
@@ -41,6 +42,7 @@ def path_of(hospital):
         "run_id": "c" * 64,
         "version": MODEL,
         "name": "console.css",
+        "number": "1",
     }
 
     def filled(route: APIRoute) -> str:
@@ -93,10 +95,13 @@ def test_nobody_gets_in_without_a_valid_token(browse, path_of, airflow_tokens, r
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 @pytest.mark.parametrize("user", USERS)
-def test_each_role_gets_what_stands_beside_the_route(browse, path_of, route, user):
+def test_each_role_gets_what_stands_beside_the_route(browse, path_of, hospital, route, user):
+    """A route that writes is asked with the token of a page, where the user's page has one."""
     may = ROLE_OF.get(user) in declared(route.endpoint)(SETTINGS)
+    tokens = re.findall(r'name="gtr_token" value="([^"]+)"', browse(f"/cases/{hospital.cases['staged']}", user).text)
+    headers = {**SAME, "x-gtr-token": "".join(tokens[:1])}
 
-    answer = browse(path_of(route), user, method=next(iter(route.methods)))
+    answer = browse(path_of(route), user, method=next(iter(route.methods)), headers=headers)
 
     assert (answer.status_code != 403) == may
     assert answer.status_code in ((200, 303, 404) if may else (403,))
@@ -186,9 +191,6 @@ def writing(app_of, hospital):
         return visitor.token
 
     return TestClient(root, base_url="https://airflow.example"), written
-
-
-SAME = {"sec-fetch-site": "same-origin", "origin": "https://airflow.example"}
 
 
 def test_what_writes_needs_the_token_of_a_page_that_this_user_was_given(writing, browse):

@@ -131,12 +131,30 @@ def test_without_a_stage_there_is_no_value_and_the_coded_reason():
     assert not [name for name in found if name.startswith(("prob", "points", "set"))]
 
 
-def test_a_readers_word_stands_beside_the_ai_result_which_stays_preliminary():
-    found = observed(written(a_message(kind=MessageKind.READER, reader=ReaderWord(False, TStage.T2, AT))))
+@pytest.mark.parametrize(
+    ("word", "status", "stage"),
+    [
+        (ReaderWord(True, None, AT), "F", "1228938002"),  # the stage of the result: T3
+        (ReaderWord(False, TStage.T2, AT), "C", "1228929004"),
+    ],
+)
+def test_a_readers_word_is_final_or_a_correction_beside_the_ai_result_which_stays_preliminary(word, status, stage):
+    text = written(a_message(kind=MessageKind.READER, reader=word))
 
-    assert (found["reader_word"][0], found["reader_word"][2]) == ("reader_other", "R")
-    assert (found["reader_cat"][0], found["reader_cat"][2]) == ("1228929004", "R")
-    assert found["21905-5"][2] == "P"
+    found = observed(text)
+    assert found["reader_word"] == ("reader_agrees" if word.agrees else "reader_other", "", status)
+    assert found["reader_cat"] == (stage, "", status)
+    assert {found[name][2] for name in found if not name.startswith("reader")} == {"P"}
+    assert found["status"][0] == "ai_not_verified"
+    assert hl7.parse(text).segment("OBR")[25] == [status]
+    parse_message(text, validation_level=VALIDATION_LEVEL.STRICT).validate()
+
+
+def test_a_word_that_was_taken_back_leaves_the_result_as_nobody_has_read_it():
+    text = written(a_message(kind=MessageKind.READER))
+
+    assert {status for _, _, status in observed(text).values()} == {"P"}
+    assert hl7.parse(text).segment("OBR")[25] == ["P"]
 
 
 def test_the_control_id_is_made_of_case_and_version_alone():
