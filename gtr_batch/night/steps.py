@@ -576,8 +576,9 @@ def _drawings(
         heat_over_slice(_slice_hu(folder, uid), h, window)
         for uid, h in zip(geometry.sop_instance_uids, heat, strict=True)
     ]
-    drawn = manifest.nomogram is not None and answer.score is not None
-    return PageDrawings(np.stack(slices), nomogram_of(manifest.nomogram, answer.score) if drawn else None)
+    if manifest.nomogram is None or answer.score is None:
+        return PageDrawings(np.stack(slices))
+    return PageDrawings(np.stack(slices), nomogram_of(manifest.nomogram, answer.score))
 
 
 def _previous(site: Site, case: Case) -> list[ReportObject]:
