@@ -189,6 +189,7 @@ class ReportConfig:
     parametric_map: bool = True
     secondary_capture: bool = True
     key_objects: bool = True
+    pdf: bool = False  # the case's page as an encapsulated PDF, for a PACS whose viewers show no SR
     reject_withdrawn: bool = False  # reject a withdrawn model's reports in the PACS, beside the notice (IHE IOCM)
     primary: str = "network"  # "network" | "nomogram", where the model has one: whose stage and probabilities count
 

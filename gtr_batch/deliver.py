@@ -38,6 +38,7 @@ _ORDER = (  # what others point at comes first
     ObjectKind.PARAMETRIC_MAP,
     ObjectKind.SECONDARY_CAPTURE,
     ObjectKind.KEY_OBJECTS,
+    ObjectKind.ENCAPSULATED_PDF,
     ObjectKind.STRUCTURED_REPORT,
     ObjectKind.REJECTION,
 )

@@ -67,8 +67,11 @@ class ImageArchive(Protocol):
     def echo(self) -> None:
         """C-ECHO."""
 
-    def refused_services(self) -> list[str]:
-        """What the PACS refuses of the services that a night needs, by name; nothing is fetched or stored."""
+    def refused_services(self, *, pdf: bool = False) -> list[str]:
+        """What the PACS refuses of the services that a night needs, by name; nothing is fetched or stored.
+
+        `pdf`: pages are sent too (`ReportConfig.pdf`).
+        """
 
     def find_studies(self, start: datetime, end: datetime, modality: str = "CT") -> list[StudyRecord]:
         """Studies with ``start <= study date and time < end``, each once, also where the PACS caps its answers."""

@@ -15,6 +15,7 @@ from gtr_batch.config import ReportConfig
 from gtr_batch.domain.abstention import Abstention, AbstentionCode
 from gtr_batch.domain.case import Case
 from gtr_batch.domain.delivery import ReportObject
+from gtr_batch.domain.drawn_nomogram import NomogramDrawing
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.model import ModelManifest, NomogramModel, PreprocessingContract, RadScoreModel
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
@@ -27,7 +28,7 @@ from gtr_batch.domain.staging import (
     StageProbabilities,
     vote,
 )
-from gtr_batch.report import write_case
+from gtr_batch.report import PageDrawings, write_case
 from tests.phantoms import Change, abdomen_hu, write_series
 
 MODEL_VERSION = "3f" * 32
@@ -152,6 +153,11 @@ def an_overlay(size: int = 64) -> np.ndarray:
     return np.stack([255 * heat, 90 * (1 - heat), 90 * (1 - heat)], axis=-1).astype(np.uint8)
 
 
+def page_drawings(size: int = 64, nomogram: NomogramDrawing | None = None) -> PageDrawings:
+    """Three pictures of `size` pixels a side for the case's page."""
+    return PageDrawings(np.stack([an_overlay(size)] * 3), nomogram)
+
+
 def a_written_report(folder: Path, series: Sequence[Path], size: int, **given: Any) -> list[ReportObject]:
     """Write all objects of the hand-made answer to a series of `size` pixels a side into `folder`."""
     geometry = a_geometry(series)
@@ -163,6 +169,7 @@ def a_written_report(folder: Path, series: Sequence[Path], size: int, **given: A
         "heat": a_heat(size),
         "overlay": an_overlay(size),
         "manifest": a_manifest(),
-        "config": ReportConfig(),
+        "config": ReportConfig(pdf=True),
+        "drawings": page_drawings(size),
     }
     return write_case(folder, **{**answer, **given})

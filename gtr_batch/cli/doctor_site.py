@@ -30,7 +30,7 @@ AIRFLOW_TIMEOUT_S = 180
 
 def services(site: Site) -> Finding:
     """Whether the PACS grants what a night needs: retrieval, and storing of each kind of object."""
-    refused = site.archive.refused_services()
+    refused = site.archive.refused_services(pdf=site.settings.report.pdf)
     if refused:
         return Finding("PACS, services", "red", f"refused: {', '.join(refused)}", MEND["PACS, services"])
     mode = site.config.pacs.retrieve_mode.upper()

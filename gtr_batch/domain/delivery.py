@@ -14,6 +14,7 @@ class ObjectKind(StrEnum):
     PARAMETRIC_MAP = "parametric_map"
     SECONDARY_CAPTURE = "secondary_capture"
     KEY_OBJECTS = "key_objects"
+    ENCAPSULATED_PDF = "encapsulated_pdf"
     REJECTION = "rejection"  # of a withdrawn model's report; no part of any answer
 
 

@@ -37,6 +37,7 @@ GOVERNED: tuple[str, ...] = (
     "report.parametric_map",
     "report.secondary_capture",
     "report.key_objects",
+    "report.pdf",
     "report.reject_withdrawn",
     "report.primary",
     "audit.pause_delivery",

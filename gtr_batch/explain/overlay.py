@@ -60,7 +60,7 @@ def overlay_rgb(
 
     if hu.ndim != 2 or hu.shape != heat.shape:
         raise ValueError(f"slice of shape {hu.shape} and heat of shape {heat.shape}")
-    image = fromarray(_blend(hu, heat, manifest.contract.window_hu))
+    image = fromarray(heat_over_slice(hu, heat, manifest.contract.window_hu))
     pen = Draw(image)
     rows, columns = hu.shape
     found = answers_of(staging, None)
@@ -75,7 +75,8 @@ def overlay_rgb(
     return np.asarray(image)
 
 
-def _blend(hu: np.ndarray, heat: np.ndarray, window_hu: tuple[float, float]) -> np.ndarray:
+def heat_over_slice(hu: np.ndarray, heat: np.ndarray, window_hu: tuple[float, float]) -> np.ndarray:
+    """A slice in grey with its heat map in colour, nothing written on it: uint8 RGB, shape ``(rows, columns, 3)``."""
     from matplotlib import colormaps
 
     low, high = window_hu

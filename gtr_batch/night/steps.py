@@ -19,7 +19,7 @@ from gtr_batch.domain.clinical import Covariates
 from gtr_batch.domain.contrast import is_unclear
 from gtr_batch.domain.delivery import ReportObject
 from gtr_batch.domain.identifiers import Uid
-from gtr_batch.domain.model import PreprocessingContract
+from gtr_batch.domain.model import ModelManifest, PreprocessingContract
 from gtr_batch.domain.prepared import ROLES, PreparedGeometry
 from gtr_batch.domain.score import AnswerSource, NomogramScore, answers_of
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord
@@ -62,6 +62,7 @@ from gtr_batch.writing import full_disk_is_transient, make_folder
 
 if TYPE_CHECKING:
     from gtr_batch.deliver import Parcel
+    from gtr_batch.report import PageDrawings
 from gtr_batch.night.site import REFERENCE_MODALITIES, Site
 
 HELD = "held"  # file of a case whose report was held back
@@ -527,7 +528,6 @@ class Answer:
 def report_one(site: Site, case: Case, answer: Answer, prepared: FileStore) -> list[ReportObject]:
     """Write the objects of an answer into the case's folder; `prepared` holds what the model saw and its heat map."""
     from gtr_batch.explain import overlay_rgb
-    from gtr_batch.preprocess import read_series
     from gtr_batch.report import write_case
 
     staging = answer.staging
@@ -535,7 +535,7 @@ def report_one(site: Site, case: Case, answer: Answer, prepared: FileStore) -> l
     geometry, heat = prepared_geometry(prepared, case), heat_map(prepared, case)
     source = site.files.folder(case.night, case.case_id, Step.RETRIEVE)
     key = ROLES.index("key")
-    hu = read_series(source, [geometry.sop_instance_uids[key]]).hu()[0]
+    hu = _slice_hu(source, geometry.sop_instance_uids[key])
     found = answers_of(staging, answer.score)
     overlay = overlay_rgb(hu, heat[key], staging, manifest, found.primary if found else None)
     facts = site.clinical.facts(case.patient_id, case.study_uid, _on(case))
@@ -551,8 +551,34 @@ def report_one(site: Site, case: Case, answer: Answer, prepared: FileStore) -> l
         overlay=overlay,
         manifest=manifest,
         config=site.settings.report,
+        drawings=_drawings(source, geometry, heat, manifest, answer) if site.settings.report.pdf else None,
         previous=_previous(site, case),
     )
+
+
+def _slice_hu(folder: Path, sop_instance_uid: str) -> np.ndarray:
+    """One retrieved slice in HU, in source pixels."""
+    from gtr_batch.preprocess import read_series
+
+    return read_series(folder, [sop_instance_uid]).hu()[0]
+
+
+def _drawings(
+    folder: Path, geometry: PreparedGeometry, heat: np.ndarray, manifest: ModelManifest, answer: Answer
+) -> PageDrawings:
+    """Slices and nomogram for the case's page."""
+    from gtr_batch.explain import heat_over_slice
+    from gtr_batch.nomogram import nomogram_of
+    from gtr_batch.report import PageDrawings
+
+    window = manifest.contract.window_hu
+    slices = [
+        heat_over_slice(_slice_hu(folder, uid), h, window)
+        for uid, h in zip(geometry.sop_instance_uids, heat, strict=True)
+    ]
+    if manifest.nomogram is None or answer.score is None:
+        return PageDrawings(np.stack(slices))
+    return PageDrawings(np.stack(slices), nomogram_of(manifest.nomogram, answer.score))
 
 
 def _previous(site: Site, case: Case) -> list[ReportObject]:

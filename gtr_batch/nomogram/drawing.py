@@ -1,18 +1,25 @@
-"""The nomogram as people read it: axes under one another, points on top, probabilities at the foot."""
+"""The nomogram as people read it: axes under one another, points on top, probabilities at the foot.
+
+`draw_nomogram` draws a model's into files; `nomogram_of` gives the coordinates of one with a patient's points.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gtr_batch.domain.drawn_nomogram import Axis, NomogramDrawing, Tick
 from gtr_batch.domain.model import NomogramModel
+from gtr_batch.domain.score import NomogramScore
 from gtr_batch.nomogram.score import RAD_AXIS_SD, check_model
 from gtr_batch.writing import write_with
 
 PROBABILITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+WIDTH, LEFT, ROW = 680, 150, 40  # of the nomogram with a patient's points
 TITLES = {
     "rad_score": "Rad-score (SD)",
     "tumour_size": "Tumour size (cm)",
@@ -131,3 +138,54 @@ def _axis(axes: Any, row: int, title: str, ticks: list[tuple[str, float]], minor
             ha="center",
             va="top" if side > 0 else "bottom",
         )
+
+
+def nomogram_of(model: NomogramModel, score: NomogramScore) -> NomogramDrawing:
+    """The nomogram's axes with the patient's place on each (R `rms::nomogram`'s layout)."""
+    marks = axes_of(model)
+    largest, lowest_lp, a_point = total_axis(model)
+    step = 20 if largest <= 300 else 50
+    totals = [float(v) for v in range(0, math.ceil(largest) + 1, step)]
+    end = max(largest, totals[-1])
+    total = score.points.get("total")
+    axes = [_placed(0, "Points", [(f"{v}", float(v)) for v in range(0, 101, 10)], None, "")]
+    for row, (name, ticks) in enumerate(marks.items(), 1):
+        points = score.points.get(name)
+        missing = name in score.missing
+        words = "not known" if missing else "" if points is None else f"{points:.0f}"
+        axes.append(_placed(row, TITLES[name], ticks, None if missing else points, words, missing=missing))
+    row = len(marks) + 1
+    at = None if total is None else total / end * 100
+    words = "" if total is None else f"{total:.0f}"
+    axes.append(_placed(row, "Total points", [(f"{v:g}", v / end * 100) for v in totals], at, words))
+    for k, threshold in enumerate(model.thresholds):
+        ticks = [
+            (f"{p:g}", place / end * 100)
+            for p in PROBABILITIES
+            if 0 <= (place := (math.log(p / (1 - p)) + threshold - lowest_lp) / a_point) <= largest
+        ]
+        deeper = sum(score.probabilities.values[k + 1 :])
+        axes.append(_placed(row + 1 + k, f"P(deeper than T{k + 1})", ticks, at, f"{deeper:.2f}"))
+    return NomogramDrawing(WIDTH + LEFT + 90, ROW * len(axes) + 20, axes)
+
+
+def _placed(
+    row: int, title: str, ticks: Sequence[tuple[str, float]], at: float | None, value: str, *, missing: bool = False
+) -> Axis:
+    places = [_x(place) for _, place in ticks] or [_x(0)]
+    last = {False: -1e9, True: -1e9}
+    drawn = []
+    for text, place in sorted(ticks, key=lambda tick: tick[1]):
+        x, width = _x(place), 7.0 * len(text) + 8
+        # Two marks that would lie over one another are written one above, one below; a third there is a mark alone.
+        above = x - last[False] < width
+        if x - last[above] < width:
+            drawn.append(Tick(x, "", above))
+            continue
+        last[above] = x
+        drawn.append(Tick(x, text, above))
+    return Axis(title, ROW * row + 24, min(places), max(places), drawn, None if at is None else _x(at), value, missing)
+
+
+def _x(place: float) -> float:
+    return round(LEFT + WIDTH * max(0.0, min(100.0, place)) / 100, 1)

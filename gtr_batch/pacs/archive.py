@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (
     Comprehensive3DSRStorage,
+    EncapsulatedPDFStorage,
     KeyObjectSelectionDocumentStorage,
     ParametricMapStorage,
     SecondaryCaptureImageStorage,
@@ -36,7 +37,7 @@ from gtr_batch.pacs.smaller_questions import instances_by_number, series_by_numb
 from gtr_batch.pacs.store import foreseen, store
 from gtr_batch.ports import Progress
 
-# The objects that a report consists of.
+# The objects that a report consists of, where no page is sent too.
 WRITTEN = (
     Comprehensive3DSRStorage,
     ParametricMapStorage,
@@ -83,16 +84,17 @@ class Pacs:
             if status != 0x0000:
                 raise PermanentError(f"C-ECHO to {caller.peer}: status 0x{status:04X}")
 
-    def refused_services(self) -> list[str]:
+    def refused_services(self, *, pdf: bool = False) -> list[str]:
         """What the PACS refuses of the services that a night needs, by name; nothing is fetched or stored."""
+        written = (*WRITTEN, EncapsulatedPDFStorage) if pdf else WRITTEN
         need = move_need() if self.config.retrieve_mode == "move" else retrieve.get_need(self.config.max_bytes)
         self._sessions.release()
         echo = build_context(Verification)  # a PACS that refuses everything else grants an association all the same
         with self._caller.associate([echo, *need.contexts], scp_roles=need.scp_roles) as line:
             refused = [f"C-{self.config.retrieve_mode.upper()}" for uid in need.sop_classes if not line.accepted(uid)]
-        contexts = store_contexts((one, ExplicitVRLittleEndian) for one in WRITTEN)
+        contexts = store_contexts((one, ExplicitVRLittleEndian) for one in written)
         with self._storing.associate([echo, *contexts]) as line:
-            return refused + [f"C-STORE of {one.name}" for one in WRITTEN if not line.accepted(one)]
+            return refused + [f"C-STORE of {one.name}" for one in written if not line.accepted(one)]
 
     @contextmanager
     def connected(self, to_store: Sequence[Path] = ()) -> Iterator[None]:

@@ -48,13 +48,14 @@ DOCUMENTS = [
     uid.ComprehensiveSRStorage,
     uid.Comprehensive3DSRStorage,
     uid.ExtensibleSRStorage,
+    uid.EncapsulatedPDFStorage,
 ]
 STORAGE_CLASSES = [*IMAGES, *DERIVED, *DOCUMENTS]
 MAX_CONTEXTS = 128  # context ids are odd and one byte long (PS3.8, 9.3.2.2)
 
 
 def retrieve_contexts() -> list[PresentationContext]:
-    """Storage contexts for C-GET, one a transfer syntax; below 105 of the 128 that an association may have."""
+    """Storage contexts for C-GET, one a transfer syntax; below 108 of the 128 that an association may have."""
     return [
         build_context(sop_class, syntax) for sop_class in STORAGE_CLASSES for syntax in accepted_syntaxes(sop_class)
     ]

@@ -22,7 +22,9 @@ from gtr_batch.domain.staging import CaseStaging
 from gtr_batch.errors import CaseRejected, UnreadableFile, fault_of
 from gtr_batch.identity import identity_of
 from gtr_batch.logs import get_logger
+from gtr_batch.report.case_page import PageContent, PageDrawings
 from gtr_batch.report.context import Context
+from gtr_batch.report.encapsulated_pdf import build_pdf
 from gtr_batch.report.identity import all_or_none, write_object
 from gtr_batch.report.key_objects import build_selection
 from gtr_batch.report.measurement_report import Answer, build_report
@@ -47,6 +49,7 @@ def write_case(
     overlay: np.ndarray,
     manifest: ModelManifest,
     config: ReportConfig,
+    drawings: PageDrawings | None = None,
     score: NomogramScore | None = None,
     covariates: Covariates | None = None,
     previous: Sequence[ReportObject] = (),
@@ -64,6 +67,8 @@ def write_case(
         Shape ``(3, rows, columns)``, float32 0 to 1, in source pixels, the same order.
     overlay : numpy.ndarray
         Shape ``(rows, columns, 3)``, uint8 RGB, label burned in.
+    drawings : PageDrawings, optional
+        For the case's page; needed where the site wants that (`ReportConfig.pdf`).
     previous : sequence of ReportObject
         What was written for this case before. The same answer keeps its objects; a changed SR names its predecessors.
     written : datetime, optional
@@ -88,6 +93,8 @@ def write_case(
         raise ValueError(f"heat map has shape {heat.shape}, the geometry says {shape}")
     if overlay.ndim != 3 or overlay.shape[2] != 3 or overlay.dtype != np.uint8:
         raise ValueError(f"overlay has shape {overlay.shape} and dtype {overlay.dtype}, not (rows, columns, 3) uint8")
+    if config.pdf and (drawings is None or drawings.slices.shape != (*shape, 3) or drawings.slices.dtype != np.uint8):
+        raise ValueError(f"the page's pictures are not of shape {(*shape, 3)} and dtype uint8")
     sources = [_of_case(ds, case) for ds in read_sources(source_files, case.case_id)]
     found = tuple(str(ds.SOPInstanceUID) for ds in sources)
     if found != tuple(geometry.sop_instance_uids):
@@ -115,6 +122,10 @@ def write_case(
             selection, _ = write_object(folder, build_selection(context, selected), ObjectKind.KEY_OBJECTS, previous)
             objects.append(selection)
         answer = Answer(staging, score, covariates, geometry.apart_mm, manifest.abstention is None)
+        if config.pdf and drawings is not None:
+            content = PageContent(answer, manifest, geometry.positions_mm, drawings)
+            page, _ = write_object(folder, build_pdf(context, content), ObjectKind.ENCAPSULATED_PDF, previous)
+            objects.append(page)
         document = build_report(context, answer)
         report, _ = write_object(folder, document, ObjectKind.STRUCTURED_REPORT, previous)
         objects.append(report)

@@ -36,7 +36,9 @@ _SERIES: dict[ObjectKind, tuple[int, str]] = {
     ObjectKind.SECONDARY_CAPTURE: (3, "heat map overlay"),
     ObjectKind.KEY_OBJECTS: (4, "key slice"),
     ObjectKind.REJECTION: (5, "withdrawn result"),
+    ObjectKind.ENCAPSULATED_PDF: (6, "page of the case"),
 }
+_DOCUMENTS = (ObjectKind.STRUCTURED_REPORT, ObjectKind.ENCAPSULATED_PDF)  # which name what they replace
 
 
 @frozen
@@ -111,7 +113,7 @@ def write_object(
     previous : sequence of ReportObject
         What was written for this case before. An unchanged answer keeps its file and UID, and is the same object again
         where its file was lost; a changed one names those of its own kind as predecessors, where the object is a
-        document that can (PS3.3, C.17.2).
+        document that can (PS3.3, C.17.2 and C.24.2).
 
     Returns
     -------
@@ -126,8 +128,7 @@ def write_object(
                 return old, ds
             if _instance_uid(old) == old.sop_instance_uid:  # its file is gone or cut
                 return _written(folder, ds, old), ds
-    documents = kind is ObjectKind.STRUCTURED_REPORT
-    predecessors = tuple(p.as_predecessor() for p in before if documents and p.content_digest != digest)
+    predecessors = tuple(p.as_predecessor() for p in before if kind in _DOCUMENTS and p.content_digest != digest)
     new = ReportObject(kind, str(ds.SOPClassUID), "", str(ds.SeriesInstanceUID), "", digest, predecessors)
     uid = _instance_uid(new)
     return _written(folder, ds, evolve(new, sop_instance_uid=uid, file=f"{kind}-{uid}.dcm")), ds

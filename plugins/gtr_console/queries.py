@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from attrs import field, frozen
 
 from gtr_batch.config import ConsoleConfig
-from gtr_batch.console.drawing import NightsChart, NomogramDrawing, chart_of, nomogram_of
+from gtr_batch.console.drawing import NightsChart, chart_of
 from gtr_batch.console.pictures import CasePictures, Pictures
 from gtr_batch.console.site import ConsoleSite
 from gtr_batch.domain.access import SUCCESS
@@ -29,6 +29,7 @@ from gtr_batch.domain.console import (
     WorklistPlace,
 )
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
+from gtr_batch.domain.drawn_nomogram import NomogramDrawing
 from gtr_batch.domain.lifecycle import ModelRecord, RegisteredModel, RegistryEvent
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.domain.reader_word import KeptWord, NewWord, Reader, WordKind
@@ -37,6 +38,7 @@ from gtr_batch.domain.staging import FLAG_MEANINGS, CaseStaging, Flag, TStage
 from gtr_batch.errors import InputRefused, ModelArtefactError
 from gtr_batch.logs import get_logger
 from gtr_batch.night.watch import due_night, why_red
+from gtr_batch.nomogram.drawing import nomogram_of
 
 NIGHTS_SHOWN = 30
 CASES_A_PAGE = 50

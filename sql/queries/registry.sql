@@ -125,7 +125,7 @@ on conflict (withdrawn_uid) do nothing;
 -- What the PACS took of a case and model beside its structured reports, in the order in which it was written.
 select o.sop_class_uid, o.sop_instance_uid, o.series_uid from report_object as o
 where o.case_id = %(case_id)s and o.model_version = %(version)s
-    and o.kind in ('parametric_map', 'secondary_capture', 'key_objects')
+    and o.kind in ('parametric_map', 'secondary_capture', 'key_objects', 'encapsulated_pdf')
     and exists (
         select from store_receipt as r
         where r.case_id = o.case_id and r.sop_instance_uid = o.sop_instance_uid

@@ -82,7 +82,7 @@ def test_orthanc_takes_and_commits_a_case_and_a_second_run_sends_nothing(need_pr
         second = deliver(pacs, series, objects, tmp_path / "report", notes)
         back = fetched(pacs, series, objects, tmp_path / "back")
 
-    assert first == DeliveryOutcome(sent=4)
+    assert first == DeliveryOutcome(sent=len(objects))
     assert second == DeliveryOutcome(sent=0)
     assert notes.answers[0][0].committed == uids
     for one in objects:
@@ -99,7 +99,7 @@ def test_qrscp_offers_no_commitment_so_the_case_is_read_back_and_says_so(tmp_pat
         first = deliver(pacs, series, objects, tmp_path / "report", notes)
         second = deliver(pacs, series, objects, tmp_path / "report", notes)
 
-    assert first == DeliveryOutcome(sent=4, flags=(Flag.NO_STORAGE_COMMITMENT,))
+    assert first == DeliveryOutcome(sent=len(objects), flags=(Flag.NO_STORAGE_COMMITMENT,))
     assert second == DeliveryOutcome(sent=0, flags=(Flag.NO_STORAGE_COMMITMENT,))
     assert [read_back for _, read_back in notes.answers] == [uids, uids]
     assert {r.sop_instance_uid for r in notes.receipts} == uids

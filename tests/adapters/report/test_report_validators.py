@@ -27,6 +27,7 @@ from tests.builders import (
     a_staging,
     an_overlay,
     not_staged,
+    page_drawings,
 )
 from tests.spoilt_sources import SIZE as SMALL
 from tests.spoilt_sources import a_spoilt_series, written
@@ -50,15 +51,16 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "heat": a_heat(SIZE),
         "overlay": an_overlay(SIZE),
         "manifest": a_manifest(demo=True),
+        "drawings": page_drawings(SIZE),
     }
-    plain = write_case(folder, staging=a_staging(geometry), config=ReportConfig(), **common)
+    plain = write_case(folder, staging=a_staging(geometry), config=ReportConfig(pdf=True), **common)
     tied = a_staging(geometry, A_TIE, flags=tuple(Flag))
     full = write_case(
         folder,
         staging=attrs.evolve(tied, stage_set=StageSet(TStage.T1, TStage.T3, 0.9)),
         score=a_score(missing=("tumour_size", "lauren")),
         covariates=Covariates(differentiation=Differentiation.POOR),
-        config=ReportConfig(institution="Universitätsklinikum"),
+        config=ReportConfig(institution="Universitätsklinikum", pdf=True),
         previous=plain,
         **common,
     )
@@ -71,7 +73,8 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         heat=a_heat(SIZE),
         overlay=an_overlay(SIZE),
         manifest=a_manifest(),
-        config=ReportConfig(),
+        config=ReportConfig(pdf=True),
+        drawings=page_drawings(SIZE),
         score=a_score(),
     )
     nomogram = write_case(
@@ -82,7 +85,7 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         **common,
     )
     refusals = [_refuse(folder, series, code) for code in REFUSED]
-    unlike = write_case(folder, staging=not_staged(a_staging(geometry)), config=ReportConfig(), **common)
+    unlike = write_case(folder, staging=not_staged(a_staging(geometry)), config=ReportConfig(pdf=True), **common)
     named = {
         **{"plain": plain, "unlike": unlike, "full": full, "scanned": scanned},
         **{"nomogram": nomogram, "refused": refusals},
@@ -135,11 +138,11 @@ def test_dciodvfy_finds_no_error_where_every_attribute_of_the_source_is_invalid(
 @pytest.mark.parametrize(
     "name",
     [
-        "full structured_report 3",
+        "full structured_report 4",
         "nomogram structured_report 0",
         "full key_objects 2",
         "refused structured_report 0",
-        "unlike structured_report 3",
+        "unlike structured_report 4",
     ],
 )
 def test_pixelmed_finds_no_error_in_any_kind_of_document(objects, pixelmed, name):
@@ -161,7 +164,7 @@ def test_dcmtk_reads_every_document_and_shows_the_answer(objects, need_program):
 
         assert "AI result - not verified" in said, name
         assert "E: " not in said, said
-    staged = _run(dsrdump, str(objects["full structured_report 3"]))
+    staged = _run(dsrdump, str(objects["full structured_report 4"]))
     assert '"cT category")=(1228889001,SCT,"cT1")' in staged
     assert "Verification Flag   : UNVERIFIED" in staged
     assert "Completion Flag     : COMPLETE" in staged
@@ -175,7 +178,7 @@ def test_dcmtk_renders_a_report_with_the_names_beside_the_values(objects, need_p
 
     _run(
         need_program("dsr2html", "dcmtk"),
-        str(objects["full structured_report 3"]),
+        str(objects["full structured_report 4"]),
         str(page),
     )
 
