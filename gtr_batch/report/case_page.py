@@ -278,8 +278,8 @@ class _Page:
             why = "not used: the case has no stage" if self.found is None else _no_nomogram(self.content)
             self._text(self.left, self.y - 10, f"Nomogram: {why}", 8.5, colour=GREY)
             return
-        room = self.y - foot - 6
-        scale = min(NOMOGRAM_SCALE, self.span / drawing.width, room / drawing.height)
+        space = self.y - foot - 6
+        scale = min(NOMOGRAM_SCALE, self.span / drawing.width, space / drawing.height)
         x = self.left + (self.span - scale * drawing.width) / 2
         self.canvas.saveState()
         self.canvas.translate(x, self.y)
@@ -369,7 +369,7 @@ def _paragraph(text: str, *, size: float = 8.5, colour: str = INK) -> Any:
 
 
 def _fitting(text: str) -> float:
-    """The size of a text of the header: smaller where it is long, so that no name takes the page's room."""
+    """The size of a text of the header: smaller where it is long, so that no name takes the page's space."""
     length = len(re.sub("<[^>]*>", "", text))
     return 9.0 if length <= 60 else 7.5 if length <= 130 else 6.2
 
