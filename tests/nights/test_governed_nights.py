@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import subprocess
 from contextlib import closing
 from datetime import date, timedelta
 
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from gtr_batch import night as steps
 from gtr_batch.cli import app
+from gtr_batch.domain.case import Step
 from gtr_batch.domain.lifecycle import Approval, NoticesSent
 from gtr_batch.domain.shadow import ShadowAnswer
 from gtr_batch.errors import GovernanceRefused, InputRefused, ModelArtefactError, NightFailed
@@ -24,7 +26,7 @@ from gtr_batch.governance.registry import adopt, register_artefact
 from gtr_batch.governance.withdrawal import affected, due_of, send_notices, withdraw
 from gtr_batch.stage import read_version
 from gtr_batch.wiring import open_site
-from tests.nights.conftest import NIGHT
+from tests.nights.conftest import NIGHT, PHI
 
 WHO = {"by": "Ada", "why": "a test"}
 
@@ -80,6 +82,20 @@ def key_objects_in_the_pacs(site, case, folder):
             uids = [i.sop_instance_uid for i in site.archive.find_instances(case.study_uid, series.series_uid)]
             found += site.archive.retrieve(case.study_uid, series.series_uid, uids, folder)
     return [pydicom.dcmread(path) for path in found]
+
+
+def page_of(site, case):
+    """A case's encapsulated page as a file, its staging, and the modalities of its study in the PACS."""
+    [page] = [one for one in site.cases.objects(case.case_id) if one.kind == "encapsulated_pdf"]
+    folder = site.files.folder(case.night, case.case_id, Step.REPORT)
+    listed = [series.modality for series in site.archive.find_series(case.study_uid)]
+    return folder / page.file, site.cases.staging(case.case_id), listed
+
+
+def words_on(page):
+    """What an encapsulated page says."""
+    pdf = pydicom.dcmread(page).EncapsulatedDocument
+    return subprocess.run(["pdftotext", "-raw", "-", "-"], input=pdf, capture_output=True, check=True).stdout.decode()
 
 
 @pytest.fixture
@@ -238,9 +254,12 @@ def test_withdrawing_supersedes_every_report_in_the_pacs_once(config, gov, versi
 
 @pytest.mark.slow
 def test_where_the_site_wants_it_withdrawn_reports_are_rejected_too_once_and_mark_no_key_slice(
-    config, gov, versions, patients, tmp_path
+    config, gov, versions, patients, tmp_path, dciodvfy, capfd
 ):
-    run(config)
+    """So is the page of the case, where that was sent; a night with pages ends as every other does."""
+    gov.night.settings_history.set("report.pdf", True, **WHO)
+    summary = run(config)
+    page, staging, modalities = page_of(gov.night, gov.night.cases.of_night(NIGHT)[0])
     champion = versions["champion"]
     withdraw(gov.registry, champion, shown=champion, no_successor=True, **WHO)
     rows = affected(gov.registry, champion)
@@ -255,10 +274,22 @@ def test_where_the_site_wants_it_withdrawn_reports_are_rejected_too_once_and_mar
         again = send_notices(site, gov.registry, champion, approved)
         left = due_of(site, affected(gov.registry, champion))
         case = site.cases.of_night(NIGHT)[0]
-        titles = [ko.ConceptNameCodeSequence[0].CodeValue for ko in key_objects_in_the_pacs(site, case, tmp_path)]
+        held = key_objects_in_the_pacs(site, case, tmp_path)
+        titles = [ko.ConceptNameCodeSequence[0].CodeValue for ko in held]
+        [rejecting] = [ko for ko in held if ko.ConceptNameCodeSequence[0].CodeValue == "113037"]
         objects = {one.kind for one in site.cases.objects(case.case_id)}
     replayed = restage.compare(gov, versions["challenger"], nights=[NIGHT])
 
+    assert summary["states"] == {"committed": 2}
+    assert modalities.count("DOC") == 1
+    assert b"%PDF" in page.read_bytes()
+    assert "Error" not in dciodvfy(page)
+    said = words_on(page)
+    assert f"c{staging.t_stage}" in said
+    assert "PHANTOM-" in said
+    assert "Total points" in said
+    assert not any(word in str(capfd.readouterr()) for word in PHI)
+    assert pydicom.dcmread(page).SOPInstanceUID in str(rejecting.CurrentRequestedProcedureEvidenceSequence)
     assert (first.sent, none) == (2, 1)  # our own key objects; off, nothing is rejected
     assert len(wanted) == 2  # turned on later, what stands is rejected then
     assert (sent.sent, sent.failed, again.sent, left) == (2, {}, 0, [])
