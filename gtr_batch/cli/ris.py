@@ -9,7 +9,7 @@ from rich.table import Table
 
 from gtr_batch.cli.model_options import By, Json, Why
 from gtr_batch.cli.shell import foreign, out, print_json, speaks_plainly
-from gtr_batch.domain.result_message import Channel, SendingState
+from gtr_batch.domain.message_channel import Channel, SendingState
 from gtr_batch.errors import InputRefused
 
 app = typer.Typer(help="Messages to the RIS about results, and from it about merged patients.")

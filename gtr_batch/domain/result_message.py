@@ -10,19 +10,13 @@ from enum import StrEnum
 from attrs import frozen
 
 from gtr_batch.domain.case import Case
+from gtr_batch.domain.message_channel import Channel, SendingState
 from gtr_batch.domain.score import NomogramScore, answers_of
 from gtr_batch.domain.staging import FLAG_MEANINGS, CaseStaging, Flag, TStage
 
 CONTROL_ID_LENGTH = 20  # characters of MSH-10 in HL7 2.5.1
 #: What is said of every case of a model or a site: no reason to read one before another.
 _OF_EVERY_CASE = frozenset(flag for flag, one in FLAG_MEANINGS.items() if not one.on_overlay)
-
-
-class Channel(StrEnum):
-    """A way to another system."""
-
-    HL7 = "hl7"  # ORU^R01 by MLLP
-    FHIR = "fhir"  # a transaction Bundle by POST
 
 
 class MessageKind(StrEnum):
@@ -32,15 +26,6 @@ class MessageKind(StrEnum):
     CHANGED = "changed"
     WITHDRAWN = "withdrawn"
     READER = "reader"  # a radiologist's word on the result
-
-
-class SendingState(StrEnum):
-    """What became of a message on its way to one system."""
-
-    WAITING = "waiting"
-    SENT = "sent"
-    DEAD = "dead"  # refused, or never answered: a person looks, and has it sent again
-    SUPERSEDED = "superseded"  # its model was withdrawn before it went out
 
 
 class AnswerKind(StrEnum):

@@ -213,13 +213,13 @@ def shift(paired: Paired, tolerated: float, drawn: np.ndarray) -> GateCriterion:
         FAIL: "further off than the monitor tolerates, and than the champion",
         CANNOT_TELL: "may be further off than the monitor tolerates",
     }[verdict]
-    ends = tuple(end if 0 < end < math.inf else None for end in (fitted.low, fitted.high))
-    low_end, high_end = ("no bound" if end is None else f"{end:.2f}" for end in ends)
+    lowest, highest = (end if 0 < end < math.inf else None for end in (fitted.low, fitted.high))
+    low_end, high_end = ("no bound" if end is None else f"{end:.2f}" for end in (lowest, highest))
     sentence = (
         f"{words}: odds times {fitted.odds_ratio:.2f} ({low_end} to {high_end}), tolerated "
         f"{1 / tolerated:.2f} to {tolerated:.2f}: {ending}."
     )
-    return GateCriterion(name, verdict, sentence, fitted.odds_ratio, *ends, tolerated)
+    return GateCriterion(name, verdict, sentence, fitted.odds_ratio, lowest, highest, tolerated)
 
 
 def _ece(
