@@ -18,7 +18,8 @@ from tests.certificates import Authority
 
 
 def a_site(config=None, **given):
-    return SimpleNamespace(config=config or Config(), **given)
+    config = config or Config()
+    return SimpleNamespace(config=config, settings=config, **given)
 
 
 def pacs_settings(port, **given):
