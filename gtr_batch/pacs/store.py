@@ -121,9 +121,9 @@ def _send(line: OpenAssociation, path: Path, head: Dataset) -> StoreReceipt:
             "class in the PACS, or turn it off in [report]; not retried",
             0x0122,
         )
+    as_it_lies = line.accepted(sop_class, head.TransferSyntaxUID) and _is_even(path)
     try:
-        # As it lies there where the PACS takes its transfer syntax, else encoded anew.
-        answer = line.assoc.send_c_store(path if line.accepted(sop_class, head.TransferSyntaxUID) else _read(path))
+        answer = line.assoc.send_c_store(path if as_it_lies else _read(path))  # else encoded anew
     except (ValueError, AttributeError) as err:  # no context with its transfer syntax, or an object not encodable
         raise DeliveryRefused(
             f"{tried} to {line.peer}: transfer syntax {head.TransferSyntaxUID.name} not accepted, or the object cannot "
@@ -139,6 +139,15 @@ def _send(line: OpenAssociation, path: Path, head: Dataset) -> StoreReceipt:
     raise DeliveryRefused(
         f"{tried} to {line.peer} refused: status 0x{status:04X} ({_reason(status)}); not retried", status
     )
+
+
+def _is_even(path: Path) -> bool:
+    """Whether a file's data set has an even length, as every fragment must have (PS3.8, 9.3.1 and Annex E.2).
+
+    A deflated one may lie in its file without the NULL byte that makes it even (PS3.5, A.5); DCMTK writes it so, and
+    ends the association where it comes so.
+    """
+    return path.stat().st_size % 2 == 0  # preamble and file meta are even
 
 
 def _reason(status: int) -> str:

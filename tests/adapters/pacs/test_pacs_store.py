@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 from pydicom import dcmread
-from pydicom.uid import ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from pynetdicom.dsutils import split_dataset
 
 from gtr_batch.errors import AssociationLost, ConfigError, DeliveryRefused, PacsBusy, PermanentError
@@ -184,3 +186,29 @@ def test_an_object_is_sent_byte_by_byte_as_it_was_written(pacs_at, files, tmp_pa
         pacs_at(peer).store([tmp_path / "one.dcm"])
 
     assert came == [sent]
+
+
+def test_a_deflated_object_that_lies_in_an_odd_number_of_bytes_is_sent_in_an_even_one(pacs_at, files, tmp_path):
+    """DCMTK writes such files, and ends the association where a fragment is odd (PS3.5, A.5)."""
+    ds, came = dcmread(files[0]), []
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    ds.save_as(tmp_path / "even.dcm", enforce_file_format=True)
+    _, begin = split_dataset(tmp_path / "even.dcm")
+    body = (tmp_path / "even.dcm").read_bytes()
+    kept = zlib.decompress(body[begin:], -zlib.MAX_WBITS)
+    odd = next(
+        made for level in range(1, 10) for memory in range(1, 10)
+        if len(made := _deflated(kept, level, memory)) % 2
+    )  # fmt: skip
+    (tmp_path / "one.dcm").write_bytes(body[:begin] + odd)
+    peer = HostilePacs()
+    peer.on_store = lambda event: came.append(event.request.DataSet.getvalue()) or 0x0000
+    with peer.running():
+        pacs_at(peer).store([tmp_path / "one.dcm"])
+
+    assert (len(came[0]) % 2, zlib.decompress(came[0], -zlib.MAX_WBITS)) == (0, kept)
+
+
+def _deflated(data: bytes, level: int, memory: int) -> bytes:
+    made = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, memory)
+    return made.compress(data) + made.flush()
