@@ -171,7 +171,7 @@ class UnreadableFile(CaseRejected):
 
 
 class CaseTakenOver(GtrError):
-    """Another night has begun the case anew meanwhile: what this one found of it is not written."""
+    """Another night, or another try, has moved the case on meanwhile: what this one found of it is not written."""
 
 
 class PermanentError(GtrError):

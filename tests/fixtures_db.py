@@ -68,6 +68,18 @@ def database(dsn: str) -> Iterator[Database]:
     made.close()
 
 
+def enter_patient(cursor: psycopg2.extensions.cursor, patient_id: str) -> None:
+    """Make a patient known to the EHR, with a proven gastric adenocarcinoma."""
+    cursor.execute(
+        "insert into ehr_patient (patient_id, sex, birth_date) values (%s, 'female', '1960-01-01')", [patient_id]
+    )
+    cursor.execute(
+        "insert into ehr_biopsy (patient_id, biopsy_date, site, adenocarcinoma, lauren, differentiation)"
+        " values (%s, '2026-02-01', 'stomach', true, 'diffuse', 'poor')",
+        [patient_id],
+    )
+
+
 def logins(dsn: str) -> DatabaseConfig:
     """Settings with a login for the rows and one for the decisions, as a site has them."""
     return DatabaseConfig(dsn=as_role(dsn, "gtr_app"), governor_dsn=as_role(dsn, "gtr_governor"))

@@ -29,6 +29,7 @@ from gtr_batch.errors import (
     AssociationLost,
     AssociationRefused,
     CaseRejected,
+    CaseTakenOver,
     GpuOutOfMemory,
     GtrError,
     InputLost,
@@ -679,9 +680,13 @@ def deliver_cases(site: Site, work: Shard, refused: Sequence[Case] = ()) -> list
         if not _as_written(parcel):
             raise InputLost("a written object is gone or cut; written again", CaseState.SCORED)
         sent = store_objects(site.archive, site.deliveries, parcel)
-        with site.cases.step(case.case_id, Step.DELIVER) as stored:
-            stored.seen = case
-            stored.advance(CaseState.STORED)
+        try:
+            with site.cases.step(case.case_id, Step.DELIVER) as stored:
+                stored.seen = case
+                stored.advance(CaseState.STORED)
+        except CaseTakenOver:
+            if not _has_sent_the_same(site, parcel):
+                raise
         taken[case.case_id] = parcel, sent, site.cases.get(case.case_id)
 
     def store_refusal(case: Case) -> None:
@@ -721,6 +726,14 @@ def _parcel(site: Site, case: Case) -> Parcel:
     from gtr_batch.deliver import Parcel
 
     return Parcel(case, site.cases.objects(case.case_id), site.files.folder(case.night, case.case_id, Step.REPORT))
+
+
+def _has_sent_the_same(site: Site, parcel: Parcel) -> bool:
+    """Whether an earlier try, which outlives its worker, has sent these very objects meanwhile and stands before the
+    commitment: it may never come to ask for it, so we do too.
+    """
+    now = site.cases.get(parcel.case.case_id)
+    return now.state is CaseState.STORED and _parcel(site, now).objects == parcel.objects
 
 
 def _as_written(parcel: Parcel) -> bool:

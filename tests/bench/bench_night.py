@@ -49,7 +49,7 @@ from gtr_batch.simulation.phantom.dicom import StudyIdentity, write_key_objects,
 from gtr_batch.simulation.servers.postgres import EmbeddedPostgres
 from gtr_batch.simulation.servers.services import load_files
 from tests.adapters.pacs.peers import orthanc
-from tests.fixtures_db import as_role
+from tests.fixtures_db import as_role, enter_patient
 
 AE_TITLE = "ORTHANC"
 FIRST_NIGHT = date(2026, 3, 2)
@@ -276,15 +276,7 @@ def _hospital(
 def _admit(dsn: str, name: str) -> None:
     connection = psycopg2.connect(dsn)
     with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "insert into ehr_patient (patient_id, sex, birth_date) values (%s, 'female', '1960-01-01')",
-            [f"BENCH-{name}"],
-        )
-        cursor.execute(
-            "insert into ehr_biopsy (patient_id, biopsy_date, site, adenocarcinoma, lauren, differentiation)"
-            " values (%s, '2026-02-01', 'stomach', true, 'diffuse', 'poor')",
-            [f"BENCH-{name}"],
-        )
+        enter_patient(cursor, f"BENCH-{name}")
     connection.close()
 
 

@@ -334,16 +334,11 @@ def _admit(folder: Path, uri: str, number: int) -> None:
             name=f"{number}-{phase}",
             study=study,  # type: ignore[arg-type]
         )
+    from tests.fixtures_db import enter_patient
+
     connection = psycopg2.connect(uri)
     with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "insert into ehr_patient (patient_id, sex, birth_date) values (%s, 'female', '1960-01-01')", [patient]
-        )
-        cursor.execute(
-            "insert into ehr_biopsy (patient_id, biopsy_date, site, adenocarcinoma, lauren, differentiation)"
-            " values (%s, '2026-02-01', 'stomach', true, 'diffuse', 'poor')",
-            [patient],
-        )
+        enter_patient(cursor, patient)
     connection.close()
 
 

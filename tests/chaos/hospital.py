@@ -37,7 +37,7 @@ from gtr_batch.wiring import open_site
 from tests.adapters.pacs.peers import orthanc
 from tests.chaos.line import Line
 from tests.chaos.worker import run_night
-from tests.fixtures_db import as_role
+from tests.fixtures_db import as_role, enter_patient
 from tests.phantoms import abdomen_hu, write_series
 
 NIGHT = date(2026, 3, 1)  # the study date of tests/phantoms.py
@@ -241,15 +241,7 @@ class Hospitals:
         with connection, connection.cursor() as cursor:
             for number in range(self.cases):
                 patient = f"PHANTOM-{number:02d}"
-                cursor.execute(
-                    "insert into ehr_patient (patient_id, sex, birth_date) values (%s, 'female', '1960-01-01')",
-                    [patient],
-                )
-                cursor.execute(
-                    "insert into ehr_biopsy (patient_id, biopsy_date, site, adenocarcinoma, lauren, differentiation)"
-                    " values (%s, '2026-02-01', 'stomach', true, 'diffuse', 'poor')",
-                    [patient],
-                )
+                enter_patient(cursor, patient)
         connection.close()
         dicom, template = self._folder / "dicom", self._folder / "template"
         for number in range(self.cases):

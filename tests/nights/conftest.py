@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
 import attrs
 import numpy as np
+import psutil
 import psycopg2
 import pytest
 import torch
@@ -32,7 +34,7 @@ from gtr_batch.stage.network import GTRNet
 from gtr_batch.wiring import open_governance, open_site
 from tests.adapters.pacs.peers import a_free_port
 from tests.fixtures_db import *  # noqa: F403
-from tests.fixtures_db import logins
+from tests.fixtures_db import enter_patient, logins
 from tests.phantoms import abdomen_hu, write_series
 
 NIGHT = date(2026, 3, 1)  # the study date of tests/phantoms.py
@@ -157,14 +159,7 @@ def enter_in_ehr(dsn: str) -> Callable[..., None]:
     def enter(name: str, *, chemotherapy_on: date | None = None) -> None:
         patient = f"PHANTOM-{name}"
         with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
-            cursor.execute(
-                "insert into ehr_patient (patient_id, sex, birth_date) values (%s, 'female', '1960-01-01')", [patient]
-            )
-            cursor.execute(
-                "insert into ehr_biopsy (patient_id, biopsy_date, site, adenocarcinoma, lauren, differentiation)"
-                " values (%s, '2026-02-01', 'stomach', true, 'diffuse', 'poor')",
-                [patient],
-            )
+            enter_patient(cursor, patient)
             if chemotherapy_on is not None:
                 cursor.execute(
                     "insert into ehr_treatment (patient_id, kind, started_on) values (%s, 'chemotherapy', %s)",
@@ -184,3 +179,13 @@ def fill(config: Config, tmp_path: Path) -> Callable[[], int]:
 def with_model(config: Config, artefact: Path) -> Config:
     """The same settings with another artefact."""
     return attrs.evolve(config, stage=attrs.evolve(config.stage, artefact=artefact))
+
+
+@pytest.fixture
+def orphans() -> Iterator[list[psutil.Process]]:
+    """Processes that a test lets live on without the one that started them; ended after it."""
+    found: list[psutil.Process] = []
+    yield found
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()

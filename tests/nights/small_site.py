@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import attrs
 import numpy as np
 from pydicom import Dataset
 
-from gtr_batch.config import Config, FilesConfig, IntakeConfig, NightConfig
+from gtr_batch.config import Config, FilesConfig, IntakeConfig, NightConfig, PacsConfig
 from gtr_batch.domain.clinical import PatientFacts
 from gtr_batch.files import LocalFileStore
 from gtr_batch.night.absent import NoHold, NoSettingsHistory, NoShadows
 from gtr_batch.night.memory import MemoryCases, MemoryDeliveries, MemoryNights, MemoryStudyLooks
 from gtr_batch.night.site import Site
+from gtr_batch.pacs import Pacs
 from tests.archive_of_files import ArchiveOfFiles
 from tests.phantoms import ct_dataset
 
@@ -59,6 +62,15 @@ class Models:
 
     def find(self, version: str) -> Path | None:
         return Path("model")
+
+
+def small_site_at(tmp_path: Path, port: int, pacs: Mapping[str, object] | None = None, **night: object) -> Site:
+    """`small_site` with a PACS that answers at a port of this machine; `pacs` are settings of that section."""
+    made = small_site(tmp_path, **night)
+    settings = PacsConfig(port=port, connect_timeout_s=10, acse_timeout_s=20, dimse_timeout_s=20, **(pacs or {}))
+    made = attrs.evolve(made, config=attrs.evolve(made.config, pacs=settings), archive=Pacs(settings))
+    made.__dict__["model_version"] = MODEL
+    return made
 
 
 def small_site(tmp_path: Path, **night: object) -> Site:

@@ -9,7 +9,6 @@ import pytest
 from pydicom import Dataset, FileMetaDataset, dcmread
 from pydicom.uid import Comprehensive3DSRStorage, KeyObjectSelectionDocumentStorage
 
-from gtr_batch.config import PacsConfig
 from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.delivery import ObjectKind
 from gtr_batch.domain.identifiers import case_id
@@ -24,7 +23,7 @@ from gtr_batch.report.identity import NO_UID, write_object
 from tests.adapters.pacs.peers import HostilePacs
 from tests.adapters.pacs.test_pacs_commitment import same_association
 from tests.nights.conftest import NIGHT
-from tests.nights.small_site import MODEL, slices, small_site
+from tests.nights.small_site import MODEL, slices, small_site_at
 
 NAMES = ("first", "second", "third", "fourth")
 KINDS = {
@@ -71,12 +70,7 @@ def peer():
 @pytest.fixture
 def site(tmp_path, peer):
     """Four cases with two objects each, reported."""
-    made = small_site(tmp_path)
-    pacs = PacsConfig(
-        port=peer.port, commitment_timeout_s=20, connect_timeout_s=10, acse_timeout_s=20, dimse_timeout_s=20
-    )
-    made = attrs.evolve(made, config=attrs.evolve(made.config, pacs=pacs), archive=Pacs(pacs))
-    made.__dict__["model_version"] = MODEL
+    made = small_site_at(tmp_path, peer.port, {"commitment_timeout_s": 20})
     for ds in peer.images.values():
         uids = str(ds.StudyInstanceUID), str(ds.SeriesInstanceUID)
         made.cases.record([Case(case_id(*uids), NIGHT, *uids, str(ds.PatientID))])
@@ -236,6 +230,27 @@ def test_a_common_request_that_the_pacs_cannot_do_is_made_case_by_case(site, pee
     assert states(site) == ["committed"] * 4
     offered = [site.deliveries.commitments(one)[-1][0].offered for one in shard(site)]
     assert offered == [True, True, False, True]
+
+
+@pytest.mark.parametrize("at", [1, 2, 8])
+def test_what_a_dead_workers_task_has_sent_meanwhile_is_committed_by_the_try_that_came_after_it(site, peer, at):
+    """Its process outlives the worker, sends what this try is sending too, and dies before it asks for a commitment."""
+    other = attrs.evolve(site, archive=Pacs(site.config.pacs))
+
+    def meanwhile(event):
+        peer.take(event)
+        if len(peer.taken) == at:
+            peer.storing = peer.take
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr("gtr_batch.deliver.commit_together", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+                steps.deliver(other, NIGHT, shard(site))
+        return 0x0000
+
+    peer.storing = meanwhile
+    steps.deliver(site, NIGHT, shard(site))
+
+    assert states(site) == ["committed"] * 4
+    assert peer.asked == [everything(site)]
 
 
 def written(site, uid):

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-import attrs
 import pytest
 from pydicom import dcmread
 
 from gtr_batch import night as steps
-from gtr_batch.config import PacsConfig
 from gtr_batch.domain.case import CaseState, Step
-from gtr_batch.pacs import Pacs
 from tests.adapters.pacs.peers import HostilePacs
 from tests.nights.conftest import NIGHT
-from tests.nights.small_site import ELIGIBLE, MODEL, slices, small_site
+from tests.nights.small_site import ELIGIBLE, slices, small_site_at
 
 SLICES = 60  # more than are asked for singly
 
@@ -46,10 +43,7 @@ def peer():
 
 @pytest.fixture
 def site(tmp_path, peer):
-    made = small_site(tmp_path, settle_minutes=0)
-    pacs = PacsConfig(port=peer.port, connect_timeout_s=10, acse_timeout_s=20, dimse_timeout_s=20)
-    made = attrs.evolve(made, config=attrs.evolve(made.config, pacs=pacs), archive=Pacs(pacs))
-    made.__dict__["model_version"] = MODEL
+    made = small_site_at(tmp_path, peer.port, settle_minutes=0)
     made.clinical["PHANTOM-one"] = ELIGIBLE
     return made
 
