@@ -33,6 +33,8 @@ DROP = ("dropdb", "--force", "gtr")
 CREATE = ("createdb", "--template=template0", "gtr")
 RESTORE = ("pg_restore", "--exit-on-error", "--single-transaction", "--dbname=gtr", "gtr.dump")
 
+CREATED = re.compile(r"\b(?:create (?:table|function|view)|add column) (\w+)")
+
 
 def test_the_page_names_the_commands_that_are_tried_here():
     page = PAGE.read_text(encoding="utf-8")
@@ -119,19 +121,23 @@ def test_a_night_whose_database_is_lost_and_restored_goes_on_and_doubles_nothing
 
 @pytest.fixture
 def older_version(migrated_template, tmp_path, monkeypatch):  # the template of other tests is made before
-    """The SQL of a version without the last two migrations, until its `upgrade` is called."""
+    """The SQL of a version without the last two migrations, and the views on them, until its `upgrade` is called."""
     folder = tmp_path / "sql"
     shutil.copytree(sql_folder(), folder)
     monkeypatch.setenv("GTR_SQL_DIR", str(folder))
     later = sorted((folder / "migrations").glob("*.sql"))[-2:]
-    texts = {path: path.read_text() for path in later}
-    for path in later:
+    made = {name for path in later for name in CREATED.findall(path.read_text())}
+    views = [
+        path for path in sorted((folder / "views").glob("*.sql")) if made & set(re.findall(r"\w+", path.read_text()))
+    ]
+    texts = {path: path.read_text() for path in (*later, *views)}
+    for path in texts:
         path.unlink()
 
     def upgrade():
         for path, text in texts.items():
             path.write_text(text)
-        return [path.stem for path in later]
+        return [*(path.stem for path in later), *(f"view {path.stem}" for path in views)]
 
     return upgrade
 

@@ -213,7 +213,7 @@ def test_after_their_retention_only_reports_and_clinical_tables_name_a_patient(
         "housekeeping": {"success", "skipped"},
     }
     assert (ended["replayed"], ended["cards"]) == (2, 3)
-    assert {"intake", "retrieve", "KO", "pacs"} <= {Path(path).parent.name for path in ended["before"]}
+    assert {"retrieve", "KO", "pacs"} <= {Path(path).parent.name for path in ended["before"]}
     assert any("scratch-" in path for path in ended["before"])
     ours = [path for path in tmp_path.iterdir() if path.name not in ("dicom", "pacs")]  # not what the PACS has
     named = {path for top in [*ours, Path(airflow_environ["AIRFLOW_HOME"])] for path in files_with_traces(top)}
