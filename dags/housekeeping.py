@@ -16,11 +16,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import dag, get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
 
-from gtr_airflow.callbacks import NotifyOperations, notify
+from gtr_airflow.callbacks import NotifyOperations
 from gtr_airflow.connections import settings, task_site
 from gtr_airflow.nights import day_of, timetable
+from gtr_airflow.results import tell_of_results
 from gtr_airflow.retry import default_args
 from gtr_batch.config import load
 
@@ -62,13 +62,7 @@ def send_audit_trail() -> None:
 @task(execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())
 def send_results() -> dict[str, int]:
     """Tell the RIS, and a FHIR server, of every committed result that is news there; returns how many were taken."""
-    from gtr_batch import wiring
-
-    config = settings()
-    if not config.tells_of_results:
-        raise AirflowSkipException("no other system is told of results (ris.host, fhir.url)")
-    sent = wiring.send_result_messages(config, alert=notify)
-    return {"taken": sent.taken, "waiting": sent.waiting, "dead": sent.dead}
+    return tell_of_results()
 
 
 @task(pool="pacs", execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())

@@ -46,11 +46,11 @@ from airflow.sdk import (
     task,
     task_group,
 )
-from airflow.sdk.exceptions import AirflowSkipException
 
-from gtr_airflow.callbacks import NotifyOperations, deadline_missed, notify, run_failed
-from gtr_airflow.connections import settings, task_site
+from gtr_airflow.callbacks import NotifyOperations, deadline_missed, run_failed
+from gtr_airflow.connections import task_site
 from gtr_airflow.nights import night_of, night_timetable, until_ready
+from gtr_airflow.results import tell_of_results
 from gtr_airflow.retry import default_args
 from gtr_batch.config import load
 from gtr_batch.errors import NightFailed
@@ -157,13 +157,7 @@ def shadow(shard: list[str]) -> None:
 @task(trigger_rule="all_done", execution_timeout=timedelta(hours=1), on_failure_callback=NotifyOperations())
 def send_results() -> dict[str, int]:
     """Tell the RIS, and a FHIR server, of every committed result that is news there; returns how many were taken."""
-    from gtr_batch import wiring
-
-    config = settings()
-    if not config.tells_of_results:
-        raise AirflowSkipException("no other system is told of results (ris.host, fhir.url)")
-    sent = wiring.send_result_messages(config, alert=notify)
-    return {"taken": sent.taken, "waiting": sent.waiting, "dead": sent.dead}
+    return tell_of_results()
 
 
 @task(trigger_rule="all_done", on_failure_callback=NotifyOperations())

@@ -20,6 +20,7 @@ from gtr_batch.loopback import is_loopback
 
 if TYPE_CHECKING:
     from gtr_batch.night.site import Site
+    from gtr_batch.ports import ResultReceiver
 
 EXPIRES_SOON = timedelta(days=30)
 LOADED_WITHIN = timedelta(days=2)  # EHR extracts come every day
@@ -110,23 +111,13 @@ def audit_repository(site: Site) -> Finding:
 
 def ris(site: Site) -> Finding:
     """Whether the RIS takes a connection, and what waits for it; nothing is sent."""
-    from gtr_batch.domain.result_message import Channel
     from gtr_batch.ris import RisReceiver
-    from gtr_batch.wiring import open_messages
 
     name, config = "RIS", site.config.ris
     if not config.host:
         return Finding(name, "ok", "none is named (ris.host): results are in the PACS and on the worklist alone")
     receiver = RisReceiver(config, site.config.night.timezone)
-    receiver.connect()
-    receiver.close()
-    with open_messages(site.config) as messages:
-        found = messages.waiting(Channel.HL7)
-    if found.dead:
-        return Finding(name, "warn", f"{found.dead} messages are dead letters, {found.waiting} wait", MEND[name])
-    if not config.tls_ca and not is_loopback(config.host):
-        return Finding(name, "warn", f"takes connections, without TLS; {found.waiting} messages wait", MEND[name])
-    return Finding(name, "ok", f"takes connections; {found.waiting} messages wait")
+    return _receiver(name, receiver, site, open_to_all=not config.tls_ca and not is_loopback(config.host))
 
 
 def merged_patients(site: Site) -> Finding:
@@ -145,20 +136,26 @@ def merged_patients(site: Site) -> Finding:
 
 def fhir(site: Site) -> Finding:
     """Whether the FHIR server takes a connection, and what waits for it; nothing is sent."""
-    from gtr_batch.domain.result_message import Channel
     from gtr_batch.fhir import FhirServer
-    from gtr_batch.wiring import open_messages
 
     name, config = "FHIR server", site.config.fhir
     if not config.url:
         return Finding(name, "ok", "none is named (fhir.url)")
-    server = FhirServer(config, site.config.night.timezone)
-    server.connect()
-    server.close()
+    return _receiver(name, FhirServer(config, site.config.night.timezone), site)
+
+
+def _receiver(name: str, receiver: ResultReceiver, site: Site, *, open_to_all: bool = False) -> Finding:
+    """Whether a system that is told of results takes a connection (else the error says so), and what waits for it."""
+    from gtr_batch.wiring import open_messages
+
+    receiver.connect()
+    receiver.close()
     with open_messages(site.config) as messages:
-        found = messages.waiting(Channel.FHIR)
+        found = messages.waiting(receiver.channel)
     if found.dead:
         return Finding(name, "warn", f"{found.dead} messages are dead letters, {found.waiting} wait", MEND[name])
+    if open_to_all:
+        return Finding(name, "warn", f"takes connections, without TLS; {found.waiting} messages wait", MEND[name])
     return Finding(name, "ok", f"takes connections; {found.waiting} messages wait")
 
 

@@ -100,6 +100,17 @@ class Transaction:
             raise refused
 
 
+@contextmanager
+def transaction_on(connection: psycopg2.extensions.connection, doing: str) -> Iterator[Transaction]:
+    """A transaction of this connection: committed at the end of the block, rolled back where the block raises."""
+    with connection:
+        transaction = Transaction(connection, doing)
+        try:
+            yield transaction
+        finally:
+            transaction.close()
+
+
 class Database:
     """PostgreSQL as one role. Makes no connection before the first transaction; safe to carry through a fork.
 
@@ -138,12 +149,8 @@ class Database:
         self._local.busy = True
         try:
             connection = self._ready(doing)
-            with connection:
-                transaction = Transaction(connection, doing)
-                try:
-                    yield transaction
-                finally:
-                    transaction.close()
+            with transaction_on(connection, doing) as transaction:
+                yield transaction
         except DatabaseBusy:
             self.close()  # whatever state it is in, the next transaction gets a new one
             raise

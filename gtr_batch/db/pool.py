@@ -12,7 +12,7 @@ import psycopg2
 import psycopg2.extensions
 
 from gtr_batch.config import DatabaseConfig
-from gtr_batch.db.connection import Database, Transaction, connect, is_alive
+from gtr_batch.db.connection import Database, Transaction, connect, is_alive, transaction_on
 from gtr_batch.db.faults import translate
 from gtr_batch.errors import DatabaseBusy
 
@@ -48,12 +48,8 @@ class PooledDatabase(Database):
             connection = self._taken(doing)
             intact = False
             try:
-                with connection:
-                    transaction = Transaction(connection, doing)
-                    try:
-                        yield transaction
-                    finally:
-                        transaction.close()
+                with transaction_on(connection, doing) as transaction:
+                    yield transaction
                 intact = True
             except psycopg2.Error as err:
                 raise translate(err, doing) from None

@@ -47,6 +47,22 @@ class Context:
         """The source headers, each instance once (a neighbour is used twice at the end of a series)."""
         return list({ds.SOPInstanceUID: ds for ds in self.sources}.values())
 
+    def attributes_of_study(self) -> dict[str, Any]:
+        """Patient and study, as highdicom's constructors that take no source images want them."""
+        study = self.sources[0]
+        return {
+            "study_instance_uid": study.StudyInstanceUID,
+            "patient_id": study.PatientID,
+            "patient_name": study.PatientName,
+            "patient_birth_date": study.PatientBirthDate or None,
+            "patient_sex": study.PatientSex,
+            "accession_number": study.AccessionNumber,
+            "study_id": study.StudyID,
+            "study_date": study.StudyDate or None,
+            "study_time": study.StudyTime or None,
+            "referring_physician_name": study.ReferringPhysicianName,
+        }
+
     def attributes(self, kind: ObjectKind) -> dict[str, Any]:
         """What highdicom's constructors take for all kinds alike."""
         source, author = self.sources[0], self.author
@@ -93,3 +109,10 @@ class Context:
 def _texts(item: Dataset) -> list[str]:
     children = item.get("ContentSequence") or []
     return [str(item.get("TextValue", "")), *(text for child in children for text in _texts(child))]
+
+
+def reference_to(source: Dataset) -> Dataset:
+    """An item of a sequence of references that names an instance by its SOP class and UID."""
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    return item

@@ -9,7 +9,7 @@ from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 from gtr_batch.domain.delivery import ObjectKind
 from gtr_batch.report.case_page import PageContent, draw_page
 from gtr_batch.report.codes import NOT_VERIFIED, REPORT_TITLE, concept
-from gtr_batch.report.context import Context
+from gtr_batch.report.context import Context, reference_to
 
 TITLE = f"{NOT_VERIFIED}: gastric T stage"
 
@@ -29,23 +29,14 @@ def build_pdf(context: Context, content: PageContent) -> Dataset:
         sop_class_uid=EncapsulatedPDFStorage,
         transfer_syntax_uid=ExplicitVRLittleEndian,
         modality="DOC",
-        study_instance_uid=study.StudyInstanceUID,
-        patient_id=study.PatientID,
-        patient_name=study.PatientName,
-        patient_birth_date=study.PatientBirthDate or None,
-        patient_sex=study.PatientSex,
-        accession_number=study.AccessionNumber,
-        study_id=study.StudyID,
-        study_date=study.StudyDate or None,
-        study_time=study.StudyTime or None,
-        referring_physician_name=study.ReferringPhysicianName,
+        **context.attributes_of_study(),
         **context.attributes(ObjectKind.ENCAPSULATED_PDF),
     )
     ds.copy_patient_and_study_information(study)
     ds.ConversionType = "WSD"  # made on a workstation, not scanned
     ds.AcquisitionDateTime = _acquired(study)
     ds.BurnedInAnnotation, ds.RecognizableVisualFeatures = "YES", "NO"
-    ds.SourceInstanceSequence = [_reference(one) for one in context.evidence]
+    ds.SourceInstanceSequence = [reference_to(one) for one in context.evidence]
     ds.DocumentTitle = TITLE
     ds.ConceptNameCodeSequence = [concept(REPORT_TITLE)]
     ds.VerificationFlag = "UNVERIFIED"
@@ -60,9 +51,3 @@ def _acquired(source: Dataset) -> str:
     """*Acquisition DateTime* of the images; empty where they do not say."""
     day, clock = str(source.get("AcquisitionDate") or ""), str(source.get("AcquisitionTime") or "")
     return day + clock if day else ""
-
-
-def _reference(source: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
-    return item

@@ -8,7 +8,7 @@ from pydicom import Dataset
 
 from gtr_batch.domain.delivery import ObjectKind
 from gtr_batch.report.codes import BODY_PART, NOT_VERIFIED
-from gtr_batch.report.context import Context
+from gtr_batch.report.context import Context, reference_to
 from gtr_batch.report.sources import patient_orientation
 
 
@@ -29,16 +29,7 @@ def build_capture(context: Context, overlay: np.ndarray, key: Dataset) -> Datase
         bits_allocated=8,
         coordinate_system="PATIENT",
         patient_orientation=patient_orientation(key),
-        study_instance_uid=study.StudyInstanceUID,
-        patient_id=study.PatientID,
-        patient_name=study.PatientName,
-        patient_birth_date=study.PatientBirthDate or None,
-        patient_sex=study.PatientSex,
-        accession_number=study.AccessionNumber,
-        study_id=study.StudyID,
-        study_date=study.StudyDate or None,
-        study_time=study.StudyTime or None,
-        referring_physician_name=study.ReferringPhysicianName,
+        **context.attributes_of_study(),
         **context.attributes(ObjectKind.SECONDARY_CAPTURE),
     )
     ds.copy_patient_and_study_information(study)
@@ -47,7 +38,5 @@ def build_capture(context: Context, overlay: np.ndarray, key: Dataset) -> Datase
     ds.RecognizableVisualFeatures = "NO"
     ds.ImageComments = NOT_VERIFIED
     ds.DerivationDescription = "Gradient-weighted class activation over the key slice"
-    reference = Dataset()
-    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = key.SOPClassUID, key.SOPInstanceUID
-    ds.SourceImageSequence = [reference]
+    ds.SourceImageSequence = [reference_to(key)]
     return context.settle(ds)

@@ -12,30 +12,27 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import queue
 import random
 import re
-import secrets
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx
 import psutil
 import psycopg2
 from attrs import asdict, frozen
-from psycopg2.extensions import parse_dsn
 
 from gtr_batch.db import migrate
 from gtr_batch.simulation.servers.services import embedded_postgres
 from tests.bench.console_history import write_history
-from tests.console_hospital import MODEL, NIGHT, OLD_MODEL, ROLES, Hospital, fill
+from tests.console.api_server import ApiServer, api_server
+from tests.console_hospital import MODEL, NIGHT, OLD_MODEL, Hospital, fill
 from tests.phantoms import abdomen_hu
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,15 +51,6 @@ class Page:
     user: str
     paths: Sequence[str]
     kind: str = "page"
-
-
-@frozen
-class Served:
-    """Airflow's API server: where it answers and its process."""
-
-    url: str
-    process: psutil.Process
-    passwords: Mapping[str, str]
 
 
 def pages_of(hospital: Hospital) -> list[Page]:
@@ -98,64 +86,6 @@ def pages_of(hospital: Hospital) -> list[Page]:
     ]
 
 
-@contextmanager
-def api_server(hospital: Hospital, home: Path) -> Iterator[Served]:
-    """Airflow's API server with the plugin, on a database of its own beside ours."""
-    passwords = {user: secrets.token_urlsafe(12) for user in USERS}
-    (home / "passwords.json").write_text(json.dumps(passwords))
-    login = parse_dsn(hospital.dsn)
-    _create_database(hospital.dsn)
-    uri = f"postgresql+psycopg2://{login['user']}:{login['password']}@{login['host']}:{login['port']}/airflow"
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "GTR_"))}
-    environ = {
-        **kept,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")]),
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": uri,
-        "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
-        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
-        "GTR_DATABASE__CONSOLE_DSN": hospital.config.database.console_dsn,
-        "GTR_FILES__ROOT": str(hospital.config.files.root),
-        "GTR_CONSOLE__ROLES": ",".join(ROLES),
-        "GTR_NIGHT__TIMEZONE": "UTC",
-    }
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "console" / "run_api_server.py")],
-            env=environ, stdout=subprocess.PIPE, stderr=log, cwd=home,
-        )  # fmt: skip
-        assert process.stdout is not None
-        ports: queue.Queue[int | None] = queue.Queue()
-        threading.Thread(target=_say_port, args=(process.stdout, ports), daemon=True).start()
-        port = ports.get()
-        if port is None:
-            raise SystemExit((home / "server.log").read_text()[-3000:])
-        _write_runs(uri.replace("+psycopg2", ""))
-        try:
-            yield Served(f"http://127.0.0.1:{port}", psutil.Process(process.pid), passwords)
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _create_database(dsn: str) -> None:
-    with closing(psycopg2.connect(dsn)) as connection:
-        connection.autocommit = True
-        connection.cursor().execute("create database airflow")
-
-
-def _say_port(lines: IO[bytes], ports: queue.Queue[int | None]) -> None:
-    """Tell the port, then read on to the end: a server that nobody listens to stands still."""
-    for line in lines:
-        if line.startswith(b'{"port"'):
-            ports.put(json.loads(line)["port"])
-    ports.put(None)
-
-
 def _write_runs(uri: str) -> None:
     """Runs of nightly_staging in Airflow's database: more than the page of nights asks for."""
     statement = """
@@ -179,7 +109,8 @@ def measure(cases: int, each: int, pause_s: float) -> dict[str, Any]:
             hospital = fill(uri, folder / "store", volume=lambda: abdomen_hu(SLICES, SIZE), key=KEY, history=0)
             written_s = write_history(uri, cases, NIGHT, (MODEL, OLD_MODEL), LAST_NIGHT)
             (folder / "airflow").mkdir()
-            with api_server(hospital, folder / "airflow") as served:
+            with api_server(hospital, folder / "airflow", USERS, {"GTR_NIGHT__TIMEZONE": "UTC"}) as served:
+                _write_runs(served.database)
                 rows = _measure(hospital, served, each, pause_s)
     return {
         "cases": cases,
@@ -192,17 +123,17 @@ def measure(cases: int, each: int, pause_s: float) -> dict[str, Any]:
     }
 
 
-def _measure(hospital: Hospital, served: Served, each: int, pause_s: float) -> list[dict[str, Any]]:
+def _measure(hospital: Hospital, served: ApiServer, each: int, pause_s: float) -> list[dict[str, Any]]:
     login = {user: _token(served, user) for user in USERS}
     pages = [_with_next(page, served, login) for page in pages_of(hospital)]
-    postgres = _postmaster(hospital.dsn)
+    server, postgres = psutil.Process(served.pid), _postmaster(hospital.dsn)
     alone = {}
     with readers_of(served, login) as readers:
         for page in pages:
             readers.ask([page], readers=1, each=3, pause_s=0.0)  # what is read or compiled once
-            before = _cpu_s(served.process), _cpu_s(postgres)
+            before = _cpu_s(server), _cpu_s(postgres)
             times = readers.ask([page], readers=1, each=each, pause_s=0.0)[page.name]
-            after = _cpu_s(served.process), _cpu_s(postgres)
+            after = _cpu_s(server), _cpu_s(postgres)
             used = [(b - a) * 1000 / each for a, b in zip(before, after, strict=True)]
             median = statistics.median(times)
             alone[page.name] = {"server_cpu_ms": used[0], "postgres_cpu_ms": used[1], "alone_ms": median}
@@ -231,14 +162,14 @@ def _spread(name: str, times: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _token(served: Served, user: str) -> str:
+def _token(served: ApiServer, user: str) -> str:
     asked = {"username": user, "password": served.passwords[user]}
     answer = httpx.post(f"{served.url}/auth/token", json=asked, timeout=60)
     answer.raise_for_status()
     return str(answer.json()["access_token"])
 
 
-def _with_next(page: Page, served: Served, login: Mapping[str, str]) -> Page:
+def _with_next(page: Page, served: ApiServer, login: Mapping[str, str]) -> Page:
     """The worklist's next page, whose address its first page gives."""
     if page.paths:
         return page
@@ -274,7 +205,7 @@ def _cpu_s(process: psutil.Process) -> float:
 class Readers:
     """`tests.bench.console_readers`, with what it asks and as whom."""
 
-    served: Served
+    served: ApiServer
     login: Mapping[str, str]
     process: subprocess.Popen[str]
 
@@ -296,7 +227,7 @@ class Readers:
 
 
 @contextmanager
-def readers_of(served: Served, login: Mapping[str, str]) -> Iterator[Readers]:
+def readers_of(served: ApiServer, login: Mapping[str, str]) -> Iterator[Readers]:
     """The readers, until the block ends."""
     command = [sys.executable, str(Path(__file__).with_name("console_readers.py"))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

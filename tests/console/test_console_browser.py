@@ -2,80 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import psycopg2
 import pytest
-from attrs import frozen
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from psycopg2.extensions import parse_dsn
 
-from tests.console_hospital import MODEL, NIGHT, PATIENT_ID, ROLES, Hospital
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-PASSWORDS = {user: secrets.token_urlsafe(12) for user in ("olga", "rahel", "anton", "ada", "nemo")}
-
-
-@frozen
-class Server:
-    """Where Airflow answers."""
-
-    url: str
+from tests.console.api_server import ApiServer, api_server
+from tests.console.conftest import USERS
+from tests.console_hospital import MODEL, NIGHT, PATIENT_ID, Hospital
 
 
 @pytest.fixture(scope="module")
-def airflow(hospital: Hospital, tmp_path_factory) -> Iterator[Server]:
+def airflow(hospital: Hospital, tmp_path_factory) -> Iterator[ApiServer]:
     """Airflow's API server in a process of its own, on a database of its own."""
-    home = tmp_path_factory.mktemp("airflow")
-    (home / "passwords.json").write_text(json.dumps(PASSWORDS))
-    server = parse_dsn(hospital.dsn)
-    name = f"airflow_{server['dbname']}"
-    connection = psycopg2.connect(hospital.dsn)
-    connection.autocommit = True
-    connection.cursor().execute(f"create database {name}")
-    uri = f"postgresql+psycopg2://{server['user']}:{server['password']}@{server['host']}:{server['port']}/{name}"
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "GTR_"))}
-    environ = {
-        **kept,
-        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "plugins")]),
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "olga:op,rahel:user,anton:viewer,ada:admin,nemo:viewer",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": uri,
-        "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
-        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
-        "GTR_DATABASE__CONSOLE_DSN": hospital.config.database.console_dsn,
-        "GTR_FILES__ROOT": str(hospital.config.files.root),
-        "GTR_CONSOLE__ROLES": ",".join(ROLES),
-    }
-    log = (home / "server.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("run_api_server.py"))],
-        env=environ, stdout=subprocess.PIPE, stderr=log, cwd=tempfile.gettempdir(),
-    )  # fmt: skip
-    port = None
-    for line in process.stdout:  # what Airflow says while it begins, then the port
-        if line.startswith(b'{"port"'):
-            port = json.loads(line)["port"]
-            break
-    assert port, (home / "server.log").read_text()[-3000:]
-    yield Server(f"http://127.0.0.1:{port}")
-    process.terminate()
-    process.wait()
-    log.close()
-    connection.cursor().execute(f"drop database {name} with (force)")
-    connection.close()
+    with api_server(hospital, tmp_path_factory.mktemp("airflow"), USERS) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +32,7 @@ def chromium(need_program) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def signed_in(chromium: Browser, airflow: Server) -> Iterator:
+def signed_in(chromium: Browser, airflow: ApiServer) -> Iterator:
     """A function that gives a page of a user who has signed in at Airflow's own login."""
     pages: dict[str, Page] = {}
     troubles: list[str] = []
@@ -100,7 +43,7 @@ def signed_in(chromium: Browser, airflow: Server) -> Iterator:
             page.set_default_timeout(120_000)
             page.goto(f"{airflow.url}/auth/login?next={airflow.url}/gtr/")
             page.fill("input[name=username]", user)
-            page.fill("input[name=password]", PASSWORDS[user])
+            page.fill("input[name=password]", airflow.passwords[user])
             page.press("input[name=password]", "Enter")
             page.wait_for_url(f"{airflow.url}/gtr/**")
             host = urlsplit(airflow.url).netloc
