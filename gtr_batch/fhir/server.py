@@ -11,8 +11,9 @@ import httpx
 
 from gtr_batch.config import FhirConfig
 from gtr_batch.domain.result_message import AnswerKind, Channel, ReceiverAnswer, ResultMessage
-from gtr_batch.errors import ConfigError, ReceiverUnreachable
+from gtr_batch.errors import ReceiverUnreachable
 from gtr_batch.fhir.resources import bundle_of
+from gtr_batch.tls import PemFile, load_pem_files
 
 #: What the same transaction would get again: it is not understood, or what it is about is gone or contradicts.
 REFUSED = (400, 404, 405, 409, 410, 412, 413, 415, 422)
@@ -109,11 +110,12 @@ def _is_transaction_response(body: bytes) -> bool:
 
 
 def _context(config: FhirConfig) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=str(config.ca_file) if config.ca_file else None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if config.certificate:
-            context.load_cert_chain(config.certificate, config.key or None)
-    except (OSError, ssl.SSLError) as err:
-        raise ConfigError(f"fhir.ca_file, fhir.certificate or fhir.key cannot be read: {type(err).__name__}") from None
+    """Believes who signs by `fhir.ca_file`, or whom this machine believes where the site names none."""
+    context = ssl.create_default_context() if not config.ca_file else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    load_pem_files(
+        context,
+        trusted=PemFile("fhir.ca_file", config.ca_file) if config.ca_file else None,
+        certificate=PemFile("fhir.certificate", config.certificate) if config.certificate else None,
+        key=PemFile("fhir.key", config.key) if config.key else None,
+    )
     return context

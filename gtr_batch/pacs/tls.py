@@ -7,10 +7,10 @@ Both ends show a certificate. `pacs.tls_ca` signs those that we believe, `pacs.t
 from __future__ import annotations
 
 import ssl
-from typing import Any
 
 from gtr_batch.config import PacsConfig
 from gtr_batch.errors import ConfigError, GtrError, PacsUnreachable
+from gtr_batch.tls import PemFile, load_pem_files
 
 _ALERTS_ABOUT_US = (
     "CERTIFICATE_REQUIRED",
@@ -98,27 +98,10 @@ def handshake_error(tried: str, failed: OSError) -> GtrError:
 
 
 def _load(context: ssl.SSLContext, config: PacsConfig) -> None:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    steps: tuple[tuple[str, str, Any], ...] = (
-        ("pacs.tls_ca", config.tls_ca, lambda: context.load_verify_locations(config.tls_ca)),
-        (
-            "pacs.tls_cert",
-            config.tls_cert,
-            lambda: context.load_cert_chain(config.tls_cert, config.tls_key, _no_password),
-        ),
+    load_pem_files(
+        context,
+        trusted=PemFile("pacs.tls_ca", config.tls_ca),
+        certificate=PemFile("pacs.tls_cert", config.tls_cert),
+        key=PemFile("pacs.tls_key", config.tls_key),
+        revoked=PemFile("pacs.tls_crl", config.tls_crl) if config.tls_crl else None,
     )
-    if config.tls_crl:
-        steps += (("pacs.tls_crl", config.tls_crl, lambda: context.load_verify_locations(config.tls_crl)),)
-        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-    for setting, path, load in steps:
-        try:
-            load()
-        except (OSError, ValueError) as err:  # ssl.SSLError is an OSError
-            said = getattr(err, "strerror", None) if type(err) in (FileNotFoundError, PermissionError) else None
-            raise ConfigError(
-                f"{setting} = {path!r}: {said or 'no PEM file of that kind, or its key does not belong to it'}"
-            ) from err
-
-
-def _no_password() -> str:
-    raise ValueError("the key is encrypted; give a file without a passphrase that only the service can read")

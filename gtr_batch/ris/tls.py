@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 
 from gtr_batch.config import RisConfig
-from gtr_batch.errors import ConfigError
+from gtr_batch.tls import PemFile, load_pem_files
 
 
 def client_context(config: RisConfig) -> ssl.SSLContext | None:
@@ -29,18 +29,10 @@ def server_context(config: RisConfig) -> ssl.SSLContext | None:
 
 
 def _loaded(context: ssl.SSLContext, config: RisConfig) -> ssl.SSLContext:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_verify_locations(config.tls_ca)
-        if config.tls_cert:
-            context.load_cert_chain(config.tls_cert, config.tls_key, _no_password)
-    except (OSError, ValueError) as err:  # ssl.SSLError is an OSError
-        raise ConfigError(
-            f"ris.tls_ca, ris.tls_cert or ris.tls_key: {type(err).__name__}; PEM files that this service can read, the "
-            "key without a passphrase and of this certificate"
-        ) from None
+    load_pem_files(
+        context,
+        trusted=PemFile("ris.tls_ca", config.tls_ca),
+        certificate=PemFile("ris.tls_cert", config.tls_cert) if config.tls_cert else None,
+        key=PemFile("ris.tls_key", config.tls_key) if config.tls_key else None,
+    )
     return context
-
-
-def _no_password() -> str:
-    raise ValueError("the key is encrypted")

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 
 from gtr_batch.config import AuditTrailConfig
 from gtr_batch.domain.access import WaitingEvent
-from gtr_batch.errors import ConfigError, ReceiverUnreachable
+from gtr_batch.errors import ReceiverUnreachable
 from gtr_batch.syslog.message import framed, syslog_message
+from gtr_batch.tls import PemFile, load_pem_files
 
 
 class SyslogReceiver:
@@ -72,15 +73,14 @@ class SyslogReceiver:
 
 
 def _context(config: AuditTrailConfig) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=str(config.ca_file) if config.ca_file else None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if config.certificate:
-            context.load_cert_chain(config.certificate, config.key or None)
-    except (OSError, ssl.SSLError) as err:
-        raise ConfigError(
-            f"audit_trail.ca_file, audit_trail.certificate or audit_trail.key cannot be read: {err}"
-        ) from err
+    """Believes who signs by `audit_trail.ca_file`, or whom this machine believes where the site names none."""
+    context = ssl.create_default_context() if not config.ca_file else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    load_pem_files(
+        context,
+        trusted=PemFile("audit_trail.ca_file", config.ca_file) if config.ca_file else None,
+        certificate=PemFile("audit_trail.certificate", config.certificate) if config.certificate else None,
+        key=PemFile("audit_trail.key", config.key) if config.key else None,
+    )
     return context
 
 
