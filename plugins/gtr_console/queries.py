@@ -208,7 +208,7 @@ def notices(console: Console) -> list[Notice]:
     site, now = console.site, console.site.clock.now()
     found = []
     if (stopped := site.switch.stopped()) is not None:
-        found.append(Notice("stop", f"Nothing is staged or sent: {stopped.sentence}."))
+        found.append(Notice("stop", f"Nothing is staged or sent: {stopped.sentence}.", "nights#service", "The switch"))
     for alarm in site.audits.alarms(only_open=True):
         if alarm.level is AlarmLevel.STOP:
             found.append(Notice("stop", f"Alarm: {alarm.sentence}", "audits", "Alarms"))
