@@ -1,11 +1,11 @@
-"""What operators and auditors decide on a page: by whom, with what reason, what Airflow is asked, what is refused."""
+"""What operators and auditors decide on a page, what Airflow is asked, what is refused; and which runs a page links."""
 
 from __future__ import annotations
 
 import html
 import re
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import attrs
@@ -26,6 +26,7 @@ from tests.fixtures_db import as_role, logins
 SAME = {"sec-fetch-site": "same-origin", "origin": "https://airflow.example"}
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 STUDY = "1.2.840.113619.2.55.3.7"
+LATER = datetime(2026, 3, 4, 9, 0, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -386,3 +387,123 @@ def test_the_consoles_login_adds_to_these_histories_and_changes_none(hospital, a
         with pytest.raises(DatabaseRefused, match="42501"), console.transaction("console") as tx:
             tx.script(sql)
     console.close()
+
+
+# Which runs worked on a night
+
+
+@pytest.fixture
+def add_runs(airflow_app, runs) -> Callable[..., None]:
+    """A function that writes runs of nightly_staging as Airflow's scheduler and API write them."""
+    from airflow.models import DagRun
+    from airflow.utils.session import create_session
+
+    def added(*many: dict) -> None:
+        with create_session() as session:
+            for one in many:
+                given = {"run_type": "manual", "state": "success", "conf": {}, "run_after": LATER, **one}
+                session.add(DagRun(dag_id="nightly_staging", **given))
+
+    return added
+
+
+def scheduled(night: date, **more: object) -> dict:
+    """A night's scheduled run, which began on time."""
+    due = datetime.combine(night + timedelta(days=1), time(0, 30), UTC)
+    logical = {"logical_date": due - timedelta(hours=12), "run_after": due, "start_date": due}
+    return {"run_id": f"scheduled__{night}", "run_type": "scheduled", **logical, **more}
+
+
+def linked(page: str) -> list[str]:
+    """The runs that a page links, in its order."""
+    return list(dict.fromkeys(re.findall(r"/ops/dags/\w+/runs/([^\"/]+)", page)))
+
+
+@pytest.fixture
+def night_page(browse, client) -> Callable[[], str]:
+    return lambda: browse(f"/nights/{NIGHT}", "olga", client=client).text
+
+
+def row_of_nights(browse, client) -> str:
+    [row] = re.findall(rf'/nights/{NIGHT}".*?</tr>', browse("/nights", "olga", client=client).text, re.DOTALL)
+    return row
+
+
+def test_a_night_links_the_run_that_worked_on_it_and_not_one_that_still_waits(browse, client, night_page, add_runs):
+    waiting = {"run_id": "manual__waits", "state": "queued", "conf": {"night": str(NIGHT)}}
+    add_runs(scheduled(NIGHT), {**waiting, "triggering_user_name": "olga"}, scheduled(NIGHT + timedelta(days=1)))
+
+    assert linked(night_page()) == [f"scheduled__{NIGHT}", "manual__waits"]
+    assert linked(row_of_nights(browse, client)) == [f"scheduled__{NIGHT}"]
+
+
+def test_a_night_that_was_run_again_by_hand_links_that_run_and_says_whose_it_was(browse, client, night_page, add_runs):
+    again = {"run_id": "manual__again", "conf": {"night": str(NIGHT)}, "start_date": LATER}
+    add_runs(scheduled(NIGHT, state="failed"), {**again, "triggering_user_name": "olga"})
+
+    assert linked(night_page()) == ["manual__again", f"scheduled__{NIGHT}"]
+    assert linked(row_of_nights(browse, client)) == ["manual__again"]
+    assert re.search(r"manual__again</a></th>.*?<td>olga</td>.*?<td>schedule</td>", night_page(), re.DOTALL)
+
+
+def test_a_night_long_ago_has_its_run_too(browse, client, night_page, add_runs):
+    add_runs(scheduled(NIGHT), *(scheduled(NIGHT + timedelta(days=ahead)) for ahead in range(1, 300)))
+
+    assert linked(night_page()) == [f"scheduled__{NIGHT}"]
+    answer = browse(f"/run?dag_id=nightly_staging&run_id=scheduled__{NIGHT}", "olga", client=client)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/ops/gtr/nights/{NIGHT}")
+
+
+def test_a_study_that_was_taken_into_a_night_at_once_links_its_run_and_the_log_of_what_failed(
+    browse, client, send, runs, night_page, add_runs, hospital
+):
+    from airflow.models import DagRun, TaskInstance
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import update
+
+    case = hospital.cases["unfinished"]
+    add_runs(scheduled(NIGHT))
+    assert send("/studies/stage", study_uid=STUDY).status_code == 303
+    [run] = runs()
+    assert linked(night_page()) == [f"scheduled__{NIGHT}"]
+    assert run.run_id not in browse(f"/cases/{case}", "olga", client=client).text
+
+    taken = {"night": str(NIGHT), "case_ids": [case], "not_taken": {}}
+    with create_session() as session:
+        session.execute(update(DagRun).where(DagRun.id == run.id).values(state="failed", start_date=LATER))
+        session.execute(update(TaskInstance).where(TaskInstance.task_id == "deliver").values(state="failed"))
+        XComModel.set("return_value", taken, dag_id="stage_now", task_id="take", run_id=run.run_id, session=session)
+
+    assert linked(night_page()) == [run.run_id, f"scheduled__{NIGHT}"]
+    assert f'href="/ops/dags/stage_now/runs/{run.run_id}/tasks/deliver"' in night_page()
+    assert run.run_id in browse(f"/cases/{case}", "olga", client=client).text
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "text",
+        {"night": "soon", "case_ids": ["../../x"]},
+        {"night": "soon", "case_ids": ["6f1d2c1e-0b5c-5e53-9a3d-5f0c1f8f6a10"]},
+        {"case_ids": 7},
+    ],
+)
+def test_what_somebody_writes_into_a_runs_xcom_or_conf_by_hand_breaks_no_page(browse, client, send, runs, written):
+    from airflow.models import DagRun
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import update
+
+    send("/studies/stage", study_uid=STUDY)
+    [run] = runs()
+    conf = {"case_ids": ["../../x", 7], "study_uids": {"a": 1}}
+    with create_session() as session:
+        session.execute(update(DagRun).where(DagRun.id == run.id).values(conf=conf))
+        XComModel.set("return_value", written, dag_id="stage_now", task_id="take", run_id=run.run_id, session=session)
+
+    page = browse("/nights", "olga", client=client)
+
+    assert page.status_code == 200
+    assert run.run_id in page.text
+    assert "../x" not in page.text
