@@ -1,7 +1,7 @@
 """Which runs worked on a night, and which were asked for at once, from Airflow's own database.
 
-What happened is read there, never guessed: a run is of the night that its tasks took from it, a run of `stage_now` of
-the night that its task `take` returned. Where Airflow's database cannot be asked, there are none.
+A run of `nightly_staging` is of the night that its tasks take from it (`gtr_airflow.nights`, by today's time zone), a
+run of `stage_now` of the night that its task `take` returned. Where Airflow's database cannot be asked, there are none.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def runs_by_night(config: Config, nights: Sequence[date], asked: Sequence[Run] =
     if not nights:
         return {}
     wanted = set(nights)
-    found = _asked(lambda session: _nightly(session, config, min(nights), max(nights)), [])
+    found = _asked(lambda session: _nightly(session, config, min(nights), max(nights))) or []
     found = [*found, *asked]
     by_night: dict[date, list[Run]] = {}
     for run in sorted(found, key=_newest_first):
@@ -96,7 +96,7 @@ def with_failed_tasks(runs: Sequence[Run]) -> list[Run]:
     """The same runs with their failed tasks, whose logs say why."""
     import attrs
 
-    failed = _asked(lambda session: _failed_tasks(session, runs), {})
+    failed = _asked(lambda session: _failed_tasks(session, runs)) or {}
     return [attrs.evolve(run, failed=failed.get((run.dag_id, run.run_id), ())) for run in runs]
 
 
@@ -104,18 +104,18 @@ def night_of_run(config: Config, run_id: str) -> date | None:
     """The night of a run of `nightly_staging`; None where it is not known."""
     from airflow.models.dagrun import DagRun
 
-    found = _asked(lambda session: _of_nights(session, config, [DagRun.run_id == run_id]), [])
+    found = _asked(lambda session: _of_nights(session, config, [DagRun.run_id == run_id]))
     return found[0].night if found else None
 
 
 def at_once() -> list[Run]:
     """The last runs of `stage_now`, newest first, each with the night and the cases that it took."""
-    return _asked(_at_once, [])
+    return _asked(_at_once) or []
 
 
 def next_run_id(prefix: str) -> str:
     """The id of the next run of `stage_now` with this prefix: who ask at once are given the same, and one gets it."""
-    return f"{prefix}{_asked(lambda session: _last_number(session, prefix), 0) + 1}"
+    return f"{prefix}{(_asked(lambda session: _last_number(session, prefix)) or 0) + 1}"
 
 
 def is_paused(dag_id: str) -> bool:
@@ -124,7 +124,7 @@ def is_paused(dag_id: str) -> bool:
     from sqlalchemy import select
 
     statement = select(DagModel.is_paused).where(DagModel.dag_id == dag_id)
-    return bool(_asked(lambda session: session.scalar(statement), False))
+    return bool(_asked(lambda session: session.scalar(statement)))
 
 
 def _last_number(session: Session, prefix: str) -> int:
@@ -254,8 +254,8 @@ def _texts(value: Any) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list) else []
 
 
-def _asked(question: Callable[[Session], _Found], otherwise: _Found) -> _Found:
-    """What Airflow's database answers."""
+def _asked(question: Callable[[Session], _Found]) -> _Found | None:
+    """What Airflow's database answers; None where it cannot be asked."""
     from airflow.utils.session import create_session
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -263,4 +263,4 @@ def _asked(question: Callable[[Session], _Found], otherwise: _Found) -> _Found:
         with create_session() as session:
             return question(session)
     except SQLAlchemyError:
-        return otherwise
+        return None

@@ -74,6 +74,12 @@ def create_app(open_site: Callable[[], ConsoleSite] | None = None) -> FastAPI:
         from gtr_batch.wiring import open_console
 
         open_site = open_console
+    handlers: dict[int | type[Exception], Any] = {
+        StarletteHTTPException: _http_error,
+        RequestValidationError: _no_such_page,
+        GtrError: _our_error,
+        Exception: _fault,
+    }
     app = MountedApp(
         title="gtr-batch console",
         openapi_url=None,
@@ -81,12 +87,7 @@ def create_app(open_site: Callable[[], ConsoleSite] | None = None) -> FastAPI:
         redoc_url=None,
         dependencies=[Depends(admit)],
         middleware=[Middleware(Headers), Middleware(Turns)],
-        exception_handlers={
-            StarletteHTTPException: _http_error,
-            RequestValidationError: _no_such_page,
-            GtrError: _our_error,
-            Exception: _fault,
-        },
+        exception_handlers=handlers,
     )
     app.state.console = Console(open_site)
     app.include_router(router)

@@ -341,7 +341,7 @@ def case_page(console: Console, case_id: str, *, by: str, named: bool, pixels: b
         score=score,
         drawing=drawing,
         no_nomogram=no_nomogram,
-        pictures=console.pictures.of(case.night, case.case_id, overview and overview.file) if shown else None,
+        pictures=console.pictures.of(case.night, case.case_id, overview.file if overview else None) if shown else None,
         window=manifest.contract.window_hu if manifest else (-125.0, 225.0),
         facts=site.cases.facts(case.case_id) or {},
         events=[_event(one, answer=case.shows_result) for one in site.cases.events(case.case_id)],
