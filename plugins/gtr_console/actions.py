@@ -27,9 +27,8 @@ from gtr_console.airflow_api import start_run
 from gtr_console.airflow_runs import AT_ONCE_DAG_ID, Run
 from gtr_console.auth import Asking, Visitor, allowed, those
 from gtr_console.given import Ours, url
-from gtr_console.queries import Console
+from gtr_console.queries import OPERATE, Console
 
-OPERATE = ("operator", "admin")
 ACKNOWLEDGE = ("auditor", "admin")
 #: What a person asks for at once may have begun or failed, and has no report yet.
 _MAY_BE_TRIED = (Outcome.FAILED, Outcome.UNFINISHED)

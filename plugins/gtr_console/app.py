@@ -395,7 +395,7 @@ def _page(request: Request, visitor: Visitor, template: str, **values: Any) -> H
         stages=list(STAGES),
         outcomes=list(Outcome),
         longest_why=LONGEST_WHY,
-        operate=actions.OPERATE,
+        operate=queries.OPERATE,
         acknowledgers=actions.ACKNOWLEDGE,
         why_not_again=actions.why_not_again,
         **values,

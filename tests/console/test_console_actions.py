@@ -136,6 +136,7 @@ def test_a_failed_case_is_tried_again_by_a_run_in_the_name_of_whoever_asked(brow
     page = browse(f"/cases/{case}", "olga", client=client).text
     assert f'href="/ops/dags/stage_now/runs/{run.run_id}"' in page
     assert "queued" in page and "olga" in page
+    assert f"/cases/{case}/retry" not in page
     assert f"/stage_now/runs/{run.run_id}" in browse("/nights", "olga", client=client).text
     with create_session() as session:
         [log] = session.scalars(select(Log).where(Log.event == "trigger_dag_run"))
@@ -289,6 +290,7 @@ def test_the_service_is_stopped_and_resumed_with_a_reason_in_the_name_of_whoever
 
     assert (stopped.status_code, resumed.status_code) == (303, 303)
     assert "Nothing is staged or sent" in banner and "by olga: wrong patients &lt;in&gt; the PACS" in banner
+    assert "nights#service" in page and "nights#service" not in banner
     assert "Resume the service" in page and "/service/stop" not in page
     assert "Nothing is staged or sent" not in browse("/worklist", "rahel", client=client).text
     history = rows("select action, by_whom, why from service_switch order by service_switch_id desc limit 2")

@@ -212,7 +212,7 @@ def test_an_operator_stops_and_resumes_the_service(signed_in, airflow):
     page.fill("#service input[name=why]", "wrong patients in the PACS")
     page.keyboard.press("Enter")
     expect(page.locator("ul.notices")).to_contain_text("by olga: wrong patients in the PACS")
-    page.locator("ul.notices a", has_text="The switch").click()
+    page.locator("ul.notices a", has_text="Resume").click()
     page.fill("#service input[name=why]", "the PACS is mended")
     page.click("#service button")
 

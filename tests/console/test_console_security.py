@@ -220,7 +220,7 @@ def test_what_writes_needs_the_token_of_a_page_that_this_user_was_given(writing,
 
 
 @pytest.mark.parametrize("route", [r for r in ROUTES if "POST" in r.methods], ids=lambda route: route.name)
-def test_every_route_that_writes_needs_the_token_of_a_page_of_ours(writing, browse, path_of, route):
+def test_every_route_that_writes_needs_a_fresh_token_of_a_page_of_ours(writing, browse, path_of, route, monkeypatch):
     client, _ = writing
     user = next(one for one, role in ROLE_OF.items() if role in declared(route.endpoint)(SETTINGS))
     mine, others = (browse("/token", one, client=client).json() for one in (user, "nemo" if user == "ada" else "ada"))
@@ -231,6 +231,9 @@ def test_every_route_that_writes_needs_the_token_of_a_page_of_ours(writing, brow
     ]
 
     assert [answer.status_code for answer in answers] == [403, 403, 403]
+    monkeypatch.setattr("gtr_console.auth._TOKEN_SECONDS", -1)  # every page was opened too long ago
+    old = browse(path_of(route), user, client=client, method="POST", headers={**SAME, "x-gtr-token": mine})
+    assert (old.status_code, "out of date" in old.text) == (403, True)
 
 
 def test_a_form_carries_the_token_as_a_field(writing, browse):
