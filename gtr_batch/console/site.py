@@ -35,3 +35,6 @@ class ConsoleSite:
     files: KeptFiles
     clock: Clock
     close: Callable[[], None]
+
+    def alert(self, subject: str, text: str, /) -> None:
+        """Nothing beside the log: a page waits for no mail server. `gtr watch` tells operations of a stop."""

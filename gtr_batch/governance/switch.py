@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from gtr_batch.domain.switch import SwitchAction, SwitchEvent
 from gtr_batch.errors import GovernanceRefused
 from gtr_batch.governance.registry import answered_for
 from gtr_batch.logs import get_logger
-from gtr_batch.night.site import Site
+from gtr_batch.ports import StopSwitch
 
 
-def stop(site: Site, *, by: str, why: str) -> SwitchEvent:
+class Switched(Protocol):
+    """A site that has the stop switch, and a way to tell operations."""
+
+    @property
+    def switch(self) -> StopSwitch:
+        """The stop switch."""
+
+    def alert(self, subject: str, text: str, /) -> None:
+        """Tell operations at once."""
+
+
+def stop(site: Switched, *, by: str, why: str) -> SwitchEvent:
     """From this moment nothing is staged and nothing is sent, whoever asks for it and wherever it runs.
 
     A case that is in work is not written any more, and of a report of several objects no further one is sent. A service
@@ -24,7 +37,7 @@ def stop(site: Site, *, by: str, why: str) -> SwitchEvent:
     return found
 
 
-def resume(site: Site, *, by: str, why: str) -> SwitchEvent:
+def resume(site: Switched, *, by: str, why: str) -> SwitchEvent:
     """Let the service work again; what was not done meanwhile is done when its night is run again. Returns the stop.
 
     Raises

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import get_current_context
@@ -85,7 +85,7 @@ class PersonApproves(ApprovalOperator):
 
         if "error" not in event:
             with task_governance() as gov:
-                approval.answer(gov, asked_in(context, self.task_id), _answer(event))
+                approval.answer(gov, asked_in(context, self.task_id), _answer(cast("Response", event)))
         return super().execute_complete(context, event)
 
 

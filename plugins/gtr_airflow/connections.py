@@ -75,7 +75,7 @@ def database_settings(connection: Connection, setting: str = "DSN") -> dict[str,
         "dbname": connection.schema,
         **{name: connection.extra_dejson.get(name) for name in _TLS},
     }
-    dsn = make_dsn(**{name: value for name, value in given.items() if value not in (None, "")})
+    dsn = make_dsn(**{name: str(value) for name, value in given.items() if value not in (None, "")})
     return {f"GTR_DATABASE__{setting}": dsn}
 
 

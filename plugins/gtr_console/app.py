@@ -1,6 +1,7 @@
 """The console's routes. Who may ask one stands beside it; one without that is refused to everybody.
 
-All but a reader's word are read only. `docs/console.md` explains the pages to those who use them.
+All but a reader's word are read only; what else is decided on a page is in `gtr_console.actions`. `docs/console.md`
+explains the pages to those who use them.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from gtr_batch.domain.reader_word import LONGEST_WHY, WordKind
 from gtr_batch.domain.staging import STAGES, TStage
 from gtr_batch.errors import ConfigError, DatabaseBusy, DatabaseRefused, GtrError, InputRefused
 from gtr_batch.logs import get_logger
-from gtr_console import queries
-from gtr_console.airflow_runs import DAG_ID, night_of_run, runs_by_night
+from gtr_console import actions, queries
+from gtr_console.airflow_runs import DAG_ID, at_once, night_of_run, runs_by_night, with_failed_tasks
 from gtr_console.auth import (
     TOKEN_FIELD,
     Asking,
@@ -40,13 +41,23 @@ from gtr_console.auth import (
     who_see_patients,
     who_see_pixels,
 )
+from gtr_console.given import MountedApp, Ours, console_of
+from gtr_console.given import url as _url
 from gtr_console.protection import HEADERS, Headers, Turns, with_own_styles
 from gtr_console.queries import Console
 
 _HERE = Path(__file__).parent
 #: Read once: what can be fetched is these files and nothing else.
 STATIC = {path.name: path.read_bytes() for path in sorted((_HERE / "static").iterdir()) if path.is_file()}
-_TITLES = {401: "Not signed in", 403: "Not for you", 404: "Not found", 422: "Not found", 503: "Not available now"}
+_TITLES = {
+    401: "Not signed in",
+    403: "Not for you",
+    404: "Not found",
+    409: "Not done",
+    422: "Not found",
+    503: "Not available now",
+}
+AT_ONCE_SHOWN, RUNS_SHOWN = 10, 20
 
 router = APIRouter()
 
@@ -63,32 +74,25 @@ def create_app(open_site: Callable[[], ConsoleSite] | None = None) -> FastAPI:
         from gtr_batch.wiring import open_console
 
         open_site = open_console
-    app = FastAPI(
+    handlers: dict[int | type[Exception], Any] = {
+        StarletteHTTPException: _http_error,
+        RequestValidationError: _no_such_page,
+        GtrError: _our_error,
+        Exception: _fault,
+    }
+    app = MountedApp(
         title="gtr-batch console",
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(admit)],
         middleware=[Middleware(Headers), Middleware(Turns)],
-        exception_handlers={
-            StarletteHTTPException: _http_error,
-            RequestValidationError: _no_such_page,
-            GtrError: _our_error,
-            Exception: _fault,
-        },
+        exception_handlers=handlers,
     )
     app.state.console = Console(open_site)
     app.include_router(router)
+    app.include_router(actions.router)
     return app
-
-
-def console_of(request: Request) -> Console:
-    """The application's console."""
-    found: Console = request.app.state.console
-    return found
-
-
-Ours = Annotated[Console, Depends(console_of)]
 
 
 @router.get("/", name="start")
@@ -104,7 +108,12 @@ def start(request: Request, visitor: Asking) -> Response:
 def nights(request: Request, visitor: Asking, console: Ours, before: date | None = None) -> Response:
     """Page 1: what the nights came to."""
     page = queries.nights_page(console, before)
-    return _page(request, visitor, "nights", page=page, runs=runs_by_night(console.site.config), before=before)
+    asked = at_once()
+    runs = runs_by_night(console.site.config, [row.night.night for row in page.rows], asked)
+    stop = console.site.switch.stopped()
+    return _page(
+        request, visitor, "nights", page=page, runs=runs, at_once=asked[:AT_ONCE_SHOWN], stop=stop, before=before
+    )
 
 
 @router.get("/nights/{night}", name="night")
@@ -114,8 +123,8 @@ def night(request: Request, visitor: Asking, console: Ours, night: date) -> Resp
     page = queries.night_page(console, night)
     if page is None:
         raise HTTPException(404, f"There was no night of {night}.")
-    run = runs_by_night(console.site.config).get(night)
-    return _page(request, visitor, "night", page=page, run=run)
+    runs = runs_by_night(console.site.config, [night], at_once()).get(night, [])
+    return _page(request, visitor, "night", page=page, runs=with_failed_tasks(runs[:RUNS_SHOWN]))
 
 
 @router.get("/run", name="run")
@@ -180,7 +189,7 @@ def case(request: Request, visitor: Asking, console: Ours, case_id: str) -> Resp
         )
     except KeyError:
         raise _no_case() from None
-    return _page(request, visitor, "case", page=page)
+    return _page(request, visitor, "case", page=page, runs=actions.runs_of_case(page.case))
 
 
 @router.post("/cases/{case_id}/words", name="say")
@@ -370,11 +379,6 @@ def _environment() -> jinja2.Environment:
 TEMPLATES = _environment()
 
 
-def _url(request: Request, name: str, /, **parameters: object) -> str:
-    """Path of a route, under whatever prefix the application is mounted."""
-    return str(request.scope.get("root_path", "")) + str(request.app.url_path_for(name, **parameters))
-
-
 def _page(request: Request, visitor: Visitor, template: str, **values: Any) -> HTMLResponse:
     console = console_of(request)
     text = TEMPLATES.get_template(f"{template}.html.jinja").render(
@@ -391,6 +395,9 @@ def _page(request: Request, visitor: Visitor, template: str, **values: Any) -> H
         stages=list(STAGES),
         outcomes=list(Outcome),
         longest_why=LONGEST_WHY,
+        operate=queries.OPERATE,
+        acknowledgers=actions.ACKNOWLEDGE,
+        why_not_again=actions.why_not_again,
         **values,
     )
     return HTMLResponse(text)

@@ -45,6 +45,7 @@ CASES_A_PAGE = 50
 STOPPED_SHOWN = 200
 AUDITS_SHOWN = 60  # a year of weeks
 READER_ROLE = "radiologist"
+OPERATE = ("operator", "admin")  # who starts runs, and stops and resumes the service
 _ANSWER = ("t_stage", "p")  # what `stage` notes of a case in its event
 _NOTED_S = 600  # a case's pixels are many requests: that somebody looks is noted once in this time
 
@@ -93,12 +94,16 @@ class Console:
 
 @frozen
 class Notice:
-    """What stands on top of a page: `level` is ``stop``, ``look`` or ``info``; `link` leads to more, with its words."""
+    """What stands on top of a page: `level` is ``stop``, ``look`` or ``info``.
+
+    `link` leads to more, with its words; where `roles` are named, for these alone.
+    """
 
     level: str
     text: str
     link: str = ""
     words: str = ""
+    roles: Sequence[str] = ()
 
 
 @frozen
@@ -208,7 +213,8 @@ def notices(console: Console) -> list[Notice]:
     site, now = console.site, console.site.clock.now()
     found = []
     if (stopped := site.switch.stopped()) is not None:
-        found.append(Notice("stop", f"Nothing is staged or sent: {stopped.sentence}."))
+        words = f"Nothing is staged or sent: {stopped.sentence}."
+        found.append(Notice("stop", words, "nights#service", "Resume", OPERATE))
     for alarm in site.audits.alarms(only_open=True):
         if alarm.level is AlarmLevel.STOP:
             found.append(Notice("stop", f"Alarm: {alarm.sentence}", "audits", "Alarms"))
@@ -341,7 +347,7 @@ def case_page(console: Console, case_id: str, *, by: str, named: bool, pixels: b
         score=score,
         drawing=drawing,
         no_nomogram=no_nomogram,
-        pictures=console.pictures.of(case.night, case.case_id, overview and overview.file) if shown else None,
+        pictures=console.pictures.of(case.night, case.case_id, overview.file if overview else None) if shown else None,
         window=manifest.contract.window_hu if manifest else (-125.0, 225.0),
         facts=site.cases.facts(case.case_id) or {},
         events=[_event(one, answer=case.shows_result) for one in site.cases.events(case.case_id)],

@@ -25,7 +25,7 @@ from (
     union all
     select 3, 'in ' || rolname
     from pg_roles
-    where rolname in ('gtr_governor', 'gtr_owner') and pg_has_role(session_user, oid, 'member')
+    where rolname in ('gtr_console', 'gtr_governor', 'gtr_owner') and pg_has_role(session_user, oid, 'member')
 ) as more
 order by place, held;
 

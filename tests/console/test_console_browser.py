@@ -205,6 +205,51 @@ def test_the_filter_is_in_the_address_and_names_nobody(signed_in, airflow):
     assert "PHANTOM" not in page.title()
 
 
+def test_an_operator_stops_and_resumes_the_service(signed_in, airflow):
+    page = signed_in("olga")
+    page.goto(f"{airflow.url}/gtr/nights")
+
+    page.fill("#service input[name=why]", "wrong patients in the PACS")
+    page.keyboard.press("Enter")
+    expect(page.locator("ul.notices")).to_contain_text("by olga: wrong patients in the PACS")
+    page.locator("ul.notices a", has_text="Resume").click()
+    page.fill("#service input[name=why]", "the PACS is mended")
+    page.click("#service button")
+
+    expect(page.locator("#service h2")).to_have_text("Stop the service")
+    expect(page.locator("ul.notices")).not_to_contain_text("Nothing is staged or sent")
+
+
+def test_an_operator_tries_a_failed_case_again_and_is_led_to_the_run(signed_in, airflow, hospital):
+    page = signed_in("olga")
+    page.goto(f"{airflow.url}/gtr/nights/{NIGHT}")
+
+    row = page.locator("tr", has=page.locator(f"a[href$='{hospital.cases['failed']}']"))
+    row.get_by_role("button", name="Try again at once").click()
+
+    page.wait_for_url(f"**/cases/{hospital.cases['failed']}#runs")
+    run = page.locator("#runs tbody tr")
+    expect(run).to_have_count(1)
+    expect(run).to_contain_text("queued")
+    expect(run).to_contain_text("olga")
+    shown = page.evaluate(
+        "async (id) => (await (await fetch(`/api/v2/dags/stage_now/dagRuns/${id}`)).json()).triggering_user_name",
+        run.locator("a").first.get_attribute("href").rsplit("/", 1)[-1],
+    )
+    assert shown == "olga"
+
+
+def test_an_auditor_acknowledges_an_alarm(signed_in, airflow):
+    page = signed_in("anton")
+    page.goto(f"{airflow.url}/gtr/audits")
+
+    page.fill("article input[name=note]", "the scanner was replaced, as planned")
+    page.get_by_role("button", name="Acknowledge").click()
+
+    expect(page.locator("main")).to_contain_text("No alarm is open.")
+    expect(page.locator("main")).to_contain_text("the scanner was replaced, as planned")
+
+
 def test_airflow_knows_the_console_and_its_places(signed_in, airflow):
     page = signed_in("ada")
 

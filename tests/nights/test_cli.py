@@ -127,7 +127,8 @@ def test_doctor_finds_what_is_ill_and_says_how_to_mend_it(gtr, settings, pacs):
         ("in role gtr_app, gtr_governor", "warn", "it is in gtr_governor"),
         ("in role gtr_owner", "warn", "it is in gtr_owner"),
         ("createrole in role gtr_app", "warn", "it is a role that makes roles"),
-        ("superuser", "warn", "it is a superuser, in gtr_governor, in gtr_owner"),
+        ("in role gtr_app, gtr_console", "warn", "it is in gtr_console"),
+        ("superuser", "warn", "it is a superuser, in gtr_console, in gtr_governor, in gtr_owner"),
     ],
 )
 def test_doctor_warns_where_the_nights_login_may_decide(dsn, login, state, held):

@@ -20,6 +20,7 @@ CHANGES = (
     "a chapter of the audit",
     "a fact on the model card, and the item of CLAIM that it answers",
     "a page of the console, or who may see it",
+    "what is decided on a page of the console",
     "a command",
     "a message to another system",
 )
