@@ -40,7 +40,7 @@ from gtr_console.auth import (
     who_see_patients,
     who_see_pixels,
 )
-from gtr_console.protection import HEADERS, Headers, Turns, with_own_styles
+from gtr_console.protection import HEADERS, Bodies, Headers, Turns, with_own_styles
 from gtr_console.queries import Console
 
 _HERE = Path(__file__).parent
@@ -69,7 +69,7 @@ def create_app(open_site: Callable[[], ConsoleSite] | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(admit)],
-        middleware=[Middleware(Headers), Middleware(Turns)],
+        middleware=[Middleware(Headers), Middleware(Bodies), Middleware(Turns)],
         exception_handlers={
             StarletteHTTPException: _http_error,
             RequestValidationError: _no_such_page,
