@@ -52,7 +52,10 @@ select coalesce(
 select * from (
     select
         v.*,
-        result_for_reader(v.case_id, v.result, v.t_stage, %(reader)s, %(own_stage_first)s) as standing,
+        case
+            when %(own_stage_first)s then w.standing
+            else result_for_reader(v.case_id, v.result, v.t_stage, %(reader)s, false)
+        end as standing,
         case
             when v.outcome = 'staged' and w.withheld then -1
             when v.outcome = 'staged' and v.flags && %(attention)s::text[] then 0
@@ -70,9 +73,14 @@ select * from (
         coalesce(v.study_at, v.night::timestamp) as at
     from console_case as v
     cross join lateral (
-        select %(own_stage_first)s
-            and coalesce(result_for_reader(v.case_id, v.result, v.t_stage, %(reader)s, true) = 'withheld', false) as withheld
-        offset 0
+        -- For every case only where the order depends on it, and once.
+        select t.standing, coalesce(t.standing = 'withheld', false) as withheld
+        from (
+            select case
+                when %(own_stage_first)s then result_for_reader(v.case_id, v.result, v.t_stage, %(reader)s, true)
+            end as standing
+            offset 0
+        ) as t
     ) as w
     where v.night = %(night)s
         and (cardinality(%(stages)s::text[]) = 0 or (not w.withheld and v.t_stage = any (%(stages)s::text[])))
@@ -92,11 +100,14 @@ select
     coalesce(array_agg(distinct v.scanner) filter (where v.scanner is not null), '{}') as scanners,
     coalesce(array_agg(distinct f.flag) filter (where f.flag is not null), '{}') as flags
 from console_case as v
-left join lateral unnest(v.flags) as f (flag)
-    on not (
-        %(own_stage_first)s
-        and coalesce(result_for_reader(v.case_id, v.result, v.t_stage, %(reader)s, true) = 'withheld', false)
-    )
+left join lateral unnest(
+    case
+        when %(own_stage_first)s
+            and result_for_reader(v.case_id, v.result, v.t_stage, %(reader)s, true) = 'withheld'
+            then '{}'
+        else v.flags
+    end
+) as f (flag) on true
 where v.night = %(night)s;
 
 -- name: failed(night, reader, own_stage_first, most)
