@@ -415,6 +415,7 @@ class ConsoleConfig:
     pacs_viewer: str = (
         ""  # URL of a study in the PACS viewer: {study_uid}, {series_uid}, {sop_instance_uid}; "": no link
     )
+    own_stage_first: bool = False  # a radiologist gives a stage of their own before the AI's is shown to them
     connections: int = 4  # to the database at once, a process of the API server
     statement_timeout_s: int = 5
 

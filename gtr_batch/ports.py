@@ -19,6 +19,7 @@ from gtr_batch.domain.case import Case, Selected, Step
 from gtr_batch.domain.clinical import PatientFacts
 from gtr_batch.domain.cohort import Candidate, CohortManifest, HoldoutLook, HoldoutOpening, Member
 from gtr_batch.domain.console import (
+    CaseReader,
     ConsoleAudit,
     ConsoleCase,
     ConsoleNight,
@@ -688,13 +689,16 @@ class ReaderWords(Protocol):
         """Every word on a case, oldest first; KeyError for what is no case id."""
 
     def give_own_stage(self, about: ResultInQuestion, reader: str, stage: TStage) -> None:
-        """Keep the stage that a reader gives before the AI's is shown; the first for a result holds."""
+        """Keep the stage that a reader gives before the AI's is shown; the first for a result holds.
+
+        Nothing is kept of a reader who was shown the result before.
+        """
 
     def own_stage(self, about: ResultInQuestion, reader: str) -> OwnStage | None:
         """What a reader gave of their own for this result."""
 
-    def note_shown(self, case_ids: Sequence[str], reader: str) -> None:
-        """Note that a reader is shown the results of these cases; the first time holds."""
+    def note_shown(self, results: Mapping[str, str], reader: str) -> None:
+        """Note that a reader is shown these results, digests by case; the first time holds."""
 
 
 class AuditSource(Protocol):
@@ -805,7 +809,11 @@ class KeptFiles(Protocol):
 
 
 class ConsoleBook(Protocol):
-    """What the pages for people read; every look at a patient is noted with it."""
+    """What the pages for people read; every look at a patient is noted with it.
+
+    A `reader` is the radiologist whom a page is for, None where it is for no radiologist. What is withheld from
+    them leaves no method that takes one.
+    """
 
     def nights(self, most: int, before: date | None = None) -> Sequence[ConsoleNight]:
         """Nights that were opened, newest first."""
@@ -817,20 +825,25 @@ class ConsoleBook(Protocol):
         """The newest night with cases; None where there never was a night."""
 
     def worklist(
-        self, night: date, wanted: WorklistFilter, most: int, after: WorklistPlace | None = None
+        self,
+        night: date,
+        wanted: WorklistFilter,
+        most: int,
+        after: WorklistPlace | None = None,
+        reader: CaseReader | None = None,
     ) -> WorklistPage:
         """A page of a night's cases in the order in which they are read."""
 
-    def choices(self, night: date) -> tuple[Sequence[str], Sequence[str]]:
-        """The scanners and the flags that occur in a night."""
+    def choices(self, night: date, reader: CaseReader | None = None) -> tuple[Sequence[str], Sequence[str]]:
+        """The scanners and the flags that occur in a night; not those of results that are withheld from the reader."""
 
-    def stopped_cases(self, night: date, most: int) -> Sequence[ConsoleCase]:
+    def stopped_cases(self, night: date, most: int, reader: CaseReader | None = None) -> Sequence[ConsoleCase]:
         """A night's cases that failed, wait, are held back, or were refused."""
 
-    def case(self, case_id: str) -> ConsoleCase:
+    def case(self, case_id: str, reader: CaseReader | None = None) -> ConsoleCase:
         """One case; KeyError where there is none."""
 
-    def others_of_patient(self, case_id: str) -> Sequence[ConsoleCase]:
+    def others_of_patient(self, case_id: str, reader: CaseReader | None = None) -> Sequence[ConsoleCase]:
         """The patient's other cases, newest first."""
 
     def patients(self, case_ids: Sequence[str], *, by: str, why: str) -> Mapping[str, ConsolePatient]:

@@ -61,7 +61,7 @@ NOMOGRAM = attrs.evolve(paper_table_3(), name="of the phantom hospital")
 
 T2 = ((0.10, 0.60, 0.25, 0.05), (0.08, 0.66, 0.21, 0.05), (0.12, 0.55, 0.28, 0.05))
 T3 = ((0.05, 0.20, 0.60, 0.15), (0.03, 0.12, 0.71, 0.14), (0.06, 0.22, 0.55, 0.17))
-T4 = ((0.01, 0.04, 0.15, 0.80), (0.01, 0.03, 0.11, 0.85), (0.02, 0.05, 0.35, 0.58))
+T4 = ((0.01, 0.04, 0.15, 0.80), (0.01, 0.03, 0.11, 0.85), (0.02, 0.05, 0.32, 0.61))
 TIE = ((0.08, 0.45, 0.42, 0.05), (0.05, 0.30, 0.55, 0.10), (0.06, 0.30, 0.20, 0.44))
 
 
@@ -284,7 +284,8 @@ class _Writer:
         book.advance(case.case_id, CaseState.STAGED, answer)
         if nomogram and not abstains:
             book.save_score(case.case_id, points, covariates)
-        book.advance(case.case_id, CaseState.SCORED)
+        noted = {"points": round(points.points["total"], 1), "missing": list(points.missing)} if nomogram else {}
+        book.advance(case.case_id, CaseState.SCORED, {} if abstains else noted)
         report = moves.folder(night, case.case_id, Step.REPORT)
         objects = write_case(
             report,

@@ -207,13 +207,13 @@ def words(
     if as_json:
         print_json({"words": [attrs.asdict(word) for word in found]})
         return
-    table = Table("word", "when (UTC)", "reader", "what", "own stage", "holds", "why", box=None)
+    table = Table("word", "when (UTC)", "reader", "what", "own stage", "AI's shown", "holds", "why", box=None)
     for word in found:
         what = f"{word.kind.words} {word.t_stage or word.withdraws or ''}".strip()
         holds = "yes" if word.stands else "no"
-        table.add_row(
-            str(word.number), _at(word.at), foreign(word.reader), what, word.own_stage or "", holds, foreign(word.why)
-        )
+        own = f"{word.own_stage}, {_at(word.own_stage_at)}" if word.own_stage and word.own_stage_at else ""
+        shown = _at(word.ai_shown_at) if word.ai_shown_at else ""
+        table.add_row(str(word.number), _at(word.at), foreign(word.reader), what, own, shown, holds, foreign(word.why))
     out.print(table)
 
 

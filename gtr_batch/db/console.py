@@ -10,6 +10,7 @@ from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database
 from gtr_batch.domain.console import (
     ATTENTION,
+    CaseReader,
     ConsoleAudit,
     ConsoleCase,
     ConsoleNight,
@@ -44,7 +45,12 @@ class PostgresConsole:
         return None if row is None else row["night"]
 
     def worklist(
-        self, night: date, wanted: WorklistFilter, most: int, after: WorklistPlace | None = None
+        self,
+        night: date,
+        wanted: WorklistFilter,
+        most: int,
+        after: WorklistPlace | None = None,
+        reader: CaseReader | None = None,
     ) -> WorklistPage:
         """A page of a night's cases in the order in which they are read."""
         with self._database.transaction("worklist") as tx:
@@ -57,6 +63,7 @@ class PostgresConsole:
                 scanner=rows.text(wanted.scanner),
                 read=wanted.read,
                 attention=[str(flag) for flag in ATTENTION],
+                **_for(reader),
                 after_rank=after and after.rank,
                 after_place=after and after.place,
                 after_at=after and after.at,
@@ -66,30 +73,31 @@ class PostgresConsole:
         cases, places = [], []
         for row in found[:most]:
             place = {name: row.pop(name) for name in ("rank", "place", "at")}
-            cases.append(ConsoleCase(**row))
+            cases.append(_case(row))
             places.append(WorklistPlace(case_id=cases[-1].case_id, **place))
         return WorklistPage(cases, places[-1] if len(found) > most else None)
 
-    def choices(self, night: date) -> tuple[Sequence[str], Sequence[str]]:
-        """The scanners and the flags that occur in a night."""
+    def choices(self, night: date, reader: CaseReader | None = None) -> tuple[Sequence[str], Sequence[str]]:
+        """The scanners and the flags that occur in a night; not those of results that are withheld from the reader."""
         with self._database.transaction("choices of the worklist") as tx:
-            row = tx.one(_queries()["choices"], night=night) or {"scanners": [], "flags": []}
+            row = tx.one(_queries()["choices"], night=night, **_for(reader)) or {"scanners": [], "flags": []}
         return row["scanners"], row["flags"]
 
-    def stopped_cases(self, night: date, most: int) -> Sequence[ConsoleCase]:
+    def stopped_cases(self, night: date, most: int, reader: CaseReader | None = None) -> Sequence[ConsoleCase]:
         """A night's cases that failed, wait, are held back, or were refused, in this order."""
         with self._database.transaction("cases of a night") as tx:
-            return [ConsoleCase(**row) for row in tx.all(_queries()["failed"], night=night, most=most)]
+            return [_case(row) for row in tx.all(_queries()["failed"], night=night, most=most, **_for(reader))]
 
-    def case(self, case_id: str) -> ConsoleCase:
+    def case(self, case_id: str, reader: CaseReader | None = None) -> ConsoleCase:
         """One case; KeyError where there is none."""
         with self._database.transaction("case") as tx:
-            return ConsoleCase(**rows.found(tx.one(_queries()["case"], case_id=rows.key(case_id)), case_id))
+            row = tx.one(_queries()["case"], case_id=rows.key(case_id), **_for(reader))
+        return _case(rows.found(row, case_id))
 
-    def others_of_patient(self, case_id: str) -> Sequence[ConsoleCase]:
+    def others_of_patient(self, case_id: str, reader: CaseReader | None = None) -> Sequence[ConsoleCase]:
         """The patient's other cases, newest first."""
         with self._database.transaction("other cases of a patient") as tx:
-            return [ConsoleCase(**row) for row in tx.all(_queries()["others"], case_id=rows.key(case_id))]
+            return [_case(row) for row in tx.all(_queries()["others"], case_id=rows.key(case_id), **_for(reader))]
 
     def patients(self, case_ids: Sequence[str], *, by: str, why: str) -> Mapping[str, ConsolePatient]:
         """Whose these cases are, by case; the audit trail has a row for each in the same transaction."""
@@ -114,6 +122,19 @@ class PostgresConsole:
         """Runs of the audit, newest first; those before the run `before` where it is named."""
         with self._database.transaction("audits") as tx:
             return [ConsoleAudit(**row) for row in tx.all(_queries()["audits"], before=rows.text(before), most=most)]
+
+
+def _for(reader: CaseReader | None) -> dict[str, Any]:
+    return {
+        "reader": "" if reader is None else rows.text(reader.name),
+        "own_stage_first": reader is not None and reader.own_stage_first,
+    }
+
+
+def _case(row: Mapping[str, Any]) -> ConsoleCase:
+    """A case of `console_case`; without its answer, where that is withheld."""
+    found = ConsoleCase(**row)
+    return found.without_answer() if found.is_withheld else found
 
 
 def _patient(row: Mapping[str, Any]) -> ConsolePatient:

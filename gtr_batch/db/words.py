@@ -80,7 +80,7 @@ class PostgresReaderWords:
             return [_word(row) for row in tx.all(_queries()["of_case"], case_id=rows.key(case_id))]
 
     def give_own_stage(self, about: ResultInQuestion, reader: str, stage: TStage) -> None:
-        """Keep a reader's own stage; the first for a result holds."""
+        """Keep a reader's own stage; the first for a result holds, and none of who was shown it before."""
         with self._database.transaction(f"own stage for case {about.case_id}") as tx:
             tx.run(
                 _queries()["give_own_stage"],
@@ -95,11 +95,16 @@ class PostgresReaderWords:
             row = tx.one(_queries()["own_stage"], **_of(about, reader))
         return None if row is None else OwnStage(TStage(row["t_stage"]), row["at"], row["shown_at"])
 
-    def note_shown(self, case_ids: Sequence[str], reader: str) -> None:
+    def note_shown(self, results: Mapping[str, str], reader: str) -> None:
         """Note that results are shown to a reader; the first time holds."""
-        if case_ids:
+        if results:
             with self._database.transaction("results that are shown") as tx:
-                tx.run(_queries()["note_shown"], case_ids=[rows.key(one) for one in case_ids], reader=rows.text(reader))
+                tx.run(
+                    _queries()["note_shown"],
+                    case_ids=[rows.key(one) for one in results],
+                    results=list(results.values()),
+                    reader=rows.text(reader),
+                )
 
     def _hold(self, tx: Transaction, case_id: str) -> None:
         messages.hold(tx, self._channels)

@@ -7,7 +7,8 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
+from attrs.converters import optional
 
 from gtr_batch.domain.identity import PatientIdentity
 from gtr_batch.domain.staging import FLAG_MEANINGS, Flag
@@ -29,6 +30,11 @@ class Outcome(StrEnum):
         """As pages write it."""
         return self.value.replace("_", " ")
 
+
+_ANSWER = (
+    "t_stage", "p_t1", "p_t2", "p_t3", "p_t4", "answer_by", "set_lowest", "set_highest", "set_coverage", "points",
+    "key_slice_source",
+)  # fmt: skip
 
 #: Flags that ask a reader to look closer; the others are of the model or the PACS, and the same for every case.
 ATTENTION: tuple[Flag, ...] = tuple(flag for flag, meaning in FLAG_MEANINGS.items() if meaning.on_overlay)
@@ -81,8 +87,30 @@ class ConsoleAudit:
 
 
 @frozen
+class CaseReader:
+    """The radiologist whom a page is for: results that are shown to them are noted as such.
+
+    `own_stage_first`: a result with a stage is withheld until they have given a stage of their own.
+    """
+
+    name: str = field(converter=lambda name: name.strip())
+    own_stage_first: bool = False
+
+
+class ResultStanding(StrEnum):
+    """How a result stands for the reader whom a page is for."""
+
+    WITHHELD = "withheld"  # their own stage comes first
+    NEW = "new"  # to be noted as shown
+    NOTED = "noted"
+
+
+@frozen
 class ConsoleCase:
-    """A case; `reason_code` and `reason` say why it has no result, or why it stopped."""
+    """A case; `reason_code` and `reason` say why it has no result, or why it stopped.
+
+    `standing` is None where the page is for no reader, or there is no result.
+    """
 
     case_id: str = field(converter=str)
     night: date
@@ -111,6 +139,7 @@ class ConsoleCase:
     scanner: str | None
     result: str | None = None  # digest by which a reader's word names the result
     is_read: bool = False
+    standing: ResultStanding | None = field(default=None, converter=optional(ResultStanding))
 
     @property
     def probabilities(self) -> tuple[float, ...] | None:
@@ -127,7 +156,17 @@ class ConsoleCase:
     @property
     def shows_result(self) -> bool:
         """Whether there is a result, with or without a stage, that may be shown."""
-        return self.model_version is not None
+        return self.model_version is not None and not self.is_withheld
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether the reader whom the page is for gives a stage of their own first."""
+        return self.standing is ResultStanding.WITHHELD
+
+    def without_answer(self) -> ConsoleCase:
+        """The case without what the model answered; its result is still named by its digest."""
+        nothing: dict[str, Any] = dict.fromkeys(_ANSWER)
+        return evolve(self, flags=(), **nothing)
 
 
 @frozen

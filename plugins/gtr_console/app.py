@@ -1,7 +1,8 @@
 """The console's routes. Who may ask one stands beside it; one without that is refused to everybody.
 
-All but a reader's word are read only; what else is decided on a page is in `gtr_console.actions`. `docs/console.md`
-explains the pages to those who use them.
+All but what a reader says are read only; what else is decided on a page is in `gtr_console.actions`. A route that shows
+a case reads it for its visitor (`visitor.reader`), and notes that a result is shown (`readers.note_shown`).
+`docs/console.md` explains the pages to those who use them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from gtr_batch.domain.reader_word import LONGEST_WHY, WordKind
 from gtr_batch.domain.staging import STAGES, TStage
 from gtr_batch.errors import ConfigError, DatabaseBusy, DatabaseRefused, GtrError, InputRefused
 from gtr_batch.logs import get_logger
-from gtr_console import actions, queries
+from gtr_console import actions, queries, readers
 from gtr_console.airflow_runs import DAG_ID, at_once, night_of_run, runs_by_night, with_failed_tasks
 from gtr_console.auth import (
     TOKEN_FIELD,
@@ -43,7 +44,7 @@ from gtr_console.auth import (
 )
 from gtr_console.given import MountedApp, Ours, console_of
 from gtr_console.given import url as _url
-from gtr_console.protection import HEADERS, Headers, Turns, with_own_styles
+from gtr_console.protection import HEADERS, Bodies, Headers, Turns, with_own_styles
 from gtr_console.queries import Console
 
 _HERE = Path(__file__).parent
@@ -86,7 +87,7 @@ def create_app(open_site: Callable[[], ConsoleSite] | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(admit)],
-        middleware=[Middleware(Headers), Middleware(Turns)],
+        middleware=[Middleware(Headers), Middleware(Bodies), Middleware(Turns)],
         exception_handlers=handlers,
     )
     app.state.console = Console(open_site)
@@ -120,7 +121,7 @@ def nights(request: Request, visitor: Asking, console: Ours, before: date | None
 @allowed(everyone)
 def night(request: Request, visitor: Asking, console: Ours, night: date) -> Response:
     """One night: its cases that did not end well, and why."""
-    page = queries.night_page(console, night)
+    page = queries.night_page(console, night, visitor.reader)
     if page is None:
         raise HTTPException(404, f"There was no night of {night}.")
     runs = runs_by_night(console.site.config, [night], at_once()).get(night, [])
@@ -173,7 +174,8 @@ def worklist(  # noqa: PLR0917 - as the address has them
     )
     try:
         place = WorklistPlace.from_text(after) if after else None
-        page = queries.worklist(console, night, wanted, place, named_for=visitor.name if visitor.sees_patients else "")
+        named_for = visitor.name if visitor.sees_patients else ""
+        page = queries.worklist(console, night, wanted, place, named_for=named_for, reader=visitor.reader)
     except (ValueError, KeyError):
         raise HTTPException(404, "This link is not complete; open the worklist anew.") from None
     return _page(request, visitor, "worklist", page=page, wanted=wanted, first=not after)
@@ -185,11 +187,36 @@ def case(request: Request, visitor: Asking, console: Ours, case_id: str) -> Resp
     """Page 3: one case."""
     try:
         page = queries.case_page(
-            console, case_id, by=visitor.name, named=visitor.sees_patients, pixels=visitor.sees_pixels
+            console,
+            case_id,
+            by=visitor.name,
+            named=visitor.sees_patients,
+            pixels=visitor.sees_pixels,
+            reader=visitor.reader,
         )
     except KeyError:
         raise _no_case() from None
     return _page(request, visitor, "case", page=page, runs=actions.runs_of_case(page.case))
+
+
+@router.post("/cases/{case_id}/own-stage", name="own_stage")
+@allowed(those("radiologist"))
+def own_stage(  # noqa: PLR0917 - as the form has them
+    request: Request,
+    visitor: Asking,
+    console: Ours,
+    case_id: str,
+    result: Annotated[str, Form()] = "",
+    stage: Annotated[str, Form()] = "",
+) -> Response:
+    """A reader gives a stage of their own, before the AI's is shown to them."""
+    found = _case(console, visitor, case_id)
+    assert visitor.reader is not None  # a radiologist
+    try:
+        readers.give_own_stage(console.site.words, found, visitor.reader, result, TStage(stage))
+    except (InputRefused, DatabaseRefused, ValueError) as err:
+        raise _not_kept(err, "stage") from None
+    return RedirectResponse(_url(request, "case", case_id=found.case_id), 303)
 
 
 @router.post("/cases/{case_id}/words", name="say")
@@ -205,7 +232,7 @@ def say(  # noqa: PLR0917 - as the form has them
     why: Annotated[str, Form()] = "",
 ) -> Response:
     """A reader agrees with the result that they were shown, or overrules it."""
-    found = _case(console, case_id)
+    found = _case(console, visitor, case_id)
     try:
         said = WordKind(kind)
         given = TStage(stage) if stage and said is WordKind.OVERRULE else None
@@ -219,7 +246,7 @@ def say(  # noqa: PLR0917 - as the form has them
 @allowed(those("radiologist"))
 def withdraw(request: Request, visitor: Asking, console: Ours, case_id: str, number: int) -> Response:
     """A reader takes back a word of theirs."""
-    found = _case(console, case_id)
+    found = _case(console, visitor, case_id)
     try:
         queries.withdraw(console, found, visitor.name, number)
     except (InputRefused, DatabaseRefused) as err:
@@ -227,10 +254,10 @@ def withdraw(request: Request, visitor: Asking, console: Ours, case_id: str, num
     return RedirectResponse(_url(request, "case", case_id=found.case_id) + "#words", 303)
 
 
-def _not_kept(err: Exception) -> HTTPException:
-    """What a person is told of a word that was not kept: our own sentence, or nothing of what was sent."""
+def _not_kept(err: Exception, what: str = "word") -> HTTPException:
+    """What a person is told of what was not kept: our own sentence, or nothing of what was sent."""
     sentence = str(err) if isinstance(err, InputRefused) else "it is not complete, or the result has changed meanwhile"
-    return HTTPException(404, f"The word was not kept: {sentence}. Open the case again.")
+    return HTTPException(404, f"The {what} was not kept: {sentence}. Open the case again.")
 
 
 @router.get("/cases/{case_id}/slices/{index}", name="slice")
@@ -250,13 +277,12 @@ def slice_pixels(request: Request, visitor: Asking, console: Ours, case_id: str,
 @allowed(who_see_pixels)
 def heat(request: Request, visitor: Asking, console: Ours, case_id: str, place: int) -> Response:
     """The heat map of a staged slice (0: below, 1: key, 2: above): a byte a pixel, 255 the hottest."""
-    found = _pixels_of(console, visitor, case_id)
-    if not found.shows_result:
-        raise HTTPException(404, "This case has no result that may be shown.")
+    found = _pixels_of(console, visitor, case_id, result=True)
     try:
         map_ = console.pictures.heat(found.night, found.case_id, place)
     except KeyError:
         raise HTTPException(404, "No heat map was kept for this slice.") from None
+    readers.note_shown(console.site.words, [found], visitor.reader)
     rows, columns = map_.shape
     return Response(map_.tobytes(), 200, {"X-Rows": str(rows), "X-Columns": str(columns)}, "application/octet-stream")
 
@@ -265,25 +291,28 @@ def heat(request: Request, visitor: Asking, console: Ours, case_id: str, place: 
 @allowed(who_see_pixels)
 def overview(request: Request, visitor: Asking, console: Ours, case_id: str) -> Response:
     """The overview picture that went to the PACS."""
-    found = _pixels_of(console, visitor, case_id)
+    found = _pixels_of(console, visitor, case_id, result=True)
     file = _object_file(console, found, "secondary_capture")
     try:
-        return Response(console.pictures.overview_png(found.night, found.case_id, file), media_type="image/png")
+        picture = console.pictures.overview_png(found.night, found.case_id, file)
     except KeyError:
         raise HTTPException(404, "The overview picture is not there any more.") from None
+    readers.note_shown(console.site.words, [found], visitor.reader)
+    return Response(picture, media_type="image/png")
 
 
 @router.get("/cases/{case_id}/report.dcm", name="report")
 @allowed(who_see_patients)
 def report(request: Request, visitor: Asking, console: Ours, case_id: str) -> Response:
     """The structured report as a DICOM file; it names the patient."""
-    found = _case(console, case_id)
+    found = _with_result(_case(console, visitor, case_id))
     file = _object_file(console, found, "structured_report")
     console.site.book.patients([found.case_id], by=visitor.name, why="structured report")
     try:
         path = console.pictures.report_file(found.night, found.case_id, file)
     except KeyError:
         raise HTTPException(404, "The structured report is not there any more.") from None
+    readers.note_shown(console.site.words, [found], visitor.reader)
     return FileResponse(path, media_type="application/dicom", filename=f"report-{found.case_id[:8]}.dcm")
 
 
@@ -335,16 +364,26 @@ def _no_case() -> HTTPException:
     return HTTPException(404, "There is no such case. Perhaps the link is not complete.")
 
 
-def _case(console: Console, case_id: str) -> ConsoleCase:
+def _case(console: Console, visitor: Visitor, case_id: str) -> ConsoleCase:
     try:
-        return console.site.book.case(case_id)
+        return console.site.book.case(case_id, visitor.reader)
     except KeyError:
         raise _no_case() from None
 
 
-def _pixels_of(console: Console, visitor: Visitor, case_id: str) -> ConsoleCase:
-    """A case whose images are about to be shown; that this visitor looks is noted first."""
-    found = _case(console, case_id)
+def _with_result(found: ConsoleCase) -> ConsoleCase:
+    """The case, where its result may be shown to whom it was read for."""
+    if found.is_withheld:
+        raise HTTPException(403, readers.WITHHELD)
+    if not found.shows_result:
+        raise HTTPException(404, "This case has no result that may be shown.")
+    return found
+
+
+def _pixels_of(console: Console, visitor: Visitor, case_id: str, *, result: bool = False) -> ConsoleCase:
+    """A case whose images, or its `result` in them, are about to be shown; that this visitor looks is noted first."""
+    found = _case(console, visitor, case_id)
+    found = _with_result(found) if result else found
     console.note_pixels(visitor.name, found.case_id)
     return found
 

@@ -14,6 +14,8 @@ from fastapi import Depends, HTTPException, Request, status
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from gtr_batch.config import CONSOLE_ROLES, ConsoleConfig
+from gtr_batch.domain.console import CaseReader
+from gtr_batch.domain.reader_word import LONGEST_NAME
 
 #: Who may ask a route: the roles, by the site's settings where these have a say.
 Allowed = Callable[[ConsoleConfig], frozenset[str]]
@@ -63,13 +65,18 @@ def declared(endpoint: Any) -> Allowed | None:
 
 @frozen
 class Visitor:
-    """A user of Airflow with a role here; `token` goes with whatever they write."""
+    """A user of Airflow with a role here; `token` goes with whatever they write.
+
+    `reader` is set for a radiologist, whatever other roles they have: what they are shown of results is noted, and
+    withheld where the site asks for their own stage first.
+    """
 
     name: str
     roles: frozenset[str]
     sees_patients: bool
     sees_pixels: bool
     token: str
+    reader: CaseReader | None
 
     def has(self, *roles: str) -> bool:
         """Whether they have one of these roles."""
@@ -96,6 +103,9 @@ async def admit(request: Request, user: Annotated[BaseUser, Depends(get_user)]) 
     who = declared(request.scope.get("endpoint"))
     if who is None or not roles & who(settings):
         raise _refused(f"Your role ({', '.join(sorted(roles))}) may not see this.")
+    reader = CaseReader(user.get_name(), settings.own_stage_first) if "radiologist" in roles else None
+    if reader is not None and not 0 < len(reader.name) <= LONGEST_NAME:
+        raise _refused(f"Your name in Airflow cannot be kept as a reader's, which has 1 to {LONGEST_NAME} characters.")
     if request.method not in _SAFE:
         await _written_here(request, user.get_id())
     return Visitor(
@@ -104,6 +114,7 @@ async def admit(request: Request, user: Annotated[BaseUser, Depends(get_user)]) 
         sees_patients=bool(roles & who_see_patients(settings)),
         sees_pixels=bool(roles & who_see_pixels(settings)),
         token=_signer().dumps(user.get_id()),
+        reader=reader,
     )
 
 

@@ -1,4 +1,4 @@
-"""What every answer carries so that a browser keeps it to itself, and how many requests are answered at once."""
+"""What every answer carries so that a browser keeps it to itself, what a request may bring, how many have a turn."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ HEADERS = {
 CSP = b"content-security-policy"
 AT_ONCE = 8  # requests of a process; Airflow's own have 40 threads, and these take no more of them
 WAIT_S = 5.0
+LARGEST_BODY = 64 * 1024  # bytes of a request; a form with the longest reason has 24,000
 
 
 def with_own_styles(page: bytes) -> str:
@@ -55,6 +56,56 @@ class Headers:
             await send(message)
 
         await self._app(scope, receive, sending)
+
+
+class Bodies:
+    """Takes in what a request brings before its turn, and refuses more than `LARGEST_BODY`.
+
+    FastAPI reads a form before it asks who sends it: without this anybody could fill the memory, or the disk with a
+    form's files. Who sends slowly keeps nobody else from their turn.
+    """
+
+    def __init__(self, app: ASGIApp, most: int = LARGEST_BODY) -> None:
+        self._app, self._most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on with its body, when all of it is there."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif self._states_more(scope):
+            await self._refuse(scope, receive, send)
+        elif scope["method"] in ("GET", "HEAD"):  # no route reads a body of these
+            await self._app(scope, receive, send)
+        else:
+            await self._with_body(scope, receive, send)
+
+    def _states_more(self, scope: Scope) -> bool:
+        stated = dict(scope["headers"]).get(b"content-length", b"")
+        return bool(stated.isdigit() and (len(stated) > 18 or int(stated) > self._most))
+
+    async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._most:
+                await self._refuse(scope, receive, send)
+                return
+        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def taken_in() -> Message:
+            return whole.pop() if whole else await receive()
+
+        await self._app(scope, taken_in, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        from starlette.responses import PlainTextResponse
+
+        sentence = f"This request is larger than {self._most} bytes, which no page of the console asks for."
+        await PlainTextResponse(sentence, 413, {"Connection": "close"})(scope, receive, send)
 
 
 class Turns:

@@ -18,8 +18,10 @@ from gtr_batch.console.pictures import CasePictures, Pictures
 from gtr_batch.console.site import ConsoleSite
 from gtr_batch.domain.access import SUCCESS
 from gtr_batch.domain.audit_run import AlarmLevel, RaisedAlarm
+from gtr_batch.domain.case import Step
 from gtr_batch.domain.console import (
     ATTENTION,
+    CaseReader,
     ConsoleAudit,
     ConsoleCase,
     ConsoleNight,
@@ -32,13 +34,14 @@ from gtr_batch.domain.delivery import ObjectKind, ReportObject
 from gtr_batch.domain.drawn_nomogram import NomogramDrawing
 from gtr_batch.domain.lifecycle import ModelRecord, RegisteredModel, RegistryEvent
 from gtr_batch.domain.model import ModelManifest
-from gtr_batch.domain.reader_word import KeptWord, NewWord, Reader, WordKind
+from gtr_batch.domain.reader_word import KeptWord, NewWord, OwnStage, Reader, WordKind
 from gtr_batch.domain.score import NomogramScore
 from gtr_batch.domain.staging import FLAG_MEANINGS, CaseStaging, Flag, TStage
 from gtr_batch.errors import InputRefused, ModelArtefactError
 from gtr_batch.logs import get_logger
 from gtr_batch.night.watch import due_night, why_red
 from gtr_batch.nomogram.drawing import nomogram_of
+from gtr_console import readers
 
 NIGHTS_SHOWN = 30
 CASES_A_PAGE = 50
@@ -46,7 +49,12 @@ STOPPED_SHOWN = 200
 AUDITS_SHOWN = 60  # a year of weeks
 READER_ROLE = "radiologist"
 OPERATE = ("operator", "admin")  # who starts runs, and stops and resumes the service
-_ANSWER = ("t_stage", "p")  # what `stage` notes of a case in its event
+#: What an event may say of a case whose result must not be shown: of steps before the network all, of others these.
+_BEFORE_THE_ANSWER = frozenset({Step.INTAKE, Step.RETRIEVE, Step.VALIDATE, Step.PREPROCESS})
+_NO_ANSWER = frozenset({
+    "seconds", "objects", "sent", "error", "retryable", "back_to", "code", "sentence", "reopened", "by", "was", "night",
+    "rekeyed",
+})  # fmt: skip
 _NOTED_S = 600  # a case's pixels are many requests: that somebody looks is noted once in this time
 
 
@@ -164,7 +172,7 @@ class CaseEventRow:
 
 @frozen
 class CasePage:
-    """One case. `staging` and `score` are None where nothing may be shown."""
+    """One case. `staging` and `score` are None where nothing may be shown; `own_stage` is the visitor's, a reader."""
 
     case: ConsoleCase
     patient: ConsolePatient | None
@@ -182,6 +190,7 @@ class CasePage:
     others: Sequence[ConsoleCase]
     model_name: str
     words: Sequence[KeptWord]
+    own_stage: OwnStage | None
     viewer: Sequence[tuple[str, str]] = field(factory=tuple)
 
 
@@ -267,14 +276,14 @@ def _duration(minutes: float) -> str:
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def night_page(console: Console, night: date) -> NightPage | None:
+def night_page(console: Console, night: date, reader: CaseReader | None = None) -> NightPage | None:
     """One night; None where there was none."""
     book = console.site.book
     found = [one for one in book.nights(1, night + timedelta(days=1)) if one.night == night]
     if not found:
         return None
     summary = found[0].summary or {}
-    stopped = book.stopped_cases(night, STOPPED_SHOWN + 1)
+    stopped = book.stopped_cases(night, STOPPED_SHOWN + 1, reader)
     reasons: dict[str, int] = {}
     for case in stopped:
         reasons[case.reason_code or case.outcome] = reasons.get(case.reason_code or case.outcome, 0) + 1
@@ -297,18 +306,23 @@ def worklist(
     after: WorklistPlace | None,
     *,
     named_for: str,
+    reader: CaseReader | None,
 ) -> Worklist:
-    """A night's worklist, the last one where none is named; with PatientIDs for `named_for`, whose look is noted."""
+    """A night's worklist, the last one where none is named; with PatientIDs for `named_for`, whose look is noted.
+
+    That its results are shown to the `reader` is noted too.
+    """
     book = console.site.book
     nights = book.opened_nights(NIGHTS_SHOWN)
     night = night or book.last_night()
     if night is None:
         return Worklist(None, False, nights, WorklistPage([], None), wanted, [], [], {})
-    page = book.worklist(night, wanted, CASES_A_PAGE, after)
-    scanners, flags = book.choices(night)
+    page = book.worklist(night, wanted, CASES_A_PAGE, after, reader)
+    scanners, flags = book.choices(night, reader)
     patients = book.patients([c.case_id for c in page.cases], by=named_for, why="worklist") if named_for else {}
     running = any(one.night == night and one.is_running for one in book.nights(1, night + timedelta(days=1)))
     known = [str(flag) for flag in FLAG_MEANINGS]
+    readers.note_shown(console.site.words, page.cases, reader)
     return Worklist(night, running, nights, page, wanted, scanners, sorted(flags, key=_place_in(known)), patients)
 
 
@@ -316,8 +330,13 @@ def _place_in(order: Sequence[str]) -> Callable[[str], int]:
     return lambda name: order.index(name) if name in order else len(order)
 
 
-def case_page(console: Console, case_id: str, *, by: str, named: bool, pixels: bool) -> CasePage:
+def case_page(
+    console: Console, case_id: str, *, by: str, named: bool, pixels: bool, reader: CaseReader | None
+) -> CasePage:
     """One case; `named`: with its PatientID. That `by` looks is noted before anything is shown.
+
+    A `reader` who gives their own stage first is shown neither the result nor what says something of it: what readers
+    said, and earlier results of the patient.
 
     Raises
     ------
@@ -325,13 +344,15 @@ def case_page(console: Console, case_id: str, *, by: str, named: bool, pixels: b
         There is no such case.
     """
     site = console.site
-    case = site.book.case(case_id)
+    case = site.book.case(case_id, reader)
     if named:
         patient = site.book.patients([case.case_id], by=by, why="case").get(case.case_id)
     else:
         patient = None
         site.trail.note("case.look", "case", case.case_id, by=by, outcome=SUCCESS)
-    staging = site.cases.staging(case.case_id) if case.shows_result else None
+    staging = site.cases.staging(case.case_id) if case.model_version is not None else None
+    viewer = _viewer(console.settings, case, staging)
+    staging = staging if case.shows_result else None
     score = site.cases.score(case.case_id) if case.shows_result and case.points is not None else None
     manifest, model_name = _manifest(site, case.model_version)
     drawing, no_nomogram = _nomogram(manifest, staging, score)
@@ -340,6 +361,8 @@ def case_page(console: Console, case_id: str, *, by: str, named: bool, pixels: b
     by_kind = {one.kind: one for one in objects}
     overview = by_kind.get(ObjectKind.SECONDARY_CAPTURE)
     shown = pixels and case.series_uid
+    others = [] if case.is_withheld else site.book.others_of_patient(case.case_id, reader)
+    readers.note_shown(site.words, [case, *others], reader)
     return CasePage(
         case=case,
         patient=patient,
@@ -354,10 +377,11 @@ def case_page(console: Console, case_id: str, *, by: str, named: bool, pixels: b
         objects=[(one, one.sop_instance_uid in taken) for one in objects],
         report=by_kind.get(ObjectKind.STRUCTURED_REPORT),
         overview=overview,
-        others=site.book.others_of_patient(case.case_id),
+        others=others,
         model_name=model_name,
-        words=site.words.of_case(case.case_id),
-        viewer=_viewer(console.settings, case, staging),
+        words=[] if case.is_withheld else site.words.of_case(case.case_id),
+        own_stage=readers.own_stage(site.words, case, reader),
+        viewer=viewer,
     )
 
 
@@ -369,8 +393,10 @@ def say(  # noqa: PLR0917 - as the form has them
     Raises
     ------
     InputRefused
-        The case carries another result than the page showed, or the word is not complete.
+        Their own stage comes first, the case carries another result than the page showed, or the word is not complete.
     """
+    if case.is_withheld:  # before anything else: what is refused of a word would say what the result is
+        raise InputRefused("your own stage comes first")
     about = console.site.words.result(case.case_id)
     if about.digest != seen:
         raise InputRefused("the result has changed since this page was opened")
@@ -426,8 +452,9 @@ def _viewer(settings: ConsoleConfig, case: ConsoleCase, staging: CaseStaging | N
 
 
 def _event(row: Mapping[str, Any], *, answer: bool) -> CaseEventRow:
-    """A change of state; without the `answer` that it noted, where that must not be shown."""
-    noted = {name: value for name, value in row["detail"].items() if answer or name not in _ANSWER}
+    """A change of state; of what it noted, where the `answer` must not be shown, only what says nothing of it."""
+    whole = answer or row["step"] in _BEFORE_THE_ANSWER
+    noted = {name: value for name, value in row["detail"].items() if whole or name in _NO_ANSWER}
     detail = [(str(name).replace("_", " "), _short(value)) for name, value in noted.items()]
     return CaseEventRow(row["at"], str(row["step"]), str(row["state"]), detail)
 

@@ -46,12 +46,18 @@ select coalesce(
     (select max(n.night) from night as n where n.model_version <> '' or n.summary is not null)
 ) as night;
 
--- name: worklist(night, stages, outcomes, flag, scanner, read, attention, after_rank, after_place, after_at, after_id, most)
--- A night's cases as they are read: results with flags that ask for a look first, the deeper stage before the others.
+-- name: worklist(night, stages, outcomes, flag, scanner, read, attention, reader, own_stage_first, after_rank, after_place, after_at, after_id, most)
+-- A night's cases as they are read: what waits for the reader's own stage, then results with flags that ask for a look, the
+-- deeper stage before the others. A withheld result has no stage and no flags here, for the order and the filter too.
 select * from (
     select
         v.*,
         case
+            when %(own_stage_first)s then w.standing
+            else result_for_reader(v.case_id, v.result, v.t_stage, %(reader)s, false)
+        end as standing,
+        case
+            when v.outcome = 'staged' and w.withheld then -1
             when v.outcome = 'staged' and v.flags && %(attention)s::text[] then 0
             when v.outcome = 'staged' then 1
             when v.outcome in ('not_staged', 'held', 'withdrawn') then 2
@@ -59,13 +65,27 @@ select * from (
             when v.outcome = 'unfinished' then 4
             else 5
         end as rank,
-        case v.t_stage when 'T4' then 0 when 'T3' then 1 when 'T2' then 2 when 'T1' then 3 else 4 end as place,
+        case
+            when w.withheld then 4
+            when v.t_stage = 'T4' then 0 when v.t_stage = 'T3' then 1 when v.t_stage = 'T2' then 2 when v.t_stage = 'T1' then 3
+            else 4
+        end as place,
         coalesce(v.study_at, v.night::timestamp) as at
     from console_case as v
+    cross join lateral (
+        -- For every case only where the order depends on it, and once.
+        select t.standing, coalesce(t.standing = 'withheld', false) as withheld
+        from (
+            select case
+                when %(own_stage_first)s then result_for_reader(v.case_id, v.result, v.t_stage, %(reader)s, true)
+            end as standing
+            offset 0
+        ) as t
+    ) as w
     where v.night = %(night)s
-        and (cardinality(%(stages)s::text[]) = 0 or v.t_stage = any (%(stages)s::text[]))
+        and (cardinality(%(stages)s::text[]) = 0 or (not w.withheld and v.t_stage = any (%(stages)s::text[])))
         and (cardinality(%(outcomes)s::text[]) = 0 or v.outcome = any (%(outcomes)s::text[]))
-        and (%(flag)s = '' or %(flag)s = any (v.flags))
+        and (%(flag)s = '' or (not w.withheld and %(flag)s = any (v.flags)))
         and (%(scanner)s = '' or v.scanner = %(scanner)s)
         and (%(read)s::boolean is null or (v.result is not null and v.is_read = %(read)s::boolean))
 ) as ordered
@@ -74,29 +94,41 @@ where %(after_rank)s::int is null
 order by rank, place, at, case_id
 limit %(most)s;
 
--- name: choices(night)
--- What a night's worklist can be filtered by.
+-- name: choices(night, reader, own_stage_first)
+-- What a night's worklist can be filtered by; not by flags of results that are withheld.
 select
     coalesce(array_agg(distinct v.scanner) filter (where v.scanner is not null), '{}') as scanners,
     coalesce(array_agg(distinct f.flag) filter (where f.flag is not null), '{}') as flags
-from console_case as v left join lateral unnest(v.flags) as f (flag) on true
+from console_case as v
+left join lateral unnest(
+    case
+        when %(own_stage_first)s
+            and result_for_reader(v.case_id, v.result, v.t_stage, %(reader)s, true) = 'withheld'
+            then '{}'
+        else v.flags
+    end
+) as f (flag) on true
 where v.night = %(night)s;
 
--- name: failed(night, most)
+-- name: failed(night, reader, own_stage_first, most)
 -- A night's cases that did not come to an end, or were refused.
-select * from console_case where night = %(night)s and outcome in ('failed', 'refused', 'held', 'withdrawn', 'unfinished')
-order by array_position(array['failed', 'held', 'withdrawn', 'unfinished', 'refused'], outcome), reason_code, case_id
+select v.*, result_for_reader(v.case_id, v.result, v.t_stage, %(reader)s, %(own_stage_first)s) as standing
+from console_case as v
+where v.night = %(night)s and v.outcome in ('failed', 'refused', 'held', 'withdrawn', 'unfinished')
+order by array_position(array['failed', 'held', 'withdrawn', 'unfinished', 'refused'], v.outcome), v.reason_code, v.case_id
 limit %(most)s;
 
--- name: case(case_id)
+-- name: case(case_id, reader, own_stage_first)
 -- One case.
-select * from console_case where case_id = %(case_id)s;
+select v.*, result_for_reader(v.case_id, v.result, v.t_stage, %(reader)s, %(own_stage_first)s) as standing
+from console_case as v where v.case_id = %(case_id)s;
 
--- name: others(case_id)
+-- name: others(case_id, reader, own_stage_first)
 -- The patient's other cases, newest first.
-select * from console_case
-where case_id = any (array(select case_id from other_cases_of_patient(%(case_id)s::uuid)))
-order by night desc, case_id;
+select v.*, result_for_reader(v.case_id, v.result, v.t_stage, %(reader)s, %(own_stage_first)s) as standing
+from console_case as v
+where v.case_id = any (array(select case_id from other_cases_of_patient(%(case_id)s::uuid)))
+order by v.night desc, v.case_id;
 
 -- name: patients(case_ids, actor, why)
 -- Whose these cases are; that somebody looked is written down with it.

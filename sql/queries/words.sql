@@ -39,9 +39,12 @@ select
 from reader_word as w where w.case_id = %(case_id)s order by w.reader_word_id;
 
 -- name: give_own_stage(case_id, model_version, result, reader, t_stage)
--- The stage that a reader gives of their own; the first holds.
+-- The stage that a reader gives of their own; the first holds, and none is kept of who was shown the AI's before.
 insert into reader_own_stage (case_id, model_version, result, reader, t_stage)
-values (%(case_id)s, %(model_version)s, %(result)s, %(reader)s, %(t_stage)s)
+select %(case_id)s::uuid, %(model_version)s, %(result)s, %(reader)s, %(t_stage)s
+where not exists (
+    select from reader_shown as s where s.case_id = %(case_id)s::uuid and s.result = %(result)s and s.reader = %(reader)s
+)
 on conflict (case_id, result, reader) do nothing;
 
 -- name: own_stage(case_id, result, reader)
@@ -51,10 +54,12 @@ from reader_own_stage as o
 left join reader_shown as s on s.case_id = o.case_id and s.result = o.result and s.reader = o.reader
 where o.case_id = %(case_id)s and o.result = %(result)s and o.reader = %(reader)s;
 
--- name: note_shown(case_ids, reader)
--- Their results are shown to a reader from now on; the first time holds.
+-- name: note_shown(case_ids, results, reader)
+-- These results are shown to a reader from now on; the first time holds. In the order of cases, so that two pages of one reader
+-- do not wait for each other. What has changed meanwhile is noted when it is shown.
 insert into reader_shown (case_id, model_version, result, reader)
 select v.case_id, v.model_version, v.result, %(reader)s
-from console_case as v
-where v.case_id = any (%(case_ids)s::uuid[]) and v.model_version is not null
+from unnest(%(case_ids)s::uuid[], %(results)s::text[]) as shown (case_id, result)
+join console_case as v on v.case_id = shown.case_id and v.result = shown.result
+order by v.case_id
 on conflict (case_id, result, reader) do nothing;

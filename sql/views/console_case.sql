@@ -51,12 +51,14 @@ select
     s.model_version,
     nullif(trim(concat_ws(' ', f.facts ->> 'manufacturer', f.facts ->> 'model')), '') as scanner,
     case when s.case_id is not null then result_digest(s.case_id, s.model_version) end as result,
-    s.case_id is not null and exists (
-        select from reader_word as r
+    -- One row of one case: what exists could be looked up in a hash of every word that was ever said.
+    s.case_id is not null and coalesce((
+        select true from reader_word as r
         where r.case_id = c.case_id and r.kind in ('agree', 'overrule')
             and not exists (select from reader_word as b where b.withdraws = r.reader_word_id)
             and r.result = result_digest(c.case_id, c.model_version)
-    ) as is_read
+        limit 1
+    ), false) as is_read
 from staging_case as c
 left join model_version as w
     on w.version = c.model_version and w.state = 'withdrawn' and c.state <> 'refused' and c.reached >= 'staged'

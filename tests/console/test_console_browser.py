@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from urllib.parse import urlsplit
 
+import psycopg2
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.console.api_server import ApiServer, api_server
 from tests.console.conftest import USERS
-from tests.console_hospital import MODEL, NIGHT, PATIENT_ID, Hospital
+from tests.console_hospital import MODEL, NIGHT, PATIENT_ID, ROLES, Hospital
 
 
 @pytest.fixture(scope="module")
 def airflow(hospital: Hospital, tmp_path_factory) -> Iterator[ApiServer]:
-    """Airflow's API server in a process of its own, on a database of its own."""
-    with api_server(hospital, tmp_path_factory.mktemp("airflow"), USERS) as server:
+    """Airflow's API server in a process of its own, on a database of its own.
+
+    The site asks radiologists for their own stage first; rahel was shown every result before it did, nemo none.
+    """
+    with closing(psycopg2.connect(hospital.dsn)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into reader_shown (case_id, model_version, result, reader) "
+            "select case_id, model_version, result, 'rahel' from console_case where result is not null"
+        )
+    settings = {
+        "GTR_CONSOLE__ROLES": ",".join((*ROLES, "radiologist=user:nemo")),
+        "GTR_CONSOLE__OWN_STAGE_FIRST": "true",
+    }
+    with api_server(hospital, tmp_path_factory.mktemp("airflow"), USERS, settings) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def chromium(need_program) -> Iterator[Browser]:
+    expect.set_options(timeout=120_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=need_program("chromium", "chromium"), args=["--no-sandbox", "--disable-gpu"]
@@ -67,6 +82,12 @@ def no_trouble(signed_in) -> Iterator[None]:
     assert found == []
 
 
+def unreadable(page: Page) -> list[tuple[str, str]]:
+    """What axe finds serious on a page."""
+    found = Axe().run(page).response["violations"]
+    return [(one["id"], one["nodes"][0]["html"][:120]) for one in found if one["impact"] in ("serious", "critical")]
+
+
 PAGES = [
     ("rahel", "worklist", "Worklist"),
     ("rahel", "cases/{flagged}", "Case"),
@@ -89,9 +110,7 @@ def test_every_page_opens_and_can_be_read_by_everybody(signed_in, airflow, hospi
     page.goto(f"{airflow.url}/gtr/{path.format(**hospital.cases)}", wait_until="networkidle")
 
     expect(page.locator("h1")).to_contain_text(heading)
-    found = Axe().run(page).response["violations"]
-    serious = [(one["id"], one["nodes"][0]["html"][:120]) for one in found if one["impact"] in ("serious", "critical")]
-    assert serious == []
+    assert unreadable(page) == []
     wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wider <= 0
 
@@ -190,6 +209,41 @@ def test_everything_can_be_done_with_the_keyboard_alone(signed_in, airflow):
     page.keyboard.press("r")
     expect(page.locator("#width")).to_have_value("350")
     expect(key).to_have_attribute("data-drawn", str(at))
+
+
+def test_a_reader_gives_their_own_stage_by_keyboard_alone_and_then_agrees_with_the_result(signed_in, airflow):
+    page = signed_in("nemo")
+    page.goto(f"{airflow.url}/gtr/worklist")
+    page.locator("table.worklist a").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/gtr/cases/*")
+    key = page.locator("canvas[data-role='1']")
+    expect(key).to_have_attribute("data-heated", "no")
+    expect(page.locator("#opacity")).to_be_disabled()
+    expect(page.locator("main")).not_to_contain_text("not verified")
+    assert unreadable(page) == []
+
+    tab_to(page, "e => e.name === 'stage'")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("input[value=T2]")).to_be_checked()
+    tab_to(page, "e => e.tagName === 'BUTTON'")
+    page.keyboard.press("Enter")
+
+    expect(page.locator(".big")).to_have_text("cT4")
+    expect(key).to_have_attribute("data-heated", "yes")
+    tab_to(page, "e => e.textContent.startsWith('Agree')")
+    page.keyboard.press("Enter")
+    expect(page.locator("#words tbody td")).to_contain_text(["nemo", "agrees", "own stage cT2"])
+    assert unreadable(page) == []
+
+
+def tab_to(page: Page, wanted: str) -> None:
+    """Press Tab until what is wanted has the focus."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.evaluate(f"({wanted})(document.activeElement)"):
+            return
+    raise AssertionError(f"no Tab leads to {wanted}")
 
 
 def test_the_filter_is_in_the_address_and_names_nobody(signed_in, airflow):

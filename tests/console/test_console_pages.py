@@ -203,7 +203,7 @@ def test_a_case_says_what_became_of_it(browse, hospital, name, words):
 def test_a_result_that_must_not_be_used_is_nowhere_on_the_page(browse, hospital, name):
     page = text_of(browse(f"/cases/{hospital.cases[name]}"))
 
-    assert not re.search(r"\bcT\d|votes T|P = 0|t stage: T\d", page)
+    assert not re.search(r"\bcT\d|votes T|P = 0|t stage: T\d|points: \d", page)
     assert browse(f"/cases/{hospital.cases['withdrawn']}/heat/1").status_code == 404
     assert browse(f"/cases/{hospital.cases['withdrawn']}/report.dcm").status_code == 404
 

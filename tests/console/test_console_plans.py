@@ -13,13 +13,14 @@ from gtr_batch.db.queries import load
 #: Tables that grow with every case.
 HISTORY = {
     "staging_case", "case_event", "staging_result", "slice_result", "nomogram_result", "series_fact", "report_object",
-    "store_receipt", "access_event",
+    "store_receipt", "access_event", "reader_word", "reader_shown", "reader_own_stage",
 }  # fmt: skip
 #: What pages ask beside `sql/queries/console.sql`: all of that file, and of others these.
 OTHERS = {
     "cases": ("events",),
     "results": ("staging", "slices", "facts", "score"),
     "deliveries": ("objects",),
+    "words": ("result", "of_case", "own_stage", "give_own_stage", "note_shown"),
 }
 QUERIES = [
     *(("console", name) for name in load("console")),
@@ -68,6 +69,15 @@ def test_no_query_of_a_page_reads_a_table_of_the_history_whole(cursor, noun, nam
 def test_nor_does_the_function_that_finds_the_patients_other_cases(cursor):
     cursor.execute("select prosrc from pg_proc where proname = 'other_cases_of_patient'")
     body = cursor.fetchone()[0].replace("of_case", "$1")
+
+    assert _read_whole(_plan(cursor, body)) == []
+
+
+def test_nor_does_the_function_that_says_how_a_result_stands_for_a_reader(cursor):
+    cursor.execute("select prosrc from pg_proc where proname = 'result_for_reader'")
+    body, kinds = cursor.fetchone()[0], {"of_case": "uuid", "own_stage_first": "boolean"}
+    for place, name in enumerate(("of_case", "of_result", "of_stage", "to_reader", "own_stage_first"), 1):
+        body = re.sub(rf"\b{name}\b", f"${place}::{kinds.get(name, 'text')}", body)
 
     assert _read_whole(_plan(cursor, body)) == []
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from datetime import UTC
 from pathlib import Path
 
 import attrs
@@ -195,7 +197,7 @@ def test_what_was_seen_before_is_kept_with_the_word(console, case):
     about = console.result(case.case_id)
     console.give_own_stage(about, "rahel", TStage.T2)
     console.give_own_stage(about, "rahel", TStage.T4)
-    console.note_shown([case.case_id], "rahel")
+    console.note_shown({case.case_id: about.digest}, "rahel")
     agreed(console, case)
     agreed(console, case, OTTO)
 
@@ -288,6 +290,36 @@ def test_a_site_without_the_console_keeps_words_by_name(gtr, database, case):
     number = str(words.of_case(case.case_id)[1].number)
     assert gtr("case", "read", case.case_id, "--withdraw", number, "--by", "Dr Rahel")[0] == 0
     assert standing(words, case) == [("Dr Rahel", "agree", None)]
+
+
+def test_the_list_of_words_says_what_was_seen_before_each(gtr, console, case):
+    about = console.result(case.case_id)
+    console.give_own_stage(about, "rahel", TStage.T2)
+    console.note_shown({case.case_id: about.digest}, "rahel")
+    agreed(console, case)
+
+    [word] = console.of_case(case.case_id)
+    listed = re.sub(r"\s+", " ", gtr("case", "words", case.case_id)[1])
+
+    assert f"T2, {word.own_stage_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" in listed
+    assert f"{word.ai_shown_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" in listed
+
+
+def test_no_own_stage_is_kept_of_who_was_shown_the_result_before(console, case):
+    about = console.result(case.case_id)
+    console.note_shown({case.case_id: about.digest}, "rahel")
+
+    console.give_own_stage(about, "rahel", TStage.T2)
+    console.give_own_stage(about, "otto", TStage.T4)
+
+    assert console.own_stage(about, "rahel") is None
+    assert console.own_stage(about, "otto").t_stage is TStage.T4
+
+
+def test_what_changed_since_it_was_read_is_not_noted_as_shown(console, dsn, case):
+    console.note_shown({case.case_id: "0" * 64}, "rahel")
+
+    assert execute(dsn, "select 1 from reader_shown") == []
 
 
 @pytest.mark.parametrize(
