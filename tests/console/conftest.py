@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import secrets
 import shutil
 import tempfile
@@ -11,12 +9,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-if "AIRFLOW_HOME" not in os.environ:  # Airflow writes a file there as soon as it is imported
-    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="gtr-airflow-")
-    atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
-
+from tests.airflow_home import own_airflow_home
 from tests.console_hospital import Hospital, fill
 from tests.fixtures_db import *  # noqa: F403
+
+own_airflow_home()
 
 #: User -> role in Airflow; who is what in the console is `tests.console_hospital.ROLES`.
 USERS = {"olga": "op", "rahel": "user", "anton": "viewer", "ada": "admin", "nemo": "viewer"}

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-if "AIRFLOW_HOME" not in os.environ:  # Airflow writes a file there as soon as it is imported
-    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="gtr-airflow-")
-    atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
+from tests.airflow_home import own_airflow_home
+
+own_airflow_home()
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DAG_FILES = sorted((REPOSITORY / "dags").glob("*.py"))
