@@ -205,12 +205,16 @@ def stow_answer(
 def _handler(service: SmallDicomweb) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             self._answer(b"")
 
         def do_POST(self) -> None:
-            self._answer(self.rfile.read(int(self.headers["Content-Length"])))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if len(body) == length:  # else the client gave up
+                self._answer(body)
 
         def _answer(self, body: bytes) -> None:
             url = urlsplit(self.path)

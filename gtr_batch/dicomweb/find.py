@@ -174,8 +174,8 @@ class Finder:
             kind, warned = media_type(answer), _says_that_there_are_more(answer.headers.get("Warning", ""))
         if kind not in (JSON, "application/json"):
             raise PermanentError(
-                f"{tried} at {self._server.peer}: the answer is no DICOM JSON (another Content-Type); is dicomweb.url "
-                "that of the DICOMweb service? Not retried"
+                f"{tried} at {self._server.peer}: the answer is no DICOM JSON (another Content-Type): check that "
+                "dicomweb.url is that of the DICOMweb service; not retried"
             )
         items = self._items(body, tried)
         return [self._dataset(item, keywords, tried, path) for item in items], warned, [_name_of(i) for i in items]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from copy import deepcopy
 from datetime import datetime
 
 import httpx
@@ -34,8 +35,7 @@ def many_studies(series, count: int) -> list:
     """Studies of one instance each."""
     found = []
     for _ in range(count):
-        ds = series[0].copy()
-        ds.file_meta = series[0].file_meta
+        ds = deepcopy(series[0])
         ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID = (generate_uid() for _ in range(3))
         found.append(ds)
     return found
