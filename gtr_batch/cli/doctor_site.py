@@ -105,6 +105,8 @@ def certificates(site: Site) -> Finding:
                 return Finding(name, "red", f"{setting} cannot be read: {type(err).__name__}", MEND[name])
             ends[setting] = min(one.not_valid_after_utc for one in found)
     if not ends:
+        if not config.uses_dimse:
+            return Finding(name, "ok", "none is set: DICOMweb trusts the system's authorities")
         plain = "none is set: associations with the PACS are plain TCP"
         return Finding(name, "ok" if is_loopback(config.pacs.host) else "warn", plain, MEND[name])
     first = min(ends, key=lambda setting: ends[setting])
