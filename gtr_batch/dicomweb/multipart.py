@@ -1,7 +1,7 @@
 """Multipart bodies (RFC 2046, 5.1; PS3.18, 8.6.1), read as they come and never held.
 
-Our own reader: that of Python's library holds the whole body, and python-multipart looks at each carriage return, of
-which pixels hold one in 256 bytes.
+Our own reader: that of Python's library holds the whole body; python-multipart, which is made for forms, takes a body
+that was cut for a whole one, and refuses text before the first boundary and blanks after one (RFC 2046 allows both).
 """
 
 from __future__ import annotations
