@@ -64,6 +64,7 @@ class Reply:
     body: bytes | Iterable[bytes] = b""
     length: int | None = None
     cut: bool = False
+    raw: Iterable[bytes] | None = None  # instead of all this: what goes over the line, status and headers too
 
 
 def multipart(*parts: bytes, kind: str = "application/dicom", extra: str = "", end: bool = True) -> bytes:
@@ -224,6 +225,11 @@ def _handler(service: SmallDicomweb) -> type[BaseHTTPRequestHandler]:
                 self._send(reply)
 
         def _send(self, reply: Reply) -> None:
+            if reply.raw is not None:
+                self.close_connection = True
+                for piece in reply.raw:
+                    self.wfile.write(piece)
+                return
             self.send_response(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)

@@ -6,11 +6,12 @@ its query, nor a word of what the server wrote: it may quote a header.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import Any
 
 import httpx
 
@@ -32,6 +33,61 @@ FAULTS: tuple[tuple[type[Exception], type[GtrError], str], ...] = (
     (httpx.CookieConflict, PermanentError, "no answer that can be used; not retried"),
     (httpx.StreamError, PermanentError, "no answer that can be used; not retried"),
 )
+
+
+class _Line:
+    """The connections of one thread, which sends one request after another; `cut` ends what is under way."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+        self._stream: Any = None  # of the newest connection
+
+    def ask(
+        self,
+        method: str,
+        address: str,
+        headers: Mapping[str, str],
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        content: Iterable[bytes] | None = None,
+    ) -> AbstractContextManager[httpx.Response]:
+        """One request."""
+        extensions = {"trace": self._note}
+        return self._client.stream(
+            method, address, params=list(query), headers=dict(headers), content=content, extensions=extensions
+        )
+
+    def cut(self) -> None:
+        """From another thread: end the connection, so that whoever reads or writes hears of it at once."""
+        with suppress(OSError, AttributeError):  # none is open
+            socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
+
+    def _note(self, event: str, info: Mapping[str, Any]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._stream = info["return_value"]
+
+
+class _Limit:
+    """The longest life of one request: a server that gives a byte now and then is never silent."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.passed = False
+
+    @contextmanager
+    def watching(self, line: _Line) -> Iterator[None]:
+        """Cut the line when the time is over."""
+        timer = threading.Timer(self._seconds, self._pass, [line])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _pass(self, line: _Line) -> None:
+        self.passed = True
+        line.cut()
 
 
 class Server:
@@ -57,12 +113,12 @@ class Server:
         if self._shared() is not None:
             yield
             return
-        with self._new_client() as client:
-            self._local.client = client
+        with self._new_line() as line:
+            self._local.line = line
             try:
                 yield
             finally:
-                self._local.client = None
+                self._local.line = None
 
     @contextmanager
     def get(
@@ -70,17 +126,15 @@ class Server:
     ) -> Iterator[httpx.Response]:
         """The answer to a GET, its body not yet read; it is asked once more where a kept connection was found dead."""
         headers = {"Accept": accept}
-        with ExitStack() as stack, self._faults(tried):
-            client = stack.enter_context(self._client())
-            address = self._address(path)
-            for again in (True, False) if self._shared() is not None else (False,):
-                try:
-                    stream = client.stream("GET", address, params=list(query), headers=headers)
-                    answer = stack.enter_context(stream)
-                    break
-                except _CUT:
-                    if not again:
-                        raise
+        with ExitStack() as stack, self._faults(tried) as limit:
+            line = stack.enter_context(self._line())
+            stack.enter_context(limit.watching(line))
+            try:
+                answer = stack.enter_context(line.ask("GET", self._address(path), headers, query=query))
+            except _CUT:
+                if self._shared() is None or limit.passed:
+                    raise
+                answer = stack.enter_context(line.ask("GET", self._address(path), headers, query=query))
             yield answer
 
     @contextmanager
@@ -88,10 +142,10 @@ class Server:
         self, path: str, tried: str, headers: Mapping[str, str], content: Iterable[bytes]
     ) -> Iterator[httpx.Response]:
         """The answer to a POST, its body not yet read; never sent twice."""
-        with ExitStack() as stack, self._faults(tried):
-            client = stack.enter_context(self._client())
-            stream = client.stream("POST", self._address(path), headers=dict(headers), content=content)
-            yield stack.enter_context(stream)
+        with ExitStack() as stack, self._faults(tried) as limit:
+            line = stack.enter_context(self._line())
+            stack.enter_context(limit.watching(line))
+            yield stack.enter_context(line.ask("POST", self._address(path), headers, content=content))
 
     def body(self, answer: httpx.Response, tried: str, most: int) -> Iterator[bytes]:
         """The bytes of an answer as they come.
@@ -100,21 +154,14 @@ class Server:
         ------
         PermanentError
             More than `most` bytes, or packed although we said that we unpack nothing.
-        AssociationLost
-            It takes longer than ``dicomweb.request_limit_s``.
         """
         if answer.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
             raise PermanentError(f"{tried} at {self.peer}: the answer is packed, which was not asked for; not retried")
-        until, got = time.monotonic() + self.config.request_limit_s, 0
+        got = 0
         for chunk in answer.iter_raw():
             got += len(chunk)
             if got > most:
                 raise PermanentError(f"{tried} at {self.peer}: the answer is longer than {most} bytes; not retried")
-            if time.monotonic() > until:
-                raise AssociationLost(
-                    f"{tried} at {self.peer}: not at its end after {self.config.request_limit_s:g} s "
-                    "(dicomweb.request_limit_s); tried again later"
-                )
             yield chunk
 
     def whole_body(self, answer: httpx.Response, tried: str, most: int) -> bytes:
@@ -138,11 +185,22 @@ class Server:
         return f"{self.peer}/{path}"
 
     @contextmanager
-    def _faults(self, tried: str) -> Iterator[None]:
+    def _faults(self, tried: str) -> Iterator[_Limit]:
+        limit = _Limit(self.config.request_limit_s)
         try:
-            yield
+            yield limit
         except (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError) as err:
+            if limit.passed:
+                raise self._too_long(tried) from None
             raise self._fault(err, tried) from None  # its text and its request may quote the address
+        if limit.passed:  # of an answer without a length, the cut looks like its end
+            raise self._too_long(tried)
+
+    def _too_long(self, tried: str) -> AssociationLost:
+        return AssociationLost(
+            f"{tried} at {self.peer}: not at its end after {self.config.request_limit_s:g} s "
+            "(dicomweb.request_limit_s); tried again later"
+        )
 
     def _fault(self, err: Exception, tried: str) -> GtrError:
         said = f"{tried} at {self.peer}"
@@ -151,18 +209,23 @@ class Server:
         kind, meaning = next((ours, words) for theirs, ours, words in FAULTS if isinstance(err, theirs))
         return kind(f"{said}: {meaning} ({type(err).__name__})")
 
-    def _shared(self) -> httpx.Client | None:
-        client: httpx.Client | None = getattr(self._local, "client", None)
-        return client
+    def _shared(self) -> _Line | None:
+        line: _Line | None = getattr(self._local, "line", None)
+        return line
 
     @contextmanager
-    def _client(self) -> Iterator[httpx.Client]:
+    def _line(self) -> Iterator[_Line]:
         shared = self._shared()
         if shared is not None:
             yield shared
             return
+        with self._new_line() as line:
+            yield line
+
+    @contextmanager
+    def _new_line(self) -> Iterator[_Line]:
         with self._new_client() as client:
-            yield client
+            yield _Line(client)
 
     def _new_client(self) -> httpx.Client:
         config = self.config

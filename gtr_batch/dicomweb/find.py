@@ -17,7 +17,7 @@ from pydicom.tag import Tag
 from gtr_batch.dicomweb.client import Server, media_type
 from gtr_batch.domain.identifiers import AccessionNumber, Uid
 from gtr_batch.domain.series import StudyRecord
-from gtr_batch.errors import CaseRejected, PacsBusy, PermanentError, TransientError
+from gtr_batch.errors import CaseRejected, ConfigError, PacsBusy, PermanentError, TransientError
 from gtr_batch.logs import get_logger
 from gtr_batch.query_answers import (
     answers_to,
@@ -168,6 +168,8 @@ class Finder:
         with self._server.get(path, tried, JSON, query) as answer:
             if answer.status_code == 204 or (answer.status_code in (404, 410) and path != "studies"):
                 return [], False, []
+            if answer.status_code == 404:
+                raise ConfigError(f"{tried} at {self._server.peer}: HTTP 404, no QIDO-RS is there; check dicomweb.url")
             if answer.status_code != 200:
                 raise self._server.refusal(tried, answer.status_code)
             body = self._server.whole_body(answer, tried, MOST_BYTES)
@@ -182,7 +184,7 @@ class Finder:
 
     def _items(self, body: bytes, tried: str) -> list[Mapping[str, Any]]:
         try:
-            items = json.loads(body) if body.strip() else []
+            items = json.loads(body)  # nothing at all is no empty list: it may have been cut
         except (ValueError, RecursionError):
             items = None
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):

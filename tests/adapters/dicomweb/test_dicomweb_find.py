@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from copy import deepcopy
 from datetime import datetime
 
@@ -113,9 +114,10 @@ def test_a_study_that_nobody_can_read_hides_no_other(archive_at, series, server)
         (Reply(500), PacsBusy, "HTTP 500"),
         (Reply(401), ConfigError, "HTTP 401; check dicomweb.token"),
         (Reply(307, {"Location": "http://127.0.0.1:9/"}), ConfigError, "redirect, which is not followed"),
-        (Reply(404), PermanentError, "HTTP 404"),
+        (Reply(404), ConfigError, "no QIDO-RS is there"),
         (Reply(200, {"Content-Type": "text/html"}, b"<html>log in</html>"), PermanentError, "no DICOM JSON"),
         (Reply(200, JSON, b"[[1]]"), PermanentError, "no DICOM JSON"),
+        (Reply(200, JSON, b""), PermanentError, "no DICOM JSON"),
         (Reply(200, JSON, b"[" * 100_000), PermanentError, "no DICOM JSON"),
         (Reply(200, {**JSON, "Content-Encoding": "gzip"}, b"x"), PermanentError, "packed"),
         (Reply(200, JSON, b"[", length=1000, cut=True), AssociationLost, "ended too early"),
@@ -139,19 +141,38 @@ def test_an_answer_without_an_end_is_cut(archive_at, server, monkeypatch):
         archive_at(server.url).echo()
 
 
-def test_an_answer_that_drips_ends_at_the_limit_of_a_request_and_silence_at_that_of_silence(archive_at, server):
-    released = []
+@pytest.mark.parametrize("where", ["headers", "body"])
+@pytest.mark.parametrize("tls", [False, True])
+def test_an_answer_that_drips_ends_at_the_limit_of_a_request(archive_at, series, tmp_path, where, tls):
+    ended = threading.Event()
 
     def drip():
-        while not released:
-            yield b" " * 10
-        yield b""
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\n"
+        yield head if where == "headers" else head + b"\r\n"
+        while not ended.wait(0.01):
+            yield b"X: y\r\n" if where == "headers" else b" "
 
-    server.bend = lambda asked: Reply(200, JSON, drip())
-    with pytest.raises(AssociationLost, match=r"dicomweb\.request_limit_s"):
-        archive_at(server.url, request_limit_s=0.2).echo()
-    released.append(True)
+    there, settings = SmallDicomweb(series), {}
+    if tls:
+        authority = Authority(tmp_path, "hospital")
+        there.tls = (*authority.issue("pacs"), authority.ca)
+        mine = authority.issue("gtr")
+        settings = {"ca_file": authority.ca, "certificate": mine[0], "key": mine[1]}
+    with there.running():
+        archive = archive_at(there.url, request_limit_s=1, **settings)
+        archive.echo()
+        there.bend = lambda asked: Reply(raw=drip())
+        with archive.connected(), pytest.raises(AssociationLost, match=r"dicomweb\.request_limit_s"):
+            archive.echo()
+        asked = len(there.asked)
+        ended.set()
+
+    assert asked == 2  # what was cut at its limit is not asked for once more
+
+
+def test_silence_ends_at_its_own_limit(archive_at, server):
     server.bend = lambda asked: Reply(200, JSON, b"[", length=1000)
+
     with pytest.raises(AssociationLost, match=r"dicomweb\.timeout_s"):
         archive_at(server.url, timeout_s=0.2).echo()
 
