@@ -91,6 +91,50 @@ class PacsConfig:
 
 
 @frozen
+class DicomwebConfig:
+    """The PACS by DICOMweb (PS3.18), for one direction or both; what is not turned on here goes by DIMSE (`pacs`).
+
+    How large a series may be is said by ``pacs.max_instances`` and ``pacs.max_bytes``.
+    """
+
+    url: str = ""  # of the service, below which /studies lies; empty: none. https, unless on this machine
+    retrieve: bool = False  # ask and fetch by QIDO-RS and WADO-RS
+    deliver: bool = False  # send by STOW-RS; what was sent is read back, since DICOMweb has no storage commitment
+    token: str = field(default="", repr=False)  # sent as bearer token
+    user: str = ""  # HTTP Basic, where there is no token
+    password: str = field(default="", repr=False)
+    ca_file: Path | None = field(default=None, converter=attrs.converters.optional(Path))  # none: the system's
+    certificate: Path | None = field(default=None, converter=attrs.converters.optional(Path))  # ours, where it asks
+    key: Path | None = field(default=None, converter=attrs.converters.optional(Path))
+    page: int = 500  # answers asked for at once; the server may give fewer
+    connect_timeout_s: float = 10.0
+    timeout_s: float = 60.0  # without a byte
+    request_limit_s: float = 3600.0  # longest life of one request
+
+    def __attrs_post_init__(self) -> None:
+        url = urlsplit(self.url)
+        local = url.scheme == "http" and is_loopback(url.hostname or "")
+        if self.url and not ((url.scheme == "https" or local) and url.hostname):
+            raise ConfigError("dicomweb.url must begin with https://, unless it is on this machine")
+        if url.query or url.fragment or "@" in url.netloc:
+            raise ConfigError(
+                "dicomweb.url holds a user, a query or a fragment; user and password are settings of their own"
+            )
+        if (self.retrieve or self.deliver) and not self.url:
+            raise ConfigError("dicomweb.retrieve and dicomweb.deliver need dicomweb.url")
+        if self.token and (self.user or self.password):
+            raise ConfigError("dicomweb.token and dicomweb.user are both set: one of the two")
+        if bool(self.user) != bool(self.password):
+            raise ConfigError("dicomweb.user and dicomweb.password go together")
+        if self.key and not self.certificate:
+            raise ConfigError("dicomweb.key is set: dicomweb.certificate too")
+        if not 1 <= self.page <= 100_000:
+            raise ConfigError(f"dicomweb.page is {self.page}; from 1 to 100000")
+        if min(self.connect_timeout_s, self.timeout_s, self.request_limit_s) <= 0:
+            raise ConfigError("the times of [dicomweb] are above 0")
+
+
+@frozen
 class DatabaseConfig:
     """PostgreSQL >= 15. One DSN (libpq URL or keywords) a role that the service logs in as; see sql/README.md."""
 
@@ -537,6 +581,7 @@ class Config:
     """All settings."""
 
     pacs: PacsConfig = field(factory=PacsConfig)
+    dicomweb: DicomwebConfig = field(factory=DicomwebConfig)
     database: DatabaseConfig = field(factory=DatabaseConfig)
     files: FilesConfig = field(factory=FilesConfig)
     ehr: EhrConfig = field(factory=EhrConfig)
@@ -554,6 +599,11 @@ class Config:
     console: ConsoleConfig = field(factory=ConsoleConfig)
     ris: RisConfig = field(factory=RisConfig)
     fhir: FhirConfig = field(factory=FhirConfig)
+
+    @property
+    def uses_dimse(self) -> bool:
+        """Whether the PACS is talked to by DIMSE, in one direction at least."""
+        return not (self.dicomweb.retrieve and self.dicomweb.deliver)
 
     @property
     def tells_of_results(self) -> bool:

@@ -1,8 +1,8 @@
 """Hand the objects of a case to the PACS: store, then have them committed or read them back.
 
 A case is done when the PACS has *committed* it, not when we sent it. Storage commitment is PS3.4, Annex J; a PACS that
-does not offer it is read back by C-FIND, and the case says so. Every step here can be cut off and run again: the UIDs
-are the same, so a repeated C-STORE is the same object.
+does not offer it is read back by C-FIND, or by QIDO-RS and WADO-RS, and the case says so. Every step here can be cut
+off and run again: the UIDs are the same, so a repeated C-STORE is the same object.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from gtr_batch.config import PacsConfig
 from gtr_batch.domain.case import Case
 from gtr_batch.domain.delivery import Commitment, ObjectKind, ReportObject, StoreReceipt
 from gtr_batch.domain.identity import mismatch
+from gtr_batch.domain.series import InstanceRecord
 from gtr_batch.domain.staging import Flag
 from gtr_batch.errors import (
     AssociationLost,
@@ -184,8 +185,7 @@ def commit_objects(
     absent = [o.sop_instance_uid for o in objects if o.sop_instance_uid not in listed]
     if absent:
         raise TransientError(
-            f"C-FIND lists {len(listed)} of {len(objects)} objects that the PACS accepted, "
-            f"not {absent[0]}; retried later"
+            f"the PACS lists {len(listed)} of {len(objects)} objects that it accepted, not {absent[0]}; retried later"
         )
     return DeliveryOutcome(sent, (Flag.NO_STORAGE_COMMITMENT,))
 
@@ -265,8 +265,9 @@ def _listed(archive: ImageArchive, parcel: Parcel, objects: Sequence[ReportObjec
     """Which of these the PACS lists now."""
     found: set[str] = set()
     for series in dict.fromkeys(o.series_uid for o in objects):
-        uids = [o.sop_instance_uid for o in objects if o.series_uid == series]
-        found |= archive.present(parcel.case.study_uid, series, uids)
+        of_series = [InstanceRecord(o.sop_instance_uid, o.sop_class_uid) for o in objects if o.series_uid == series]
+        identity, uids = parcel.case.identity(series, of_series), [one.sop_instance_uid for one in of_series]
+        found |= archive.present(parcel.case.study_uid, series, uids, identity)
     return frozenset(found)
 
 

@@ -10,7 +10,7 @@ Three questions, three branches: may it work later, is it only this case, or is 
     │   ├── AssociationRefused      (transient rejection; a permanent one is DeliveryRefused or ConfigError)
     │   ├── AssociationLost         aborted, timed out or cut in the middle
     │   ├── PacsBusy                status 0xA7xx, out of resources
-    │   ├── RetrieveIncomplete      instances promised by C-FIND did not arrive this time
+    │   ├── RetrieveIncomplete      instances promised by the PACS did not arrive this time
     │   ├── StillArriving           a study or series whose instances have not stood still yet: looked at again
     │   ├── CommitmentPending
     │   ├── DatabaseBusy
@@ -83,7 +83,7 @@ class PacsBusy(TransientError):
 
 
 class RetrieveIncomplete(TransientError):
-    """Instances that C-FIND promised did not arrive."""
+    """Instances that the PACS listed did not arrive."""
 
 
 class StillArriving(TransientError):

@@ -11,10 +11,10 @@ from pydicom.tag import Tag
 from gtr_batch.domain.identity import InstanceIdentity, PatientIdentity, normalised
 from gtr_batch.reading import parse_dicom, read_dicom
 
-_KEYWORDS = (
+KEYWORDS = (
     "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
 )  # fmt: skip
-_TAGS = [Tag(keyword) for keyword in _KEYWORDS]
+_TAGS = [Tag(keyword) for keyword in KEYWORDS]
 
 
 def read_identity(path: Path) -> InstanceIdentity | None:
@@ -36,5 +36,5 @@ def parse_identity(body: bytes) -> InstanceIdentity | None:
 def identity_of(ds: Dataset) -> InstanceIdentity:
     """What a data set says of itself; an element that is absent is empty."""
     with disable_value_validation():  # its warnings would show the values
-        patient_id, issuer, study, series, instance, sop_class = (normalised(ds.get(name)) for name in _KEYWORDS)
+        patient_id, issuer, study, series, instance, sop_class = (normalised(ds.get(name)) for name in KEYWORDS)
     return InstanceIdentity(PatientIdentity(patient_id, issuer), study, series, instance, sop_class)

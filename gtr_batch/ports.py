@@ -66,12 +66,13 @@ class ImageArchive(Protocol):
         """
 
     def echo(self) -> None:
-        """C-ECHO."""
+        """Whether the PACS answers: C-ECHO, or a QIDO-RS of one answer."""
 
-    def refused_services(self, *, pdf: bool = False) -> list[str]:
+    def refused_services(self, *, pdf: bool = False, retrieve: bool = True, store: bool = True) -> list[str]:
         """What the PACS refuses of the services that a night needs, by name; nothing is fetched or stored.
 
-        `pdf`: pages are sent too (`ReportConfig.pdf`).
+        `pdf`: pages are sent too (`ReportConfig.pdf`). `retrieve`, `store`: which of the two is needed. Empty where a
+        service can only be tried by using it (DICOMweb).
         """
 
     def find_studies(self, start: datetime, end: datetime, modality: str = "CT") -> list[StudyRecord]:
@@ -129,7 +130,7 @@ class ImageArchive(Protocol):
         """
 
     def store(self, files: Sequence[Path], note: Callable[[StoreReceipt], None] | None = None) -> list[StoreReceipt]:
-        """C-STORE of all over one association; `note` gets each receipt as it comes.
+        """Store all: by C-STORE over one association, or by one STOW-RS; `note` gets each receipt as it comes.
 
         Raises `PacsBusy`, `AssociationLost`, and after the other files `DeliveryRefused` with the status code.
         """
@@ -137,8 +138,16 @@ class ImageArchive(Protocol):
     def commit(self, objects: Sequence[tuple[str, str]], timeout_s: float) -> Commitment:
         """Storage commitment for (SOP Class UID, SOP Instance UID); `CommitmentPending` on time-out."""
 
-    def present(self, study_uid: str, series_uid: str, sop_uids: Sequence[str]) -> frozenset[str]:
-        """Which of these instances the PACS lists now (C-FIND read-back)."""
+    def present(
+        self, study_uid: str, series_uid: str, sop_uids: Sequence[str], identity: SeriesIdentity | None = None
+    ) -> frozenset[str]:
+        """Which of these instances the PACS has now: those that C-FIND lists; or that QIDO-RS lists and WADO-RS shows.
+
+        Raises
+        ------
+        CaseRejected
+            ``identity_mismatch``: the header that WADO-RS shows is not of this series, nor of `identity`.
+        """
 
 
 class Nights(Protocol):

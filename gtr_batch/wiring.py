@@ -16,7 +16,7 @@ from gtr_batch.config import Config, load
 from gtr_batch.domain.result_message import Channel
 from gtr_batch.governance.site import GovernanceSite
 from gtr_batch.night.site import Alert, Site, StepProgress, check_running
-from gtr_batch.ports import NoticeChannel, Progress, ResultReceiver
+from gtr_batch.ports import ImageArchive, NoticeChannel, Progress, ResultReceiver
 from gtr_batch.training.site import TrainingProgress, TrainingSite
 
 if TYPE_CHECKING:
@@ -67,10 +67,25 @@ class _Adapters:
         return PostgresAccessTrail(self.database)
 
     @cached_property
-    def archive(self) -> Pacs:
+    def archive(self) -> ImageArchive:
+        web = self.config.dicomweb
+        if not (web.retrieve or web.deliver):
+            return self._dimse()
+        from gtr_batch.dicomweb import Dicomweb, Directions
+
+        dicomweb = Dicomweb(web, self.config.pacs, self._check_running)
+        if not self.config.uses_dimse:
+            return dicomweb
+        return Directions(dicomweb, self._dimse()) if web.retrieve else Directions(self._dimse(), dicomweb)
+
+    def _dimse(self) -> Pacs:
         from gtr_batch.pacs import Pacs
 
-        return Pacs(self.config.pacs, may_send=lambda: check_running(self.switch) if self.config.database.dsn else None)
+        return Pacs(self.config.pacs, may_send=self._check_running)
+
+    def _check_running(self) -> None:
+        if self.config.database.dsn:
+            check_running(self.switch)
 
     @cached_property
     def switch(self) -> PostgresSwitch:

@@ -35,7 +35,7 @@ class ArchiveOfFiles:
     def echo(self) -> None:
         self._answer("*")
 
-    def refused_services(self, *, pdf: bool = False) -> list[str]:
+    def refused_services(self, *, pdf: bool = False, retrieve: bool = True, store: bool = True) -> list[str]:
         return []
 
     def find_studies(self, start: datetime, end: datetime, modality: str = "CT") -> list[StudyRecord]:

@@ -54,6 +54,15 @@ def need_program():
 
 
 @pytest.fixture(scope="session")
+def dicomweb_plugin() -> str:
+    """Orthanc's plugin for DICOMweb."""
+    path = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+    if not path.exists():
+        _absent("Orthanc's DICOMweb plugin is not installed (Debian: orthanc-dicomweb)")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
 def pixelmed() -> list[str]:
     """Command line of PixelMed's SR validator, less the file name."""
     if not Path("/usr/share/java/pixelmed.jar").exists() or not shutil.which("java"):

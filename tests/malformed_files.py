@@ -24,11 +24,11 @@ from pydicom.uid import (
 )
 
 from gtr_batch.config import ValidateConfig
+from gtr_batch.dicom_file import is_intact
 from gtr_batch.domain.series import SeriesEvidence, SeriesRecord
 from gtr_batch.errors import CaseRejected
 from gtr_batch.intake import select_portal_venous
 from gtr_batch.intake.probe import read_probe
-from gtr_batch.pacs.arrivals import is_intact
 from gtr_batch.preprocess import read_series
 from gtr_batch.preprocess.key_slice import find_key_slice
 from gtr_batch.preprocess.outline import lesion_on_grid

@@ -64,6 +64,8 @@ def _checks(site: Site) -> list[tuple[str, Callable[[Site], Finding]]]:
 def _echo(site: Site) -> Finding:
     site.archive.echo()
     pacs = site.config.pacs
+    if not site.config.uses_dimse:
+        return Finding("PACS, C-ECHO", "ok", f"{site.config.dicomweb.url} answers QIDO-RS; nothing goes by DIMSE")
     return Finding(
         "PACS, C-ECHO", "ok", f"{pacs.called_ae_title} at {pacs.host}:{pacs.port} answers {pacs.calling_ae_title}"
     )
@@ -77,6 +79,8 @@ def _find(site: Site) -> Finding:
 
 def _commitment(site: Site) -> Finding:
     name = "PACS, storage commitment"
+    if site.config.dicomweb.deliver:
+        return Finding(name, "ok", "DICOMweb has none (dicomweb.deliver): results are read back by QIDO-RS and WADO-RS")
     if site.config.pacs.commitment == "off":
         return Finding(name, "ok", "turned off (pacs.commitment): results are read back by C-FIND")
     # An instance that does not exist: a PACS that offers commitment answers "no such object instance".

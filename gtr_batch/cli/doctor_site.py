@@ -34,13 +34,36 @@ def services(site: Site) -> Finding:
     refused = site.archive.refused_services(pdf=site.settings.report.pdf)
     if refused:
         return Finding("PACS, services", "red", f"refused: {', '.join(refused)}", MEND["PACS, services"])
-    mode = site.config.pacs.retrieve_mode.upper()
-    return Finding("PACS, services", "ok", f"retrieval (C-{mode}) and C-STORE are granted")
+    mode, web = site.config.pacs.retrieve_mode.upper(), site.config.dicomweb
+    if not (web.retrieve or web.deliver):
+        return Finding("PACS, services", "ok", f"retrieval (C-{mode}) and C-STORE are granted")
+    ways = "WADO-RS" if web.retrieve else f"C-{mode}", "STOW-RS" if web.deliver else "C-STORE"
+    said = f"retrieval by {ways[0]}, storing by {ways[1]}; what goes by DICOMweb shows itself with the first series"
+    return Finding("PACS, services", "ok", said)
+
+
+def dicomweb(site: Site) -> Finding:
+    """Whether the DICOMweb service answers, and with what; nothing is fetched or stored."""
+    from gtr_batch.dicomweb import Dicomweb
+
+    name, config = "DICOMweb", site.config.dicomweb
+    if not config.url:
+        return Finding(name, "ok", "none is named (dicomweb.url): the PACS is talked to by DIMSE")
+    came = Dicomweb(config, site.config.pacs).probe()
+    used = [what for what, on in (("retrieve", config.retrieve), ("deliver", config.deliver)) if on]
+    said = f"QIDO-RS of one study was answered with {came}; " + (
+        f"used to {' and '.join(used)}" if used else "not used"
+    )
+    if came > 1:
+        return Finding(name, "warn", f"{said}; the service takes no notice of a limit", MEND[name])
+    return Finding(name, "ok" if used else "warn", said, "" if used else MEND[name])
 
 
 def our_port(site: Site) -> Finding:
     """Whether we can listen where the PACS connects to us."""
     pacs, name = site.config.pacs, "our port"
+    if not site.config.uses_dimse:
+        return Finding(name, "ok", "none is needed: the PACS is talked to by DICOMweb")
     ports = {pacs.commitment_port} | ({pacs.move_port} if pacs.retrieve_mode == "move" else set())
     fixed = sorted(ports - {0})
     if pacs.retrieve_mode == "move" and not pacs.move_port:
@@ -70,6 +93,8 @@ def certificates(site: Site) -> Finding:
         "audit_trail.certificate": config.audit_trail.certificate,
         "audit_trail.ca_file": config.audit_trail.ca_file,
         "notify.ca_file": config.notify.ca_file,
+        "dicomweb.certificate": config.dicomweb.certificate,
+        "dicomweb.ca_file": config.dicomweb.ca_file,
     }
     now, ends = datetime.now(UTC), {}
     for setting, path in files.items():
@@ -80,6 +105,8 @@ def certificates(site: Site) -> Finding:
                 return Finding(name, "red", f"{setting} cannot be read: {type(err).__name__}", MEND[name])
             ends[setting] = min(one.not_valid_after_utc for one in found)
     if not ends:
+        if not config.uses_dimse:
+            return Finding(name, "ok", "none is set: DICOMweb trusts the system's authorities")
         plain = "none is set: associations with the PACS are plain TCP"
         return Finding(name, "ok" if is_loopback(config.pacs.host) else "warn", plain, MEND[name])
     first = min(ends, key=lambda setting: ends[setting])
@@ -195,6 +222,7 @@ def _asked_of_airflow(command: Sequence[str]) -> list[dict[str, Any]]:
 
 CHECKS: list[tuple[str, Callable[[Site], Finding]]] = [
     ("PACS, services", services),
+    ("DICOMweb", dicomweb),
     ("our port", our_port),
     ("certificates", certificates),
     ("EHR extracts", ehr),
@@ -206,6 +234,7 @@ CHECKS: list[tuple[str, Callable[[Site], Finding]]] = [
 ]
 MEND = {
     "PACS, services": "let the PACS's administrator allow these for our AE title (docs/dicom-conformance.md)",
+    "DICOMweb": "check dicomweb.*, certificate and firewall (docs/dicomweb.md)",
     "our port": "set pacs.move_host to an address of ours, and pacs.move_port and commitment_port to fixed, free ports",
     "certificates": "set pacs.tls_* (docs/dicom-conformance.md), or renew the certificate; `gtr pacs echo` tries it",
     "EHR extracts": "put the extracts into ehr.folder and run `gtr ehr load`, or unpause ehr_refresh",

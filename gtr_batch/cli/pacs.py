@@ -18,7 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 @app.command("echo")
 @speaks_plainly
 def echo(as_json: Json = False) -> None:
-    """Ask the PACS whether it answers (C-ECHO)."""
+    """Ask the PACS whether it answers (C-ECHO, or QIDO-RS of one study)."""
     import time
 
     from gtr_batch.wiring import open_site
@@ -28,10 +28,11 @@ def echo(as_json: Json = False) -> None:
         site.archive.echo()
         seconds = time.perf_counter() - started
         called, pacs = site.config.pacs.called_ae_title, site.config.pacs
+        peer = f"{called} at {pacs.host}:{pacs.port}" if site.config.uses_dimse else site.config.dicomweb.url
     if as_json:
         print_json({"ae_title": called, "seconds": seconds})
     else:
-        out.print(f"{called} at {pacs.host}:{pacs.port} answered in {seconds * 1000:.0f} ms")
+        out.print(f"{peer} answered in {seconds * 1000:.0f} ms")
 
 
 @app.command("find")

@@ -26,7 +26,8 @@ from gtr_batch.domain.identifiers import AccessionNumber, AETitle, Uid
 from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.errors import PermanentError
-from gtr_batch.pacs import commitment, find, retrieve
+from gtr_batch.pacs import commitment, find
+from gtr_batch.pacs import retrieve as retrieval
 from gtr_batch.pacs.association import Caller, OpenAssociation
 from gtr_batch.pacs.contexts import store_contexts
 from gtr_batch.pacs.move import move, move_need
@@ -36,6 +37,7 @@ from gtr_batch.pacs.session import Need, Sessions
 from gtr_batch.pacs.smaller_questions import instances_by_number, series_by_number
 from gtr_batch.pacs.store import foreseen, store
 from gtr_batch.ports import Progress
+from gtr_batch.query_answers import instance_records, series_records
 
 # The objects that a report consists of, where no page is sent too.
 WRITTEN = (
@@ -84,17 +86,24 @@ class Pacs:
             if status != 0x0000:
                 raise PermanentError(f"C-ECHO to {caller.peer}: status 0x{status:04X}")
 
-    def refused_services(self, *, pdf: bool = False) -> list[str]:
+    def refused_services(self, *, pdf: bool = False, retrieve: bool = True, store: bool = True) -> list[str]:
         """What the PACS refuses of the services that a night needs, by name; nothing is fetched or stored."""
-        written = (*WRITTEN, EncapsulatedPDFStorage) if pdf else WRITTEN
-        need = move_need() if self.config.retrieve_mode == "move" else retrieve.get_need(self.config.max_bytes)
+        refused = self._refused_retrieval() if retrieve else []
+        return refused + (self._refused_storage(pdf) if store else [])
+
+    def _refused_retrieval(self) -> list[str]:
+        need = move_need() if self.config.retrieve_mode == "move" else retrieval.get_need(self.config.max_bytes)
         self._sessions.release()
         echo = build_context(Verification)  # a PACS that refuses everything else grants an association all the same
         with self._caller.associate([echo, *need.contexts], scp_roles=need.scp_roles) as line:
-            refused = [f"C-{self.config.retrieve_mode.upper()}" for uid in need.sop_classes if not line.accepted(uid)]
+            return [f"C-{self.config.retrieve_mode.upper()}" for uid in need.sop_classes if not line.accepted(uid)]
+
+    def _refused_storage(self, pdf: bool) -> list[str]:
+        written = (*WRITTEN, EncapsulatedPDFStorage) if pdf else WRITTEN
+        self._sessions.release()
         contexts = store_contexts((one, ExplicitVRLittleEndian) for one in written)
-        with self._storing.associate([echo, *contexts]) as line:
-            return refused + [f"C-STORE of {one.name}" for one in written if not line.accepted(one)]
+        with self._storing.associate([build_context(Verification), *contexts]) as line:
+            return [f"C-STORE of {one.name}" for one in written if not line.accepted(one)]
 
     @contextmanager
     def connected(self, to_store: Sequence[Path] = ()) -> Iterator[None]:
@@ -110,7 +119,7 @@ class Pacs:
                 return _FIND
             if to_store:
                 return foreseen(to_store)
-            return move_need() if self.config.retrieve_mode == "move" else retrieve.get_need(self.config.max_bytes)
+            return move_need() if self.config.retrieve_mode == "move" else retrieval.get_need(self.config.max_bytes)
 
         with self._sessions.connected(foresee):
             yield
@@ -142,7 +151,7 @@ class Pacs:
         if capped:
             with self.connected():
                 answers = series_by_number(ask, study, answers, tried)
-        return find.series_records(study_uid, answers)
+        return series_records(study_uid, answers)
 
     def find_instances(self, study_uid: str, series_uid: str) -> list[InstanceRecord]:
         """All instances of a series, by instance number; capped ones as `find_series`."""
@@ -161,7 +170,7 @@ class Pacs:
         if capped:
             with self.connected():
                 answers = instances_by_number(ask, study, series, answers, tried)
-        records = find.instance_records(answers)
+        records = instance_records(answers)
         asked[-1].listed = {(study_uid, series_uid): frozenset(record.sop_instance_uid for record in records)}
         return records
 
@@ -181,7 +190,7 @@ class Pacs:
         )
         if self.config.retrieve_mode == "move":
             return move(self._sessions, self._listeners, request, self.config, self._caller.peer)
-        return retrieve.get(self._sessions, request, retrieve.get_need(self.config.max_bytes), self._caller.peer)
+        return retrieval.get(self._sessions, request, retrieval.get_need(self.config.max_bytes), self._caller.peer)
 
     def store(self, files: Sequence[Path], note: Callable[[StoreReceipt], None] | None = None) -> list[StoreReceipt]:
         """C-STORE; see `gtr_batch.pacs.store.store`."""
@@ -195,8 +204,10 @@ class Pacs:
         self._sessions.release()
         return commitment.commit(self._storing, self._listeners, objects, timeout_s)
 
-    def present(self, study_uid: str, series_uid: str, sop_uids: Sequence[str]) -> frozenset[str]:
-        """Which of these instances the PACS lists now."""
+    def present(
+        self, study_uid: str, series_uid: str, sop_uids: Sequence[str], identity: SeriesIdentity | None = None
+    ) -> frozenset[str]:
+        """Which of these instances the PACS lists now; C-FIND shows no header to compare."""
         listed = {record.sop_instance_uid for record in self.find_instances(study_uid, series_uid)}
         return frozenset(uid for uid in sop_uids if uid in listed)
 

@@ -8,31 +8,28 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 from pynetdicom import evt
 from pynetdicom.dsutils import encode_file_meta
 
-from gtr_batch.dicom_file import is_intact
 from gtr_batch.domain.identifiers import Uid
-from gtr_batch.domain.identity import InstanceIdentity, SeriesIdentity, mismatch
+from gtr_batch.domain.identity import SeriesIdentity, mismatch
 from gtr_batch.errors import CaseRejected, GtrError, PermanentError, StorageFull
-from gtr_batch.identity import parse_identity, read_identity
+from gtr_batch.expected_instances import ExpectedInstances, disk_error, mismatch_sentence
+from gtr_batch.identity import parse_identity
 from gtr_batch.pacs.watch import cut_socket
 from gtr_batch.ports import Progress
-from gtr_batch.writing import full_disk_is_transient, make_folder, sync_folder
+from gtr_batch.writing import full_disk_is_transient
 
-_PART = ".part"
 _WRITERS = 2  # threads; most of their time is the disk's
 _UNWRITTEN = 32 * 1024**2  # most bytes that wait for the disk; then the PACS waits
 SUCCESS, OUT_OF_RESOURCES, INVALID_INSTANCE = 0x0000, 0xA700, 0x0117
 
 
-class Arrivals:
+class Arrivals(ExpectedInstances):
     """Takes the instances of one retrieve as they come, from any thread.
 
     An instance is written as the PACS encoded it, with a file meta of ours before it, to a temporary name, and renamed
@@ -41,14 +38,10 @@ class Arrivals:
 
     Parameters
     ----------
-    expected : collection of Uid
-        The instances that C-FIND promised.
-    folder : Path
-        Where they go; made (0700) where absent.
+    expected, folder, progress : Collection[Uid], Path, callable
+        See `ExpectedInstances`.
     max_instances : int
         Most C-STORE requests taken in one retrieve, wanted or not.
-    progress : callable, optional
-        Called with (arrived, expected).
     identity : SeriesIdentity, optional
         What every instance must say of itself. The first that does not ends the retrieve and is not kept; a file of an
         earlier try that does not is deleted and expected anew. None: not compared.
@@ -62,22 +55,13 @@ class Arrivals:
         progress: Progress | None = None,
         identity: SeriesIdentity | None = None,
     ) -> None:
-        with full_disk_is_transient(folder):
-            make_folder(folder)
-        self.expected = frozenset(expected)
-        self.folder = folder
-        self.error: GtrError | None = None
-        self.unwanted = 0  # instances that nobody asked for, or whose UID is none
-        self._max_instances = max_instances
-        self._progress = progress
-        self._identity = identity
-        self._requests = 0
         self._change = threading.Condition()
         self._writers: ThreadPoolExecutor | None = None
         self._unwritten: dict[Uid, int] = {}  # bytes of instances that have arrived and are not on the disk yet
-        self._sweep()
-        self._missing = {uid for uid in self.expected if not self._is_there(uid)}
-        self._report()
+        super().__init__(expected, folder, progress, identity)
+        self.error: GtrError | None = None
+        self._max_instances = max_instances
+        self._requests = 0
 
     @property
     def missing(self) -> list[Uid]:
@@ -92,26 +76,12 @@ class Arrivals:
             self._change.wait_for(lambda: not self._unwritten)
 
     def keep(self) -> None:
-        """Make the names of what arrived outlast a power cut; the content is on the disk already.
-
-        Raises
-        ------
-        StorageFull, PermanentError
-            The disk says only now that it cannot.
-        """
+        """As `ExpectedInstances.keep`, when all writers are done."""
         self.settle()
         if self._writers is not None:
             self._writers.shutdown()
             self._writers = None
-        try:
-            with full_disk_is_transient(self.folder):
-                sync_folder(self.folder)
-        except OSError as err:
-            raise _disk_error(err, "instances") from err
-
-    def path(self, uid: Uid) -> Path:
-        """Where an instance lies once it is intact."""
-        return self.folder / f"{uid}.dcm"
+        super().keep()
 
     def wait(self, uids: Collection[str], timeout_s: float) -> None:
         """Wait until these (none: all) are there, or an error ended it."""
@@ -145,35 +115,12 @@ class Arrivals:
             return SUCCESS
         body = b"".join((b"\0" * 128, b"DICM", encode_file_meta(event.file_meta), event.request.DataSet.getbuffer()))
         found = parse_identity(body) if self._identity is not None else None
-        if differs := self._differences(uid, found, str(event.request.AffectedSOPClassUID or "")):
-            self._fail(mismatch(_sentence(uid, differs), differs))
+        if differs := self.differences(uid, found, str(event.request.AffectedSOPClassUID or "")):
+            self._fail(mismatch(mismatch_sentence(uid, differs), differs))
             cut_socket(event.assoc)  # whatever else the PACS sends on it, it does not send what was asked for
             return INVALID_INSTANCE
         self._write_after(uid, body)
         return SUCCESS
-
-    def _is_there(self, uid: Uid) -> bool:
-        """Whether an instance lies there intact; one of somebody else does not stay."""
-        path = self.path(uid)
-        if not is_intact(path, uid):
-            return False
-        if self._differences(uid, read_identity(path) if self._identity is not None else None):
-            path.unlink(missing_ok=True)
-            return False
-        return True
-
-    def _differences(self, uid: Uid, found: InstanceIdentity | None, sop_class_uid: str = "") -> tuple[str, ...]:
-        """In what a file is not what was asked for; of one whose header cannot be read, validation says so."""
-        if found is None or self._identity is None:
-            return ()
-        if found.sop_instance_uid in ("", uid) and self._identity.is_lost(found):
-            return ()
-        differs = list(self._identity.differences(found))
-        if found.sop_instance_uid != uid:
-            differs.append("SOPInstanceUID")
-        if sop_class_uid and found.sop_class_uid != sop_class_uid:
-            differs.append("SOPClassUID")
-        return tuple(dict.fromkeys(differs))
 
     def _write_after(self, uid: Uid, body: bytes) -> None:
         """Have an instance written; where much waits for the disk, so does the caller."""
@@ -192,7 +139,7 @@ class Arrivals:
             with full_disk_is_transient(self.path(uid)):
                 self._write(uid, body)
         except (OSError, StorageFull) as err:
-            self._written(uid, _disk_error(err, f"instance {uid}"))
+            self._written(uid, disk_error(err, f"instance {uid}"))
         except Exception as err:  # noqa: BLE001 - in a thread of its own nobody would hear of it, and wait without end
             self._written(uid, PermanentError(f"writing instance {uid}: {type(err).__name__}; not retried"))
         else:
@@ -208,7 +155,7 @@ class Arrivals:
         self._report()
 
     def _write(self, uid: Uid, body: bytes) -> None:
-        part = self.folder / f".{uid}.{os.getpid()}.{threading.get_ident()}{_PART}"
+        part = self.part()
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(body)
@@ -223,27 +170,3 @@ class Arrivals:
         with self._change:
             self.error = self.error or error
             self._change.notify_all()
-
-    def _report(self) -> None:
-        if self._progress is not None:
-            self._progress(len(self.expected) - len(self._missing), len(self.expected))
-
-    def _sweep(self) -> None:
-        """Remove what a killed process left half-written; an hour leaves a concurrent one alone."""
-        for part in self.folder.glob(f".*{_PART}"):
-            with suppress(FileNotFoundError):
-                if time.time() - part.stat().st_mtime > 3600:
-                    part.unlink()
-
-
-def _sentence(uid: Uid, differs: Collection[str]) -> str:
-    return (
-        f"instance {uid} arrived with another {' and '.join(differs)} than was asked for: the images in the PACS are "
-        f"not those that its index names; not stored, not retried. The PACS's administrator must say whose they are"
-    )
-
-
-def _disk_error(err: OSError | StorageFull, what: str) -> GtrError:
-    if isinstance(err, StorageFull):
-        return err
-    return PermanentError(f"writing {what}: {err.strerror or err}; check the file store; not retried")

@@ -10,19 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
 from pydicom import Dataset
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
 
 from gtr_batch.domain.identifiers import AccessionNumber, Uid
-from gtr_batch.domain.identity import mismatch
 from gtr_batch.domain.series import InstanceRecord, SeriesRecord, StudyRecord
 from gtr_batch.errors import AssociationLost, CaseRejected, ConfigError, PacsBusy, PermanentError
 from gtr_batch.logs import get_logger
-from gtr_batch.pacs.answers import integer, study_date, study_record, study_time, text, texts
 from gtr_batch.pacs.association import Caller, OpenAssociation, refusal
+from gtr_batch.query_answers import (
+    answers_to,
+    in_window,
+    instance_records,
+    series_records,
+    studies_of_accession,
+    study_record,
+    study_time,
+    text,
+    texts,
+)
 
 log = get_logger("pacs")
 
@@ -67,7 +76,9 @@ class StudyQuery:
             return []
         with self._stack:
             self._days(self._start.date(), (self._end - timedelta(microseconds=1)).date())
-            inside = [ds for ds in self._found.values() if self._in_window(ds) and self._of_modality(ds)]
+            inside = [
+                ds for ds in self._found.values() if in_window(ds, self._start, self._end) and self._of_modality(ds)
+            ]
         return sorted(map(study_record, inside), key=lambda r: (r.study_at or self._start, r.study_uid))
 
     def _line(self) -> OpenAssociation:
@@ -130,16 +141,6 @@ class StudyQuery:
         log.debug("pacs.find.asked", dates=dates, times=times, answers=len(answers), capped=capped)
         return capped
 
-    def _in_window(self, ds: Dataset) -> bool:
-        day, clock = study_date(ds), study_time(ds)
-        if day is None:
-            return True  # it matched the dates that we asked for, so the PACS says
-        if clock is None:
-            return self._start < datetime.combine(day + timedelta(days=1), time()) and (
-                datetime.combine(day, time()) < self._end
-            )
-        return self._start <= datetime.combine(day, clock) < self._end
-
     def _of_modality(self, ds: Dataset) -> bool:
         listed = texts(ds, "ModalitiesInStudy")
         if not listed:  # an optional key that this PACS does not know: look at the series
@@ -194,17 +195,7 @@ def find_accession(line: OpenAssociation, wanted: AccessionNumber, answer_cap: i
         StudyTime="", StudyDescription="", ModalitiesInStudy="",
     )  # fmt: skip
     tried = "C-FIND of the studies of an accession number"
-    answers = [study_record(ds) for ds in _complete(line, query, tried, answer_cap)]
-    own = [record for record in answers if record.accession_number == wanted]
-    if len(own) < len(answers):
-        log.error("pacs.find.answers_of_others", tried=tried, peer=line.peer, dropped=len(answers) - len(own))
-    if answers and not own:
-        raise PermanentError(
-            f"{tried} at {line.peer}: all {len(answers)} answers have another one, so this PACS does not look at it; "
-            "name the study by its Study Instance UID"
-        )
-    records = {(one.study_uid, one.patient_id, one.issuer_of_patient_id): one for one in own}
-    return list(records.values())
+    return studies_of_accession(wanted, _complete(line, query, tried, answer_cap), tried, line.peer)
 
 
 def find_series(line: OpenAssociation, study_uid: str, answer_cap: int = 0) -> list[SeriesRecord]:
@@ -229,27 +220,6 @@ def series_query(study_uid: Uid, **keys: str) -> Dataset:
     return identifier("SERIES", StudyInstanceUID=study_uid, **{**asked, **keys})
 
 
-def series_records(study_uid: str, answers: Sequence[Dataset]) -> list[SeriesRecord]:
-    """Series as we keep them, by series number, each once."""
-    records: dict[str, SeriesRecord] = {}
-    for ds in answers:
-        uid = text(ds, "SeriesInstanceUID")
-        records.setdefault(
-            uid,
-            SeriesRecord(
-                study_uid=study_uid,
-                series_uid=uid,
-                modality=text(ds, "Modality"),
-                description=text(ds, "SeriesDescription"),
-                protocol=text(ds, "ProtocolName"),
-                body_part=text(ds, "BodyPartExamined"),
-                series_number=integer(ds, "SeriesNumber"),
-                instances=integer(ds, "NumberOfSeriesRelatedInstances"),
-            ),
-        )
-    return sorted(records.values(), key=lambda r: (r.series_number is None, r.series_number, r.series_uid))
-
-
 def find_instances(line: OpenAssociation, study_uid: str, series_uid: str, answer_cap: int = 0) -> list[InstanceRecord]:
     """All instances of a series, by instance number.
 
@@ -268,16 +238,6 @@ def instance_query(study_uid: Uid, series_uid: Uid, InstanceNumber: str = "") ->
         "IMAGE", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid, SOPInstanceUID="", SOPClassUID="",
         InstanceNumber=InstanceNumber,
     )  # fmt: skip
-
-
-def instance_records(answers: Sequence[Dataset]) -> list[InstanceRecord]:
-    """Instances as we keep them, by instance number."""
-    records = {
-        uid: InstanceRecord(uid, text(ds, "SOPClassUID"), integer(ds, "InstanceNumber"))
-        for ds in answers
-        for uid in [text(ds, "SOPInstanceUID")]
-    }
-    return sorted(records.values(), key=lambda r: (r.instance_number is None, r.instance_number, r.sop_instance_uid))
 
 
 def find(line: OpenAssociation, query: Dataset, tried: str, answer_cap: int = 0) -> tuple[list[Dataset], bool]:
@@ -352,30 +312,9 @@ def find_own(
 def _own(
     line: OpenAssociation, answers: Sequence[Dataset], query: Dataset, tried: str, *, part: bool = False
 ) -> list[Dataset]:
-    """The answers to this very question: one that names another study or series is dropped, and said so.
-
-    One that leaves the UID out stays: what arrives for it is compared by its header.
-
-    Raises
-    ------
-    CaseRejected
-        Code ``identity_mismatch``: nothing else came, so the PACS does not look at the UID that it was asked for.
-    """
+    """The answers to this very question; see `gtr_batch.query_answers.answers_to`."""
     asked = {k: str(query.get(k)) for k in ("StudyInstanceUID", "SeriesInstanceUID") if query.get(k)}
-    differs = [[k for k, uid in asked.items() if text(ds, k) not in ("", uid)] for ds in answers]
-    own = [ds for ds, names in zip(answers, differs, strict=True) if not names]
-    dropped = len(answers) - len(own)
-    if not dropped:
-        return own
-    keywords = sorted({name for names in differs for name in names})
-    log.error("pacs.find.answers_of_others", tried=tried, peer=line.peer, dropped=dropped, differs=keywords)
-    if not (own or part):
-        raise mismatch(
-            f"{tried} at {line.peer}: all {dropped} answers have another {' and '.join(keywords)} than was asked "
-            f"for; none was taken. The PACS does not look at it: whatever it sends may be of another patient",
-            keywords,
-        )
-    return own
+    return answers_to(asked, answers, tried, line.peer, part=part)
 
 
 def identifier(level: str, **keys: str) -> Dataset:

@@ -16,7 +16,8 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as GE
 from gtr_batch.config import PacsConfig
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.domain.identity import SeriesIdentity
-from gtr_batch.errors import CaseRejected, ConfigError, GtrError, PermanentError, RetrieveIncomplete, TransientError
+from gtr_batch.errors import ConfigError, GtrError, PermanentError, RetrieveIncomplete, TransientError
+from gtr_batch.expected_instances import check_count
 from gtr_batch.logs import get_logger
 from gtr_batch.pacs.arrivals import Arrivals
 from gtr_batch.pacs.association import OpenAssociation, refusal
@@ -53,12 +54,7 @@ class SeriesRequest:
     ) -> None:
         self.study_uid, self.series_uid = Uid(study_uid), Uid(series_uid)
         uids = [Uid(uid) for uid in expected]
-        if len(uids) > config.max_instances:
-            raise CaseRejected(
-                "series_too_large",
-                f"{len(uids)} instances in one series; the limit is {config.max_instances} (pacs.max_instances)",
-                {"instances": len(uids), "limit": config.max_instances},
-            )
+        check_count(len(uids), config.max_instances)
         whose = identity or SeriesIdentity(self.study_uid)
         whose = attrs.evolve(whose, study_uid=self.study_uid, series_uid=self.series_uid)
         self.arrivals = Arrivals(uids, folder, config.max_instances, progress, whose)

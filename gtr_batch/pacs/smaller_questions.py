@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pydicom import Dataset
 
 from gtr_batch.domain.identifiers import Uid
-from gtr_batch.pacs.answers import integer, text, texts
 from gtr_batch.pacs.find import Capped, identifier, instance_query, series_query
+from gtr_batch.query_answers import integer, text, texts
 
 Ask = Callable[[Dataset], tuple[list[Dataset], bool]]  # one C-FIND: its answers, and whether the PACS capped them
 

@@ -11,7 +11,7 @@ from pydicom import Dataset, FileDataset
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
 
-from gtr_batch.domain.delivery import StoreReceipt
+from gtr_batch.domain.delivery import StoreReceipt, failure_of, is_out_of_resources, receipt_of
 from gtr_batch.domain.identifiers import Uid
 from gtr_batch.errors import DeliveryRefused, PacsBusy, PermanentError, UnreadableFile
 from gtr_batch.logs import get_logger
@@ -21,26 +21,6 @@ from gtr_batch.pacs.session import Need, Sessions
 from gtr_batch.reading import read_dicom
 
 log = get_logger("pacs")
-
-# What the PACS did although it says something else than Success (PS3.4, B.2.3; PS3.7, C.4).
-WARNINGS = {
-    0xB000: "data elements coerced",
-    0xB006: "elements discarded",
-    0xB007: "data set does not match SOP class",
-    0x0001: "requested optional attributes not supported",
-    0x0107: "attribute list error",
-    0x0116: "attribute value out of range",
-    # Our objects are deterministic: an instance that is there already is this very object, sent by an earlier try.
-    0x0111: "the PACS holds this instance already",
-}
-_REASONS = {
-    0x0117: "invalid SOP instance",
-    0x0122: "SOP class not supported",
-    0x0124: "not authorised",
-    0x0210: "duplicate invocation",
-    0x0211: "unrecognised operation",
-    0x0212: "mistyped argument",
-}
 
 
 def store(
@@ -130,14 +110,13 @@ def _send(line: OpenAssociation, path: Path, head: Dataset) -> StoreReceipt:
             "be encoded; not retried"
         ) from err
     status = line.status(answer, tried)
-    if status == 0x0000:
-        return StoreReceipt(uid, status)
-    if status in WARNINGS or status & 0xF000 == 0xB000:
-        return StoreReceipt(uid, status, WARNINGS.get(status, f"warning 0x{status:04X}"))
-    if status & 0xFF00 == 0xA700 or status == 0x0213:
+    receipt = receipt_of(uid, status)
+    if receipt is not None:
+        return receipt
+    if is_out_of_resources(status):
         raise PacsBusy(f"{tried} to {line.peer}: status 0x{status:04X} (out of resources); tried again later")
     raise DeliveryRefused(
-        f"{tried} to {line.peer} refused: status 0x{status:04X} ({_reason(status)}); not retried", status
+        f"{tried} to {line.peer} refused: status 0x{status:04X} ({failure_of(status)}); not retried", status
     )
 
 
@@ -148,14 +127,6 @@ def _is_even(path: Path) -> bool:
     ends the association where it comes so.
     """
     return path.stat().st_size % 2 == 0  # preamble and file meta are even
-
-
-def _reason(status: int) -> str:
-    if status & 0xFF00 == 0xA900:
-        return "data set does not match SOP class"
-    if status & 0xF000 == 0xC000:
-        return "cannot understand"
-    return _REASONS.get(status, "failure")
 
 
 def _head(path: Path) -> Dataset:

@@ -81,7 +81,7 @@ class Archive:
             path.write_bytes(b"pixels")
         return paths
 
-    def present(self, study_uid: str, series_uid: str, sop_uids: Sequence[str]) -> frozenset[str]:
+    def present(self, study_uid: str, series_uid: str, sop_uids: Sequence[str], identity=None) -> frozenset[str]:
         return frozenset()
 
     def store(self, files: Sequence[Path], note: Callable[[StoreReceipt], None]) -> list[StoreReceipt]:

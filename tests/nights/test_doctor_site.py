@@ -6,15 +6,18 @@ import socket
 from types import SimpleNamespace
 
 import attrs
+import numpy as np
 import psycopg2
 import pytest
 
 from gtr_batch.cli import doctor_site
-from gtr_batch.config import AuditTrailConfig, Config, PacsConfig
-from gtr_batch.errors import ReceiverUnreachable
+from gtr_batch.config import AuditTrailConfig, Config, DicomwebConfig, PacsConfig
+from gtr_batch.errors import PacsUnreachable, ReceiverUnreachable
 from gtr_batch.pacs import Pacs
 from tests.adapters.pacs.peers import HostilePacs, a_free_port
 from tests.certificates import Authority
+from tests.dicomweb_servers import SmallDicomweb
+from tests.phantoms import ct_dataset
 
 
 def a_site(config=None, **given):
@@ -95,3 +98,36 @@ def test_an_audit_repository_that_does_not_answer_is_told(site):
     with pytest.raises(ReceiverUnreachable):  # `gtr doctor` shows it as red
         doctor_site.audit_repository(a_site(nowhere))
     assert doctor_site.audit_repository(site).state == "ok"
+
+
+def test_what_dicomweb_answers_is_told_and_what_a_site_does_not_use_is_a_warning():
+    instances = [ct_dataset(0, np.zeros((16, 16)), name=name) for name in ("first", "second")]
+    with SmallDicomweb(instances).running() as there:
+        used, unused = (DicomwebConfig(url=there.url, retrieve=on, deliver=on) for on in (True, False))
+        answered = doctor_site.dicomweb(a_site(Config(dicomweb=used)))
+        idle = doctor_site.dicomweb(a_site(Config(dicomweb=unused)))
+        [asked, _] = there.asked
+        there.bend = lambda asked: there._listed(instances, "studies", attrs.evolve(asked, query={}))
+        limitless = doctor_site.dicomweb(a_site(Config(dicomweb=used)))
+    gone = attrs.evolve(used, url=f"http://127.0.0.1:{a_free_port()}/web")
+
+    assert asked.query["limit"] == ["1"]
+    assert (answered.state, answered.found) == (
+        "ok", "QIDO-RS of one study was answered with 1; used to retrieve and deliver",
+    )  # fmt: skip
+    assert (idle.state, limitless.state) == ("warn", "warn")
+    assert doctor_site.dicomweb(a_site()).state == "ok"
+    with pytest.raises(PacsUnreachable):  # `gtr doctor` shows it as red
+        doctor_site.dicomweb(a_site(Config(dicomweb=gone)))
+
+
+def test_a_site_that_speaks_no_dimse_needs_no_port_and_no_certificate_of_it():
+    web = DicomwebConfig(url="https://pacs.hospital.example/web", retrieve=True, deliver=True)
+    here = a_site(
+        Config(dicomweb=web, pacs=PacsConfig(host="pacs.hospital.example", commitment_port=1)),
+        archive=SimpleNamespace(refused_services=lambda **_: []),
+    )
+    here.settings = SimpleNamespace(report=SimpleNamespace(pdf=False))
+
+    assert [check(here).state for check in (doctor_site.our_port, doctor_site.certificates)] == ["ok", "ok"]
+    assert "WADO-RS" in doctor_site.services(here).found and "STOW-RS" in doctor_site.services(here).found

@@ -72,7 +72,7 @@ class Archive:
             raise refused
         return receipts
 
-    def present(self, study_uid: str, series_uid: str, sop_uids: Sequence[str]) -> frozenset[str]:
+    def present(self, study_uid: str, series_uid: str, sop_uids: Sequence[str], identity=None) -> frozenset[str]:
         assert study_uid == CASE.study_uid
         mine = {o.sop_instance_uid for o in OBJECTS if o.series_uid == series_uid}
         return frozenset(self.held & mine & set(sop_uids))

@@ -1,4 +1,4 @@
-"""What pydicom and highdicom say of an odd value quotes it: neither log nor warnings of a process may hold it."""
+"""What libraries quote, values of headers and addresses with their query: neither log nor warnings may hold it."""
 
 from __future__ import annotations
 
@@ -44,3 +44,25 @@ def test_a_value_that_breaks_the_rules_is_in_no_log_of_ours(spoilt, first, quote
     assert "still heard" in done.stderr
     assert bool(traces_in(done.stderr.encode())) is quoted
     assert dcmread(spoilt, stop_before_pixels=True).SOPInstanceUID
+
+
+ASK = """
+import logging
+logging.basicConfig(level=0)
+{first}
+import httpx
+client = httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200)))
+client.get("https://pacs.example/studies?AccessionNumber=Zweigstein")
+logging.getLogger("ours").warning("still heard")
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "quoted"), [("", True), ("import gtr_batch", False), ("import httpx, gtr_batch", False)]
+)
+def test_an_address_that_was_asked_for_is_in_no_log_of_ours(first, quoted):
+    """It may hold an accession number, or the secret of a webhook; httpx logs each request with it."""
+    done = subprocess.run([sys.executable, "-c", ASK.format(first=first)], capture_output=True, text=True, check=False)
+
+    assert "still heard" in done.stderr
+    assert ("Zweigstein" in done.stderr) is quoted

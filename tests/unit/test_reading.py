@@ -14,9 +14,9 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLS
 
 from gtr_batch import reading
 from gtr_batch.config import ValidateConfig
+from gtr_batch.dicom_file import is_intact
 from gtr_batch.errors import CaseRejected, InputRefused, UnreadableFile
 from gtr_batch.intake.probe import read_probe
-from gtr_batch.pacs.arrivals import is_intact
 from gtr_batch.preprocess import read_series
 from gtr_batch.preprocess.key_slice import find_key_slice
 from gtr_batch.reading import decode, decode_frames, read_dicom, read_file

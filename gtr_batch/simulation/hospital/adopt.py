@@ -13,7 +13,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRL
 from gtr_batch.domain.identifiers import Uid, derived_uid
 from gtr_batch.domain.staging import KeySliceSource, TStage
 from gtr_batch.errors import CaseRejected, InputRefused, UnreadableFile
-from gtr_batch.pacs.answers import integer, study_time, text
+from gtr_batch.query_answers import integer, study_time, text
 from gtr_batch.reading import check_pixels, read_dicom
 from gtr_batch.simulation.hospital.ehr import clinical_rows, draw_clinical, write_extracts
 from gtr_batch.simulation.hospital.patient import Patient

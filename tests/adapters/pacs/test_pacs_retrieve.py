@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 from pynetdicom import evt
 from structlog.testing import capture_logs
 
+from gtr_batch.dicom_file import is_intact
 from gtr_batch.errors import (
     AssociationLost,
     CaseRejected,
@@ -27,7 +28,6 @@ from gtr_batch.errors import (
     TransientError,
 )
 from gtr_batch.pacs import arrivals
-from gtr_batch.pacs.arrivals import is_intact
 from gtr_batch.pacs.watch import cut_socket
 from tests.adapters.pacs.peers import HostilePacs, a_free_port, orthanc, qrscp
 
