@@ -53,6 +53,28 @@ def load_pem_files(
         _load(revoked, lambda: context.load_verify_locations(revoked.path))
 
 
+def client_context(section: str, ca_file: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    """TLS of a connection that we open to a named host.
+
+    Parameters
+    ----------
+    section : str
+        Of the settings that name the files.
+    ca_file, certificate, key : Path or None
+        Without `ca_file`, who signs for this machine is believed.
+
+    Raises
+    ------
+    ConfigError
+        As `load_pem_files`.
+    """
+    given = {"ca_file": ca_file, "certificate": certificate, "key": key}
+    found = {name: PemFile(f"{section}.{name}", path) for name, path in given.items() if path is not None}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if "ca_file" in found else ssl.create_default_context()
+    load_pem_files(context, trusted=found.get("ca_file"), certificate=found.get("certificate"), key=found.get("key"))
+    return context
+
+
 class _Encrypted(ValueError):
     """A key wants a passphrase."""
 

@@ -17,6 +17,7 @@ import httpx
 
 from gtr_batch.config import DicomwebConfig
 from gtr_batch.errors import AssociationLost, ConfigError, GtrError, PacsBusy, PacsUnreachable, PermanentError
+from gtr_batch.tls import client_context
 
 LATER = (408, 425, 429, 500, 502, 503, 504, 507)  # the same request may be answered another time
 _CUT = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
@@ -104,7 +105,7 @@ class Server:
     def __init__(self, config: DicomwebConfig) -> None:
         self.config = config
         self.peer = config.url.rstrip("/")
-        self._tls = _context(config)
+        self._tls = client_context("dicomweb", config.ca_file, config.certificate, config.key)
         self._local = threading.local()
 
     @contextmanager
@@ -245,23 +246,6 @@ class Server:
 def media_type(answer: httpx.Response) -> str:
     """The media type of an answer, without its parameters."""
     return str(answer.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
-
-
-def _context(config: DicomwebConfig) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=str(config.ca_file) if config.ca_file else None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if config.certificate:
-            context.load_cert_chain(config.certificate, config.key or None, _no_password)
-    except (OSError, ValueError) as err:  # ssl.SSLError is an OSError
-        raise ConfigError(
-            f"dicomweb.ca_file, dicomweb.certificate or dicomweb.key cannot be read: {type(err).__name__}"
-        ) from None
-    return context
-
-
-def _no_password() -> str:
-    raise ValueError("the key is encrypted; give a file without a passphrase that only the service can read")
 
 
 def _tls_error(err: BaseException | None) -> ssl.SSLError | None:

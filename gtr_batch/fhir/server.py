@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from urllib.parse import urlsplit
 
@@ -13,7 +12,7 @@ from gtr_batch.config import FhirConfig
 from gtr_batch.domain.result_message import AnswerKind, Channel, ReceiverAnswer, ResultMessage
 from gtr_batch.errors import ReceiverUnreachable
 from gtr_batch.fhir.resources import bundle_of
-from gtr_batch.tls import PemFile, load_pem_files
+from gtr_batch.tls import client_context
 
 #: What the same transaction would get again: it is not understood, or what it is about is gone or contradicts.
 REFUSED = (400, 404, 405, 409, 410, 412, 413, 415, 422)
@@ -39,7 +38,7 @@ class FhirServer:
 
     def __init__(self, config: FhirConfig, timezone: str) -> None:
         self._config, self._timezone = config, timezone
-        self._tls = _context(config)
+        self._tls = client_context("fhir", config.ca_file, config.certificate, config.key)
         self._client: httpx.Client | None = None
         self.lease_s = 4 * config.timeout_s + 30
 
@@ -107,15 +106,3 @@ def _is_transaction_response(body: bytes) -> bool:
         return bool(Bundle.model_validate_json(body).type == "transaction-response")
     except (ValidationError, ValueError):
         return False
-
-
-def _context(config: FhirConfig) -> ssl.SSLContext:
-    """Believes who signs by `fhir.ca_file`, or whom this machine believes where the site names none."""
-    context = ssl.create_default_context() if not config.ca_file else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    load_pem_files(
-        context,
-        trusted=PemFile("fhir.ca_file", config.ca_file) if config.ca_file else None,
-        certificate=PemFile("fhir.certificate", config.certificate) if config.certificate else None,
-        key=PemFile("fhir.key", config.key) if config.key else None,
-    )
-    return context

@@ -20,7 +20,7 @@ from gtr_batch.config import AuditTrailConfig
 from gtr_batch.domain.access import WaitingEvent
 from gtr_batch.errors import ReceiverUnreachable
 from gtr_batch.syslog.message import framed, syslog_message
-from gtr_batch.tls import PemFile, load_pem_files
+from gtr_batch.tls import client_context
 
 
 class SyslogReceiver:
@@ -38,7 +38,7 @@ class SyslogReceiver:
 
     def __init__(self, config: AuditTrailConfig) -> None:
         self._config = config
-        self._context = _context(config)
+        self._context = client_context("audit_trail", config.ca_file, config.certificate, config.key)
 
     @property
     def name(self) -> str:
@@ -70,18 +70,6 @@ class SyslogReceiver:
                 f"audit trail: {len(events)} events to {self.name} were not received ({type(err).__name__}: {err}); "
                 "they wait and are sent again"
             ) from err
-
-
-def _context(config: AuditTrailConfig) -> ssl.SSLContext:
-    """Believes who signs by `audit_trail.ca_file`, or whom this machine believes where the site names none."""
-    context = ssl.create_default_context() if not config.ca_file else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    load_pem_files(
-        context,
-        trusted=PemFile("audit_trail.ca_file", config.ca_file) if config.ca_file else None,
-        certificate=PemFile("audit_trail.certificate", config.certificate) if config.certificate else None,
-        key=PemFile("audit_trail.key", config.key) if config.key else None,
-    )
-    return context
 
 
 def _end(secure: ssl.SSLSocket, timeout_s: float) -> None:

@@ -11,7 +11,8 @@ import attrs
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from gtr_batch.config import AuditTrailConfig, FhirConfig, PacsConfig, RisConfig
+from gtr_batch.config import AuditTrailConfig, DicomwebConfig, FhirConfig, PacsConfig, RisConfig
+from gtr_batch.dicomweb.client import Server
 from gtr_batch.errors import ConfigError
 from gtr_batch.fhir.server import FhirServer
 from gtr_batch.pacs import tls as pacs_tls
@@ -19,7 +20,7 @@ from gtr_batch.ris import tls as ris_tls
 from gtr_batch.syslog.sender import SyslogReceiver
 from tests.certificates import Authority
 
-CONNECTIONS = ("pacs, to it", "pacs, from it", "ris, to it", "ris, from it", "fhir", "audit_trail")
+CONNECTIONS = ("pacs, to it", "pacs, from it", "ris, to it", "ris, from it", "fhir", "dicomweb", "audit_trail")
 
 
 @pytest.fixture
@@ -39,6 +40,8 @@ def connect(which: str, ca: str, certificate: str, key: str) -> object:
     names = {"ca_file": ca, "certificate": certificate, "key": key}
     if section == "fhir":
         return FhirServer(FhirConfig(url="https://127.0.0.1/fhir", **names), "UTC")
+    if section == "dicomweb":
+        return Server(DicomwebConfig(url="https://127.0.0.1/dicom-web", **names))
     return SyslogReceiver(AuditTrailConfig(syslog="127.0.0.1:6514", **names))
 
 
