@@ -42,6 +42,7 @@ class _Line:
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
         self._stream: Any = None  # of the newest connection
+        self._ended = False
 
     def ask(
         self,
@@ -58,14 +59,21 @@ class _Line:
             method, address, params=list(query), headers=dict(headers), content=content, extensions=extensions
         )
 
+    def begin(self) -> None:
+        """Another request begins: what was cut before it does not count."""
+        self._ended = False
+
     def cut(self) -> None:
         """From another thread: end the connection, so that whoever reads or writes hears of it at once."""
+        self._ended = True
         with suppress(OSError, AttributeError):  # none is open
             socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
 
     def _note(self, event: str, info: Mapping[str, Any]) -> None:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._stream = info["return_value"]
+            if self._ended:  # while it was being opened
+                self.cut()
 
 
 class _Limit:
@@ -78,6 +86,7 @@ class _Limit:
     @contextmanager
     def watching(self, line: _Line) -> Iterator[None]:
         """Cut the line when the time is over."""
+        line.begin()
         timer = threading.Timer(self._seconds, self._pass, [line])
         timer.daemon = True
         timer.start()

@@ -141,9 +141,12 @@ def test_an_answer_without_an_end_is_cut(archive_at, server, monkeypatch):
         archive_at(server.url).echo()
 
 
-@pytest.mark.parametrize("where", ["headers", "body"])
-@pytest.mark.parametrize("tls", [False, True])
-def test_an_answer_that_drips_ends_at_the_limit_of_a_request(archive_at, series, tmp_path, where, tls):
+@pytest.mark.parametrize(
+    ("where", "tls", "limit_s"),
+    [("headers", False, 0.5), ("body", False, 0.5), ("headers", True, 0.5), ("body", True, 0.5), ("body", True, 1e-6)],
+)
+def test_an_answer_that_drips_ends_at_the_limit_of_a_request(archive_at, series, tmp_path, where, tls, limit_s):
+    """Also where the limit passes before the connection is open."""
     ended = threading.Event()
 
     def drip():
@@ -159,15 +162,14 @@ def test_an_answer_that_drips_ends_at_the_limit_of_a_request(archive_at, series,
         mine = authority.issue("gtr")
         settings = {"ca_file": authority.ca, "certificate": mine[0], "key": mine[1]}
     with there.running():
-        archive = archive_at(there.url, request_limit_s=1, **settings)
-        archive.echo()
+        archive = archive_at(there.url, request_limit_s=limit_s, **settings)
         there.bend = lambda asked: Reply(raw=drip())
         with archive.connected(), pytest.raises(AssociationLost, match=r"dicomweb\.request_limit_s"):
             archive.echo()
         asked = len(there.asked)
         ended.set()
 
-    assert asked == 2  # what was cut at its limit is not asked for once more
+    assert asked <= 1  # what was cut at its limit is not asked for once more
 
 
 def test_silence_ends_at_its_own_limit(archive_at, server):
