@@ -15,10 +15,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from gtr_batch.cli.finding import Finding
 from gtr_batch.loopback import is_loopback
 
 if TYPE_CHECKING:
+    from gtr_batch.config import Config
     from gtr_batch.night.site import Site
     from gtr_batch.ports import ResultReceiver
 
@@ -27,6 +30,8 @@ LOADED_WITHIN = timedelta(days=2)  # EHR extracts come every day
 POOLS = {"pacs", "gpu"}
 NEEDED_DAGS = ("ehr_refresh", "nightly_staging", "housekeeping")
 AIRFLOW_TIMEOUT_S = 180
+#: How a setting is called that names a file of certificates.
+CERTIFICATE_SETTINGS = ("tls_ca", "tls_cert", "ca_file", "certificate")
 
 
 def services(site: Site) -> Finding:
@@ -83,36 +88,36 @@ def our_port(site: Site) -> Finding:
 
 
 def certificates(site: Site) -> Finding:
-    """How long our certificates, and the authorities that we believe, are valid."""
+    """How long our certificates, and the authorities that we believe, are valid; and whether the PACS is plain TCP."""
     from cryptography import x509
 
     config, name = site.config, "certificates"
-    files = {
-        "pacs.tls_cert": config.pacs.tls_cert,
-        "pacs.tls_ca": config.pacs.tls_ca,
-        "audit_trail.certificate": config.audit_trail.certificate,
-        "audit_trail.ca_file": config.audit_trail.ca_file,
-        "notify.ca_file": config.notify.ca_file,
-        "dicomweb.certificate": config.dicomweb.certificate,
-        "dicomweb.ca_file": config.dicomweb.ca_file,
-    }
     now, ends = datetime.now(UTC), {}
-    for setting, path in files.items():
-        if path:
-            try:
-                found = x509.load_pem_x509_certificates(Path(path).read_bytes())
-            except (OSError, ValueError) as err:
-                return Finding(name, "red", f"{setting} cannot be read: {type(err).__name__}", MEND[name])
-            ends[setting] = min(one.not_valid_after_utc for one in found)
-    if not ends:
-        if not config.uses_dimse:
-            return Finding(name, "ok", "none is set: DICOMweb trusts the system's authorities")
-        plain = "none is set: associations with the PACS are plain TCP"
-        return Finding(name, "ok" if is_loopback(config.pacs.host) else "warn", plain, MEND[name])
-    first = min(ends, key=lambda setting: ends[setting])
-    state = "red" if ends[first] <= now else "warn" if ends[first] <= now + EXPIRES_SOON else "ok"
-    said = f"the first to expire is {first}, on {ends[first]:%Y-%m-%d}"
+    for setting, path in _certificate_files(config).items():
+        try:
+            found = x509.load_pem_x509_certificates(Path(path).read_bytes())
+        except (OSError, ValueError) as err:
+            return Finding(name, "red", f"{setting} cannot be read: {type(err).__name__}", MEND[name])
+        ends[setting] = min(one.not_valid_after_utc for one in found)
+    state, said = "ok", "none is set"
+    if ends:
+        first = min(ends, key=lambda setting: ends[setting])
+        state = "red" if ends[first] <= now else "warn" if ends[first] <= now + EXPIRES_SOON else "ok"
+        said = f"the first to expire is {first}, on {ends[first]:%Y-%m-%d}"
+    if config.uses_dimse and not config.pacs.tls_ca:
+        said += "; associations with the PACS are plain TCP"
+        state = "warn" if state == "ok" and not is_loopback(config.pacs.host) else state
     return Finding(name, state, said, "" if state == "ok" else MEND[name])
+
+
+def _certificate_files(config: Config) -> dict[str, str | Path]:
+    """Every file of certificates that a setting names, by the setting."""
+    return {
+        f"{section}.{name}": path
+        for section, settings in attrs.asdict(config, recurse=False).items()
+        for name in CERTIFICATE_SETTINGS
+        if (path := getattr(settings, name, None))
+    }
 
 
 def ehr(site: Site) -> Finding:

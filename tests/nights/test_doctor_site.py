@@ -81,6 +81,40 @@ def test_a_certificate_that_cannot_be_read_is_red_and_none_at_all_a_warning_for_
     assert "audit_trail.ca_file" in unread.found
 
 
+def settings_of_certificates():
+    """Every setting that is said to be of certificates, as its comment or its name says."""
+    config = Config()
+    for section in attrs.asdict(config, recurse=False):
+        for name in attrs.asdict(getattr(config, section), recurse=False):
+            if (name.startswith("tls_c") and name != "tls_crl") or name.startswith(("ca_", "cert")):
+                yield section, name
+
+
+@pytest.mark.parametrize(("section", "name"), settings_of_certificates())
+def test_every_certificate_that_a_setting_names_is_watched(tmp_path, section, name):
+    authority = Authority(tmp_path, "hospital")
+    old, key = authority.issue("old", days=-1)
+    given = {"tls_ca": authority.ca, "tls_cert": old, "tls_key": key} if name == "tls_cert" else {name: old}
+    if name == "tls_ca":
+        given = {"tls_ca": old, "tls_cert": authority.issue("new")[0], "tls_key": key}
+    config = attrs.evolve(Config(), **{section: attrs.evolve(getattr(Config(), section), **given)})
+
+    found = doctor_site.certificates(a_site(config))
+
+    assert (found.state, f"{section}.{name}" in found.found) == ("red", True)
+
+
+def test_a_pacs_that_is_spoken_to_in_plain_is_a_warning_whatever_else_has_a_certificate(tmp_path):
+    config = Config(
+        pacs=PacsConfig(host="pacs.hospital.example"),
+        audit_trail=AuditTrailConfig(ca_file=Authority(tmp_path, "hospital").ca),
+    )
+
+    found = doctor_site.certificates(a_site(config))
+
+    assert (found.state, "plain TCP" in found.found) == ("warn", True)
+
+
 def test_extracts_that_never_came_or_come_no_more_are_told(site, dsn):
     never = doctor_site.ehr(site)
     with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
