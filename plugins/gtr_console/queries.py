@@ -39,6 +39,7 @@ from gtr_batch.errors import InputRefused, ModelArtefactError
 from gtr_batch.logs import get_logger
 from gtr_batch.night.watch import due_night, why_red
 from gtr_batch.nomogram.drawing import nomogram_of
+from gtr_console.key_slice import KeySliceForm, key_slice_form
 
 NIGHTS_SHOWN = 30
 CASES_A_PAGE = 50
@@ -177,6 +178,7 @@ class CasePage:
     others: Sequence[ConsoleCase]
     model_name: str
     words: Sequence[KeptWord]
+    key_slice: KeySliceForm | None = None
     viewer: Sequence[tuple[str, str]] = field(factory=tuple)
 
 
@@ -334,6 +336,7 @@ def case_page(console: Console, case_id: str, *, by: str, named: bool, pixels: b
     by_kind = {one.kind: one for one in objects}
     overview = by_kind.get(ObjectKind.SECONDARY_CAPTURE)
     shown = pixels and case.series_uid
+    pictures = console.pictures.of(case.night, case.case_id, overview and overview.file) if shown else None
     return CasePage(
         case=case,
         patient=patient,
@@ -341,7 +344,7 @@ def case_page(console: Console, case_id: str, *, by: str, named: bool, pixels: b
         score=score,
         drawing=drawing,
         no_nomogram=no_nomogram,
-        pictures=console.pictures.of(case.night, case.case_id, overview and overview.file) if shown else None,
+        pictures=pictures,
         window=manifest.contract.window_hu if manifest else (-125.0, 225.0),
         facts=site.cases.facts(case.case_id) or {},
         events=[_event(one, answer=case.shows_result) for one in site.cases.events(case.case_id)],
@@ -351,6 +354,7 @@ def case_page(console: Console, case_id: str, *, by: str, named: bool, pixels: b
         others=site.book.others_of_patient(case.case_id),
         model_name=model_name,
         words=site.words.of_case(case.case_id),
+        key_slice=key_slice_form(staging, pictures),
         viewer=_viewer(console.settings, case, staging),
     )
 
