@@ -381,7 +381,7 @@ def send_result_messages(config: Config | None = None, alert: Alert | None = Non
         receivers = _receivers(adapters.config)
         if not receivers and not adapters.config.sends_words:
             raise ConfigError("ris.host and fhir.url are empty: name a system that is told of results; see docs/ris.md")
-        sent, ill = [_send_words(adapters)], None
+        sent, ill = [_send_words(adapters, alert)], None
         for receiver in receivers:  # one that does not answer keeps nothing from the other
             try:
                 sent.append(
@@ -394,14 +394,14 @@ def send_result_messages(config: Config | None = None, alert: Alert | None = Non
     return Sent(sum(s.taken for s in sent), sum(s.waiting for s in sent), sum(s.dead for s in sent))
 
 
-def _send_words(adapters: _Adapters) -> Sent:
+def _send_words(adapters: _Adapters, alert: Alert | None) -> Sent:
     from gtr_batch.db.word_reports import PostgresWordReports
     from gtr_batch.night.messages import Sent
     from gtr_batch.night.word_reports import send_words
 
     if not adapters.config.sends_words:
         return Sent()
-    return send_words(_night_site(adapters, None, None), PostgresWordReports(adapters.database))
+    return send_words(_night_site(adapters, None, alert), PostgresWordReports(adapters.database))
 
 
 def _receivers(config: Config) -> list[ResultReceiver]:

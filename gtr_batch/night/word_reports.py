@@ -17,6 +17,7 @@ from gtr_batch.domain.result_message import wait_s
 from gtr_batch.errors import GtrError, ServiceStopped, TransientError
 from gtr_batch.identity import read_identity
 from gtr_batch.logs import get_logger
+from gtr_batch.night.identity import tell_operations
 from gtr_batch.night.messages import UNANSWERED, Sent
 from gtr_batch.night.site import Site
 from gtr_batch.ports import WordReports
@@ -52,6 +53,7 @@ def send_words(site: Site, words: WordReports) -> Sent:
             except GtrError as err:
                 waiting.add(_whose(word))
                 words.wait(word, wait_s(word.tries + 1, _FIRST_WAIT_S, _LONGEST_WAIT_S), type(err).__name__)
+                tell_operations(site, word.case_id, Step.DELIVER, err)
                 log.warning("word.not_sent", case_id=word.case_id, word=word.number, error=str(err))
                 in_a_row = in_a_row + 1 if isinstance(err, TransientError) else 0
                 if in_a_row >= UNANSWERED:  # the PACS is ill: the rest waits too

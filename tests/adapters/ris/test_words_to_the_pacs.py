@@ -267,3 +267,19 @@ def test_two_tasks_at_once_send_the_same_words_as_the_same_instances(config, cas
     assert troubles == []
     assert len(in_the_pacs(config, case, tmp_path)) == 3
     assert unsent(dsn) == 0
+
+
+def test_where_the_pacs_has_the_study_under_another_patient_nothing_is_sent_and_operations_are_told(
+    config, case, words, tmp_path, dsn
+):
+    say(words, case)
+    execute(dsn, "set session_replication_role = replica; update staging_case set patient_id = 'PHANTOM-OTHER'")
+    told = []
+
+    sent = wiring.send_result_messages(config, alert=lambda subject, text: told.append((subject, text)))
+
+    assert (sent.taken, sent.waiting) == (0, 1)
+    [(subject, text)] = told
+    assert subject == "Images of another patient"
+    assert "PHANTOM" not in text
+    assert in_the_pacs(config, case, tmp_path) == []
