@@ -50,7 +50,15 @@ class PostgresWordReports:
     def wait(self, word: WordToSend, seconds: float, trouble: str) -> None:
         """Note that it is tried again in so many seconds."""
         with self._database.transaction(f"report of word {word.number}") as tx:
-            tx.run(_queries()["wait"], reader_word_id=word.number, seconds=float(seconds), trouble=trouble[:100])
+            tx.run(
+                _queries()["wait"],
+                reader_word_id=word.number,
+                case_id=rows.key(word.case_id),
+                report_uid=word.report.sop_instance_uid,
+                with_why=word.with_why,
+                seconds=float(seconds),
+                trouble=trouble[:100],
+            )
 
 
 def _word(row: Mapping[str, Any]) -> WordToSend:
@@ -66,7 +74,10 @@ def _word(row: Mapping[str, Any]) -> WordToSend:
 
 
 def _object(row: Mapping[str, Any] | None) -> ReportObject | None:
-    return None if row is None else rows.object_of({**row, "kind": ObjectKind.READER_WORD})
+    """What was written; None where nothing was yet."""
+    if row is None or row["sop_instance_uid"] is None:
+        return None
+    return rows.object_of({**row, "kind": ObjectKind.READER_WORD})
 
 
 def _queries() -> dict[str, queries.Query]:

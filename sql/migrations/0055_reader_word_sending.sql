@@ -3,22 +3,25 @@ create table reader_word_sending (
     reader_word_id   bigint primary key references reader_word,
     case_id          uuid not null references staging_case,
     report_uid       text not null references report_object,
-    sop_class_uid    text not null,
-    sop_instance_uid text not null unique,
-    series_uid       text not null,
-    file             text not null,
-    content_digest   text not null,
+    sop_class_uid    text,
+    sop_instance_uid text unique,
+    series_uid       text,
+    file             text,
+    content_digest   text,
     predecessors     jsonb not null default '[]',
     with_why         boolean not null,
     tries            integer not null default 0 check (tries >= 0),
     next_try_at      timestamptz not null default clock_timestamp(),
     trouble          text not null default '' check (length(trouble) <= 100),
-    written_at       timestamptz not null default clock_timestamp(),
-    sent_at          timestamptz
+    written_at       timestamptz,
+    sent_at          timestamptz,
+    check (num_nulls(sop_class_uid, sop_instance_uid, series_uid, file, content_digest, written_at) in (0, 6)),
+    check (sent_at is null or written_at is not null)
 );
 comment on table reader_word_sending is
     'The structured report of each reader''s word: which AI''s report it is about, what was written, and since when the PACS '
     'has it. Written by gtr ris send and the tasks that tell of results.';
+comment on column reader_word_sending.written_at is 'Null: it could not be written yet.';
 comment on column reader_word_sending.trouble is 'Class of the last error; never a text.';
 comment on column reader_word_sending.with_why is 'Whether the reader''s reason is in it.';
 create index on reader_word_sending (case_id);

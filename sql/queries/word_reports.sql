@@ -59,11 +59,11 @@ limit %(most)s;
 -- What was written for a word; the same again only later, and nothing once the PACS has it.
 insert into reader_word_sending (
     reader_word_id, case_id, report_uid, sop_class_uid, sop_instance_uid, series_uid, file, content_digest, predecessors,
-    with_why
+    with_why, written_at
 )
 values (
     %(reader_word_id)s, %(case_id)s, %(report_uid)s, %(sop_class_uid)s, %(sop_instance_uid)s, %(series_uid)s, %(file)s,
-    %(content_digest)s, %(predecessors)s, %(with_why)s
+    %(content_digest)s, %(predecessors)s, %(with_why)s, clock_timestamp()
 )
 on conflict (reader_word_id) do update set
     sop_class_uid = excluded.sop_class_uid,
@@ -80,10 +80,15 @@ where reader_word_sending.sent_at is null;
 update reader_word_sending set sent_at = clock_timestamp(), trouble = ''
 where reader_word_id = %(reader_word_id)s and sent_at is null;
 
--- name: wait(reader_word_id, seconds, trouble)
--- It is tried again in so many seconds.
-update reader_word_sending set
-    tries = tries + 1,
-    trouble = %(trouble)s,
-    next_try_at = clock_timestamp() + make_interval(secs => %(seconds)s)
-where reader_word_id = %(reader_word_id)s and sent_at is null;
+-- name: wait(reader_word_id, case_id, report_uid, with_why, seconds, trouble)
+-- It is tried again in so many seconds, written or not.
+insert into reader_word_sending (reader_word_id, case_id, report_uid, with_why, tries, trouble, next_try_at)
+values (
+    %(reader_word_id)s, %(case_id)s, %(report_uid)s, %(with_why)s, 1, %(trouble)s,
+    clock_timestamp() + make_interval(secs => %(seconds)s)
+)
+on conflict (reader_word_id) do update set
+    tries = reader_word_sending.tries + 1,
+    trouble = excluded.trouble,
+    next_try_at = excluded.next_try_at
+where reader_word_sending.sent_at is null;

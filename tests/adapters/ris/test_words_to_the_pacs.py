@@ -278,7 +278,9 @@ def test_where_the_pacs_has_the_study_under_another_patient_nothing_is_sent_and_
 
     sent = wiring.send_result_messages(config, alert=lambda subject, text: told.append((subject, text)))
 
+    again = wiring.send_result_messages(config, alert=lambda subject, text: told.append((subject, text)))
     assert (sent.taken, sent.waiting) == (0, 1)
+    assert (again.taken, again.waiting) == (0, 0)  # its time has not come, and nobody is told twice
     [(subject, text)] = told
     assert subject == "Images of another patient"
     assert "PHANTOM" not in text
