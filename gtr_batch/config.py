@@ -235,6 +235,8 @@ class ReportConfig:
     key_objects: bool = True
     pdf: bool = False  # the case's page as an encapsulated PDF, for a PACS whose viewers show no SR
     reject_withdrawn: bool = False  # reject a withdrawn model's reports in the PACS, beside the notice (IHE IOCM)
+    reader_word_sr: bool = False  # each reader's word goes to the PACS too, as an SR that refers to ours
+    reader_word_why: bool = False  # with the reason that the reader typed, which may name the patient whose study it is
     primary: str = "network"  # "network" | "nomogram", where the model has one: whose stage and probabilities count
 
     def __attrs_post_init__(self) -> None:
@@ -609,6 +611,11 @@ class Config:
     def tells_of_results(self) -> bool:
         """Whether another system than the PACS is told of results."""
         return bool(self.ris.host or self.fhir.url)
+
+    @property
+    def sends_words(self) -> bool:
+        """Whether the PACS is sent what readers say."""
+        return self.report.reader_word_sr
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:

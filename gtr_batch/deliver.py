@@ -42,6 +42,7 @@ _ORDER = (  # what others point at comes first
     ObjectKind.ENCAPSULATED_PDF,
     ObjectKind.STRUCTURED_REPORT,
     ObjectKind.REJECTION,
+    ObjectKind.READER_WORD,
 )
 
 

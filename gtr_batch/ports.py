@@ -34,7 +34,7 @@ from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.domain.notice import NightState, Notice, WaitingNotice
 from gtr_batch.domain.patient_merge import PatientMerge
-from gtr_batch.domain.reader_word import KeptWord, NewWord, OwnStage, Reader, ResultInQuestion
+from gtr_batch.domain.reader_word import KeptWord, NewWord, OwnStage, Reader, ResultInQuestion, WordToSend
 from gtr_batch.domain.replay import KeptComparison, ReplayApproval
 from gtr_batch.domain.result_message import (
     Channel,
@@ -708,6 +708,22 @@ class ReaderWords(Protocol):
 
     def note_shown(self, results: Mapping[str, str], reader: str) -> None:
         """Note that a reader is shown these results, digests by case; the first time holds."""
+
+
+class WordReports(Protocol):
+    """Readers' words on their way to the PACS: each is noted as written before it is sent, and as sent once."""
+
+    def due(self, *, with_why: bool, most: int) -> Sequence[WordToSend]:
+        """Words that are due, oldest first; `with_why`: new ones are written with the reader's reason."""
+
+    def write(self, word: WordToSend, written: ReportObject) -> None:
+        """Note what was written for a word; after it was sent nothing is changed."""
+
+    def sent(self, word: WordToSend) -> None:
+        """Note that the PACS has it."""
+
+    def wait(self, word: WordToSend, seconds: float, trouble: str) -> None:
+        """Note that it is tried again in so many seconds; `trouble` is the class of the error."""
 
 
 class AuditSource(Protocol):

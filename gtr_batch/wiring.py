@@ -376,12 +376,14 @@ def open_messages(config: Config | None = None) -> Iterator[PostgresResultMessag
 
 
 def send_result_messages(config: Config | None = None, alert: Alert | None = None) -> Sent:
-    """Send every message about a result that is due; see `gtr_batch.night.messages`.
+    """Send every message about a result that is due, and readers' words to the PACS where the site wants that.
+
+    See `gtr_batch.night.messages` and `gtr_batch.night.word_reports`.
 
     Raises
     ------
     ConfigError
-        No system is named (`ris.host`, `fhir.url`).
+        No system is named (`ris.host`, `fhir.url`), and the PACS is not sent readers' words (`report.reader_word_sr`).
     ReceiverUnreachable
         One did not take what it was sent; it waits.
     ServiceStopped
@@ -392,9 +394,9 @@ def send_result_messages(config: Config | None = None, alert: Alert | None = Non
 
     with _adapters(config) as adapters:
         receivers = _receivers(adapters.config)
-        if not receivers:
+        if not receivers and not adapters.config.sends_words:
             raise ConfigError("ris.host and fhir.url are empty: name a system that is told of results; see docs/ris.md")
-        sent, ill = [], None
+        sent, ill = [_send_words(adapters, alert)], None
         for receiver in receivers:  # one that does not answer keeps nothing from the other
             try:
                 sent.append(
@@ -405,6 +407,16 @@ def send_result_messages(config: Config | None = None, alert: Alert | None = Non
         if ill is not None:
             raise ill
     return Sent(sum(s.taken for s in sent), sum(s.waiting for s in sent), sum(s.dead for s in sent))
+
+
+def _send_words(adapters: _Adapters, alert: Alert | None) -> Sent:
+    from gtr_batch.db.word_reports import PostgresWordReports
+    from gtr_batch.night.messages import Sent
+    from gtr_batch.night.word_reports import send_words
+
+    if not adapters.config.sends_words:
+        return Sent()
+    return send_words(_night_site(adapters, None, alert), PostgresWordReports(adapters.database))
 
 
 def _receivers(config: Config) -> list[ResultReceiver]:

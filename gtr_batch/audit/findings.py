@@ -27,7 +27,7 @@ from gtr_batch.audit.labels import estimates, maturity, one_a_patient
 from gtr_batch.audit.over_time import inputs_over_time, months, outputs_over_time, refusals_by_code, refusals_over_time
 from gtr_batch.audit.performance import criteria, headline_of, measure, reference_numbers, t4_understaging
 from gtr_batch.audit.readers import compare_readers
-from gtr_batch.audit.reading import eus_decision, overrides
+from gtr_batch.audit.reading import console_readings, eus_decision, overrides
 from gtr_batch.audit.subgroups import subgroups
 from gtr_batch.audit.unjudged import fates, not_judged
 from gtr_batch.audit.verdict import answer
@@ -129,6 +129,7 @@ def _month(inputs: AuditInputs, found: Cohorts, settings: ShownSettings) -> Mont
         fates=fates(inputs, found.everybody.cases, wait),
         coverage=coverage(found.window),
         table_1=_table_one(lately, inputs.as_of),
+        console=console_readings(inputs, mine),
     )
 
 

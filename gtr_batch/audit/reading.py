@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from attrs import evolve
 
 from gtr_batch.audit.cohorts import Cohort
+from gtr_batch.audit.evaluation import FEW
 from gtr_batch.audit.found.performance import EusDecision, NetBenefitBesideEus
-from gtr_batch.audit.found.service import MonthOfOverrides, Overrides, WhoWasRight
+from gtr_batch.audit.found.service import (
+    AgreementByStage,
+    ConsoleReadings,
+    MonthOfOverrides,
+    Overrides,
+    ReadingsOfAKind,
+    WhoWasRight,
+)
 from gtr_batch.audit.over_time import months
-from gtr_batch.domain.audit import AuditCase
+from gtr_batch.domain.audit import AuditCase, ConsoleReading
 from gtr_batch.domain.audit_run import AuditInputs
+from gtr_batch.domain.staging import STAGES, TStage
 from gtr_batch.metrics.calibration import at_least_t3
 from gtr_batch.metrics.classification import confusion
 from gtr_batch.metrics.intervals import wilson
@@ -51,6 +61,78 @@ def overrides(inputs: AuditInputs, cases: Sequence[AuditCase]) -> Overrides:
         with_pathology=_who_was_right(inputs, seen),
         unread=sum(c.t_stage is not None and inputs.first <= c.night <= inputs.last for c in cases) - len(now),
     )
+
+
+def console_readings(inputs: AuditInputs, cases: Sequence[AuditCase]) -> ConsoleReadings:
+    """Readers against the AI's stage, by what the console had shown them when they said theirs.
+
+    Who gave a stage of their own before the AI's was shown is the unaided reading; every other word is an aided one.
+    What a reader had seen elsewhere, in the PACS or before the case was staged anew, the console does not know.
+
+    Parameters
+    ----------
+    inputs : AuditInputs
+    cases : sequence of AuditCase
+        Those of the judged model; the period's nights count.
+    """
+    readings = [c.readings for c in cases if inputs.first <= c.night <= inputs.last]
+    said = [one for of_case in readings for one in of_case]
+    unaided = [one for one in said if one.own_stage is not None]
+    aided = [one for one in said if one.own_stage is None and one.said is not None]
+    after = [one for one in unaided if one.said is not None]
+    found = ConsoleReadings(
+        cases=sum(bool(of_case) for of_case in readings),
+        unaided=_of_a_kind([(one.ai_stage, one.own_stage) for one in unaided], after),
+        aided=_of_a_kind([(one.ai_stage, one.said) for one in aided], aided),
+        came_over=sum(one.own_stage is not one.ai_stage and one.said is one.ai_stage for one in after),
+        turned_away=sum(one.own_stage is one.ai_stage and one.said is not one.ai_stage for one in after),
+        sentences=(),
+    )
+    return evolve(found, sentences=tuple(_of_readings(found)))
+
+
+def _of_a_kind(pairs: Sequence[tuple[TStage, TStage | None]], words: Sequence[ConsoleReading]) -> ReadingsOfAKind:
+    """`pairs`: the AI's stage and the reader's; `words`: of these readers who said one."""
+    agree, overruled = sum(ai is own for ai, own in pairs), sum(w.said is not w.ai_stage for w in words)
+    rows = []
+    for stage in STAGES:
+        of_stage = [own for ai, own in pairs if ai is stage]
+        k, n = sum(own is stage for own in of_stage), len(of_stage)
+        rows.append(AgreementByStage(str(stage), n, k, k / n if n else None, wilson(k, n)))
+    return ReadingsOfAKind(
+        n=len(pairs),
+        agree=agree,
+        share=agree / len(pairs) if pairs else None,
+        ci=wilson(agree, len(pairs)),
+        by_stage=tuple(rows),
+        words=len(words),
+        overruled=overruled,
+        overrule_rate=overruled / len(words) if words else None,
+        overrule_ci=wilson(overruled, len(words)),
+    )
+
+
+def _of_readings(found: ConsoleReadings) -> list[str]:
+    """What to know before using these numbers."""
+    told = []
+    for name, kind in _both(found):
+        if kind.n == 0:
+            told.append(f"No {name} reading this month.")
+        elif kind.n < FEW:
+            told.append(f"Only {kind.n} {name} reading{'s' * (kind.n > 1)}, fewer than {FEW}: too few to say much.")
+    few = [f"{row.stage} {name}" for name, kind in _both(found) for row in kind.by_stage if 0 < row.n < FEW <= kind.n]
+    if few:
+        told.append(f"Fewer than {FEW} readings of {', '.join(few)}: too few to say much of these.")
+    n = found.unaided.n + found.aided.n
+    if n > found.cases:
+        told.append(f"{n} readings are of {found.cases} cases: Wilson's intervals take them as independent.")
+    if n:
+        told.append("A reader may have seen the AI's stage elsewhere, in the PACS: the console knows what it showed.")
+    return told
+
+
+def _both(found: ConsoleReadings) -> list[tuple[str, ReadingsOfAKind]]:
+    return [("unaided", found.unaided), ("aided", found.aided)]
 
 
 def eus_decision(cohort: Cohort) -> EusDecision | None:

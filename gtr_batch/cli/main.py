@@ -133,7 +133,7 @@ def night(
                     err.print(f"[yellow]{foreign(error)}[/]", highlight=False)
         for shard in shards if broken is None else ():
             steps.shadow(site, when, shard)
-        if config.tells_of_results:
+        if config.tells_of_results or config.sends_words:
             _send_results(config)
         red: NightFailed | None = None
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 from collections import OrderedDict
@@ -50,6 +51,11 @@ class Stack:
     rows: int
     columns: int
     spacing_mm: tuple[float, float]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its instances in their order: by it a form names the slices among which a place is given."""
+        return hashlib.sha256("\n".join(one.sop_instance_uid for one in self.slices).encode()).hexdigest()
 
     def index(self, sop_instance_uid: str) -> int | None:
         """Place of an instance; None where its file is gone."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database
-from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
+from gtr_batch.domain.audit import AuditCase, Classification, ConsoleReading, Read, Surgery
 from gtr_batch.domain.audit_json import from_json, to_json
 from gtr_batch.domain.audit_run import (
     Alarm,
@@ -46,8 +47,11 @@ class PostgresAuditSource:
         must be judged. It says by which model it was made.
         """
         with self._database.transaction("cases for the audit") as tx:
+            readings: dict[str, list[ConsoleReading]] = defaultdict(list)
+            for row in tx.all(_queries()["readings"], since=since, until=until, as_of=as_of, timezone=self._timezone):
+                readings[row["case_id"]].append(_reading(row))
             found = tx.each(_queries()["cases"], since=since, until=until, timezone=self._timezone)
-            return [known_by(_case(row, as_of), as_of) for row in found]
+            return [known_by(_case(row, as_of, readings.get(row["case_id"], ())), as_of) for row in found]
 
     def first_night(self, model_version: str) -> date | None:
         """The first night of which this model has a result; None where it never staged."""
@@ -167,7 +171,12 @@ def _alarm(row: Mapping[str, Any]) -> RaisedAlarm:
     return RaisedAlarm(**{**row, "level": level, "kind": kind, "detail": detail})
 
 
-def _case(row: Mapping[str, Any], as_of: date) -> AuditCase:
+def _reading(row: Mapping[str, Any]) -> ConsoleReading:
+    stages = {name: None if row[name] is None else TStage(row[name]) for name in ("own_stage", "said")}
+    return ConsoleReading(TStage(row["ai_stage"]), own_on=row["own_on"], said_on=row["said_on"], **stages)
+
+
+def _case(row: Mapping[str, Any], as_of: date, readings: Sequence[ConsoleReading]) -> AuditCase:
     staged = bool(row["is_staged"])
     return AuditCase(
         case_id=row["case_id"],
@@ -197,6 +206,7 @@ def _case(row: Mapping[str, Any], as_of: date) -> AuditCase:
         delivered_on=row["delivered_on"],
         surgery=_surgery(row),
         read=_read(row, as_of),
+        readings=tuple(readings),
     )
 
 

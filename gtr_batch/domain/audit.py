@@ -43,6 +43,35 @@ class Read:
 
 
 @frozen
+class ConsoleReading:
+    """What one reader said of the result that a case carries; with the days on which they did.
+
+    `ai_stage` is the stage that the page shows; `own_stage` what the reader gave before it was shown to them; `said`
+    their stage by the word that holds, the AI's where they agree. None: they gave none.
+    """
+
+    ai_stage: TStage
+    own_stage: TStage | None = None
+    own_on: date | None = None
+    said: TStage | None = None
+    said_on: date | None = None
+
+    def known_by(self, day: date) -> ConsoleReading | None:
+        """What was said by the end of a day; None where nothing was."""
+        own = self.own_on is not None and self.own_on <= day
+        said = self.said_on is not None and self.said_on <= day
+        if not own and not said:
+            return None
+        return ConsoleReading(
+            self.ai_stage,
+            self.own_stage if own else None,
+            self.own_on if own else None,
+            self.said if said else None,
+            self.said_on if said else None,
+        )
+
+
+@frozen
 class AuditCase:
     """A case that a model staged, or that was refused. Nothing in it names a person.
 
@@ -78,6 +107,7 @@ class AuditCase:
     delivered_on: date | None = None
     surgery: Surgery | None = None
     read: Read | None = None
+    readings: tuple[ConsoleReading, ...] = ()  # one a reader
 
     @property
     def month(self) -> str:

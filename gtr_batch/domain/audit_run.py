@@ -188,7 +188,7 @@ def period_name(kind: AuditKind, day: date) -> str:
 
 
 def known_by(case: AuditCase, day: date) -> AuditCase:
-    """The case as it was known by the end of a day: no operation, report, read or delivery from later."""
+    """The case as it was known by the end of a day: no operation, report, read, reading or delivery from later."""
     surgery, read = case.surgery, case.read
     if surgery is not None and surgery.operated_on > day:
         surgery = None
@@ -197,7 +197,9 @@ def known_by(case: AuditCase, day: date) -> AuditCase:
     if read is not None and read.read_on > day:
         read = None
     delivered = case.delivered_on if case.delivered_on is None or case.delivered_on <= day else None
-    return evolve(case, surgery=surgery, read=read, delivered_on=delivered)
+    known = (reading.known_by(day) for reading in case.readings)
+    readings = tuple(reading for reading in known if reading is not None)
+    return evolve(case, surgery=surgery, read=read, delivered_on=delivered, readings=readings)
 
 
 def _with_present_keys(value: Mapping[str, Any]) -> dict[str, Any]:

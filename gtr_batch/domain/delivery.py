@@ -16,10 +16,11 @@ class ObjectKind(StrEnum):
     KEY_OBJECTS = "key_objects"
     ENCAPSULATED_PDF = "encapsulated_pdf"
     REJECTION = "rejection"  # of a withdrawn model's report; no part of any answer
+    READER_WORD = "reader_word"  # what a reader says of an answer; no part of any
 
 
-#: What an answer consists of: a rejection is about one and belongs to none.
-ANSWER_KINDS = tuple(kind for kind in ObjectKind if kind is not ObjectKind.REJECTION)
+#: What an answer consists of: a rejection or a reader's word is about one and belongs to none.
+ANSWER_KINDS = tuple(kind for kind in ObjectKind if kind not in (ObjectKind.REJECTION, ObjectKind.READER_WORD))
 
 
 @frozen

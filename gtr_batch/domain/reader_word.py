@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from attrs import field, frozen
 
+from gtr_batch.domain.delivery import ReportObject
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import InputRefused
 
@@ -115,6 +116,30 @@ class KeptWord:
     ai_shown_at: datetime | None
     at: datetime
     stands: bool
+
+
+@frozen
+class WordToSend:
+    """A word that goes to the PACS: what its reader says of the result's stage, or of its key slice, since `at`.
+
+    `kind` is what holds of their words then, `WITHDRAWN` where none does. `report` is the AI's report that it is about,
+    `previous` what was sent for the reader's word before, `written` what was written for this one, perhaps sent.
+    """
+
+    number: int
+    case_id: str
+    reader: str
+    about_slice: bool
+    kind: WordKind
+    t_stage: TStage | None
+    key_slice: str | None
+    why: str = field(repr=False)
+    at: datetime
+    report: ReportObject
+    previous: ReportObject | None
+    written: ReportObject | None
+    with_why: bool
+    tries: int
 
 
 @frozen

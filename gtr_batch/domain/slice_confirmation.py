@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from attrs import field, frozen
@@ -22,3 +23,12 @@ class SliceConfirmation:
     def moved(self) -> bool:
         """Whether the reader chose another slice."""
         return self.slices[1] != self.was
+
+
+def with_neighbours(uids: Sequence[str], at: int) -> tuple[str, str, str]:
+    """The instance below, the one at this place and the one above, of a series ascending along its normal.
+
+    Where the key slice is an end of the series its one neighbour is used twice, as preprocessing does.
+    """
+    last = len(uids) - 1
+    return uids[at - 1 if at > 0 else min(1, last)], uids[at], uids[at + 1 if at < last else max(last - 1, 0)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gtr_batch.domain.case import Case
 from gtr_batch.domain.prepared import ROLES
-from gtr_batch.domain.slice_confirmation import SliceConfirmation
+from gtr_batch.domain.slice_confirmation import SliceConfirmation, with_neighbours
 from gtr_batch.domain.staging import CaseStaging, KeySliceSource
 from gtr_batch.errors import InputRefused
 from gtr_batch.governance.known_case import known_case
@@ -85,6 +85,4 @@ def _neighbours(
     ends = [uids.index(uid) for uid in (found[_BELOW], found[_ABOVE]) if uid in uids]
     if len(ends) == 2 and ends[0] > ends[1]:
         uids.reverse()
-    at, last = uids.index(wanted), len(uids) - 1
-    # Where the key slice is an end of the series its one neighbour is used twice, as preprocessing does.
-    return uids[at - 1 if at > 0 else min(1, last)], uids[at], uids[at + 1 if at < last else max(last - 1, 0)]
+    return with_neighbours(uids, uids.index(wanted))

@@ -18,10 +18,10 @@ from gtr_batch.domain.model import ModelManifest
 from gtr_batch.errors import GovernanceRefused, GtrError, ServiceStopped
 from gtr_batch.governance.promotion import gate_passed
 from gtr_batch.governance.registry import answered_for, check_registered, known
-from gtr_batch.identity import read_identity
 from gtr_batch.logs import get_logger
 from gtr_batch.night.identity import tell_operations
 from gtr_batch.night.site import Site
+from gtr_batch.night.word_reports import report_file
 from gtr_batch.ports import ModelRegistry
 
 log = get_logger("governance")
@@ -201,7 +201,7 @@ def _supersede(
     notice = write_withdrawal(
         folder,
         case=case,
-        report_file=_report_file(site, case, row, folder),
+        report_file=report_file(site, case, old, folder),
         superseded=old,
         manifest=manifest,
         model_version=version,
@@ -229,7 +229,7 @@ def _reject(
     made = write_rejection(
         folder,
         case=case,
-        report_file=_report_file(site, case, row, folder),
+        report_file=report_file(site, case, old, folder),
         rejected=old,
         beside=registry.pictures(case.case_id, version),
         manifest=manifest,
@@ -267,18 +267,6 @@ def _as_object(row: ReportOfModel) -> ReportObject:
         row.file,
         row.content_digest,
     )
-
-
-def _report_file(site: Site, case: Case, row: ReportOfModel, folder: Path) -> Path:
-    """The report itself: from the file store, or, where that was cleared or names another patient, from the PACS.
-
-    After a merge the file has the PatientID of before; the PACS has given its own copy the new one.
-    """
-    path, identity = folder / row.file, case.identity(row.series_uid)
-    found = read_identity(path)
-    if found is not None and not identity.differences(found):
-        return path
-    return site.archive.retrieve(row.study_uid, row.series_uid, [row.sop_instance_uid], folder, identity=identity)[0]
 
 
 def _short(version: str | None) -> str:

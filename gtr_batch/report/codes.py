@@ -177,6 +177,16 @@ READER_WORDS: Mapping[bool, Code] = MappingProxyType(
 )
 
 
+# What a reader says of a result, after IHE's AI Result Assessment; who rejects a stage gives another one: modified
+ASSESSMENT = own("assessment", "Assessment of the AI result by a reader")
+ASSESSED_SLICE = own("assessed_slice", "Assessment of the key slice by a reader")
+ASSESSED_RESULT = own("assessed_result", "AI result that is assessed")
+READERS_KEY_SLICE = own("readers_slice", "Key slice that the reader names")
+ACCEPTED = own("accepted", "Accepted")
+MODIFIED = own("modified", "Modified")
+TAKEN_BACK = own("taken_back", "Assessment taken back")
+
+
 def refusal_finding(code: RefusalCode) -> Code:
     """The standard reason beside ours, of CID 9303 (Interpretation Request Discontinuation Reason) or 6044 for pixels.
 

@@ -108,7 +108,8 @@ class Context:
 
 def _texts(item: Dataset) -> list[str]:
     children = item.get("ContentSequence") or []
-    return [str(item.get("TextValue", "")), *(text for child in children for text in _texts(child))]
+    own = (str(item.get(keyword, "") or "") for keyword in ("TextValue", "PersonName"))
+    return [*own, *(text for child in children for text in _texts(child))]
 
 
 def reference_to(source: Dataset) -> Dataset:

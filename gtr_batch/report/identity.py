@@ -37,8 +37,13 @@ _SERIES: dict[ObjectKind, tuple[int, str]] = {
     ObjectKind.KEY_OBJECTS: (4, "key slice"),
     ObjectKind.REJECTION: (5, "withdrawn result"),
     ObjectKind.ENCAPSULATED_PDF: (6, "page of the case"),
+    ObjectKind.READER_WORD: (7, "Reader's word on an AI result"),
 }
-_DOCUMENTS = (ObjectKind.STRUCTURED_REPORT, ObjectKind.ENCAPSULATED_PDF)  # which name what they replace
+_DOCUMENTS = (  # which name what they replace
+    ObjectKind.STRUCTURED_REPORT,
+    ObjectKind.ENCAPSULATED_PDF,
+    ObjectKind.READER_WORD,
+)
 
 
 @frozen
@@ -58,7 +63,7 @@ class Author:
         return cls(derived_uid("device", model_version), name[:64], manufacturer[:64], model_version, institution[:64])
 
     @property
-    def software_versions(self) -> tuple[str, str]:
+    def software_versions(self) -> tuple[str, ...]:
         """*Software Versions* (0018,1020): this service's version and the model digest (LO, 64 characters each)."""
         return __version__, self.model_version[:64]
 
@@ -74,8 +79,8 @@ def series_uid(study_uid: str, model_version: str, kind: ObjectKind) -> Uid:
 
 
 def series_description(kind: ObjectKind) -> str:
-    """*Series Description* (0008,103E); says first that no one has verified the result."""
-    return f"{NOT_VERIFIED}: {_SERIES[kind][1]}"
+    """*Series Description* (0008,103E); of an AI's result it says first that no one has verified it."""
+    return _SERIES[kind][1] if kind is ObjectKind.READER_WORD else f"{NOT_VERIFIED}: {_SERIES[kind][1]}"
 
 
 def series_number(base: int, kind: ObjectKind) -> int:

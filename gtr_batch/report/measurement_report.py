@@ -72,14 +72,19 @@ def build_report(context: Context, answer: Answer) -> Dataset:
 
 
 def document(
-    context: Context, groups: Sequence[MeasurementsAndQualitativeEvaluations], *, library: bool = True
+    context: Context,
+    groups: Sequence[MeasurementsAndQualitativeEvaluations],
+    *,
+    library: bool = True,
+    observation: ObservationContext | None = None,
+    kind: ObjectKind = ObjectKind.STRUCTURED_REPORT,
 ) -> Dataset:
-    """A TID 1500 document around measurement groups: COMPLETE, UNVERIFIED, evidence-based.
+    """A TID 1500 document around measurement groups: COMPLETE, UNVERIFIED, evidence-based; observed by the model.
 
     The Image Library takes geometry from the source headers: none for a refusal, whose headers may lack it.
     """
     content = MeasurementReport(
-        observation_context=ObservationContext(observer_device_context=observer(context.author)),
+        observation_context=observation or ObservationContext(observer_device_context=observer(context.author)),
         procedure_reported=concept(codes.CT_PROCEDURE),
         imaging_measurements=groups,
         title=codes.REPORT_TITLE,
@@ -93,7 +98,7 @@ def document(
         is_verified=False,
         coding_schemes=codes.coding_schemes(context.config.institution),
         performed_procedure_codes=[concept(c) for c in performed_procedures(context.sources[0])],
-        **context.attributes(ObjectKind.STRUCTURED_REPORT),
+        **context.attributes(kind),
     )
     _separate(ds)
     return context.settle(ds)

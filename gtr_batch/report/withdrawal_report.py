@@ -93,15 +93,21 @@ def context_about(
     PermanentError
         The file is no such report.
     """
+    old = read_report(report_file, report, case)
+    return Context.of(
+        case, manifest=manifest, model_version=model_version, sources=[inherit(old)[0]], config=config, written=at
+    )
+
+
+def read_report(report_file: Path, report: ReportObject, case: Case) -> Dataset:
+    """The report's own file; `PermanentError` where it is no such report."""
     try:
         old = read_dicom(report_file)
     except UnreadableFile as err:
         raise PermanentError(f"case {case.case_id}: {report_file.name} {err.why}") from err
     if str(old.get("SOPInstanceUID", "")) != report.sop_instance_uid:
         raise PermanentError(f"case {case.case_id}: {report_file.name} is not the report {report.sop_instance_uid}")
-    return Context.of(
-        case, manifest=manifest, model_version=model_version, sources=[inherit(old)[0]], config=config, written=at
-    )
+    return old
 
 
 def build_withdrawal(context: Context, superseded: ReportObject) -> Dataset:

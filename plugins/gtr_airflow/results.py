@@ -19,7 +19,7 @@ def tell_of_results() -> dict[str, int]:
     from gtr_batch import wiring
 
     config = settings()
-    if not config.tells_of_results:
-        raise AirflowSkipException("no other system is told of results (ris.host, fhir.url)")
+    if not config.tells_of_results and not config.sends_words:
+        raise AirflowSkipException("nobody is told of results (ris.host, fhir.url, report.reader_word_sr)")
     sent = wiring.send_result_messages(config, alert=notify)
     return {"taken": sent.taken, "waiting": sent.waiting, "dead": sent.dead}

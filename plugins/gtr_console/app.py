@@ -25,11 +25,11 @@ from starlette.middleware import Middleware
 from gtr_batch.console.site import ConsoleSite
 from gtr_batch.domain.console import ConsoleCase, Outcome, WorklistFilter, WorklistPlace
 from gtr_batch.domain.printable import printable_value
-from gtr_batch.domain.reader_word import LONGEST_WHY, WordKind
+from gtr_batch.domain.reader_word import LONGEST_WHY, Reader, WordKind
 from gtr_batch.domain.staging import STAGES, TStage
 from gtr_batch.errors import ConfigError, DatabaseBusy, DatabaseRefused, GtrError, InputRefused
 from gtr_batch.logs import get_logger
-from gtr_console import actions, queries, readers
+from gtr_console import actions, key_slice, queries, readers
 from gtr_console.airflow_runs import DAG_ID, at_once, night_of_run, runs_by_night, with_failed_tasks
 from gtr_console.auth import (
     TOKEN_FIELD,
@@ -37,6 +37,7 @@ from gtr_console.auth import (
     Visitor,
     admit,
     allowed,
+    both,
     everyone,
     those,
     who_see_patients,
@@ -237,6 +238,29 @@ def say(  # noqa: PLR0917 - as the form has them
         said = WordKind(kind)
         given = TStage(stage) if stage and said is WordKind.OVERRULE else None
         queries.say(console, found, visitor.name, said, result, given, why)
+    except (InputRefused, DatabaseRefused, ValueError) as err:
+        raise _not_kept(err) from None
+    return RedirectResponse(_url(request, "case", case_id=found.case_id) + "#words", 303)
+
+
+@router.post("/cases/{case_id}/key-slice", name="say_of_key_slice")
+@allowed(both(those("radiologist"), who_see_pixels))
+def say_of_key_slice(  # noqa: PLR0917 - as the form has them
+    request: Request,
+    visitor: Asking,
+    console: Ours,
+    case_id: str,
+    kind: Annotated[str, Form()] = "",
+    result: Annotated[str, Form()] = "",
+    stack: Annotated[str, Form()] = "",
+    number: Annotated[int | None, Form()] = None,
+    why: Annotated[str, Form()] = "",
+) -> Response:
+    """A reader confirms the key slice that they were shown, or moves it to the slice of this number."""
+    found = _case(console, visitor, case_id)
+    by = Reader(visitor.name, queries.READER_ROLE)
+    try:
+        key_slice.say_of_key_slice(console, found, by, WordKind(kind), result, stack, number, why)
     except (InputRefused, DatabaseRefused, ValueError) as err:
         raise _not_kept(err) from None
     return RedirectResponse(_url(request, "case", case_id=found.case_id) + "#words", 303)

@@ -48,6 +48,11 @@ def who_see_patients(settings: ConsoleConfig) -> frozenset[str]:
     return frozenset(settings.patients_for)
 
 
+def both(one: Allowed, other: Allowed) -> Allowed:
+    """The roles that are in both."""
+    return lambda settings: one(settings) & other(settings)
+
+
 def allowed(who: Allowed) -> Callable[[Endpoint], Endpoint]:
     """Declare who may ask a route; one without a declaration is refused to everybody."""
 

@@ -42,6 +42,7 @@ from gtr_batch.logs import get_logger
 from gtr_batch.night.watch import due_night, why_red
 from gtr_batch.nomogram.drawing import nomogram_of
 from gtr_console import readers
+from gtr_console.key_slice import KeySliceForm, key_slice_form
 
 NIGHTS_SHOWN = 30
 CASES_A_PAGE = 50
@@ -191,6 +192,7 @@ class CasePage:
     model_name: str
     words: Sequence[KeptWord]
     own_stage: OwnStage | None
+    key_slice: KeySliceForm | None
     viewer: Sequence[tuple[str, str]] = field(factory=tuple)
 
 
@@ -363,6 +365,7 @@ def case_page(
     shown = pixels and case.series_uid
     others = [] if case.is_withheld else site.book.others_of_patient(case.case_id, reader)
     readers.note_shown(site.words, [case, *others], reader)
+    pictures = console.pictures.of(case.night, case.case_id, overview.file if overview else None) if shown else None
     return CasePage(
         case=case,
         patient=patient,
@@ -370,7 +373,7 @@ def case_page(
         score=score,
         drawing=drawing,
         no_nomogram=no_nomogram,
-        pictures=console.pictures.of(case.night, case.case_id, overview.file if overview else None) if shown else None,
+        pictures=pictures,
         window=manifest.contract.window_hu if manifest else (-125.0, 225.0),
         facts=site.cases.facts(case.case_id) or {},
         events=[_event(one, answer=case.shows_result) for one in site.cases.events(case.case_id)],
@@ -381,6 +384,7 @@ def case_page(
         model_name=model_name,
         words=[] if case.is_withheld else site.words.of_case(case.case_id),
         own_stage=readers.own_stage(site.words, case, reader),
+        key_slice=key_slice_form(staging, pictures),
         viewer=viewer,
     )
 

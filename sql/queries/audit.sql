@@ -82,6 +82,54 @@ left join lateral (
 ) as d on true
 order by c.night, c.case_id;
 
+-- name: readings(since, until, as_of, timezone)
+-- What each reader said of the result that these cases carry, by the end of a day: a stage of their own where they gave
+-- it before the AI's was shown to them, and the word that holds. One row a case and reader; it names no reader.
+with shown as materialized (
+    select
+        c.case_id, result_digest(c.case_id, c.model_version) as result,
+        -- The stage that pages show: the nomogram's likeliest where it is the answer, the lower one on a tie.
+        case
+            when n.is_primary then case greatest(n.p_t1, n.p_t2, n.p_t3, n.p_t4)
+                when n.p_t1 then 'T1' when n.p_t2 then 'T2' when n.p_t3 then 'T3' when n.p_t4 then 'T4'
+            end
+            else s.t_stage
+        end as ai_stage
+    from staging_case as c
+    join staging_result as s on s.case_id = c.case_id and s.model_version = c.model_version
+    left join nomogram_result as n on n.case_id = s.case_id and n.model_version = s.model_version and c.reached >= 'scored'
+    where c.night between %(since)s and %(until)s and c.state <> 'refused' and c.reached >= 'staged'
+        and s.not_staged is null
+        and (
+            exists (select from reader_word as w where w.case_id = c.case_id)
+            or exists (select from reader_own_stage as o where o.case_id = c.case_id)
+        )
+),
+word as (
+    select distinct on (w.case_id, w.reader)
+        w.case_id, w.reader, w.kind, w.t_stage, (w.at at time zone %(timezone)s)::date as said_on
+    from shown join reader_word as w using (case_id, result)
+    where w.kind in ('agree', 'overrule') and (w.at at time zone %(timezone)s)::date <= %(as_of)s
+        and not exists (
+            select from reader_word as b
+            where b.withdraws = w.reader_word_id and (b.at at time zone %(timezone)s)::date <= %(as_of)s
+        )
+    order by w.case_id, w.reader, w.reader_word_id desc
+),
+own as (
+    select o.case_id, o.reader, o.t_stage, (o.at at time zone %(timezone)s)::date as own_on
+    from shown
+    join reader_own_stage as o using (case_id, result)
+    left join reader_shown as s on s.case_id = o.case_id and s.result = o.result and s.reader = o.reader
+    where (o.at at time zone %(timezone)s)::date <= %(as_of)s and (s.at is null or o.at < s.at)
+)
+select
+    shown.case_id::text as case_id, shown.ai_stage, o.t_stage as own_stage, o.own_on,
+    case w.kind when 'agree' then shown.ai_stage else w.t_stage end as said, w.said_on
+from shown
+join (word as w full join own as o using (case_id, reader)) using (case_id)
+order by shown.case_id, o.t_stage, said, o.own_on, w.said_on;
+
 -- name: first_night(version)
 -- The first night of which a model has a result.
 select min(c.night) as night from staging_result as r join staging_case as c using (case_id)

@@ -1,6 +1,6 @@
 -- name: candidates()
 -- Every operated patient, once for each staged series of theirs (or once without); persons as keyed digests. Where a
--- reader confirmed or moved an automatic key slice, the slices are the reader's.
+-- reader confirmed or moved the key slice, the slices are the reader's.
 select
     subject_of(s.patient_id) as subject,
     s.operated_on, s.reported_on, s.classification, s.t_category::text as t_category,
@@ -30,7 +30,12 @@ left join staging_case as c
 left join staging_result as r on r.case_id = c.case_id and r.model_version = c.model_version
 left join lateral (
     select slices from key_slice_confirmation as f
-    where f.case_id = r.case_id and r.key_slice_source = 'automatic'
+    where f.case_id = r.case_id
+        -- A mark goes before a word on another result; a word on this one was said by a reader who was shown the mark.
+        and (r.key_slice_source = 'automatic' or exists (
+            select from reader_word as w
+            where w.reader_word_id = f.reader_word_id and w.result = result_digest(r.case_id, r.model_version)
+        ))
         and not exists (select from reader_word as b where b.withdraws = f.reader_word_id)
     order by key_slice_confirmation_id desc limit 1
 ) as k on true

@@ -156,6 +156,28 @@ def test_the_wheel_shows_neighbouring_slices_without_the_heat_of_another(case):
     expect(case.locator("figcaption .place").nth(1)).to_have_text(f"{at + 2} of 7")
 
 
+def test_the_key_slice_is_moved_to_the_slice_in_the_middle_picture(case):
+    key, number, move = (
+        case.locator("canvas[data-role='1']"),
+        case.locator("#key-slice-number"),
+        case.locator("#key-slice-move"),
+    )
+    at = int(key.get_attribute("data-drawn"))
+    expect(number).to_have_value(str(at + 1))
+    expect(move).to_be_disabled()
+
+    key.focus()
+    case.keyboard.press("ArrowUp")
+    expect(number).to_have_value(str(at + 2))
+    number.fill(str(at + 3))
+    expect(key).to_have_attribute("data-drawn", str(at + 2))
+    move.click()
+
+    expect(case.locator("#words")).to_contain_text(f"key slice moved: {at + 3} of 7")
+    case.get_by_role("button", name="Take back").click()
+    expect(case.locator("#words")).to_contain_text("takes back")
+
+
 def test_a_drag_moves_window_and_level(case):
     before, level, width = pixels(case), case.locator("#level"), case.locator("#width")
     assert (level.input_value(), width.input_value()) == ("50", "350")

@@ -239,6 +239,18 @@ def test_what_is_no_stage_or_about_no_result_is_not_kept(blind, hospital, rows, 
     assert rows("select 1 from reader_own_stage where reader = 'nemo'") == []
 
 
+@pytest.mark.parametrize("kind", ["slice_confirmed", "slice_moved"])
+def test_no_word_on_the_key_slice_is_offered_or_kept_before_the_own_stage(blind, hospital, rows, kind):
+    case = hospital.cases["flagged"]
+
+    page = blind(f"/cases/{case}", "nemo").text
+    answer = send(blind, case, "key-slice", "nemo", kind=kind, stack="", number="3", why="x")
+
+    assert 'id="key-slice"' not in page
+    assert (answer.status_code, "your own stage comes first" in answer.text) == (404, True)
+    assert rows("select 1 from reader_word where reader = 'nemo'") == []
+
+
 @pytest.mark.parametrize("name", ["withdrawn", "not_staged", "failed", "refused", "unfinished"])
 def test_no_stage_is_asked_for_where_there_is_none(blind, hospital, name):
     page = blind(f"/cases/{hospital.cases[name]}", "nemo").text

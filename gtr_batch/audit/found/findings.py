@@ -18,7 +18,7 @@ from gtr_batch.audit.found.performance import (
     Tally,
     WeeklyHeadline,
 )
-from gtr_batch.audit.found.service import CameIn, Fate, Overrides, Refusals, WentOut
+from gtr_batch.audit.found.service import CameIn, ConsoleReadings, Fate, Overrides, Refusals, WentOut
 from gtr_batch.audit.monitors.watched import Watched
 from gtr_batch.domain.audit_run import AuditKind
 from gtr_batch.metrics.table_one import TableOne
@@ -104,6 +104,7 @@ class MonthFindings:
     fates: tuple[Fate, ...]
     coverage: Coverage | None
     table_1: TableOne | None = field(default=None, repr=False)  # with and without a pT; None: a run of before
+    console: ConsoleReadings | None = field(default=None, repr=False)  # None: a run of before
 
 
 @frozen

@@ -131,6 +131,51 @@ class Overrides:
 
 
 @frozen
+class AgreementByStage:
+    """Of the `n` readings of results that show this stage, those whose reader says the same."""
+
+    stage: str
+    n: int
+    agree: int
+    share: float | None
+    ci: Interval95 | None
+
+
+@frozen
+class ReadingsOfAKind:
+    """Readings with, or without, the AI's stage before the reader's eyes.
+
+    `agree` of `n` say the AI's stage; `overruled` of `words` were overruled by these readers in the end.
+    """
+
+    n: int
+    agree: int
+    share: float | None
+    ci: Interval95 | None
+    by_stage: tuple[AgreementByStage, ...]
+    words: int
+    overruled: int
+    overrule_rate: float | None
+    overrule_ci: Interval95 | None
+
+
+@frozen
+class ConsoleReadings:
+    """What readers said in the console of the period's results, by what the console had shown them before.
+
+    `unaided`: who gave a stage of their own before the AI's was shown; `aided`: the others. Of the unaided who said a
+    word afterwards, `came_over` differed first and then agreed, `turned_away` agreed first and then overruled.
+    """
+
+    cases: int
+    unaided: ReadingsOfAKind
+    aided: ReadingsOfAKind
+    came_over: int
+    turned_away: int
+    sentences: tuple[str, ...]
+
+
+@frozen
 class Fate:
     """What became of `n` of the cases that the audit looked at."""
 

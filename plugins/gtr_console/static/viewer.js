@@ -93,7 +93,20 @@
     pane.place.textContent = `${pane.at + 1} of ${count}`;
     canvas.dataset.drawn = String(pane.at);
     canvas.dataset.heated = mixed ? "yes" : "no";
+    if (pane.role === 1) nameSlice(pane.at);
   }
+
+  // The form of the key slice names the slice that the middle picture shows, and the other way round.
+  const named = document.getElementById("key-slice-number"), moves = document.getElementById("key-slice-move");
+  function nameSlice(at) {
+    if (!named) return;
+    if (document.activeElement !== named) named.value = String(at + 1);
+    moves.disabled = Number(named.value) === Number(document.getElementById("key-slice").dataset.number);
+  }
+  if (named) named.addEventListener("input", () => {
+    const pane = panes.find((one) => one.role === 1), wanted = Number(named.value) - 1;
+    if (pane && Number.isInteger(wanted) && wanted >= 0 && wanted < count) { pane.at = wanted; draw(pane); }
+  });
 
   let waiting = false;
   function drawAll() {

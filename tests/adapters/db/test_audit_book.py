@@ -10,15 +10,18 @@ import numpy as np
 import psycopg2
 import pytest
 
+from gtr_batch.config import DatabaseConfig
 from gtr_batch.db import Database
 from gtr_batch.db.audit import PostgresAuditBook, PostgresAuditSource
 from gtr_batch.db.registry import PostgresRegistry
+from gtr_batch.db.words import PostgresReaderWords
 from gtr_batch.domain.audit import Classification, Surgery
 from gtr_batch.domain.audit_run import Alarm, AlarmLevel, AuditKind, AuditRecord, Crossing
 from gtr_batch.domain.audit_settings import AuditSettings
 from gtr_batch.domain.case import PATH, CaseState, Failure, Step
 from gtr_batch.domain.clinical import Covariates, Markers
 from gtr_batch.domain.lifecycle import Change
+from gtr_batch.domain.reader_word import NewWord, Reader, WordKind
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import DatabaseRefused, InputRefused
@@ -51,6 +54,14 @@ def book(database):
 @pytest.fixture
 def source(database):
     return PostgresAuditSource(database)
+
+
+@pytest.fixture
+def words(dsn):
+    """Readers' words, as the console's login writes them."""
+    console = Database(DatabaseConfig(dsn=as_role(dsn, "gtr_console")))
+    yield PostgresReaderWords(console)
+    console.close()
 
 
 @pytest.fixture
@@ -276,6 +287,39 @@ def test_cannot_tell_whether_a_read_was_with_ai_where_the_pacs_has_the_result_an
     [case] = source.cases(NIGHT, NIGHT, LATER)
 
     assert (case.read.with_ai, case.delivered_on) == (None, None)
+
+
+def test_readings_are_told_apart_by_what_the_console_had_shown(book, source, words):
+    """The first gave a stage before the AI's was shown, the second after it, the third none."""
+    bring(book, a_case())
+    case_id = a_case().case_id
+    about = words.result(case_id)
+    first, second, third = (Reader(name, "radiologist") for name in ("rahel", "otto", "ida"))
+    words.give_own_stage(about, first.name, TStage.T2)
+    for reader in (first, second):
+        words.note_shown({case_id: about.digest}, reader.name)
+    words.give_own_stage(about, second.name, TStage.T4)
+    words.say(NewWord(about, first, WordKind.AGREE))
+    words.say(NewWord(about, second, WordKind.AGREE))
+    words.say(NewWord(about, second, WordKind.OVERRULE, "the serosa is smooth", TStage.T1))
+    words.withdraw(case_id, words.say(NewWord(about, third, WordKind.AGREE)), third, "")
+
+    [case] = source.cases(NIGHT, NIGHT, date(9999, 1, 1))
+
+    said = {(one.ai_stage, one.own_stage, one.said) for one in case.readings}
+    assert said == {(TStage.T3, TStage.T2, TStage.T3), (TStage.T3, None, TStage.T1)}
+    assert "rahel" not in repr(case)
+    assert source.cases(NIGHT, NIGHT, NIGHT)[0].readings == ()  # nothing was said by then
+
+
+def test_a_word_on_an_earlier_result_is_no_reading_of_this_one(book, source, words):
+    bring(book, a_case(), CaseState.STAGED)
+    words.say(NewWord(words.result(a_case().case_id), Reader("rahel", "radiologist"), WordKind.AGREE))
+
+    book.save_staging(a_case().case_id, attrs.evolve(a_staging(VERSION), t_stage=TStage.T4))
+
+    [case] = source.cases(NIGHT, NIGHT, date(9999, 1, 1))
+    assert case.readings == ()
 
 
 def test_knows_the_first_night_of_a_model(book, source):

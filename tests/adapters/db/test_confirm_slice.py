@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import date, datetime
 from types import SimpleNamespace
 
@@ -14,11 +15,13 @@ from gtr_batch.db.access import PostgresAccessTrail
 from gtr_batch.db.cohorts import PostgresCohorts
 from gtr_batch.db.confirmations import PostgresSliceConfirmations
 from gtr_batch.db.connection import Database
+from gtr_batch.db.words import PostgresReaderWords
 from gtr_batch.domain.case import PATH, Case, CaseState
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.prepared import ROLES
+from gtr_batch.domain.reader_word import NewWord, Reader, WordKind
 from gtr_batch.domain.series import InstanceRecord
-from gtr_batch.domain.slice_confirmation import SliceConfirmation
+from gtr_batch.domain.slice_confirmation import SliceConfirmation, with_neighbours
 from gtr_batch.domain.staging import CaseStaging, KeySliceSource, SliceStaging, StageProbabilities, TStage
 from gtr_batch.errors import DatabaseRefused, InputRefused
 from gtr_batch.governance.confirm_slice import confirm_slice
@@ -184,3 +187,88 @@ def test_the_night_cannot_confirm_and_nobody_can_change_a_word(dsn, gov, case):
     for statement in ("update key_slice_confirmation set by_whom = 'x'", "delete from key_slice_confirmation"):
         with pytest.raises(psycopg2.Error, match="append"):
             as_superuser(dsn, statement)
+
+
+# Said in the console
+
+
+@pytest.fixture
+def words(dsn):
+    """Readers' words as the console's login writes them."""
+    database = Database(DatabaseConfig(dsn=as_role(dsn, "gtr_console")))
+    yield PostgresReaderWords(database)
+    database.close()
+
+
+def moved_to(words, case: str, at: int, reader: str = "rahel") -> int:
+    """A word that moves the key slice; its number."""
+    slices = with_neighbours(SERIES, at)
+    by = Reader(reader, "radiologist")
+    return words.say(NewWord(words.result(case), by, WordKind.SLICE_MOVED, slices=slices))
+
+
+def learnt(database) -> list[tuple[str, ...]]:
+    """The slices that a cohort takes."""
+    return [member.slices for member in cohort(database)[0]]
+
+
+def test_the_cohort_takes_what_a_reader_said_in_the_console_until_it_is_taken_back(database, words, case):
+    first, second = moved_to(words, case, 3), moved_to(words, case, 0, "otto")
+
+    assert learnt(database) == [(SERIES[1], SERIES[0], SERIES[1])]
+    words.withdraw(case, second, Reader("otto", "radiologist"), "")
+    assert learnt(database) == [tuple(SERIES[2:5])]
+    words.withdraw(case, first, Reader("rahel", "radiologist"), "")
+    assert cohort(database) == ([], ["key_slice_not_marked"])
+
+
+def test_a_word_taken_back_leaves_what_was_confirmed_by_the_command(database, gov, words, case):
+    confirm_slice(gov, case, **WHO)
+    number = moved_to(words, case, 8)
+
+    words.withdraw(case, number, Reader("rahel", "radiologist"), "")
+
+    assert learnt(database) == [tuple(SERIES[4:7])]
+
+
+def test_a_reader_who_was_shown_a_mark_moves_it_and_a_later_mark_goes_before(database, book, words, case):
+    book.save_staging(case, staging(KeySliceSource.EHR))
+
+    moved_to(words, case, 9)
+
+    assert learnt(database) == [tuple(SERIES[8:11])]
+    book.save_staging(case, staging(KeySliceSource.KEY_OBJECT, at=2))
+    assert learnt(database) == [tuple(SERIES[1:4])]
+
+
+def test_two_readers_at_once_lose_no_word_on_a_slice(dsn, database, case):
+    def speak(reader: str, places: range) -> None:
+        own = Database(DatabaseConfig(dsn=as_role(dsn, "gtr_console")))
+        ready.wait()
+        for at in places:
+            moved_to(PostgresReaderWords(own), case, at, reader)
+        own.close()
+
+    ready = threading.Barrier(2)
+    threads = [threading.Thread(target=speak, args=one) for one in (("rahel", range(5)), ("otto", range(6, 11)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    kept = PostgresSliceConfirmations(database).of_case(case)
+    assert sorted(one.slices[1] for one in kept) == sorted(SERIES[at] for at in (*range(5), *range(6, 11)))
+    standing = [word for word in PostgresReaderWords(database).of_case(case) if word.stands]
+    assert {word.reader: word.slices[1] for word in standing} == {"rahel": SERIES[4], "otto": SERIES[10]}
+    assert learnt(database) == [kept[-1].slices]
+
+
+@pytest.mark.parametrize(
+    ("kind", "at"), [(WordKind.SLICE_CONFIRMED, 4), (WordKind.SLICE_MOVED, 5)], ids=["confirms", "moves"]
+)
+def test_a_word_that_confirms_names_the_slice_that_was_staged_and_one_that_moves_another(words, case, kind, at):
+    slices = with_neighbours(SERIES, at)
+
+    with pytest.raises(DatabaseRefused):
+        words.say(NewWord(words.result(case), Reader("rahel", "radiologist"), kind, slices=slices))
+    assert words.of_case(case) == []

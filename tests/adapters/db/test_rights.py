@@ -40,6 +40,7 @@ PRESENT_STATE = (
         "model_version": "model_event",
         "notice_delivery": "notice: when it was raised, and here whether it went out since",
         "result_sending": "result_message: what was to be sent, and here whether it went out since",
+        "reader_word_sending": "reader_word: what was said, and here whether the PACS has it since",
         "watch_look": "the clock: when somebody looked last",
         "schema_migration": "a file of sql/migrations is applied once",
         "schema_view": "sql/views",

@@ -14,7 +14,7 @@ from gtr_batch.audit.findings import compute
 from gtr_batch.audit.found.filed import findings_from_json
 from gtr_batch.audit.report import words, write_report
 from gtr_batch.audit.report.blocks import Cell, Column, Table
-from gtr_batch.domain.audit import Classification, Read, Surgery
+from gtr_batch.domain.audit import Classification, ConsoleReading, Read, Surgery
 from gtr_batch.domain.audit_run import AlarmLevel, StandingAlarm
 from gtr_batch.domain.staging import STAGES, TStage
 from tests.audit_builder import a_month, a_week, every_stage, hand_made, labelled_case
@@ -198,6 +198,18 @@ def test_open_alarms_and_the_readers_share_the_page(tmp_path):
     assert "Alarms that are open" in page and "9 January 2026" in page
     assert "Overrides" in page and "EUS (uT)" in page
     assert '<section class="band look">' in page
+
+
+def test_readings_in_the_console_are_told_apart_by_what_was_shown(tmp_path, on_paper):
+    unaided = ConsoleReading(TStage.T3, TStage.T2, NIGHT, TStage.T3, NIGHT)
+    aided = ConsoleReading(TStage.T3, said=TStage.T4, said_on=NIGHT)
+    cases = [attrs.evolve(c, readings=(unaided, aided)) for c in every_stage(24)]
+
+    files = write_report(compute(hand_made(cases)), tmp_path)
+
+    for text in (files["report.html"].read_text(), on_paper(files["report.pdf"])):
+        assert "Own stage first (unaided)" in text and "0 of 24" in text
+        assert "24 had said another stage and agreed" in text
 
 
 def test_what_the_headers_say_cannot_become_markup(tmp_path):

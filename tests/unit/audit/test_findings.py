@@ -20,10 +20,11 @@ from gtr_batch.audit.json_value import json_value
 from gtr_batch.audit.monitors.watched import Watched
 from gtr_batch.audit.subgroups import subgroups
 from gtr_batch.audit.verdict import answer
-from gtr_batch.domain.audit import AuditCase
+from gtr_batch.domain.audit import AuditCase, ConsoleReading
 from gtr_batch.domain.audit_run import AlarmLevel
 from gtr_batch.domain.staging import STAGES, StageSet, TStage
 from gtr_batch.errors import InputRefused
+from gtr_batch.metrics.intervals import wilson
 from gtr_batch.metrics.utility import Treatment
 from tests.audit_builder import a_month, a_week, every_stage, hand_made, labelled_case, on_new_scanner
 
@@ -205,6 +206,61 @@ def test_counts_overrides_of_reads_that_saw_the_answer():
 
     assert (found.n, found.over, found.higher, found.lower) == (2, 1, 1, 0)
     assert found.with_pathology == WhoWasRight(1, model=0, reader=1)
+
+
+NIGHT = date(2026, 1, 5)
+T1, T2, T3, T4 = STAGES
+
+
+def read_in_the_console(*readings: ConsoleReading, night: date = NIGHT, **given) -> AuditCase:
+    k = len(given) + len(readings) + night.day
+    return labelled_case(k, T3, None, night=night, case_id=f"{night}-{readings}", readings=readings, **given)
+
+
+def test_a_stage_that_was_given_before_the_models_was_shown_is_the_unaided_reading():
+    cases = [
+        read_in_the_console(ConsoleReading(T3, T3, NIGHT, T3, NIGHT), ConsoleReading(T3, T2, NIGHT, T3, NIGHT)),
+        read_in_the_console(ConsoleReading(T3, T3, NIGHT, T4, NIGHT)),
+        read_in_the_console(ConsoleReading(T2, T4, NIGHT)),
+        read_in_the_console(ConsoleReading(T3, said=T3, said_on=NIGHT), ConsoleReading(T4, said=T2, said_on=NIGHT)),
+        read_in_the_console(ConsoleReading(T1, T1, NIGHT), night=date(2025, 12, 5)),
+        read_in_the_console(ConsoleReading(T1, said=T1, said_on=NIGHT), model_version="b" * 64),
+    ]
+
+    found = compute(hand_made(cases)).month.console
+
+    unaided, aided = found.unaided, found.aided
+    assert (found.cases, found.came_over, found.turned_away) == (4, 1, 1)
+    assert (unaided.n, unaided.agree, unaided.words, unaided.overruled) == (4, 2, 3, 1)
+    assert (aided.n, aided.agree, aided.words, aided.overruled) == (2, 1, 2, 1)
+    assert [(row.stage, row.n, row.agree) for row in unaided.by_stage if row.n] == [("T2", 1, 0), ("T3", 3, 2)]
+    assert [(row.stage, row.n, row.agree) for row in aided.by_stage if row.n] == [("T3", 1, 1), ("T4", 1, 0)]
+    assert unaided.ci == pytest.approx(wilson(2, 4))
+    assert unaided.overrule_ci == pytest.approx(wilson(1, 3))
+    assert any("6 readings are of 4 cases" in s for s in found.sentences)
+    assert any("Only 4 unaided readings" in s for s in found.sentences)
+
+
+def test_what_nobody_read_in_the_console_has_no_rate_and_is_said():
+    found = compute(hand_made(every_stage(8))).month.console
+
+    assert (found.unaided.share, found.aided.overrule_rate, found.aided.overrule_ci) == (None, None, None)
+    assert found.sentences == ("No unaided reading this month.", "No aided reading this month.")
+
+
+def test_few_readings_of_a_stage_are_said_to_be_few():
+    aided = [ConsoleReading(T3 if k else T4, said=T3, said_on=NIGHT) for k in range(30)]
+
+    found = compute(hand_made([read_in_the_console(*aided)])).month.console
+
+    assert any("Fewer than 20 readings of T4 aided" in s for s in found.sentences)
+
+
+def test_findings_of_before_the_console_have_no_readings_of_it():
+    body = findings_to_json(compute(hand_made(every_stage(8))))
+    del body["console"]
+
+    assert findings_from_json(body).month.console is None
 
 
 def test_compares_decisions_with_endoscopic_ultrasound_on_the_same_patients():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtr_batch.domain.audit import AuditCase, Classification, Read, Surgery
+from gtr_batch.domain.audit import AuditCase, Classification, ConsoleReading, Read, Surgery
 from gtr_batch.domain.audit_json import from_json, to_json
 from gtr_batch.domain.audit_run import AlarmLevel, AuditInputs, AuditKind, StandingAlarm, known_by
 from gtr_batch.domain.audited_model import AuditedModel
@@ -35,6 +35,7 @@ def whole(case_id: str = "a", **given: object) -> AuditCase:
         "delivered_on": NIGHT,
         "surgery": SURGERY,
         "read": Read(NIGHT, TStage.T2, None, False),
+        "readings": (ConsoleReading(TStage.T3, TStage.T2, NIGHT, TStage.T3, NIGHT),),
     }
     return AuditCase(case_id, "subject", NIGHT, NIGHT, "v" * 64, **values | given)  # type: ignore[arg-type]
 
@@ -115,6 +116,14 @@ def test_nothing_is_known_before_its_day(day, operated, stage):
 
     assert (known.surgery is not None) is operated
     assert known.pathology(date(2030, 1, 1)) is stage
+
+
+def test_of_a_reading_that_is_known_which_was_said_by_the_day():
+    later = NIGHT + timedelta(days=3)
+    case = whole(readings=(ConsoleReading(TStage.T3, TStage.T2, NIGHT, TStage.T3, later),))
+
+    assert known_by(case, NIGHT).readings == (ConsoleReading(TStage.T3, TStage.T2, NIGHT),)
+    assert known_by(case, NIGHT - timedelta(days=1)).readings == ()
 
 
 def test_a_read_or_delivery_from_later_is_not_known():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gtr_batch.audit.found.evaluation import Interval95
 from gtr_batch.audit.found.findings import Findings
-from gtr_batch.audit.found.service import Overrides
+from gtr_batch.audit.found.service import ConsoleReadings, Overrides, ReadingsOfAKind
 from gtr_batch.audit.report import figures_drift as draw
 from gtr_batch.audit.report import words
 from gtr_batch.audit.report.blocks import Block, Bullets, Cell, Column, Heading, Picture, Table, Text
@@ -106,7 +107,9 @@ def refused(findings: Findings) -> list[Block]:
                 note="Before: all earlier nights that this report looks back on.",
             )
         )
-    return blocks + (_overrides(month.overrides) if month else [])
+    if month is None:
+        return blocks
+    return [*blocks, *_overrides(month.overrides), *(_console(month.console) if month.console else [])]
 
 
 def _overrides(found: Overrides) -> list[Block]:
@@ -149,6 +152,47 @@ def _overrides(found: Overrides) -> list[Block]:
             )
         )
     return blocks
+
+
+def _console(found: ConsoleReadings) -> list[Block]:
+    blocks: list[Block] = [Heading("Readers in the console: before and after the model's stage was shown", 3)]
+    kinds = [("Own stage first (unaided)", found.unaided), ("Model's stage shown (aided)", found.aided)]
+    if not any(kind.n for _, kind in kinds):
+        return [*blocks, Text("Nobody has read a case of this month in the console.")]
+    blocks.append(
+        Table(
+            (
+                Column("Readings", 1.9, words=True),
+                Column("n", 0.5),
+                Column("Agree with the model", 1.5),
+                *(Column(s, 0.9) for s in STAGES),
+                Column("Overruled", 1.6),
+            ),
+            [_readings(title, kind) for title, kind in kinds],
+            title=f"Readings of {words.count(found.cases, 'case')} of this month",
+            note="T1 to T4: agreement where the model says this stage. Overruled: of those who then said a word. In "
+            "brackets: Wilson 95% intervals.",
+        )
+    )
+    told = [
+        f"Of {words.count(found.unaided.words, 'reader')} who gave a stage first and then said a word, "
+        f"{found.came_over} had said another stage and agreed, {found.turned_away} had said the same and overruled."
+    ]
+    return [*blocks, Bullets([*(told if found.unaided.words else []), *map(words.prose, found.sentences)])]
+
+
+def _readings(title: str, kind: ReadingsOfAKind) -> tuple[str | Cell, ...]:
+    return (
+        title,
+        str(kind.n),
+        _of(kind.agree, kind.n, kind.share, kind.ci),
+        *(f"{row.agree} of {row.n}" if row.n else words.DASH for row in kind.by_stage),
+        _of(kind.overruled, kind.words, kind.overrule_rate, kind.overrule_ci),
+    )
+
+
+def _of(k: int, n: int, share: float | None, ci: Interval95 | None) -> str:
+    return f"{k} of {n}, {words.share(share)}\n({words.share_ci(ci)})" if n else words.DASH
 
 
 def unjudged(findings: Findings) -> list[Block]:
