@@ -34,7 +34,7 @@ from gtr_batch.domain.identity import SeriesIdentity
 from gtr_batch.domain.lifecycle import ChampionEvent, Change, ModelRecord, RegisteredModel, RegistryEvent, ReportOfModel
 from gtr_batch.domain.notice import NightState, Notice, WaitingNotice
 from gtr_batch.domain.patient_merge import PatientMerge
-from gtr_batch.domain.reader_word import KeptWord, NewWord, OwnStage, Reader, ResultInQuestion, WordToSend
+from gtr_batch.domain.reader_word import KeptWord, NewWord, OwnStage, Reader, ResultInQuestion, WaitingWords, WordToSend
 from gtr_batch.domain.replay import KeptComparison, ReplayApproval
 from gtr_batch.domain.result_message import (
     Channel,
@@ -724,6 +724,9 @@ class WordReports(Protocol):
 
     def wait(self, word: WordToSend, seconds: float, trouble: str) -> None:
         """Note that it is tried again in so many seconds; `trouble` is the class of the error."""
+
+    def waiting(self) -> WaitingWords:
+        """What the PACS has not taken when it was sent."""
 
 
 class AuditSource(Protocol):

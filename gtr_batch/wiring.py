@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gtr_batch.db.settings import PostgresSettings
     from gtr_batch.db.switch import PostgresSwitch
     from gtr_batch.db.words import PostgresReaderWords
+    from gtr_batch.domain.reader_word import WaitingWords
     from gtr_batch.files import LocalFileStore
     from gtr_batch.governance.merges import Applied
     from gtr_batch.governance.model_store import RegistryModelStore
@@ -373,6 +374,14 @@ def open_messages(config: Config | None = None) -> Iterator[PostgresResultMessag
     """What other systems are told of results; closed after."""
     with _adapters(config) as adapters:
         yield adapters.messages
+
+
+def waiting_words(config: Config | None = None) -> WaitingWords:
+    """Readers' words that the PACS did not take when they were sent."""
+    from gtr_batch.db.word_reports import PostgresWordReports
+
+    with _adapters(config) as adapters:
+        return PostgresWordReports(adapters.database).waiting()
 
 
 def send_result_messages(config: Config | None = None, alert: Alert | None = None) -> Sent:

@@ -191,6 +191,20 @@ def _receiver(name: str, receiver: ResultReceiver, site: Site, *, open_to_all: b
     return Finding(name, "ok", f"takes connections; {found.waiting} messages wait")
 
 
+def words_to_the_pacs(site: Site) -> Finding:
+    """Whether readers' words reach the PACS; each is tried again every hour until it does."""
+    from gtr_batch.wiring import waiting_words
+
+    name = "readers' words"
+    if not site.config.sends_words:
+        return Finding(name, "ok", "not sent to the PACS")
+    found = waiting_words(site.config)
+    if not found.words:
+        return Finding(name, "ok", "the PACS has taken all that were sent")
+    said = f"{found.words} wait, tried up to {found.tries} times, the last time: {found.trouble}"
+    return Finding(name, "warn", said, MEND[name])
+
+
 def airflow(site: Site) -> Finding:
     """Whether Airflow has our pools, and knows our DAGs and lets them run."""
     name = "Airflow"
@@ -235,6 +249,7 @@ CHECKS: list[tuple[str, Callable[[Site], Finding]]] = [
     ("RIS", ris),
     ("merged patients", merged_patients),
     ("FHIR server", fhir),
+    ("readers' words", words_to_the_pacs),
     ("Airflow", airflow),
 ]
 MEND = {
@@ -247,5 +262,6 @@ MEND = {
     "merged patients": "start the service `gtr ris listen`; set ris.tls_ca, ris.tls_cert and ris.tls_key (docs/ris.md)",
     "FHIR server": "check fhir.*, certificate and firewall; dead letters: `gtr ris list` (docs/ris.md)",
     "RIS": "check ris.*, certificate and firewall; dead letters: `gtr ris list`, `gtr ris resend` (docs/ris.md)",
+    "readers' words": "let the PACS take SR from us; the log of `gtr ris send` and of the night says what it answered",
     "Airflow": "run `airflow pools import plugins/gtr_airflow/pools.json`, start the dag-processor, unpause the DAGs",
 }

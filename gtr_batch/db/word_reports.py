@@ -10,7 +10,7 @@ from attrs import asdict
 from gtr_batch.db import queries, rows
 from gtr_batch.db.connection import Database
 from gtr_batch.domain.delivery import ObjectKind, ReportObject
-from gtr_batch.domain.reader_word import WordKind, WordToSend
+from gtr_batch.domain.reader_word import WaitingWords, WordKind, WordToSend
 from gtr_batch.domain.staging import TStage
 
 
@@ -59,6 +59,12 @@ class PostgresWordReports:
                 seconds=float(seconds),
                 trouble=trouble[:100],
             )
+
+    def waiting(self) -> WaitingWords:
+        """What the PACS has not taken when it was sent."""
+        with self._database.transaction("readers' words for the PACS") as tx:
+            row = tx.one(_queries()["waiting"]) or {}
+            return WaitingWords(int(row["words"]), int(row["tries"]), str(row["trouble"]))
 
 
 def _word(row: Mapping[str, Any]) -> WordToSend:

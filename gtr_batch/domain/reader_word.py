@@ -143,6 +143,15 @@ class WordToSend:
 
 
 @frozen
+class WaitingWords:
+    """Words that the PACS did not take when they were sent: how many, the most tries, the last error's class."""
+
+    words: int
+    tries: int
+    trouble: str
+
+
+@frozen
 class OwnStage:
     """The stage that a reader gave of their own, when, and when the AI's was shown to them; None: not yet."""
 

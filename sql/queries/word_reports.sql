@@ -92,3 +92,9 @@ on conflict (reader_word_id) do update set
     trouble = excluded.trouble,
     next_try_at = excluded.next_try_at
 where reader_word_sending.sent_at is null;
+
+-- name: waiting()
+-- How many words the PACS did not take when they were sent, how often the worst was tried, and what its last error was.
+select count(*) as words, coalesce(max(tries), 0) as tries, coalesce((array_agg(trouble order by tries desc))[1], '') as trouble
+from reader_word_sending
+where sent_at is null and tries > 0;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import attrs
 import psycopg2
@@ -12,6 +13,7 @@ import pydicom
 import pytest
 
 from gtr_batch import wiring
+from gtr_batch.cli import doctor_site
 from gtr_batch.config import Config, DatabaseConfig, FilesConfig, PacsConfig, ReportConfig
 from gtr_batch.db import Database
 from gtr_batch.db.switch import PostgresSwitch
@@ -192,6 +194,9 @@ def test_a_pacs_that_does_not_answer_gets_it_later(config, case, words, tmp_path
     sent = wiring.send_result_messages(gone)
 
     assert (sent.taken, sent.waiting) == (0, 1)  # the second waits for the first
+    asked = SimpleNamespace(config=config)
+    told = doctor_site.words_to_the_pacs(asked)
+    assert (told.state, "1 wait, tried up to 1 times, the last time: PacsUnreachable" in told.found) == ("warn", True)
     assert wiring.send_result_messages(config).taken == 0  # its time has not come
     execute(dsn, "update reader_word_sending set next_try_at = now()")
     assert wiring.send_result_messages(config).taken == 2
