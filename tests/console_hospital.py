@@ -12,7 +12,15 @@ import numpy as np
 import psycopg2
 from attrs import frozen
 
-from gtr_batch.config import Config, ConsoleConfig, DatabaseConfig, FilesConfig, NightConfig, ReportConfig
+from gtr_batch.config import (
+    Config,
+    ConsoleConfig,
+    DatabaseConfig,
+    FilesConfig,
+    NightConfig,
+    ReportConfig,
+    TrainingConfig,
+)
 from gtr_batch.console.site import ConsoleSite
 from gtr_batch.db import Database
 from gtr_batch.db.audit import PostgresAuditBook
@@ -94,6 +102,7 @@ def console_config(dsn: str, root: Path, **console: object) -> Config:
         database=DatabaseConfig(console_dsn=as_role(dsn, "gtr_console")),
         files=FilesConfig(root=root),
         night=NightConfig(timezone="UTC"),
+        training=TrainingConfig(models=root / "models"),
         console=ConsoleConfig(roles=ROLES, **console),
     )
 

@@ -375,6 +375,17 @@ def model(request: Request, visitor: Asking, console: Ours, version: str) -> Res
     return _page(request, visitor, "model", page=page)
 
 
+@router.get("/models/{version}/card/{document}", name="model_card")
+@allowed(those("auditor", "admin", "operator"))
+def model_card(request: Request, visitor: Asking, console: Ours, version: str, document: str) -> Response:
+    """A page of a version's card: the card itself, the checklist of CLAIM 2024, the training report."""
+    path = queries.card_page(console, version, document)
+    if path is None:
+        raise HTTPException(404, "This version has no such page of a card, or it cannot be reached from here.")
+    text = path.read_bytes()
+    return Response(text, 200, {"content-security-policy": with_own_styles(text, drawn=True)}, "text/html")
+
+
 @router.get("/static/{name}", name="static")
 @allowed(everyone)
 def static(request: Request, visitor: Asking, name: str) -> Response:

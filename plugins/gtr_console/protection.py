@@ -26,13 +26,17 @@ WAIT_S = 5.0
 LARGEST_BODY = 64 * 1024  # bytes of a request; a form with the longest reason has 24,000
 
 
-def with_own_styles(page: bytes) -> str:
-    """The policy for a written page whose style lies in it: that style by its digest, no script, nothing else."""
+def with_own_styles(page: bytes, *, drawn: bool = False) -> str:
+    """The policy for a written page whose style lies in it: that style by its digest, no script, nothing else.
+
+    With `drawn` the lines of its drawings have styles of their own.
+    """
     styles = re.findall(rb"<style[^>]*>(.*?)</style>", page, re.DOTALL)
     digests = "".join(f" 'sha256-{b64encode(sha256(style).digest()).decode()}'" for style in styles)
+    attributes = "style-src-attr 'unsafe-inline'; " if drawn else ""
     return (
-        f"default-src 'none'; style-src 'self'{digests}; img-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'self'"
+        f"default-src 'none'; style-src 'self'{digests}; {attributes}img-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'self'"
     )
 
 

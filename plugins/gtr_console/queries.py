@@ -47,6 +47,7 @@ from gtr_console.key_slice import KeySliceForm, key_slice_form
 NIGHTS_SHOWN = 30
 CASES_A_PAGE = 50
 STOPPED_SHOWN = 200
+CARD_PAGES = ("card.html", "claim.html", "report.html")
 AUDITS_SHOWN = 60  # a year of weeks
 READER_ROLE = "radiologist"
 OPERATE = ("operator", "admin")  # who starts runs, and stops and resumes the service
@@ -216,7 +217,8 @@ class ModelPage:
     model: ModelRecord
     history: Sequence[RegistryEvent]
     gate: Mapping[str, Any] | None
-    card_at: bool
+    has_card: bool
+    shows_card: bool
 
 
 def notices(console: Console) -> list[Notice]:
@@ -497,7 +499,19 @@ def model_page(console: Console, version: str) -> ModelPage:
     registry = console.site.registry
     model = registry.model(version)
     gate, card = registry.document(version, "gate"), registry.document(version, "model_card")
-    return ModelPage(model, registry.history(version), gate, card is not None)
+    return ModelPage(
+        model, registry.history(version), gate, card is not None, card_page(console, version, "card.html") is not None
+    )
+
+
+def card_page(console: Console, version: str, document: str) -> Path | None:
+    """A page of a registered version's card; None where there is none."""
+    try:
+        console.site.registry.model(version)
+    except KeyError:
+        return None
+    path = console.site.config.training.models / "cards" / version / document
+    return path if document in CARD_PAGES and path.is_file() else None
 
 
 def flag_words(flag: str) -> str:

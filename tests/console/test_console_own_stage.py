@@ -41,7 +41,7 @@ def paths(hospital: Hospital, case: str) -> list[tuple[str, str]]:
     """Every address that a reader can ask about a case: each route that only reads, and the worklist by each filter."""
     values = {
         "night": str(NIGHT), "path": "index.html", "case_id": hospital.cases[case], "index": "1", "place": "1",
-        "run_id": "c" * 64, "version": MODEL, "name": "console.css",
+        "run_id": "c" * 64, "version": MODEL, "name": "console.css", "document": "card.html",
     }  # fmt: skip
     reading = [route for route in ROUTES if "GET" in route.methods]
     found = [(route.name, route.path.replace("{path:path}", "{path}").format(**values)) for route in reading]

@@ -264,6 +264,23 @@ def test_a_model_shows_its_verdict_and_its_history(browse):
     assert "0.82 (0.74 to 0.89), margin 0.05." in page
 
 
+def test_a_card_opens_with_its_own_styles_and_nothing_else_and_only_pages_of_a_card_do(browse, hospital):
+    folder = hospital.config.training.models / "cards" / MODEL
+    folder.mkdir(parents=True)
+    for name in ("card.html", "other.html"):
+        (folder / name).write_text('<style>p { color: red }</style><p style="fill: blue">A card</p>')
+
+    there = browse(f"/models/{MODEL}/card/card.html", "ada")
+    others = ["other.html", "claim.html", "..%2Fcard.html"]
+
+    assert f'href="/ops/gtr/models/{MODEL}/card/card.html"' in browse(f"/models/{MODEL}", "ada").text
+    assert (there.status_code, "A card" in there.text) == (200, True)
+    assert "script" not in there.headers["content-security-policy"]
+    assert "style-src-attr 'unsafe-inline'" in there.headers["content-security-policy"]
+    assert [browse(f"/models/{MODEL}/card/{one}", "ada").status_code for one in others] == [404] * 3
+    assert browse("/models/..%2F..%2Fetc/card/card.html", "ada").status_code == 404
+
+
 # Pictures
 
 

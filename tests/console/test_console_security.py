@@ -40,6 +40,7 @@ def path_of(hospital):
         "index": "1",
         "place": "1",
         "run_id": "c" * 64,
+        "document": "card.html",
         "version": MODEL,
         "name": "console.css",
         "number": "1",
