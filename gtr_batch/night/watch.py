@@ -78,7 +78,9 @@ def why_red(summary: Mapping[str, Any] | None, settings: Config) -> str:
         return "the service was stopped while it ran"
     if red is RedBecause.CANARY:
         return "the phantom series with which it begins did not give the recorded answer; no patient was staged after"
-    return f"{len(failed_in(summary))} cases or studies failed or did not finish, of {summary.get('cases', 0)} cases"
+    failed = len(failed_in(summary))
+    named = "1 case or study" if failed == 1 else f"{failed} cases or studies"
+    return f"{named} failed or did not finish, of {summary.get('cases', 0)} cases"
 
 
 def due_night(config: Config, now: datetime) -> tuple[date, datetime, datetime]:

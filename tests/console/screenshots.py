@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 from attrs import frozen
 from scipy.ndimage import gaussian_filter
@@ -35,12 +36,15 @@ CHROMIUM = "/usr/bin/chromium"
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 NEIGHBOURS = 6  # slices on either side of the key slice
 
-#: File -> user, path.
+#: File -> user, path; under `/first` the site asks for the own stage first.
 PAGES = {
-    "console-worklist": ("rahel", "/worklist"),
-    "console-case": ("rahel", "/cases/{flagged}"),
-    "console-nights": ("olga", "/nights"),
-    "console-audits": ("anton", "/audits"),
+    "console-worklist": ("rahel", "/gtr/worklist"),
+    "console-case": ("rahel", "/gtr/cases/{flagged}"),
+    "console-own-stage": ("nemo", "/first/cases/{flagged}"),
+    "console-nights": ("olga", "/gtr/nights"),
+    "console-night": ("olga", "/gtr/nights/2026-03-01"),
+    "console-audits": ("anton", "/gtr/audits"),
+    "console-models": ("ada", "/gtr/models"),
 }
 
 
@@ -111,7 +115,7 @@ def take(folder: Path) -> list[Path]:
                 context = browser.new_context(viewport={"width": 1280, "height": 800})
                 context.add_cookies([{"name": "_token", "value": token(user), "url": url}])
                 page = context.new_page()
-                page.goto(f"{url}/gtr{path.format(**hospital.cases)}", wait_until="networkidle")
+                page.goto(f"{url}{path.format(**hospital.cases)}", wait_until="networkidle")
                 taken.append(folder / f"{name}.png")
                 _save(page.screenshot(), taken[-1])
                 context.close()
@@ -121,7 +125,7 @@ def take(folder: Path) -> list[Path]:
 
 def _application(hospital: Hospital, scratch: Path) -> tuple[FastAPI, Callable[[str], str]]:
     """The console as Airflow mounts it, and a function that gives a user's token."""
-    users = {"rahel": "user", "olga": "op", "anton": "viewer", "ada": "admin"}
+    users = {"rahel": "user", "olga": "op", "anton": "viewer", "ada": "admin", "nemo": "viewer"}
     os.environ |= {
         "AIRFLOW_HOME": str(scratch / "airflow"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in users.items()),
@@ -132,15 +136,21 @@ def _application(hospital: Hospital, scratch: Path) -> tuple[FastAPI, Callable[[
     from airflow import settings
     from airflow.api_fastapi.app import get_auth_manager, init_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-    from airflow.models.revoked_token import RevokedToken
+    from airflow.models import import_all_models
+    from airflow.models.base import Base
     from fastapi import FastAPI
 
     from gtr_console.app import create_app
 
-    RevokedToken.__table__.create(settings.engine, checkfirst=True)
+    import_all_models()
+    Base.metadata.create_all(settings.engine)
     init_auth_manager()
     root = FastAPI(openapi_url=None)
+    console = hospital.config.console
+    first = attrs.evolve(console, roles=[*console.roles, "radiologist=user:nemo"], own_stage_first=True)
+    asking = attrs.evolve(hospital, config=attrs.evolve(hospital.config, console=first))
     root.mount("/gtr", create_app(hospital.open_site))
+    root.mount("/first", create_app(asking.open_site))
     return root, lambda user: get_auth_manager().generate_jwt(SimpleAuthManagerUser(username=user, role=users[user]))
 
 

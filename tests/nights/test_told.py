@@ -85,7 +85,7 @@ def test_a_red_night_is_told_once_over_each_channel_without_a_case_or_a_patient(
     assert message["To"] == "ops@hospital.example, it@hospital.example"
     assert posted["subject"] == message["Subject"] == f"gtr-batch: night {NIGHT} is red"
     assert posted["text"].strip() == message.get_content().strip()
-    assert "1 cases or studies failed" in posted["text"]
+    assert "1 case or study failed" in posted["text"]
     assert set(hook.tokens) == {"Bearer t0ken"}
     everything = json.dumps(hook.received) + "".join(one.as_string() for one in mail.received)
     assert not any(text in everything for text in ("PHANTOM", "ACC-", "11111111", "s3cret"))
