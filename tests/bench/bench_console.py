@@ -4,7 +4,8 @@ The rows are written straight into an embedded PostgreSQL; Airflow's own API ser
 it, serves them in a process of its own, and readers with tokens of Airflow ask every page from another. Per route:
 CPU of the server and of PostgreSQL a request and the time of one reader alone; then of all readers together, each of
 whom asks every page in an order of its own, without a pause and with one. What Airflow's part of a request costs is
-told by the route of the style sheet, which reads nothing.
+told by the route of the style sheet, which reads nothing. Airflow's own routes are asked of it, of an Airflow without
+the plugin in turn, and among the readers of the console.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from tests.phantoms import abdomen_hu
 ROOT = Path(__file__).resolve().parents[2]
 READERS = 20
 TARGETS_MS = {"page": (200.0, 500.0), "image": (150.0, 150.0)}
+ROUNDS = 3  # of Airflow's own routes, with the plugin and without in turn
 LAST_NIGHT = 150  # cases of the last night beside its share: three pages of the worklist
 SLICES, SIZE, KEY = 24, 512, 12
 USERS = {"olga": "op", "rahel": "user", "anton": "viewer", "ada": "admin"}
@@ -45,12 +47,25 @@ USERS = {"olga": "op", "rahel": "user", "anton": "viewer", "ada": "admin"}
 
 @frozen
 class Page:
-    """A route as its readers ask it: any of `paths`, as `user`; `kind` is ``page`` or ``image``."""
+    """A route as its readers ask it: any of `paths`, as `user`; `kind` is ``page``, ``image`` or ``airflow``."""
 
     name: str
     user: str
     paths: Sequence[str]
     kind: str = "page"
+    under: str = "/gtr"
+    accept: str = "text/html"
+
+
+#: What Airflow's own pages of DAGs and runs ask.
+AIRFLOWS = [
+    Page(name, "ada", [f"/api/v2/{path}"], "airflow", "", "application/json")
+    for name, path in (
+        ("Airflow: its DAGs", "dags?limit=50"),
+        ("Airflow: runs", "dags/~/dagRuns?limit=50"),
+        ("Airflow: its health", "monitor/health"),
+    )
+]
 
 
 def pages_of(hospital: Hospital) -> list[Page]:
@@ -109,9 +124,16 @@ def measure(cases: int, each: int, pause_s: float) -> dict[str, Any]:
             hospital = fill(uri, folder / "store", volume=lambda: abdomen_hu(SLICES, SIZE), key=KEY, history=0)
             written_s = write_history(uri, cases, NIGHT, (MODEL, OLD_MODEL), LAST_NIGHT)
             (folder / "airflow").mkdir()
-            with api_server(hospital, folder / "airflow", USERS, {"GTR_NIGHT__TIMEZONE": "UTC"}) as served:
-                _write_runs(served.database)
+            (folder / "airflow_alone").mkdir()
+            without = {"AIRFLOW__CORE__PLUGINS_FOLDER": str(folder / "no_plugins")}
+            with (
+                api_server(hospital, folder / "airflow", USERS, {"GTR_NIGHT__TIMEZONE": "UTC"}) as served,
+                api_server(hospital, folder / "airflow_alone", USERS, without) as alone,
+            ):
+                for one in (served, alone):
+                    _write_runs(one.database)
                 rows = _measure(hospital, served, each, pause_s)
+                airflows = _measure_airflow(hospital, served, alone, each, pause_s)
     return {
         "cases": cases,
         "readers": READERS,
@@ -120,6 +142,7 @@ def measure(cases: int, each: int, pause_s: float) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "written_s": round(written_s, 1),
         "rows": rows,
+        "airflows": airflows,
     }
 
 
@@ -151,6 +174,30 @@ def _measure(hospital: Hospital, served: ApiServer, each: int, pause_s: float) -
             **_spread("paused", paused[page.name]),
         }
         for page in pages
+    ]
+
+
+def _measure_airflow(
+    hospital: Hospital, served: ApiServer, alone: ApiServer, each: int, pause_s: float
+) -> list[dict[str, Any]]:
+    """Milliseconds of Airflow's own routes: without the plugin, with it, and with it among the console's readers."""
+    times: dict[str, dict[str, list[float]]] = {page.name: {"without": [], "with": []} for page in AIRFLOWS}
+    logins = [{user: _token(one, user) for user in USERS} for one in (alone, served)]
+    with readers_of(alone, logins[0]) as plain, readers_of(served, logins[1]) as ours:
+        for number in range(ROUNDS + 1):
+            for how, readers in (("without", plain), ("with", ours)):
+                for name, found in readers.ask(AIRFLOWS, readers=1, each=each // ROUNDS, pause_s=0.0).items():
+                    times[name][how] += found if number else []  # what is read or compiled once
+        pages = [*(_with_next(page, served, logins[1]) for page in pages_of(hospital)), *AIRFLOWS]
+        among = ours.ask(pages, readers=READERS, each=max(1, each // READERS), pause_s=pause_s)
+    return [
+        {
+            "name": name,
+            **_spread("without", found["without"]),
+            **_spread("with", found["with"]),
+            **_spread("among", among[name]),
+        }
+        for name, found in times.items()
     ]
 
 
@@ -252,6 +299,14 @@ def table(found: Mapping[str, Any]) -> str:
             f"| {row['paused_median_ms']:.0f}, {row['paused_p95_ms']:.0f} "
             f"| {target[0]:.0f}, {target[1]:.0f}: {'met' if met else 'missed'} |"
         )
+    lines += [
+        "",
+        "| milliseconds: median, 95th | without the plugin | with it | with it, among the readers with a pause |",
+        "|---|---|---|---|",
+    ]
+    for row in found["airflows"]:
+        cells = (f"{row[f'{how}_median_ms']:.1f}, {row[f'{how}_p95_ms']:.1f}" for how in ("without", "with", "among"))
+        lines.append(f"| {row['name']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ async def read(told: Mapping[str, Any]) -> dict[str, list[float]]:
     """Ask as all readers at once; every one asks every page `each` times, in an order of its own."""
     times: dict[str, list[float]] = {page["name"]: [] for page in told["pages"]}
     limits = httpx.Limits(max_connections=told["readers"])
-    async with httpx.AsyncClient(base_url=f"{told['url']}/gtr", limits=limits, timeout=120) as client:
+    async with httpx.AsyncClient(base_url=told["url"], limits=limits, timeout=120) as client:
 
         async def reader(number: int) -> None:
             order = random.Random(number)
@@ -26,9 +26,9 @@ async def read(told: Mapping[str, Any]) -> dict[str, list[float]]:
             for page in pages:
                 if told["pause_s"]:
                     await asyncio.sleep(order.uniform(0, 2 * told["pause_s"]))
-                headers = {"cookie": f"_token={told['login'][page['user']]}", "accept": "text/html"}
+                headers = {"cookie": f"_token={told['login'][page['user']]}", "accept": page["accept"]}
                 began = time.perf_counter()
-                answer = await client.get(order.choice(page["paths"]), headers=headers)
+                answer = await client.get(page["under"] + order.choice(page["paths"]), headers=headers)
                 times[page["name"]].append((time.perf_counter() - began) * 1000)
                 if answer.status_code == 503:
                     print(f"{page['name']}: busy, 503", file=sys.stderr)  # its time counts as an answer's

@@ -41,7 +41,7 @@ def api_server(
     passwords = {user: secrets.token_urlsafe(12) for user in users}
     (home / "passwords.json").write_text(json.dumps(passwords))
     login = parse_dsn(hospital.dsn)
-    name = f"airflow_{login['dbname']}"
+    name = f"{home.name}_{login['dbname']}"
     _administer(hospital.dsn, f"create database {name}")
     database = f"postgresql://{login['user']}:{login['password']}@{login['host']}:{login['port']}/{name}"
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "GTR_"))}
