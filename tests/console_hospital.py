@@ -45,7 +45,7 @@ from gtr_batch.domain.staging import (
 )
 from gtr_batch.files import LocalFileStore
 from gtr_batch.nomogram.score import paper_table_3, score
-from gtr_batch.report import write_case
+from gtr_batch.report import PageDrawings, write_case
 from gtr_batch.wiring import open_console
 from tests.builders import a_geometry, a_heat, a_manifest, a_staging, an_overlay, not_staged
 from tests.case_moves import Moves
@@ -305,7 +305,8 @@ class _Writer:
             heat=self.heat,
             overlay=an_overlay(self.hu.shape[1]),
             manifest=a_manifest(),
-            config=ReportConfig(parametric_map=False, key_objects=False),
+            config=ReportConfig(parametric_map=False, key_objects=False, pdf=True),
+            drawings=PageDrawings(np.stack([an_overlay(self.hu.shape[1])] * 3)),
         )
         book.save_objects(case.case_id, objects)
         book.advance(case.case_id, CaseState.REPORTED)

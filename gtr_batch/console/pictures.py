@@ -167,6 +167,18 @@ class CasePictures:
         Image.fromarray(pixels).save(png, "PNG")
         return png.getvalue()
 
+    def page_pdf(self, night: date, case_id: str, file: str) -> bytes:
+        """The case's page out of its encapsulated PDF; KeyError where it is gone, or cannot be read."""
+        path = self._written(night, case_id, file)
+        if path is None:
+            raise KeyError(file)
+        try:
+            ds = read_dicom(path)
+            pdf = bytes(ds.EncapsulatedDocument)
+            return pdf[: int(ds.get("EncapsulatedDocumentLength") or len(pdf))]
+        except (UnreadableFile, *BROKEN):
+            raise KeyError(file) from None
+
     def report_file(self, night: date, case_id: str, file: str) -> Path:
         """A written object in the case's ``report`` folder; KeyError where it is gone."""
         path = self._written(night, case_id, file)

@@ -340,6 +340,22 @@ def report(request: Request, visitor: Asking, console: Ours, case_id: str) -> Re
     return FileResponse(path, media_type="application/dicom", filename=f"report-{found.case_id[:8]}.dcm")
 
 
+@router.get("/cases/{case_id}/page.pdf", name="page_pdf")
+@allowed(who_see_patients)
+def page_pdf(request: Request, visitor: Asking, console: Ours, case_id: str) -> Response:
+    """The case's page as the PACS got it (`report.pdf`); it names the patient."""
+    found = _with_result(_case(console, visitor, case_id))
+    file = _object_file(console, found, "encapsulated_pdf")
+    console.site.book.patients([found.case_id], by=visitor.name, why="page of the case")
+    try:
+        pdf = console.pictures.page_pdf(found.night, found.case_id, file)
+    except KeyError:
+        raise HTTPException(404, "The page is not there any more.") from None
+    readers.note_shown(console.site.words, [found], visitor.reader)
+    named = {"content-disposition": f'attachment; filename="page-{found.case_id[:8]}.pdf"'}
+    return Response(pdf, 200, named, "application/pdf")
+
+
 @router.get("/audits", name="audits")
 @allowed(everyone)
 def audits(request: Request, visitor: Asking, console: Ours, before: str = "") -> Response:

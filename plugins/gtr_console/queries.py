@@ -188,6 +188,7 @@ class CasePage:
     events: Sequence[CaseEventRow]
     objects: Sequence[tuple[ReportObject, bool]]
     report: ReportObject | None
+    pdf: ReportObject | None
     overview: ReportObject | None
     others: Sequence[ConsoleCase]
     model_name: str
@@ -381,6 +382,7 @@ def case_page(
         events=[_event(one, answer=case.shows_result) for one in site.cases.events(case.case_id)],
         objects=[(one, one.sop_instance_uid in taken) for one in objects],
         report=by_kind.get(ObjectKind.STRUCTURED_REPORT),
+        pdf=by_kind.get(ObjectKind.ENCAPSULATED_PDF),
         overview=overview,
         others=others,
         model_name=model_name,

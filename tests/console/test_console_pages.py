@@ -281,6 +281,19 @@ def test_a_card_opens_with_its_own_styles_and_nothing_else_and_only_pages_of_a_c
     assert browse("/models/..%2F..%2Fetc/card/card.html", "ada").status_code == 404
 
 
+def test_the_page_of_a_case_is_what_the_pacs_got_for_those_who_see_patients(browse, hospital):
+    case, other = hospital.cases["staged"], hospital.cases["withdrawn"]
+
+    answer = browse(f"/cases/{case}/page.pdf", "rahel")
+
+    assert f'href="/ops/gtr/cases/{case}/page.pdf"' in browse(f"/cases/{case}", "rahel").text
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/pdf")
+    assert (answer.content[:5], answer.content.rstrip()[-5:]) == (b"%PDF-", b"%%EOF")
+    assert "PHANTOM" not in answer.headers["content-disposition"]
+    assert browse(f"/cases/{case}/page.pdf", "anton").status_code == 403
+    assert browse(f"/cases/{other}/page.pdf", "rahel").status_code == 404
+
+
 # Pictures
 
 
