@@ -16,7 +16,7 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 
 from gtr_batch.errors import AssociationLost, GtrError, PermanentError
-from gtr_batch.pacs.reactor import wait_for_events
+from gtr_batch.pacs.reactor import acknowledge_at_once, wait_for_events
 
 _PIECE = 16384  # bytes that are written at once; each piece shows that the peer is alive
 _READ = 262_144  # most bytes that are read at once
@@ -176,14 +176,13 @@ def hasten(event: evt.Event) -> None:
     """Handler that keeps TCP from waiting.
 
     A DIMSE message is a short write (command) and another (data set); with Nagle's algorithm at one end and delayed
-    acknowledgement at the other, each message stands still for 40 ms. QUICKACK lasts for one answer only, so it is
-    asked for again at every PDU.
+    acknowledgement at the other, each message stands still for 40 ms.
     """
     raw = getattr(getattr(event.assoc.dul, "socket", None), "socket", None)
     if raw is not None:
-        with suppress(OSError, AttributeError):  # AttributeError: no QUICKACK but on Linux
+        with suppress(OSError):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        acknowledge_at_once(raw)
 
 
 def cut_socket(assoc: Association) -> None:
