@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import jinja2
 import structlog
@@ -60,6 +60,8 @@ _TITLES = {
     503: "Not available now",
 }
 AT_ONCE_SHOWN, RUNS_SHOWN = 10, 20
+
+Taken = TypeVar("Taken")
 
 router = APIRouter()
 
@@ -316,12 +318,8 @@ def heat(request: Request, visitor: Asking, console: Ours, case_id: str, place: 
 def overview(request: Request, visitor: Asking, console: Ours, case_id: str) -> Response:
     """The overview picture that went to the PACS."""
     found = _pixels_of(console, visitor, case_id, result=True)
-    file = _object_file(console, found, "secondary_capture")
-    try:
-        picture = console.pictures.overview_png(found.night, found.case_id, file)
-    except KeyError:
-        raise HTTPException(404, "The overview picture is not there any more.") from None
-    readers.note_shown(console.site.words, [found], visitor.reader)
+    take = console.pictures.overview_png
+    picture = _written(console, visitor, found, "secondary_capture", take, "The overview picture")
     return Response(picture, media_type="image/png")
 
 
@@ -330,13 +328,10 @@ def overview(request: Request, visitor: Asking, console: Ours, case_id: str) -> 
 def report(request: Request, visitor: Asking, console: Ours, case_id: str) -> Response:
     """The structured report as a DICOM file; it names the patient."""
     found = _with_result(_case(console, visitor, case_id))
-    file = _object_file(console, found, "structured_report")
-    console.site.book.patients([found.case_id], by=visitor.name, why="structured report")
-    try:
-        path = console.pictures.report_file(found.night, found.case_id, file)
-    except KeyError:
-        raise HTTPException(404, "The structured report is not there any more.") from None
-    readers.note_shown(console.site.words, [found], visitor.reader)
+    take = console.pictures.report_file
+    path = _written(
+        console, visitor, found, "structured_report", take, "The structured report", names_for="structured report"
+    )
     return FileResponse(path, media_type="application/dicom", filename=f"report-{found.case_id[:8]}.dcm")
 
 
@@ -345,13 +340,8 @@ def report(request: Request, visitor: Asking, console: Ours, case_id: str) -> Re
 def page_pdf(request: Request, visitor: Asking, console: Ours, case_id: str) -> Response:
     """The case's page as the PACS got it (`report.pdf`); it names the patient."""
     found = _with_result(_case(console, visitor, case_id))
-    file = _object_file(console, found, "encapsulated_pdf")
-    console.site.book.patients([found.case_id], by=visitor.name, why="page of the case")
-    try:
-        pdf = console.pictures.page_pdf(found.night, found.case_id, file)
-    except KeyError:
-        raise HTTPException(404, "The page is not there any more.") from None
-    readers.note_shown(console.site.words, [found], visitor.reader)
+    take = console.pictures.page_pdf
+    pdf = _written(console, visitor, found, "encapsulated_pdf", take, "The page", names_for="page of the case")
     named = {"content-disposition": f'attachment; filename="page-{found.case_id[:8]}.pdf"'}
     return Response(pdf, 200, named, "application/pdf")
 
@@ -437,6 +427,31 @@ def _pixels_of(console: Console, visitor: Visitor, case_id: str, *, result: bool
     found = _with_result(found) if result else found
     console.note_pixels(visitor.name, found.case_id)
     return found
+
+
+def _written(  # noqa: PLR0917 - what is given is what differs
+    console: Console,
+    visitor: Visitor,
+    found: ConsoleCase,
+    kind: str,
+    take: Callable[[date, str, str], Taken],
+    called: str,
+    *,
+    names_for: str = "",
+) -> Taken:
+    """What was written of a case, whose result is shown by it; 404 where it is gone.
+
+    Where it names the patient, `names_for` says for what; that is noted before.
+    """
+    file = _object_file(console, found, kind)
+    if names_for:
+        console.site.book.patients([found.case_id], by=visitor.name, why=names_for)
+    try:
+        taken = take(found.night, found.case_id, file)
+    except KeyError:
+        raise HTTPException(404, f"{called} is not there any more.") from None
+    readers.note_shown(console.site.words, [found], visitor.reader)
+    return taken
 
 
 def _object_file(console: Console, found: ConsoleCase, kind: str) -> str:
