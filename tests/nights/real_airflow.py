@@ -22,7 +22,7 @@ from gtr_batch.simulation.servers.airflow_stack import AirflowStack
 from tests.dags.conftest import REPOSITORY
 from tests.settings import as_environment
 
-PATIENCE_S = 1200.0
+PATIENCE_S = 600.0
 
 
 def with_patience(config: Config, shard_size: int) -> Config:
