@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
 FORMAT = 1
+_COUNTER = "num_batches_tracked"
 IMAGENET_MEAN, IMAGENET_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -112,16 +113,30 @@ def load_artefact(folder: Path, device: str = "cpu") -> Artefact:
         Anything missing, unreadable, unknown, or not what the manifest says; names the field and the folder.
     """
     import torch
+
+    manifest, version, network, tensors = _checked(Path(folder))
+    for name, buffer in network.named_buffers():
+        if name.endswith(_COUNTER):
+            tensors[name] = torch.zeros_like(buffer, device="cpu")
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, assign=True)
+    if manifest.contract.normalisation == "imagenet":
+        network.normalise_channels(IMAGENET_MEAN, IMAGENET_SD)
+    return Artefact(manifest, network.to(device).ready_for_inference(), version, Path(folder))
+
+
+def _checked(folder: Path) -> tuple[ModelManifest, str, GTRNet, dict[str, torch.Tensor]]:
+    """Manifest, model version, the network still without weights (device ``meta``), and the weights that fit it."""
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     from gtr_batch.stage.network import GTRNet
 
-    folder = Path(folder)
     manifest, version = read_manifest(folder)
     weights = _weights_of(folder, manifest)
     try:
-        network = GTRNet(manifest.backbone)
+        with torch.device("meta"):  # without drawing the weights that a training would begin with
+            network = GTRNet(manifest.backbone)
     except ModelArtefactError as err:
         raise ModelArtefactError(f"{folder}: manifest.{err}") from err
     _check(manifest, network.feature_count, folder)
@@ -143,12 +158,9 @@ def load_artefact(folder: Path, device: str = "cpu") -> Artefact:
             )
         if tensor.dtype not in (torch.float32, torch.float16):
             raise ModelArtefactError(f"{folder}: tensor {name} is {tensor.dtype}, not float32 or float16")
-        if not torch.isfinite(tensor).all():
+        if not all(torch.isfinite(end) for end in torch.aminmax(tensor)):  # both are NaN where any value is
             raise ModelArtefactError(f"{folder}: tensor {name} holds values that are not finite")
-    network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
-    if manifest.contract.normalisation == "imagenet":
-        network.normalise_channels(IMAGENET_MEAN, IMAGENET_SD)
-    return Artefact(manifest, network.to(device).ready_for_inference(), version, folder)
+    return manifest, version, network, tensors
 
 
 def read_manifest(folder: Path) -> tuple[ModelManifest, str]:
@@ -181,8 +193,8 @@ def read_version(folder: Path) -> str:
 
 
 def verify(folder: Path) -> str:
-    """Load the artefact on the CPU with every check; returns its version, raises `ModelArtefactError`."""
-    return load_artefact(folder, "cpu").version
+    """Check manifest and weights as `load_artefact` does; returns the version, raises `ModelArtefactError`."""
+    return _checked(Path(folder))[1]
 
 
 def _check(manifest: ModelManifest, feature_count: int, folder: Path) -> None:
@@ -243,7 +255,7 @@ def _weights_of(folder: Path, manifest: ModelManifest) -> bytes:
 
 def _weights(network: GTRNet) -> dict[str, torch.Tensor]:
     # The batch norms' counters are of no use once the momentum is fixed, and they are not floats.
-    return {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    return {k: v for k, v in network.state_dict().items() if not k.endswith(_COUNTER)}
 
 
 def _version(manifest: Any) -> str:

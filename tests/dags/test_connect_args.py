@@ -1,4 +1,4 @@
-"""Airflow's own connections: what a killed process leaves in its database does not hold the others for ever."""
+"""Airflow's own connections: what a killed process leaves in its database does not hold the others permanently."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -38,6 +39,7 @@ from tests.fixtures_db import enter_patient, logins
 from tests.phantoms import abdomen_hu, write_series
 
 NIGHT = date(2026, 3, 1)  # the study date of tests/phantoms.py
+SIZE = 96  # pixels that the network sees, for speed: a model of a hospital sees 224
 SLICES = 22  # at 5 mm: enough to be accepted
 PHI = ("Phantom^", "PHANTOM-", "19600101", "1960-01-01")
 
@@ -46,6 +48,12 @@ PHI = ("Phantom^", "PHANTOM-", "19600101", "1960-01-01")
 def artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artefact of the smallest network with random weights; N4 at shrink 8 for speed."""
     return random_artefact(tmp_path_factory.mktemp("artefact"), 7)
+
+
+@pytest.fixture(scope="session")
+def recorded(artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with its canary, recorded on this machine: what a registry takes."""
+    return with_its_canary(shutil.copytree(artefact, tmp_path_factory.mktemp("recorded") / "artefact"))
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +78,7 @@ def random_artefact(folder: Path, seed: int, **contract: float) -> Path:
         backbone="resnet10",
         feature_count=features,
         weights_sha256="",
-        contract=PreprocessingContract(n4=N4Settings(shrink=8), **contract),
+        contract=PreprocessingContract(**{"n4": N4Settings(shrink=8), "size": SIZE} | contract),
         temperature=1.0,
         rad_score=RadScoreModel((1, 5), (0.0, 0.0), (1.0, 1.0), (0.5, 0.2)),
         nomogram=attrs.evolve(paper_table_3(), name="random"),

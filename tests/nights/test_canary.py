@@ -17,28 +17,18 @@ from gtr_batch.db.canaries import PostgresCanaries
 from gtr_batch.domain.canary import CanaryOutcome
 from gtr_batch.errors import CanaryFailed, DatabaseRefused, NightFailed, ServiceStopped
 from gtr_batch.governance import restage
-from gtr_batch.governance.canary import record, with_canary
+from gtr_batch.governance.canary import record
 from gtr_batch.governance.registry import adopt, register_artefact
 from gtr_batch.governance.switch import resume, stop
 from gtr_batch.night.canary import CANARY, require
 from gtr_batch.night.canary.series import SERIES_UID, STUDY_UID
 from gtr_batch.preprocess import prepare
-from gtr_batch.stage import read_version
 from gtr_batch.stage.network import GTRNet
 from gtr_batch.wiring import open_governance, open_site
 from tests.nights.conftest import NIGHT, with_model
 from tests.nights.test_cli import gtr, settings  # noqa: F401 - fixtures
 
 WHO = {"by": "Ada", "why": "a test"}
-
-
-@pytest.fixture(scope="session")
-def recorded(artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artefact of these tests with its canary, recorded on this machine."""
-    folder = tmp_path_factory.mktemp("recorded") / "artefact"
-    shutil.copytree(artefact, folder)
-    with_canary(folder, read_version(folder))
-    return folder
 
 
 @pytest.fixture

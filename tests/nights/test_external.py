@@ -36,9 +36,9 @@ def elsewhere(admit, tmp_path):
 
 @pytest.mark.slow
 def test_stages_what_a_night_would_and_keeps_counts_and_metrics_alone(
-    gov, config, artefact, challenger, elsewhere, tmp_path
+    gov, config, recorded, challenger, elsewhere, tmp_path
 ):
-    adopt(gov.registry, config.training.models, artefact, **WHO)
+    adopt(gov.registry, config.training.models, recorded, **WHO)
     version = register_artefact(gov.registry, config.training.models, challenger, **WHO)
     gov.night.settings_history.set("audit.tolerated_odds_ratio", 1.4, **WHO)  # the gate's tolerance, and the monitor's
 
@@ -57,14 +57,14 @@ def test_stages_what_a_night_would_and_keeps_counts_and_metrics_alone(
 
 
 @pytest.mark.slow
-def test_the_command_prints_table_2_and_the_card_lists_the_cohort(gov, config, artefact, elsewhere, tmp_path):
-    version = adopt(gov.registry, config.training.models, artefact, **WHO)
+def test_the_command_prints_table_2_and_the_card_lists_the_cohort(gov, config, recorded, elsewhere, tmp_path):
+    version = adopt(gov.registry, config.training.models, recorded, **WHO)
     settings = {
         "GTR_PACS__PORT": str(config.pacs.port),
         "GTR_DATABASE__DSN": config.database.dsn,
         "GTR_DATABASE__GOVERNOR_DSN": config.database.governor_dsn,
         "GTR_FILES__ROOT": str(config.files.root),
-        "GTR_STAGE__ARTEFACT": str(artefact),
+        "GTR_STAGE__ARTEFACT": str(recorded),
         "GTR_TRAINING__FOLDER": str(config.training.folder),
         "GTR_TRAINING__MODELS": str(config.training.models),
         "GTR_CONFIG": None,
@@ -85,8 +85,8 @@ def test_the_command_prints_table_2_and_the_card_lists_the_cohort(gov, config, a
     assert "1 of 2 series of another hospital staged" in page
 
 
-def test_nothing_is_kept_where_no_series_could_be_staged(gov, config, artefact, elsewhere):
-    version = adopt(gov.registry, config.training.models, artefact, **WHO)
+def test_nothing_is_kept_where_no_series_could_be_staged(gov, config, recorded, elsewhere):
+    version = adopt(gov.registry, config.training.models, recorded, **WHO)
 
     with pytest.raises(CannotTell, match="none of the 1 labelled series could be staged: series_incomplete 1"):
         evaluate_external(gov, version, **elsewhere(), name="Elsewhere", by="Ada")

@@ -99,11 +99,11 @@ def words_on(page):
 
 
 @pytest.fixture
-def versions(gov, config, artefact, challenger, foreigner):
+def versions(gov, config, recorded, challenger, foreigner):
     """The night's artefact adopted as champion, two others as candidates; version by name."""
     models = config.training.models
     return {
-        "champion": adopt(gov.registry, models, artefact, **WHO),
+        "champion": adopt(gov.registry, models, recorded, **WHO),
         "challenger": register_artefact(gov.registry, models, challenger, **WHO),
         "foreigner": register_artefact(gov.registry, models, foreigner, **WHO),
     }

@@ -256,9 +256,9 @@ def test_rekeying_a_case_that_the_pacs_has_already_changes_its_number_alone(
 
 @pytest.mark.slow
 def test_a_replay_takes_images_of_another_patient_for_missing_and_fetches_the_cases_own(
-    config, gov, artefact, admit, enter_in_ehr, fill
+    config, gov, recorded, admit, enter_in_ehr, fill
 ):
-    version = adopt(gov.registry, config.training.models, artefact, by="Ada", why="a test")
+    version = adopt(gov.registry, config.training.models, recorded, by="Ada", why="a test")
     admit("one")
     enter_in_ehr("one")
     fill()

@@ -20,10 +20,10 @@ WHO = {"by": "Ada", "why": "a test"}
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_night_beside_a_replay_and_a_housekeeping_is_as_if_it_was_alone(
-    config, gov, admit, enter_in_ehr, fill, artefact, challenger
+    config, gov, admit, enter_in_ehr, fill, recorded, challenger
 ):
     """The replay reads what an earlier run of the night left; housekeeping is that of the next day."""
-    adopt(gov.registry, config.training.models, artefact, **WHO)
+    adopt(gov.registry, config.training.models, recorded, **WHO)
     other = register_artefact(gov.registry, config.training.models, challenger, **WHO)
     admit("one")
     enter_in_ehr("one")

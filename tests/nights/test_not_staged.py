@@ -125,13 +125,13 @@ def test_a_series_without_a_sign_of_a_tumour_gets_no_stage_and_at_level_nought_i
 
 @pytest.mark.slow
 def test_a_challenger_that_gives_no_stage_is_a_reason_and_its_replay_takes_the_stage_back(
-    config, gov, artefact, challenger, unlike, admit, enter_in_ehr, fill, dsn
+    config, gov, recorded, challenger, unlike, admit, enter_in_ehr, fill, dsn
 ):
     admit("one")
     enter_in_ehr("one")
     fill()
     models = config.training.models
-    champion = adopt(gov.registry, models, artefact, **WHO)
+    champion = adopt(gov.registry, models, recorded, **WHO)
     careful = register_artefact(gov.registry, models, unlike, **WHO)
     to_shadow(gov.registry, careful, **WHO)
 

@@ -183,10 +183,10 @@ def test_the_search_finds_a_patient_however_packed(how):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_after_their_retention_only_reports_and_clinical_tables_name_a_patient(
-    config, gov, admit, fill, artefact, challenger, dsn, empty_dsn, in_airflow, airflow_environ, tmp_path
+    config, gov, admit, fill, recorded, challenger, dsn, empty_dsn, in_airflow, airflow_environ, tmp_path
 ):
     models, root = config.training.models, Path(config.files.root)
-    adopt(gov.registry, models, artefact, **WHO)
+    adopt(gov.registry, models, recorded, **WHO)
     other = register_artefact(gov.registry, models, challenger, **WHO)
     _admit_planted(admit)
     for name in (WHOSE, f"{WHOSE}x"):

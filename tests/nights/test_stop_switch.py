@@ -118,10 +118,10 @@ def test_of_a_report_that_is_being_sent_no_further_object_is_sent_after_the_stop
     assert (state(site), in_the_pacs(site)) == ("committed", len(site.cases.objects(case.case_id)))
 
 
-def test_a_replay_and_the_notices_of_a_withdrawal_wait_too(config, gov, patient, artefact, challenger, stop_now):
+def test_a_replay_and_the_notices_of_a_withdrawal_wait_too(config, gov, patient, recorded, challenger, stop_now):
     models = config.training.models
     versions = [
-        adopt(gov.registry, models, artefact, **WHO),
+        adopt(gov.registry, models, recorded, **WHO),
         register_artefact(gov.registry, models, challenger, **WHO),
     ]
     with open_site(config) as site:
