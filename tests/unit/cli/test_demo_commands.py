@@ -163,7 +163,7 @@ def test_where_says_that_no_demo_is_up(tmp_path):
 
 def test_where_tells_address_password_and_what_to_try(monkeypatch, tmp_path):
     (tmp_path / "airflow").mkdir()
-    (tmp_path / "airflow" / "passwords.json").write_text(json.dumps({"admin": "s3cret"}))
+    (tmp_path / "airflow" / "passwords.json").write_text(json.dumps({"admin": "s3cret", "approver": "0ther"}))
     (tmp_path / "started.json").write_text(json.dumps({"url": "http://127.0.0.1:8080"}))
     monkeypatch.setattr(demo_module, "running", lambda folder: True)
 
@@ -171,6 +171,7 @@ def test_where_tells_address_password_and_what_to_try(monkeypatch, tmp_path):
 
     assert done.exit_code == 0
     assert "http://127.0.0.1:8080  user admin, password s3cret" in done.stdout
+    assert "user approver, password 0ther" in done.stdout
     assert f"GTR_CONFIG={tmp_path / 'gtr.toml'}" in done.stdout
 
 
