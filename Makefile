@@ -65,7 +65,7 @@ demo-retraining: $(STAMP)
 demo-audit: $(STAMP)
 	@$(BIN)/gtr demo audit
 
-# The same as `make demo`, and stay up for a look around
+# The same after eight weeks of nights and their audits, and stay up for a look around
 up: $(STAMP)
 	@$(BIN)/gtr demo up $(if $(CT),--ct "$(CT)") $(if $(KEY_SLICE),--key-slice "$(KEY_SLICE)")
 

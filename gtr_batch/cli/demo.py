@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gtr_batch.cli import demo_audit, demo_retraining, demo_training
-from gtr_batch.cli.demo_start import end, play, show_wrong, start_hospital, step, tasks_of
+from gtr_batch.cli.demo_start import counting, end, play, show_wrong, start_hospital, step, tasks_of
 from gtr_batch.cli.shell import RED, err, foreign, out, speaks_plainly
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def run(folder: Folder = HERE, ct: Ct = None, key_slice: Key = None, artefact: A
 @app.command("up")
 @speaks_plainly
 def up(folder: Folder = HERE, ct: Ct = None, key_slice: Key = None, artefact: Artefact = None) -> None:
-    """The same, and stay up for a look around; `gtr demo down` ends it."""
-    play(folder, lambda at: _night(at, ct, key_slice, artefact), stay=where)
+    """The same after eight weeks of nights and their audits, and stay up for a look around; `gtr demo down` ends it."""
+    play(folder, lambda at: _night(at, ct, key_slice, artefact, weeks_before=True), stay=where)
 
 
 @app.command("down")
@@ -63,17 +63,21 @@ def where(folder: Folder = HERE) -> None:
         err.print(f"no demo is up in {foreign(folder)}; `make up` starts one")
         raise typer.Exit(RED)
     started = json.loads((folder / "started.json").read_text())
-    password = json.loads((folder / "airflow" / "passwords.json").read_text())["admin"]
-    out.print(f"Airflow:  {started['url']}  user admin, password {password}", highlight=False)
+    passwords = json.loads((folder / "airflow" / "passwords.json").read_text())
+    out.print(f"Airflow:  {started['url']}  user admin, password {passwords['admin']}", highlight=False)
     out.print(f"console:  {started['url']}/gtr/  (worklist, cases, nights, audits, models)", highlight=False)
+    out.print(f"auditor:  user approver, password {passwords['approver']}", highlight=False)
     out.print(
         f"try:      GTR_CONFIG={foreign(folder / 'gtr.toml')} gtr status | gtr doctor | gtr pacs echo", highlight=False
     )
     out.print("stop:     make down")
 
 
-def _night(folder: Path, ct: Path | None, key_slice: str | None, artefact: Path | None) -> bool:
+def _night(
+    folder: Path, ct: Path | None, key_slice: str | None, artefact: Path | None, *, weeks_before: bool = False
+) -> bool:
     from gtr_batch.cli.table import show_night
+    from gtr_batch.simulation.demos import history
     from gtr_batch.simulation.demos.showcase import show_results
 
     began = time.monotonic()
@@ -81,8 +85,13 @@ def _night(folder: Path, ct: Path | None, key_slice: str | None, artefact: Path 
     def admit(demo: Demo) -> None:
         with step("the night's patients"):
             demo.admit(ct, key_slice)
+        with step("the model becomes the champion"):
+            history.adopt_model(demo)
+        if weeks_before and history.can_score(demo):
+            with counting("eight weeks of patients before") as progress:
+                history.write_weeks(demo, progress)
 
-    demo = start_hospital(folder, admit, artefact=artefact)
+    demo = start_hospital(folder, admit, settings=history.SETTINGS, artefact=artefact)
     if demo.stack is not None:
         out.print(f"console: {demo.stack.url}/gtr/ (`gtr demo where` says who may sign in)", highlight=False)
     for dag_id, conf in (("ehr_refresh", {}), ("nightly_staging", {"night": str(demo.night)})):
@@ -98,9 +107,24 @@ def _night(folder: Path, ct: Path | None, key_slice: str | None, artefact: Path 
     out.print(demo.agreement(cases), highlight=False)
     for line in show_results(demo, cases):
         out.print(line, highlight=False)
+    if weeks_before and history.can_score(demo):
+        wrong += _audits(demo)
     show_wrong(wrong)
     right = not wrong and state == "success"
     return end(began, right, "every case ended as it should", "NOT every case ended as it should")
+
+
+def _audits(demo: Demo) -> list[str]:
+    """Audit the weeks before the night; what did not go as it should, in sentences."""
+    from gtr_batch.simulation.demos import history
+
+    wrong = []
+    for dag_id, conf in history.AUDITS:
+        with tasks_of(f"{dag_id} {' '.join(conf.values())}") as progress:
+            state = demo.run(dag_id, conf, progress, timeout_s=300)
+        if state != "success":
+            wrong.append(f"{dag_id} {' '.join(conf.values())}: {state}")
+    return wrong + history.not_as_it_should_be(demo)
 
 
 def _cases(demo: Demo) -> tuple[list[NightCase], list[str]]:

@@ -38,8 +38,8 @@ def chart_of(nights: Sequence[ConsoleNight]) -> NightsChart | None:
     most = max((night.found for night in shown), default=0)
     if not most:
         return None
-    width, height, base, left = 900.0, 190.0, 160.0, 34.0
-    slot = (width - left) / max(10, len(shown))
+    width, height, base, left, right = 900.0, 190.0, 160.0, 34.0, 10.0  # right: half of the last night's label
+    slot = (width - left - right) / max(10, len(shown))
     scale = (base - 14) / most
     bars = []
     for place, night in enumerate(shown):

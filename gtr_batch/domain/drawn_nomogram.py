@@ -9,11 +9,12 @@ from attrs import frozen
 
 @frozen
 class Tick:
-    """A mark on an axis; `above`: its text stands above the line."""
+    """A mark on an axis; `above`: its text stands above the line; `text_x` is the middle of the text."""
 
     x: float
     text: str
     above: bool
+    text_x: float
 
 
 @frozen

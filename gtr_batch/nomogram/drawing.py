@@ -20,6 +20,7 @@ from gtr_batch.writing import write_with
 
 PROBABILITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 WIDTH, LEFT, ROW = 680, 150, 40  # of the nomogram with a patient's points
+TEXT_FROM, LETTER = LEFT - 6, 6.4  # where the titles of the axes end; width of a mark's letter
 TITLES = {
     "rad_score": "Rad-score (SD)",
     "tumour_size": "Tumour size (cm)",
@@ -177,13 +178,14 @@ def _placed(
     drawn = []
     for text, place in sorted(ticks, key=lambda tick: tick[1]):
         x, width = _x(place), 7.0 * len(text) + 8
+        middle = max(x, TEXT_FROM + LETTER * len(text) / 2)  # a long text at the beginning lies beside the title
         # Two marks that would lie over one another are written one above, one below; a third there is a mark alone.
-        above = x - last[False] < width
-        if x - last[above] < width:
-            drawn.append(Tick(x, "", above))
+        above = middle - last[False] < width
+        if middle - last[above] < width:
+            drawn.append(Tick(x, "", above, middle))
             continue
-        last[above] = x
-        drawn.append(Tick(x, text, above))
+        last[above] = middle
+        drawn.append(Tick(x, text, above, middle))
     return Axis(title, ROW * row + 24, min(places), max(places), drawn, None if at is None else _x(at), value, missing)
 
 

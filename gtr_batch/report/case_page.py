@@ -405,7 +405,7 @@ def _draw_axis(canvas: Canvas, axis: Axis) -> None:
     canvas.setFont(SANS, 10.5)
     for tick in axis.ticks:
         canvas.line(tick.x, y, tick.x, y + (5 if tick.above else -5))
-        canvas.drawCentredString(tick.x, y + 7 if tick.above else y - 15, tick.text)
+        canvas.drawCentredString(tick.text_x, y + 7 if tick.above else y - 15, tick.text)
     if axis.at is not None:
         canvas.setFillColor(STOP)
         canvas.circle(axis.at, y, 5, stroke=0, fill=1)

@@ -57,6 +57,7 @@ _NO_ANSWER = frozenset({
     "seconds", "objects", "sent", "error", "retryable", "back_to", "code", "sentence", "reopened", "by", "was", "night",
     "rekeyed",
 })  # fmt: skip
+_MADE_UP_FOR = timedelta(days=1)  # a night that begins so long after its worklist was due: nobody waits for it any more
 _NOTED_S = 600  # a case's pixels are many requests: that somebody looks is noted once in this time
 
 
@@ -267,6 +268,8 @@ def _row(console: Console, night: ConsoleNight) -> NightRow:
         late = console.site.clock.now() >= due
         again = " again" if night.closed_at is not None else ""
         words, level = (f"late, running{again}", "stop") if late else (f"running{again}", "look")
+    elif night.closed_at is not None and night.opened_at >= due + _MADE_UP_FOR:
+        words, level = f"run later, on {local(console, night.closed_at, '%Y-%m-%d')}", "look"
     elif night.reopened_at is not None and night.reopened_at >= due:
         words, level = "run again later", "look"
     elif night.closed_at is not None and night.closed_at > due:

@@ -233,6 +233,30 @@ def test_the_nights_say_which_was_late(browse):
     assert "<svg" in page
 
 
+@pytest.mark.parametrize(
+    ("begun", "closed", "says"),
+    [
+        ("5 hours", "6 hours", "in time"),
+        ("8 hours", "9 hours", "late"),
+        ("80 hours", "81 hours", "run later, on 2026-03-02"),
+    ],
+)
+def test_a_night_that_was_begun_days_after_it_was_due_is_not_called_late(browse, rows, begun, closed, says):
+    night, evening = NIGHT - timedelta(days=3), "night + interval '1 day'"
+    statement = (
+        f"update night set opened_at = {evening} + %s::interval, closed_at = {evening} + %s::interval "
+        "where night = %s returning 1"
+    )
+    rows(statement, begun, closed, night)
+
+    page = text_of(browse("/nights", "olga"))
+
+    [row] = re.findall(rf"{night} \w{{3}}(.*?)all runs", page)
+    assert says in row
+    assert bool(re.search(r"\blate\b", row)) is (says == "late")
+    rows(statement, "3 hours", "5 hours", night)
+
+
 def test_the_audits_show_what_is_open(browse):
     page = text_of(browse("/audits", "anton"))
 

@@ -108,11 +108,11 @@ class Demo:
             cursor.execute("grant gtr_console to gtr_demo_console")
             cursor.execute("grant gtr_reader to gtr_demo_reader")
         app, governor, console = (server.uri_of(name, passwords[name], "gtr") for name in names[:3])
-        self._settings(app, governor, owner, console, settings)
+        self.write_settings(app, governor, owner, console, settings)
         airflow_uri = server.uri_of("airflow", passwords["airflow"], "airflow")
         self.stack = AirflowStack(self.folder / "airflow", REPOSITORY, airflow_uri, self.environ)
 
-    def _settings(self, app: str, governor: str, owner: str, console: str, more: str) -> None:
+    def write_settings(self, app: str, governor: str, owner: str, console: str, more: str) -> None:
         """The demo's settings file, as a site would write one."""
         path = self.folder / "gtr.toml"
         write_text(

@@ -12,15 +12,17 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import date, timedelta
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
 from attrs import frozen
 
-from gtr_batch.domain.case import Case, CaseState
+from gtr_batch.domain.case import Case, CaseState, Step
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.staging import STAGES, KeySliceSource
+from gtr_batch.night.close import close_night
 from gtr_batch.night.site import Site
 from gtr_batch.simulation.hospital.ehr import Rows, write_extracts
 from gtr_batch.simulation.hospital.hospital import Hospital
@@ -35,6 +37,7 @@ from gtr_batch.simulation.hospital.year import (
     surgery_rows,
 )
 from gtr_batch.simulation.phantom.scanner import SCANNERS, Phase, Scanner
+from gtr_batch.writing import write_json
 
 NEW_SCANNER: Scanner = attrs.evolve(
     SCANNERS[2],
@@ -64,7 +67,7 @@ class AuditedYear:
 
     From `scanner_on` all studies come from `NEW_SCANNER`. From `shift_on` (night of the CT) pathology calls a share
     `upstaged` of T1 to T3 one stage higher than before, as after a change of its protocol: the model is as it was, and
-    is wrong.
+    is wrong. `evenly`: patients are spread evenly over all days; else they come on working days, as it happens.
     """
 
     seed: int = 23
@@ -78,15 +81,29 @@ class AuditedYear:
     ypt: float = 0.05
     automatic: float = 0.1
     mix: Mix = STAGE_MIX
+    evenly: bool = True
+
+    @property
+    def days(self) -> list[date]:
+        """Every day of it."""
+        return [self.first + timedelta(days=k) for k in range((self.last - self.first).days + 1)]
+
+    @property
+    def scanned_on(self) -> list[date]:
+        """The day of each patient's CT, in order."""
+        days = self.days
+        if self.evenly:
+            return [days[int(len(days) * k / self.patients)] for k in range(self.patients)]
+        working = [day for day in days if day.isoweekday() <= 5]
+        places = np.random.default_rng([self.seed, 367]).integers(len(working), size=self.patients)
+        return [working[k] for k in sorted(places.tolist())]
 
 
 def patients_of(year: AuditedYear) -> list[Operated | Patient]:
     """Everybody of the year in the order of nights: staged patients with what becomes of them, and refused ones."""
     hospital, rng = Hospital(year.seed), np.random.default_rng([year.seed, 366])
-    days = (year.last - year.first).days + 1
     found: list[Operated | Patient] = []
-    for k in range(year.patients):
-        on = year.first + timedelta(days=int(days * k / year.patients))
+    for k, on in enumerate(year.scanned_on):
         stage, scanner = STAGES[int(rng.choice(4, p=year.mix))], SCANNERS[int(rng.integers(3))]
         source = (KeySliceSource.EHR, KeySliceSource.KEY_OBJECT)[int(rng.integers(2))]
         source = KeySliceSource.AUTOMATIC if rng.uniform() < year.automatic else source
@@ -146,6 +163,23 @@ def write_audited_year(
     for patient in (p for p in everybody if isinstance(p, Patient)):
         _refuse(site, patient)
     return everybody
+
+
+def close_nights(site: Site, year: AuditedYear) -> None:
+    """Close every night of the year, those without a patient too, as the nights themselves do it.
+
+    Raises
+    ------
+    NightFailed
+        A case of the year is not finished.
+    """
+    for night in year.days:
+        if not site.nights.model_of(night):
+            site.nights.open(night, site.model_version)
+        noted: dict[str, Any] = {"studies": len(site.cases.of_night(night)), "earlier_studies": 0}
+        noted |= {"unknown_patients": 0, "already_staged": 0, "errors": {}, "waiting": {}}
+        write_json(site.files.night_folder(night, Step.INTAKE) / "intake.json", noted)
+        close_night(site, night)
 
 
 def _refuse(site: Site, patient: Patient) -> None:

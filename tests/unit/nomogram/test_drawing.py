@@ -9,8 +9,9 @@ import attrs
 import numpy as np
 import pytest
 
-from gtr_batch.nomogram.drawing import axes_of, draw_nomogram, total_axis
-from gtr_batch.nomogram.score import paper_table_3
+from gtr_batch.domain.clinical import Covariates, Differentiation, Lauren
+from gtr_batch.nomogram.drawing import axes_of, draw_nomogram, nomogram_of, total_axis
+from gtr_batch.nomogram.score import paper_table_3, score
 
 
 def test_the_longest_axis_spans_a_hundred_points():
@@ -19,6 +20,16 @@ def test_the_longest_axis_spans_a_hundred_points():
     assert axes["rad_score"][0] == ("-3", 0.0)
     assert axes["rad_score"][-1][1] == pytest.approx(100)
     assert max(points for marks in axes.values() for _, points in marks) == pytest.approx(100)
+
+
+def test_no_mark_is_written_over_the_title_of_its_axis():
+    model = attrs.evolve(paper_table_3(), lauren={"intestinal": 0.0, "diffuse": 0.1, "mixed": 0.05})
+    drawn = nomogram_of(model, score(model, 0.0, Covariates(5.5, Differentiation.POOR, Lauren.INTESTINAL)))
+
+    written = [(tick.text_x - 3 * len(tick.text), tick) for axis in drawn.axes for tick in axis.ticks if tick.text]
+
+    assert [tick for begins, tick in written if begins < 142] == []  # where the titles end
+    assert {tick.text for _, tick in written} >= {"intestinal", "mixed"}
 
 
 def test_points_and_total_give_the_linear_predictor_back():

@@ -37,6 +37,15 @@ def test_nights_lie_within_the_year_in_order(staged):
     assert nights[-1] <= YEAR.last
 
 
+def test_patients_who_come_as_it_happens_come_on_working_days_in_order(everybody):
+    busy = AuditedYear(patients=240, evenly=False)
+
+    assert busy.scanned_on == sorted(busy.scanned_on)
+    assert {on.isoweekday() for on in busy.scanned_on} == {1, 2, 3, 4, 5}
+    assert len(set(Counter(busy.scanned_on).values())) > 1
+    assert {on.isoweekday() for on in YEAR.scanned_on} == {1, 2, 3, 4, 5, 6, 7}
+
+
 def test_from_its_day_on_every_study_comes_from_the_new_scanner_and_none_before(staged):
     before = {one.patient.scanner.name for one in staged if one.night < YEAR.scanner_on}
     after = {one.patient.scanner.name for one in staged if one.night >= YEAR.scanner_on}

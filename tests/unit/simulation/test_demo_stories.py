@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
+from math import comb
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,10 +23,11 @@ from gtr_batch.domain.staging import TStage
 from gtr_batch.errors import PermanentError
 from gtr_batch.simulation.demos import audit as demo_audit
 from gtr_batch.simulation.demos import demo as demo_module
-from gtr_batch.simulation.demos import governance
+from gtr_batch.simulation.demos import governance, history
 from gtr_batch.simulation.demos.demo import Demo
 from gtr_batch.simulation.demos.story import Story
-from gtr_batch.simulation.hospital.audited_year import AuditedYear
+from gtr_batch.simulation.hospital.audited_year import AuditedYear, patients_of
+from gtr_batch.simulation.hospital.year import Operated
 
 YEAR = AuditedYear()
 
@@ -168,6 +172,19 @@ def test_the_gate_is_told_with_its_criteria_and_power(verdict, wrong):
 
     assert story.wrong == wrong
     assert story.lines[-1] == "  40 patients"
+
+
+def test_the_weeks_before_the_demo_have_enough_patients_for_the_monitors_to_see_the_new_scanner():
+    audit = tomllib.loads(f"[night]\n{history.SETTINGS}")["audit"]
+    staged = Counter(
+        (one.night - history.WEEKS.first).days // 7 for one in patients_of(history.WEEKS) if isinstance(one, Operated)
+    )
+    learnt = (history.WEEKS.scanner_on - history.WEEKS.first).days // 7
+
+    assert history.WEEKS.first.isoweekday() == history.WEEKS.scanner_on.isoweekday() == 1
+    assert learnt == audit["baseline_weeks"]
+    assert min(staged[week] for week in range(learnt)) >= audit["minimum_cases"]
+    assert 1 / comb(sum(staged[week] for week in range(learnt)) + staged[learnt], staged[learnt]) < 2e-6
 
 
 # The audited year
