@@ -123,7 +123,7 @@ def _staged_before(config: Config, version: str, contract: Any) -> None:
             book.advance(one.case_id, state)
         book.save_facts(one.case_id, {"manufacturer": "A", "kvp": 120.0})
         pixels = np.zeros((3, contract.size, contract.size), np.float16)
-        pixels[:, 90:130, 90:130] = rng.normal(number % 4, 0.3, (3, 40, 40))
+        pixels[:, 30:70, 30:70] = rng.normal(number % 4, 0.3, (3, 40, 40))
         at = (EARLIER, one.case_id, Step.PREPROCESS)
         files.write_arrays(*at, "prepared", {"slices": pixels, "lesion": pixels != 0})
         files.write_json(*at, "geometry", {"sop_instance_uids": uids})
