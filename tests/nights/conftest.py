@@ -29,7 +29,7 @@ from gtr_batch.config import (
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, N4Settings, PreprocessingContract, RadScoreModel
 from gtr_batch.governance.canary import with_canary
 from gtr_batch.nomogram import paper_table_3
-from gtr_batch.simulation.servers.services import EmbeddedQrscp, load_files
+from gtr_batch.simulation.servers.services import EmbeddedQrscp
 from gtr_batch.stage import read_version, write_artefact
 from gtr_batch.stage.network import GTRNet
 from gtr_batch.wiring import open_governance, open_site
@@ -179,9 +179,9 @@ def enter_in_ehr(dsn: str) -> Callable[..., None]:
 
 
 @pytest.fixture
-def fill(config: Config, tmp_path: Path) -> Callable[[], int]:
-    """A function that stores all written studies in the PACS."""
-    return lambda: load_files(config.pacs, tmp_path / "dicom")
+def fill(pacs: EmbeddedQrscp, tmp_path: Path) -> Callable[[], int]:
+    """A function that puts all written studies into the PACS."""
+    return lambda: pacs.preload(tmp_path / "dicom")
 
 
 def with_model(config: Config, artefact: Path) -> Config:
