@@ -6,7 +6,11 @@ Load with ``from tests.fixtures_db import *`` in a conftest, or by ``pytest_plug
 from __future__ import annotations
 
 import itertools
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -20,12 +24,13 @@ from gtr_batch.simulation.servers.services import embedded_postgres
 __all__ = ["database", "dsn", "empty_dsn", "migrated_template", "module_dsn", "postgres_uri"]
 
 _COUNT = itertools.count()
+MEMORY, ROOM = Path("/dev/shm"), 4 * 1024**3
 
 
 @pytest.fixture(scope="session")
 def postgres_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URI of the superuser of an embedded PostgreSQL, stopped and deleted when the session ends."""
-    with embedded_postgres(tmp_path_factory.mktemp("postgres")) as uri:
+    with _in_memory() as folder, embedded_postgres(folder or tmp_path_factory.mktemp("postgres")) as uri:
         yield uri
 
 
@@ -90,8 +95,21 @@ def as_role(dsn: str, role: str) -> str:
     return make_dsn(**{**parse_dsn(dsn), "options": f"-c role={role}"})
 
 
+@contextmanager
+def _in_memory() -> Iterator[Path | None]:
+    """A folder in memory where there is room: a fresh database is 600 files, 0.5 s on a busy disk and 0.05 s there."""
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < ROOM:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="gtr-postgres-", dir=MEMORY, ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o711)  # PostgreSQL runs under another account where the tests run as root
+        yield Path(name)
+
+
 def _create(uri: str, name: str, template: str = "template0") -> str:
-    statement = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+    statement = sql.SQL("create database {} template {} strategy file_copy").format(
+        sql.Identifier(name), sql.Identifier(template)
+    )
     _as_superuser(uri, statement)
     return make_dsn(**{**parse_dsn(uri), "dbname": name})
 
