@@ -24,7 +24,7 @@ from gtr_batch.simulation.servers.services import embedded_postgres
 __all__ = ["database", "dsn", "empty_dsn", "migrated_template", "module_dsn", "postgres_uri"]
 
 _COUNT = itertools.count()
-MEMORY, ROOM = Path("/dev/shm"), 4 * 1024**3
+MEMORY, LEAST_FREE = Path("/dev/shm"), 4 * 1024**3
 
 
 @pytest.fixture(scope="session")
@@ -97,8 +97,8 @@ def as_role(dsn: str, role: str) -> str:
 
 @contextmanager
 def _in_memory() -> Iterator[Path | None]:
-    """A folder in memory where there is room: a fresh database is 600 files, 0.5 s on a busy disk and 0.05 s there."""
-    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < ROOM:
+    """A folder in memory where that is large enough: a database is 600 files, 0.5 s on a busy disk, 0.05 s there."""
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < LEAST_FREE:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="gtr-postgres-", dir=MEMORY, ignore_cleanup_errors=True) as name:
