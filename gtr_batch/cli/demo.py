@@ -120,10 +120,11 @@ def _audits(demo: Demo) -> list[str]:
 
     wrong = []
     for dag_id, conf in history.AUDITS:
-        with tasks_of(f"{dag_id} {' '.join(conf.values())}") as progress:
+        name = f"{dag_id} {' '.join(conf.values())}"
+        with tasks_of(name) as progress:
             state = demo.run(dag_id, conf, progress, timeout_s=300)
         if state != "success":
-            wrong.append(f"{dag_id} {' '.join(conf.values())}: {state}")
+            wrong.append(f"{name}: {state}")
     return wrong + history.not_as_it_should_be(demo)
 
 

@@ -88,8 +88,7 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
     records = [r for r in listed if r.study_uid in wanted]
     ambiguous = step.judge_study(listed)
     earlier = sum(is_earlier(site, night, study) for study in records)
-    report: dict[str, Any] = {"studies": len(records) - earlier, "earlier_studies": earlier}
-    report |= {"unknown_patients": 0, "already_staged": 0, "errors": {}, "waiting": {}}
+    report = noted_at_first(len(records) - earlier, earlier)
     last: TransientError | None = None
     asked: list[str] = []  # studies that the PACS was asked about
     with site.archive.connected():
@@ -113,7 +112,7 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
             site.progress(Step.INTAKE, done, len(records))
     if last is not None and set(asked) <= set(report["errors"]):
         raise last
-    write_json(site.files.night_folder(night, Step.INTAKE) / "intake.json", report)
+    note_intake(site, night, report)
     arriving.take_over(site, night)
     cases = site.cases.of_night(night)
     _reopen(site, cases)
@@ -129,6 +128,17 @@ def intake(site: Site, night: date, studies: Sequence[str]) -> list[list[str]]:
         already_staged=report["already_staged"],
     )
     return [ids[i : i + size] for i in range(0, len(ids), size)]
+
+
+def noted_at_first(studies: int, earlier_studies: int = 0) -> dict[str, Any]:
+    """What intake notes of a night, before it has looked at a study: counts, errors and what waits, by study."""
+    counts = {"studies": studies, "earlier_studies": earlier_studies, "unknown_patients": 0, "already_staged": 0}
+    return {**counts, "errors": {}, "waiting": {}}
+
+
+def note_intake(site: Site, night: date, report: Mapping[str, Any]) -> None:
+    """Keep what intake noted, for the night's close."""
+    write_json(site.files.night_folder(night, Step.INTAKE) / "intake.json", report)
 
 
 def judged(

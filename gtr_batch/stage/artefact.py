@@ -17,6 +17,7 @@ from attrs import frozen
 from gtr_batch.domain.model import ModelManifest
 from gtr_batch.domain.staging import STAGES
 from gtr_batch.errors import ModelArtefactError
+from gtr_batch.stage.state_dict import all_finite
 from gtr_batch.writing import READABLE, new_folder, write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def write_artefact(folder: Path, network: GTRNet, manifest: ModelManifest, dtype
         raise ModelArtefactError(f"{folder}: weights are stored as float32 or float16, not {dtype}")
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in _weights(network).items()}
     for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
+        if not all_finite(tensor):
             raise ModelArtefactError(f"{folder}: tensor {name} holds values that are not finite in {dtype}")
     if manifest.backbone != network.backbone:
         raise ModelArtefactError(
@@ -158,7 +159,7 @@ def _checked(folder: Path) -> tuple[ModelManifest, str, GTRNet, dict[str, torch.
             )
         if tensor.dtype not in (torch.float32, torch.float16):
             raise ModelArtefactError(f"{folder}: tensor {name} is {tensor.dtype}, not float32 or float16")
-        if not all(torch.isfinite(end) for end in torch.aminmax(tensor)):  # both are NaN where any value is
+        if not all_finite(tensor):
             raise ModelArtefactError(f"{folder}: tensor {name} holds values that are not finite")
     return manifest, version, network, tensors
 

@@ -59,6 +59,7 @@ def test_every_option_of_the_template_is_one_of_this_airflow(known, section, opt
         ("core", "hide_sensitive_var_conn_fields", "True"),
         ("scheduler", "catchup_by_default", "False"),
         ("scheduler", "scheduler_health_check_server_host", "127.0.0.1"),
+        ("database", "sql_alchemy_connect_args", "gtr_airflow.database.CONNECT_ARGS"),
         ("logging", "file_task_handler_new_file_permissions", "0o600"),
         ("metrics", "statsd_on", "False"),
         ("metrics", "otel_on", "False"),

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from configparser import ConfigParser
 
 import psycopg2
 
 from gtr_airflow.database import CONNECT_ARGS, IDLE_IN_TRANSACTION_S
-from tests.dags.conftest import REPOSITORY
 from tests.fixtures_db import *  # noqa: F403
 
 
@@ -19,10 +17,3 @@ def test_postgres_ends_a_transaction_that_nobody_goes_on_with(empty_dsn):
             [IDLE_IN_TRANSACTION_S],
         )
         assert cursor.fetchone() == (True,)
-
-
-def test_airflow_connects_with_them():
-    values = ConfigParser(interpolation=None)
-    values.read_string((REPOSITORY / "airflow.cfg.template").read_text())
-
-    assert values["database"]["sql_alchemy_connect_args"] == "gtr_airflow.database.CONNECT_ARGS"

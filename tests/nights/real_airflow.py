@@ -85,10 +85,8 @@ def fill(pacs, dicom: Path, names, admit, enter_in_ehr) -> None:
     for name in names:
         admit(name)
         enter_in_ehr(name)
-    pacs.stop()
     pacs.preload(dicom)
     shutil.rmtree(dicom)
-    pacs.start()
 
 
 def assert_whole(dsn: str, site, cases: int) -> None:

@@ -12,17 +12,17 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import date, timedelta
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
 from attrs import frozen
 
-from gtr_batch.domain.case import Case, CaseState, Step
+from gtr_batch.domain.case import Case, CaseState
 from gtr_batch.domain.identifiers import case_id
 from gtr_batch.domain.refusal import Refusal, RefusalCode
 from gtr_batch.domain.staging import STAGES, KeySliceSource
 from gtr_batch.night.close import close_night
+from gtr_batch.night.found import note_intake, noted_at_first
 from gtr_batch.night.site import Site
 from gtr_batch.simulation.hospital.ehr import Rows, write_extracts
 from gtr_batch.simulation.hospital.hospital import Hospital
@@ -37,7 +37,6 @@ from gtr_batch.simulation.hospital.year import (
     surgery_rows,
 )
 from gtr_batch.simulation.phantom.scanner import SCANNERS, Phase, Scanner
-from gtr_batch.writing import write_json
 
 NEW_SCANNER: Scanner = attrs.evolve(
     SCANNERS[2],
@@ -176,9 +175,7 @@ def close_nights(site: Site, year: AuditedYear) -> None:
     for night in year.days:
         if not site.nights.model_of(night):
             site.nights.open(night, site.model_version)
-        noted: dict[str, Any] = {"studies": len(site.cases.of_night(night)), "earlier_studies": 0}
-        noted |= {"unknown_patients": 0, "already_staged": 0, "errors": {}, "waiting": {}}
-        write_json(site.files.night_folder(night, Step.INTAKE) / "intake.json", noted)
+        note_intake(site, night, noted_at_first(len(site.cases.of_night(night))))
         close_night(site, night)
 
 
