@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+# The suite's workers share the cores: a pool of threads in each would wait, spinning, for the others' threads. Read as
+# the libraries are loaded, so before the imports that follow; processes that tests start inherit it.
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+    os.environ.setdefault(_threads, "1")
 
 import pytest
 import structlog
@@ -37,6 +45,26 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: it is not part of the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def once_a_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[], Any]], Any]:
+    """A function that gives what `make` returned (JSON) in whichever of the run's workers asked first for `name`."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def once(name: str, make: Callable[[], Any]) -> Any:
+        with (folder / f"{name}.json").open("a+") as kept:
+            fcntl.flock(kept, fcntl.LOCK_EX)
+            kept.seek(0)
+            if text := kept.read():
+                return json.loads(text)
+            made = make()
+            json.dump(made, kept)
+            return made
+
+    return once
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from gtr_batch.metrics.classification import CLASSES
 BINS = 15
 _ALONE = 400  # in a bin with more rows the number of hits is normal enough
 _EDGE = 1e-6  # probabilities are kept so far from 0 and 1 before a logit is taken
+_SPREAD = 1e-9  # logits nearer to one another than this say the same
+_STEPS = 100  # of Newton's method, at most
 
 
 def ece(hit: np.ndarray, said: np.ndarray, bins: int = BINS) -> float | None:
@@ -195,7 +197,7 @@ def recalibration(positive: np.ndarray, said: np.ndarray) -> Recalibration | Non
     """
     y = np.asarray(positive, float)
     x = logit(np.clip(said, _EDGE, 1 - _EDGE))
-    if not len(y) or y.min() == y.max() or np.ptp(x) < 1e-9:
+    if not len(y) or y.min() == y.max() or np.ptp(x) < _SPREAD:
         return None
     design = np.column_stack([np.ones(len(x)), x])
     plain = _newton(design, y, firth=False)
@@ -215,31 +217,55 @@ def slopes_of_redrawn(positive: np.ndarray, said: np.ndarray, counts: np.ndarray
     """
     y = np.asarray(positive, float)
     x = logit(np.clip(said, _EDGE, 1 - _EDGE))
-    beta, error, rests = _newton_of_redrawn(x, y, counts)
-    sound = rests & np.isfinite(error) & _says_something(beta[:, 1], error)
-    found = np.where(sound, beta[:, 1], np.nan)
-    for k in np.flatnonzero(~sound):
-        rows = np.repeat(np.arange(len(y)), counts[k].astype(int))
-        one = recalibration(np.asarray(positive)[rows], np.asarray(said)[rows])
-        found[k] = np.nan if one is None else one.slope
+    whole = _newton(np.column_stack([np.ones(len(x)), x]), y, firth=False)
+    found = np.full(len(counts), np.nan)
+    left = np.flatnonzero(_has_a_line(x, y, counts))
+    begins = [whole[0]] if whole is not None and _sound(whole) else []
+    for begin in [*begins, np.zeros(2)]:  # a fit is quick from where the whole cohort's lies; as it is made alone, else
+        beta, error, rests = _newton_of_redrawn(x, y, counts[left], begin, firth=False)
+        sound = rests & np.isfinite(error) & _says_something(beta[:, 1], error)
+        found[left[sound]] = beta[sound, 1]
+        left = left[~sound]
+    beta, _, rests = _newton_of_redrawn(x, y, counts[left], np.zeros(2), firth=True)
+    found[left[rests]] = beta[rests, 1]
     return found
 
 
-def _newton_of_redrawn(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coefficients (draws, 2), standard errors of the slopes, and whether each fit came to rest."""
+def _has_a_line(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Whether both outcomes occurred in a redrawn cohort, and not all rows said the same; (draws,), bool."""
+    there, positive = counts > 0, counts @ y
+    spread = np.where(there, x, -np.inf).max(axis=1) - np.where(there, x, np.inf).min(axis=1)
+    return (positive > 0) & (positive < counts.sum(axis=1)) & (spread >= _SPREAD)
+
+
+def _newton_of_redrawn(
+    x: np.ndarray, y: np.ndarray, counts: np.ndarray, begin: np.ndarray, *, firth: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `_newton`, of all redrawn cohorts at once.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Coefficients (draws, 2), standard errors of the slopes, and whether each fit came to rest.
+    """
     draws = len(counts)
-    whole = _newton(np.column_stack([np.ones(len(x)), x]), y, firth=False)
-    begin = np.zeros(2) if whole is None or not _sound(whole) else whole[0]
     beta, error, rests = np.tile(begin, (draws, 1)), np.full(draws, np.nan), np.zeros(draws, bool)
     squares = x * x
     left = np.arange(draws)
-    for _ in range(25):
+    for _ in range(_STEPS):
+        if not len(left):
+            break
         p = expit(beta[left, :1] + beta[left, 1:] * x)
-        weight, residual = counts[left] * np.maximum(p * (1 - p), 1e-300), counts[left] * (y - p)
+        variance = np.maximum(p * (1 - p), 1e-300)
+        weight, residual = counts[left] * variance, y - p
         a, b, c = weight.sum(axis=1), weight @ x, weight @ squares
-        gradient = np.column_stack([residual.sum(axis=1), residual @ x])
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             size = a * c - b * b
+            if firth:
+                leverage = variance * (c[:, None] - 2 * b[:, None] * x + a[:, None] * squares) / size[:, None]
+                residual = residual + leverage * (0.5 - p)
+            residual = counts[left] * residual
+            gradient = np.column_stack([residual.sum(axis=1), residual @ x])
             step = (
                 np.column_stack([c * gradient[:, 0] - b * gradient[:, 1], a * gradient[:, 1] - b * gradient[:, 0]])
                 / size[:, None]
@@ -250,8 +276,6 @@ def _newton_of_redrawn(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> tupl
             error[left] = np.sqrt(a / size)
         rests[left[good & (largest < 1e-9)]] = True
         left = left[good & (largest >= 1e-9)]
-        if not len(left):
-            break
     return beta, error, rests
 
 
@@ -270,7 +294,7 @@ _Fit = tuple[np.ndarray, np.ndarray]  # coefficients, standard errors
 def _newton(design: np.ndarray, y: np.ndarray, *, firth: bool) -> _Fit | None:
     """Maximum (penalised) likelihood; None where it does not come to rest."""
     beta = np.zeros(design.shape[1])
-    for _ in range(100):
+    for _ in range(_STEPS):
         p = expit(design @ beta)
         weight = np.maximum(p * (1 - p), 1e-300)
         try:

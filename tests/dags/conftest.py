@@ -62,12 +62,12 @@ def in_airflow(airflow_environ: dict[str, str]):
 
 
 @pytest.fixture(scope="session")
-def described(in_airflow) -> dict[str, Any]:
+def described(in_airflow, once_a_run) -> dict[str, Any]:
     """What Airflow made of each DAG file, by the file's name; see describe.py."""
-    return {path.stem: in_airflow("describe.py", str(path)) for path in DAG_FILES}
+    return once_a_run("described", lambda: {path.stem: in_airflow("describe.py", str(path)) for path in DAG_FILES})
 
 
 @pytest.fixture(scope="session")
-def nights(in_airflow) -> dict[str, Any]:
+def nights(in_airflow, once_a_run) -> dict[str, Any]:
     """How some whole nights (and days) ended, by what was special about them; see run_nights.py."""
-    return in_airflow("run_nights.py")
+    return once_a_run("nights", lambda: in_airflow("run_nights.py"))

@@ -24,12 +24,13 @@ from gtr_batch.files import LocalFileStore
 from gtr_batch.governance.card import write_card
 from gtr_batch.governance.holdout import evaluate_holdout
 from gtr_batch.simulation.demos.demo import ARTEFACT
-from gtr_batch.stage.artefact import read_manifest
+from gtr_batch.stage.artefact import load_artefact, read_manifest, write_artefact
 from gtr_batch.training import steps
 from gtr_batch.training.cache import contract_digest
 from gtr_batch.training.site import TrainingSite
 from tests.case_moves import Moves
 from tests.model_folders import FolderModelStore
+from tests.nights.conftest import SIZE, with_its_canary
 from tests.training_reports import full_report
 
 PATIENTS = 44
@@ -65,15 +66,25 @@ def a_candidate(k: int) -> Candidate:
     )
 
 
+@pytest.fixture(scope="session")
+def champion(tmp_path_factory):
+    """The demo's model, made to see small slices, for speed; with its canary."""
+    made = load_artefact(ARTEFACT)
+    contract = attrs.evolve(made.manifest.contract, size=SIZE)
+    folder = tmp_path_factory.mktemp("champion") / "artefact"
+    write_artefact(folder, made.network, attrs.evolve(made.manifest, contract=contract))
+    return with_its_canary(folder)
+
+
 @pytest.fixture
-def site(tmp_path, database):
+def site(tmp_path, database, champion):
     """A training site on a real PostgreSQL; each night's slices show a square whose brightness is the stage."""
     torch.set_num_threads(1)
     files, book, cohorts = LocalFileStore(tmp_path / "store"), Moves.on(database), PostgresCohorts(database)
     candidates = [a_candidate(k) for k in range(PATIENTS)]
     config = Config(
         files=FilesConfig(root=tmp_path / "store"),
-        stage=StageConfig(artefact=ARTEFACT, device="cpu"),
+        stage=StageConfig(artefact=champion, device="cpu"),
         training=TrainingConfig(
             folder=tmp_path / "training",
             models=tmp_path / "models",
@@ -95,7 +106,7 @@ def site(tmp_path, database):
         source=Source(candidates),
         cohorts=cohorts,
         files=files,
-        model_store=FolderModelStore(ARTEFACT),
+        model_store=FolderModelStore(champion),
         registry=PostgresRegistry(database),
     )
     contract = made.champion.contract
@@ -104,7 +115,8 @@ def site(tmp_path, database):
     for k, candidate in enumerate(candidates):
         slices = rng.normal(0, 0.3, (3, contract.size, contract.size)).astype(np.float16)
         lesion = np.zeros(slices.shape, bool)
-        lesion[:, 90:130, 90:130] = True
+        square = slice(contract.size * 2 // 5, contract.size * 3 // 5)
+        lesion[:, square, square] = True
         slices[lesion] += k % 4
         at = (date(2026, 2, 10), candidate.case_id, Step.PREPROCESS)
         files.write_arrays(*at, "prepared", {"slices": slices, "lesion": lesion})

@@ -17,7 +17,7 @@ def holdout(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.array([rng.choice(4, p=row) for row in p]), p
 
 
-@pytest.mark.parametrize("n", [12, 40, 300])  # twelve: some redrawn cohorts are parted, and need the penalty
+@pytest.mark.parametrize("n", [8, 12, 40, 300])  # of few patients some redrawn cohorts are parted: need the penalty
 def test_every_redrawn_cohort_has_the_metrics_of_its_rows(n):
     stages, p = holdout(n)
     votes = p.argmax(axis=1)
@@ -27,12 +27,29 @@ def test_every_redrawn_cohort_has_the_metrics_of_its_rows(n):
     errors = ece_of_redrawn(votes == stages, p.max(axis=1), counts)
     slopes = slopes_of_redrawn(stages >= 2, p[:, 2] + p[:, 3], counts)
 
-    for k, each in enumerate(counts.astype(int)):
-        rows = np.repeat(np.arange(n), each)
+    for k, each in enumerate(counts):
+        rows = _rows(each)
         line = recalibration(stages[rows] >= 2, p[rows, 2] + p[rows, 3])
         assert kappas[k] == pytest.approx(quadratic_kappa(stages[rows], votes[rows]), abs=1e-12)
         assert errors[k] == pytest.approx(ece_top(stages[rows], p[rows]), abs=1e-12)
-        assert slopes[k] == pytest.approx(line.slope, abs=1e-7)
+        assert slopes[k] == pytest.approx(np.nan if line is None else line.slope, abs=1e-7, nan_ok=True)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_penalised_slopes_of_parted_cohorts_are_those_of_each_alone(seed):
+    stages, p = holdout(7, seed)
+    positive, said = stages >= 2, p[:, 2] + p[:, 3]
+    (counts,) = redrawn_counts(np.arange(7), 40, seed)
+
+    lines = [recalibration(positive[rows], said[rows]) for rows in map(_rows, counts)]
+
+    slopes = [np.nan if line is None else line.slope for line in lines]
+    assert any(line is None or line.penalised for line in lines)
+    assert slopes_of_redrawn(positive, said, counts) == pytest.approx(np.array(slopes), abs=1e-6, nan_ok=True)
+
+
+def _rows(counts: np.ndarray) -> np.ndarray:
+    return np.repeat(np.arange(len(counts)), counts.astype(int))
 
 
 def test_a_redrawn_cohort_without_two_outcomes_has_no_slope_and_one_without_two_stages_no_kappa():
