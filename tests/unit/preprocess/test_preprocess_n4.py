@@ -45,7 +45,10 @@ def test_log_field_on_real_ct_at_shrink_8_is_simpleitk_s(shared_data):
 
 @pytest.mark.slow
 def test_log_field_on_real_ct_at_shrink_4_is_simpleitk_s(shared_data):
-    difference, size = compare(reference.read(shared_data / "ct" / "tcga_coad_siemens"), N4Settings(shrink=4))
+    image = reference.read(shared_data / "ct" / "tcga_coad_siemens")
+    middle = image[:, :, image.GetSize()[2] // 3 : image.GetSize()[2] * 2 // 3]  # SimpleITK takes two minutes for all
+
+    difference, size = compare(middle, N4Settings(shrink=4))
 
     assert difference < LIMIT
     assert size > 10 * LIMIT
