@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# The suite's workers share the cores: a pool of threads in each would wait, spinning, for the others' threads. Read as
-# the libraries are loaded, so before the imports that follow; processes that tests start inherit it.
-for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
-    os.environ.setdefault(_threads, "1")
-
 import pytest
 import structlog
 
 from gtr_batch import loopback
+
+# The suite's workers share the cores: a pool of threads in each would wait, spinning, for the others' threads. NumPy,
+# torch and SimpleITK read it as they are loaded, which is later; processes that tests start inherit it.
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+    os.environ.setdefault(_threads, "1")
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 

@@ -29,8 +29,9 @@ from gtr_batch.config import (
 from gtr_batch.domain.model import KeySliceLocator, ModelManifest, N4Settings, PreprocessingContract, RadScoreModel
 from gtr_batch.governance.canary import with_canary
 from gtr_batch.nomogram import paper_table_3
+from gtr_batch.simulation.demos.demo import ARTEFACT
 from gtr_batch.simulation.servers.services import EmbeddedQrscp
-from gtr_batch.stage import read_version, write_artefact
+from gtr_batch.stage import load_artefact, read_version, write_artefact
 from gtr_batch.stage.network import GTRNet
 from gtr_batch.wiring import open_governance, open_site
 from tests.adapters.pacs.peers import a_free_port
@@ -66,6 +67,16 @@ def challenger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def foreigner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A third one, which wants its slices prepared otherwise."""
     return with_its_canary(random_artefact(tmp_path_factory.mktemp("foreigner"), 9, window_width_hu=400.0))
+
+
+@pytest.fixture(scope="session")
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's model, made to see small slices; with its canary."""
+    made = load_artefact(ARTEFACT)
+    contract = attrs.evolve(made.manifest.contract, size=SIZE)
+    folder = tmp_path_factory.mktemp("small_demo") / "artefact"
+    write_artefact(folder, made.network, attrs.evolve(made.manifest, contract=contract))
+    return with_its_canary(folder)
 
 
 def random_artefact(folder: Path, seed: int, **contract: float) -> Path:

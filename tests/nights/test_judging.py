@@ -26,7 +26,7 @@ from gtr_batch.simulation.hospital.blunt import blunted
 from gtr_batch.stage import load_artefact, write_artefact
 from gtr_batch.training import steps
 from tests.nights.conftest import with_its_canary
-from tests.nights.test_retraining import champion, site  # noqa: F401 - fixtures
+from tests.nights.test_retraining import site  # noqa: F401 - a fixture
 
 WHO = {"by": "Ada", "why": "a test"}
 
@@ -64,10 +64,10 @@ def gov(site):  # noqa: F811
 
 
 @pytest.fixture(scope="session")
-def blunt(champion, tmp_path_factory) -> Path:  # noqa: F811
-    """A disturbed copy of the champion, with its canary."""
+def blunt(small_demo, tmp_path_factory) -> Path:
+    """A disturbed copy of the demo's model, with its canary."""
     folder = tmp_path_factory.mktemp("blunt") / "artefact"
-    blunted(champion, folder, amount=2.0, name="blunt")
+    blunted(small_demo, folder, amount=2.0, name="blunt")
     return with_its_canary(folder)
 
 
@@ -165,9 +165,9 @@ def criteria_named(found, name):
     return [c for c in found.criteria if c.name == name]
 
 
-def always(champion: Path, stage: int, folder: Path) -> Path:  # noqa: F811
-    """A copy of the champion that gives every slice this stage (0 for T1)."""
-    made = load_artefact(champion)
+def always(model: Path, stage: int, folder: Path) -> Path:
+    """A copy of a model that gives every slice this stage (0 for T1)."""
+    made = load_artefact(model)
     with torch.no_grad():
         made.network.fc.weight.zero_()
         made.network.fc.bias.copy_(torch.nn.functional.one_hot(torch.tensor(stage), 4) * 5.0)
@@ -175,14 +175,18 @@ def always(champion: Path, stage: int, folder: Path) -> Path:  # noqa: F811
     return folder
 
 
-def test_a_candidate_is_held_against_a_champion_of_the_past_as_well(site, gov, cohort, champion, tmp_path):  # noqa: F811
+def test_a_candidate_is_held_against_a_champion_of_the_past_as_well(site, gov, cohort, small_demo, tmp_path):  # noqa: F811
     """The first champion finds T4, its successor, promoted without the gate, none; the next candidate is told so."""
     models = site.config.training.models
-    first = adopt(site.registry, models, always(champion, 3, tmp_path / "first"), **WHO)
-    second = register_artefact(site.registry, models, always(champion, 0, tmp_path / "2nd"), cohort_digest=cohort, **WHO)
+    first = adopt(site.registry, models, always(small_demo, 3, tmp_path / "first"), **WHO)
+    second = register_artefact(
+        site.registry, models, always(small_demo, 0, tmp_path / "2nd"), cohort_digest=cohort, **WHO
+    )
     assert criteria_named(evaluate(gov, site, second, **WHO), "best_champion") == []
     promote(site.registry, second, Approval(second, first, **WHO), without_gate=True)
-    version = register_artefact(site.registry, models, always(champion, 1, tmp_path / "3rd"), cohort_digest=cohort, **WHO)
+    version = register_artefact(
+        site.registry, models, always(small_demo, 1, tmp_path / "3rd"), cohort_digest=cohort, **WHO
+    )
 
     judged = evaluate(gov, site, version, **WHO)
     (held,) = criteria_named(judged, "best_champion")
@@ -198,12 +202,12 @@ def test_a_candidate_is_held_against_a_champion_of_the_past_as_well(site, gov, c
     assert criteria_named(evaluate(gov, site, version, **WHO), "best_champion") == []
 
 
-def test_a_model_from_elsewhere_is_judged_on_a_holdout_that_somebody_names(site, gov, cohort, champion, tmp_path):  # noqa: F811
+def test_a_model_from_elsewhere_is_judged_on_a_holdout_that_somebody_names(site, gov, cohort, small_demo, tmp_path):  # noqa: F811
     """The demo's manifest names the cohort it was made from, which this hospital never froze."""
-    blunted(champion, tmp_path / "elsewhere", amount=1.0, name="elsewhere")
+    blunted(small_demo, tmp_path / "elsewhere", amount=1.0, name="elsewhere")
     models = site.config.training.models
     version = register_artefact(site.registry, models, tmp_path / "elsewhere", **WHO)
-    adopt(site.registry, models, champion, **WHO)
+    adopt(site.registry, models, small_demo, **WHO)
 
     with pytest.raises(InputRefused, match="was not frozen here"):
         evaluate(gov, site, version, **WHO)

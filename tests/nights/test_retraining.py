@@ -23,14 +23,12 @@ from gtr_batch.errors import CannotTell, ConfigError, LeakFound
 from gtr_batch.files import LocalFileStore
 from gtr_batch.governance.card import write_card
 from gtr_batch.governance.holdout import evaluate_holdout
-from gtr_batch.simulation.demos.demo import ARTEFACT
-from gtr_batch.stage.artefact import load_artefact, read_manifest, write_artefact
+from gtr_batch.stage.artefact import read_manifest
 from gtr_batch.training import steps
 from gtr_batch.training.cache import contract_digest
 from gtr_batch.training.site import TrainingSite
 from tests.case_moves import Moves
 from tests.model_folders import FolderModelStore
-from tests.nights.conftest import SIZE, with_its_canary
 from tests.training_reports import full_report
 
 PATIENTS = 44
@@ -66,25 +64,15 @@ def a_candidate(k: int) -> Candidate:
     )
 
 
-@pytest.fixture(scope="session")
-def champion(tmp_path_factory):
-    """The demo's model, made to see small slices, for speed; with its canary."""
-    made = load_artefact(ARTEFACT)
-    contract = attrs.evolve(made.manifest.contract, size=SIZE)
-    folder = tmp_path_factory.mktemp("champion") / "artefact"
-    write_artefact(folder, made.network, attrs.evolve(made.manifest, contract=contract))
-    return with_its_canary(folder)
-
-
 @pytest.fixture
-def site(tmp_path, database, champion):
+def site(tmp_path, database, small_demo):
     """A training site on a real PostgreSQL; each night's slices show a square whose brightness is the stage."""
     torch.set_num_threads(1)
     files, book, cohorts = LocalFileStore(tmp_path / "store"), Moves.on(database), PostgresCohorts(database)
     candidates = [a_candidate(k) for k in range(PATIENTS)]
     config = Config(
         files=FilesConfig(root=tmp_path / "store"),
-        stage=StageConfig(artefact=champion, device="cpu"),
+        stage=StageConfig(artefact=small_demo, device="cpu"),
         training=TrainingConfig(
             folder=tmp_path / "training",
             models=tmp_path / "models",
@@ -106,7 +94,7 @@ def site(tmp_path, database, champion):
         source=Source(candidates),
         cohorts=cohorts,
         files=files,
-        model_store=FolderModelStore(champion),
+        model_store=FolderModelStore(small_demo),
         registry=PostgresRegistry(database),
     )
     contract = made.champion.contract
