@@ -10,6 +10,12 @@ with Orthanc and PostgreSQL on the same cores.
 whole-volume SimpleITK prepares it (`bench_preprocess.theirs`), pytorch-grad-cam with its defaults on a ResNet-152
 explains three slices. Its key slice is given; ours is marked in a key object (``--automatic``: has to be found).
 
+With ``--line`` all bytes to and from the PACS go over one that carries so many MB a second, as a hospital's may.
+With ``--airflow`` it runs through the real one (LocalExecutor, pools); processor time is the machine's then, and
+memory is not taken.
+With ``--workers`` each process gets its share of the cores for the network (``stage.threads``); the pools of Airflow
+(two calls of the PACS, one network at once) are not imitated.
+
 A moment of the night is *useful* where its process or the PACS computes (a fifth of a core or more) or bytes move on
 the loopback interface (1 MB/s or more); what is left is waiting.
 """
@@ -32,6 +38,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, timedelta
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -48,12 +55,13 @@ from gtr_batch.loopback import free_port
 from gtr_batch.simulation.phantom.dicom import StudyIdentity, write_key_objects, write_phase
 from gtr_batch.simulation.servers.postgres import EmbeddedPostgres
 from gtr_batch.simulation.servers.services import load_files
-from tests.adapters.pacs.peers import orthanc
+from tests.adapters.pacs.peers import SlowLine, orthanc
 from tests.fixtures_db import as_role, enter_patient
 
 AE_TITLE = "ORTHANC"
 FIRST_NIGHT = date(2026, 3, 2)
 SLICES = (60, 120)  # of each of the three phases; every other case
+PIECE = 64 * 1024  # bytes that a line carries at a time
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -74,9 +82,11 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, nargs="+", default=[12, 48])
-    parser.add_argument("--plain", type=int, default=3, help="cases of the plain pipeline")
+    parser.add_argument("--plain", type=int, default=2, help="cases of the plain pipeline, half of each kind")
     parser.add_argument("--shard-size", type=int, default=16)
     parser.add_argument("--workers", type=int, default=1, help="processes that take shards, as Airflow's tasks do")
+    parser.add_argument("--airflow", action="store_true", help="through the real Airflow, a task a step and shard")
+    parser.add_argument("--line", type=float, help="MB/s that the line to the PACS carries; default: no limit")
     parser.add_argument("--scratch", type=Path, help="where images, PACS and store lie; default the temporary folder")
     parser.add_argument(
         "--automatic", action="store_true", help="no key slice is marked: the network's features of every slice find it"
@@ -91,14 +101,23 @@ def main() -> None:
         templates = given.templates or Path(scratch) / "templates"
         rows = measure(
             Path(scratch), program, templates, given.cases, given.plain, given.shard_size, not given.automatic,
-            given.workers,
+            given.workers, given.line, given.airflow,
         )  # fmt: skip
     given.out.write_text(json.dumps(rows, indent=1) + "\n")
     print(f"{os.cpu_count()} cores, {platform.machine()}; written to {given.out}")
 
 
 def measure(
-    scratch: Path, program: str, made: Path, sizes: list[int], plain: int, shard_size: int, marked: bool, workers: int
+    scratch: Path,
+    program: str,
+    made: Path,
+    sizes: list[int],
+    plain: int,
+    shard_size: int,
+    marked: bool,
+    workers: int,
+    line_mb_s: float | None,
+    in_airflow: bool,
 ) -> list[dict[str, Any]]:
     """Rows of ``bench-night.json``: name, ours, theirs, ratio, target, unit; each night itself under ``night``."""
     _say("phantoms ...")
@@ -108,16 +127,29 @@ def measure(
     artefact = _artefact(scratch / "artefact")
     plain_s = _seconds_of_plain_pipeline(templates, plain)
     _say(f"the plain pipeline: {plain_s:.1f} s a case")
-    with _hospital(scratch, program, artefact, templates, [*sizes, 1], shard_size, marked) as config:
+    with ExitStack() as stack:
+        config = stack.enter_context(_hospital(scratch, program, artefact, templates, [*sizes, 1], shard_size, marked))
+        threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0
+        config = attrs.evolve(config, stage=attrs.evolve(config.stage, threads=threads))
+        if line_mb_s is not None:
+            line = SlowLine(config.pacs.port, piece=PIECE, pause_s=PIECE / (line_mb_s * 1e6))
+            port = stack.enter_context(line.running()).port
+            config = attrs.evolve(config, pacs=attrs.evolve(config.pacs, port=port))
+        if in_airflow:
+            from tests.bench.night_in_airflow import night_in_airflow, running
+
+            run = partial(night_in_airflow, stack.enter_context(running(scratch, config)), config)
+        else:
+            run = partial(_in_a_process, scratch, config, workers)
         nights = []
         for number, cases in enumerate(sizes):
-            nights.append(_in_a_process(scratch, config, FIRST_NIGHT + timedelta(days=number), cases, workers))
+            nights.append(run(FIRST_NIGHT + timedelta(days=number), cases))
             _say(_line(nights[-1]))
-        urgent_s = _urgent(scratch, config, len(sizes))
+        urgent_s = None if in_airflow else _urgent(scratch, config, len(sizes))
     return _rows(nights, plain_s, urgent_s)
 
 
-def _rows(nights: list[Night], plain_s: float, urgent_s: float) -> list[dict[str, Any]]:
+def _rows(nights: list[Night], plain_s: float, urgent_s: float | None) -> list[dict[str, Any]]:
     first, largest = nights[0], nights[-1]
     case_s = largest.wall_s / largest.cases
 
@@ -127,12 +159,16 @@ def _rows(nights: list[Night], plain_s: float, urgent_s: float) -> list[dict[str
     rows = [
         row("a case of the night, times faster than the plain pipeline", case_s, plain_s, plain_s / case_s, 15.0, "s"),
         row("a case of the largest night, against 3 s", case_s, 3.0, case_s / 3.0, 1.0, "s"),
-        row("one study at once, from request to committed, against 30 s", urgent_s, 30.0, urgent_s / 30, 1.0, "s"),
-        row(
-            "peak memory, largest night against smallest",
-            largest.peak_mb, first.peak_mb, largest.peak_mb / first.peak_mb, 1.1, "MB",
-        ),
-    ]  # fmt: skip
+    ]
+    if urgent_s is not None:  # in one process, as the memory is
+        urgent = "one study at once, from request to committed, against 30 s"
+        rows += [
+            row(urgent, urgent_s, 30.0, urgent_s / 30, 1.0, "s"),
+            row(
+                "peak memory, largest night against smallest",
+                largest.peak_mb, first.peak_mb, largest.peak_mb / first.peak_mb, 1.1, "MB",
+            ),
+        ]  # fmt: skip
     rows += [
         row(f"useful share of a night of {n.cases}, faster is more", n.useful, 1.0, n.useful, 0.85, "of its seconds")
         for n in nights
@@ -283,7 +319,7 @@ def _admit(dsn: str, name: str) -> None:
 # A night, in a process of its own: its memory is not that of one before.
 
 
-def _in_a_process(scratch: Path, config: Config, night: date, cases: int, workers: int) -> Night:
+def _in_a_process(scratch: Path, config: Config, workers: int, night: date, cases: int) -> Night:
     import pickle
 
     job, answer = scratch / "job", scratch / "answer"
@@ -307,7 +343,8 @@ def night_alone(config: Config, night: date, cases: int, pacs_pid: int, workers:
         if pool is not None:
             pids += {one.result() for one in [pool.submit(warm, config) for _ in range(2 * workers)]}
         watch = UsefulMoments(pids)
-        cpu, began = watch.processor_s(pids[:1] + pids[2:]), time.perf_counter()
+        ours = UsefulMoments(pids[:1] + pids[2:])  # without the PACS
+        cpu, began = ours.processor_s(), time.perf_counter()
         with watch:
             studies = _timed(seconds, "query", lambda: steps.query_pacs(site, night))
             shards = _timed(seconds, "intake", lambda: steps.intake(site, night, studies))
@@ -319,7 +356,7 @@ def night_alone(config: Config, night: date, cases: int, pacs_pid: int, workers:
                 for name, s in took.items():
                     seconds[name] += s
             _timed(seconds, "close", lambda: steps.close_night(site, night))
-        wall, cpu = time.perf_counter() - began, watch.processor_s(pids[:1] + pids[2:]) - cpu
+        wall, cpu = time.perf_counter() - began, ours.processor_s() - cpu
         states: defaultdict[str, int] = defaultdict(int)
         for case in site.cases.of_night(night):
             states[str(case.state)] += 1
@@ -329,10 +366,12 @@ def night_alone(config: Config, night: date, cases: int, pacs_pid: int, workers:
 
 def warm(config: Config) -> int:
     """Import what the steps need and read the weights once; returns the process's number."""
+    from gtr_airflow.preload import import_libraries
     from gtr_batch import logs, night  # noqa: F401
     from gtr_batch.stage import load_artefact
 
     logs.configure(level="ERROR")
+    import_libraries()
     load_artefact(config.stage.artefact)
     time.sleep(0.2)  # so that each worker of a pool takes one
     return os.getpid()
@@ -365,13 +404,13 @@ def _peak_mb(pid: int) -> float:
 
 
 class UsefulMoments:
-    """Looks, while its block runs, which moments were useful."""
+    """Looks, while its block runs, which moments were useful: of these processes, or (None) of the whole machine."""
 
     EVERY_S = 0.05
     CORE, BYTES_S = 0.2, 1e6
 
-    def __init__(self, pids: Sequence[int]) -> None:
-        self._pids = list(pids)
+    def __init__(self, pids: Sequence[int] | None) -> None:
+        self._pids = pids
         self._stop = threading.Event()
         self._moments: list[tuple[float, bool]] = []
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -399,13 +438,21 @@ class UsefulMoments:
 
     def _now(self) -> tuple[float, float, float]:
         line = next(x for x in Path("/proc/net/dev").read_text().splitlines() if x.strip().startswith("lo:"))
-        return time.perf_counter(), self.processor_s(self._pids), float(line.split(":")[1].split()[0])
+        return time.perf_counter(), self.processor_s(), float(line.split(":")[1].split()[0])
 
-    @staticmethod
-    def processor_s(pids: Sequence[int]) -> float:
-        """Processor seconds of processes so far."""
-        stats = (Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in pids)
-        return sum(int(one[11]) + int(one[12]) for one in stats) / os.sysconf("SC_CLK_TCK")
+    def processor_s(self) -> float:
+        """Processor seconds of the processes so far."""
+        return sum(map(_processor_s, self._pids)) if self._pids is not None else _processor_s_of_the_machine()
+
+
+def _processor_s(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def _processor_s_of_the_machine() -> float:
+    user, nice, system = Path("/proc/stat").read_text().split()[1:4]
+    return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _urgent(scratch: Path, config: Config, number: int) -> float:
@@ -444,7 +491,7 @@ def _toml(config: Config) -> str:
 
 
 def _seconds_of_plain_pipeline(templates: list[Path], cases: int) -> float:
-    """Median seconds of a case: read, prepare, explain."""
+    """Mean seconds of a case: read, prepare, explain."""
     import torch
     from torchvision.models import resnet152
 
@@ -461,7 +508,7 @@ def _seconds_of_plain_pipeline(templates: list[Path], cases: int) -> float:
         key = str(headers[len(headers) // 2].SOPInstanceUID)
         _explained(network, torch.from_numpy(bench_preprocess.theirs(portal, key)).float())
         seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
+    return statistics.mean(seconds)
 
 
 def _explained(network: Any, slices: Any) -> Any:

@@ -335,7 +335,9 @@ class SlowLine:
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
-            while (piece := source.recv(self._piece)) and not self._end.wait(self._pause_s):
+            while piece := source.recv(self._piece):
+                if self._end.wait(self._pause_s * len(piece) / self._piece):
+                    break
                 sink.sendall(piece)
         for end in (source, sink):
             with suppress(OSError):
