@@ -18,7 +18,6 @@ from typing import Literal
 
 import numpy as np
 from attrs import field, frozen
-from scipy import ndimage
 
 MEASURE = 1  # of the way in which a slice is measured: what was measured in another way is measured anew
 _GRID_MM = 1.6  # slices are block-averaged to about this before anything is measured: faster, and less noise
@@ -121,6 +120,8 @@ def measure(image: GridSlice) -> SliceMeasure:
 
 def outside(mask: np.ndarray) -> np.ndarray:
     """What lies outside a mask and is joined to the image's edge: all but the mask and its holes."""
+    from scipy import ndimage
+
     labels, _ = ndimage.label(~mask)
     edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     joined = np.zeros(int(labels.max()) + 1, dtype=bool)
@@ -130,6 +131,8 @@ def outside(mask: np.ndarray) -> np.ndarray:
 
 
 def _largest(mask: np.ndarray) -> np.ndarray | None:
+    from scipy import ndimage
+
     labels, count = ndimage.label(mask)
     if not count:
         return None
@@ -169,6 +172,8 @@ def _spine(image: np.ndarray, body: np.ndarray, dy: float, dx: float) -> tuple[i
     The spinal canal is found first, a soft disk that bone surrounds on all sides; the vertebral body lies in
     front of it. Where there is no canal (a simple phantom) a solid block of bone stands for it.
     """
+    from scipy import ndimage
+
     down, across = body.sum(axis=1), body.sum(axis=0)
     rows, columns = np.nonzero(down)[0], np.nonzero(across)[0]
     top, bottom = rows[0], rows[-1] + 1
@@ -337,6 +342,8 @@ _EXCHANGES = (
 
 def _liver(image: np.ndarray, body: np.ndarray, spine: tuple[int, int], dy: float, dx: float) -> tuple[float, float]:
     """(mode HU, area in mm2) of the largest even soft-tissue region on the patient's right, or (NaN, 0)."""
+    from scipy import ndimage
+
     row, column = spine
     size = (max(3, round(9 / dy)), max(3, round(9 / dx)))
     # Only what lies on the patient's right within the body is asked; filters look a few pixels further.

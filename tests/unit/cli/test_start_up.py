@@ -11,6 +11,7 @@ NOT_FOR_HELP = {"numpy", "scipy", "pydicom", "structlog", "cattrs", "asyncio", "
 OURS_NOT_FOR_HELP = ("gtr_batch.config", "gtr_batch.night", "gtr_batch.wiring", "gtr_batch.audit", "gtr_batch.stage")
 #: Not needed by a site that nobody has asked for anything yet: every task of a night and every command opens one.
 NOT_FOR_A_SITE = {
+    "scipy",
     "torch",
     "torchvision",
     "great_expectations",
@@ -23,7 +24,6 @@ NOT_FOR_A_SITE = {
     "highdicom",
     "airflow",
     "jinja2",
-    "scipy.stats",
 }
 
 
