@@ -72,8 +72,9 @@ def need_program():
     """A function that returns the path of a program, or ends the test: a failure in CI, elsewhere a skip."""
 
     def need(name: str, package: str) -> str:
-        beside_python = str(Path(sys.executable).parent)  # where programs out of wheels lie
-        found = shutil.which(name) or shutil.which(name, path=os.pathsep.join([beside_python, "/usr/sbin", "/sbin"]))
+        beside_python = str(Path(sys.executable).parent)  # programs out of wheels, pynetdicom's `findscu` among them
+        elsewhere = [folder for folder in os.get_exec_path() if folder != beside_python]
+        found = shutil.which(name, path=os.pathsep.join([*elsewhere, "/usr/sbin", "/sbin", beside_python]))
         if not found:
             _absent(f"{name} is not installed (Debian: {package})")
         return str(found)
