@@ -37,7 +37,7 @@ def postgres_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated_template(postgres_uri: str) -> str:
     """Name of a migrated database that `database` copies."""
-    migrate(_create(postgres_uri, "gtr_template"))
+    migrate(create_database(postgres_uri, "gtr_template"))
     return "gtr_template"
 
 
@@ -45,7 +45,7 @@ def migrated_template(postgres_uri: str) -> str:
 def empty_dsn(postgres_uri: str) -> Iterator[str]:
     """Superuser's DSN of a fresh database without any migration."""
     name = f"gtr_empty_{next(_COUNT)}"
-    yield _create(postgres_uri, name)
+    yield create_database(postgres_uri, name)
     _drop(postgres_uri, name)
 
 
@@ -53,7 +53,7 @@ def empty_dsn(postgres_uri: str) -> Iterator[str]:
 def dsn(postgres_uri: str, migrated_template: str) -> Iterator[str]:
     """Superuser's DSN of a fresh, migrated, empty database."""
     name = f"gtr_test_{next(_COUNT)}"
-    yield _create(postgres_uri, name, migrated_template)
+    yield create_database(postgres_uri, name, migrated_template)
     _drop(postgres_uri, name)
 
 
@@ -61,7 +61,7 @@ def dsn(postgres_uri: str, migrated_template: str) -> Iterator[str]:
 def module_dsn(postgres_uri: str, migrated_template: str) -> Iterator[str]:
     """As `dsn`, for all tests of a module together."""
     name = f"gtr_module_{next(_COUNT)}"
-    yield _create(postgres_uri, name, migrated_template)
+    yield create_database(postgres_uri, name, migrated_template)
     _drop(postgres_uri, name)
 
 
@@ -71,6 +71,15 @@ def database(dsn: str) -> Iterator[Database]:
     made = Database(logins(dsn))
     yield made
     made.close()
+
+
+def create_database(uri: str, name: str, template: str = "template0") -> str:
+    """Create a database and return the superuser's DSN of it; `uri` may be a DSN."""
+    statement = sql.SQL("create database {} template {} strategy file_copy").format(
+        sql.Identifier(name), sql.Identifier(template)
+    )
+    _as_superuser(uri, statement)
+    return make_dsn(**{**parse_dsn(uri), "dbname": name})
 
 
 def enter_patient(cursor: psycopg2.extensions.cursor, patient_id: str) -> None:
@@ -104,14 +113,6 @@ def _in_memory() -> Iterator[Path | None]:
     with tempfile.TemporaryDirectory(prefix="gtr-postgres-", dir=MEMORY, ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o711)  # PostgreSQL runs under another account where the tests run as root
         yield Path(name)
-
-
-def _create(uri: str, name: str, template: str = "template0") -> str:
-    statement = sql.SQL("create database {} template {} strategy file_copy").format(
-        sql.Identifier(name), sql.Identifier(template)
-    )
-    _as_superuser(uri, statement)
-    return make_dsn(**{**parse_dsn(uri), "dbname": name})
 
 
 def _drop(uri: str, name: str) -> None:

@@ -19,6 +19,8 @@ from typing import Literal
 import numpy as np
 from attrs import field, frozen
 
+# SciPy is imported where a slice is measured: whoever opens a site imports this module.
+
 MEASURE = 1  # of the way in which a slice is measured: what was measured in another way is measured anew
 _GRID_MM = 1.6  # slices are block-averaged to about this before anything is measured: faster, and less noise
 _CLIP_HU = (-1024.0, 3000.0)

@@ -217,16 +217,13 @@ def slopes_of_redrawn(positive: np.ndarray, said: np.ndarray, counts: np.ndarray
     """
     y = np.asarray(positive, float)
     x = logit(np.clip(said, _EDGE, 1 - _EDGE))
-    whole = _newton(np.column_stack([np.ones(len(x)), x]), y, firth=False)
     found = np.full(len(counts), np.nan)
     left = np.flatnonzero(_has_a_line(x, y, counts))
-    begins = [whole[0]] if whole is not None and _sound(whole) else []
-    for begin in [*begins, np.zeros(2)]:  # a fit is quick from where the whole cohort's lies; as it is made alone, else
-        beta, error, rests = _newton_of_redrawn(x, y, counts[left], begin, firth=False)
-        sound = rests & np.isfinite(error) & _says_something(beta[:, 1], error)
-        found[left[sound]] = beta[sound, 1]
-        left = left[~sound]
-    beta, _, rests = _newton_of_redrawn(x, y, counts[left], np.zeros(2), firth=True)
+    beta, error, rests = _newton_of_redrawn(x, y, counts[left], firth=False)
+    sound = rests & np.isfinite(error) & _says_something(beta[:, 1], error)
+    found[left[sound]] = beta[sound, 1]
+    left = left[~sound]
+    beta, _, rests = _newton_of_redrawn(x, y, counts[left], firth=True)
     found[left[rests]] = beta[rests, 1]
     return found
 
@@ -239,7 +236,7 @@ def _has_a_line(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _newton_of_redrawn(
-    x: np.ndarray, y: np.ndarray, counts: np.ndarray, begin: np.ndarray, *, firth: bool
+    x: np.ndarray, y: np.ndarray, counts: np.ndarray, *, firth: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As `_newton`, of all redrawn cohorts at once.
 
@@ -249,7 +246,7 @@ def _newton_of_redrawn(
         Coefficients (draws, 2), standard errors of the slopes, and whether each fit came to rest.
     """
     draws = len(counts)
-    beta, error, rests = np.tile(begin, (draws, 1)), np.full(draws, np.nan), np.zeros(draws, bool)
+    beta, error, rests = np.zeros((draws, 2)), np.full(draws, np.nan), np.zeros(draws, bool)
     squares = x * x
     left = np.arange(draws)
     for _ in range(_STEPS):

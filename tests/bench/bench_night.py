@@ -47,7 +47,6 @@ import attrs
 import psycopg2
 import pydicom
 from attrs import frozen
-from psycopg2.extensions import make_dsn, parse_dsn
 
 from gtr_batch.config import Config, DatabaseConfig, FilesConfig, NightConfig, PacsConfig, StageConfig
 from gtr_batch.domain.identifiers import derived_uid
@@ -56,7 +55,7 @@ from gtr_batch.simulation.phantom.dicom import StudyIdentity, write_key_objects,
 from gtr_batch.simulation.servers.postgres import EmbeddedPostgres
 from gtr_batch.simulation.servers.services import load_files
 from tests.adapters.pacs.peers import SlowLine, orthanc
-from tests.fixtures_db import as_role, enter_patient
+from tests.fixtures_db import as_role, create_database, enter_patient
 
 AE_TITLE = "ORTHANC"
 FIRST_NIGHT = date(2026, 3, 2)
@@ -99,53 +98,41 @@ def main() -> None:
         parser.error("Orthanc is not installed (Debian: orthanc)")
     with tempfile.TemporaryDirectory(prefix="gtr-bench-night-", dir=given.scratch) as scratch:
         templates = given.templates or Path(scratch) / "templates"
-        rows = measure(
-            Path(scratch), program, templates, given.cases, given.plain, given.shard_size, not given.automatic,
-            given.workers, given.line, given.airflow,
-        )  # fmt: skip
+        rows = measure(Path(scratch), program, templates, given)
     given.out.write_text(json.dumps(rows, indent=1) + "\n")
     print(f"{os.cpu_count()} cores, {platform.machine()}; written to {given.out}")
 
 
-def measure(
-    scratch: Path,
-    program: str,
-    made: Path,
-    sizes: list[int],
-    plain: int,
-    shard_size: int,
-    marked: bool,
-    workers: int,
-    line_mb_s: float | None,
-    in_airflow: bool,
-) -> list[dict[str, Any]]:
+def measure(scratch: Path, program: str, made: Path, given: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of ``bench-night.json``: name, ours, theirs, ratio, target, unit; each night itself under ``night``."""
     _say("phantoms ...")
     with ProcessPoolExecutor(len(SLICES), mp_context=get_context("spawn")) as pool:
         folders = [made / str(n) for n in SLICES]
         templates = list(pool.map(_template, folders, SLICES, range(len(SLICES))))
     artefact = _artefact(scratch / "artefact")
-    plain_s = _seconds_of_plain_pipeline(templates, plain)
+    plain_s = _seconds_of_plain_pipeline(templates, given.plain)
     _say(f"the plain pipeline: {plain_s:.1f} s a case")
     with ExitStack() as stack:
-        config = stack.enter_context(_hospital(scratch, program, artefact, templates, [*sizes, 1], shard_size, marked))
-        threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0
+        config = stack.enter_context(
+            _hospital(scratch, program, artefact, templates, [*given.cases, 1], given.shard_size, not given.automatic)
+        )
+        threads = max(1, (os.cpu_count() or 1) // given.workers) if given.workers > 1 else 0
         config = attrs.evolve(config, stage=attrs.evolve(config.stage, threads=threads))
-        if line_mb_s is not None:
-            line = SlowLine(config.pacs.port, piece=PIECE, pause_s=PIECE / (line_mb_s * 1e6))
+        if given.line is not None:
+            line = SlowLine(config.pacs.port, piece=PIECE, pause_s=PIECE / (given.line * 1e6))
             port = stack.enter_context(line.running()).port
             config = attrs.evolve(config, pacs=attrs.evolve(config.pacs, port=port))
-        if in_airflow:
+        if given.airflow:
             from tests.bench.night_in_airflow import night_in_airflow, running
 
             run = partial(night_in_airflow, stack.enter_context(running(scratch, config)), config)
         else:
-            run = partial(_in_a_process, scratch, config, workers)
+            run = partial(_in_a_process, scratch, config, given.workers)
         nights = []
-        for number, cases in enumerate(sizes):
+        for number, cases in enumerate(given.cases):
             nights.append(run(FIRST_NIGHT + timedelta(days=number), cases))
             _say(_line(nights[-1]))
-        urgent_s = None if in_airflow else _urgent(scratch, config, len(sizes))
+        urgent_s = None if given.airflow else _urgent(scratch, config, len(given.cases))
     return _rows(nights, plain_s, urgent_s)
 
 
@@ -279,12 +266,7 @@ def _hospital(
     postgres = EmbeddedPostgres(scratch / "postgres")
     postgres.start()
     try:
-        connection = psycopg2.connect(postgres.uri)
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("create database bench")
-        connection.close()
-        dsn = make_dsn(**{**parse_dsn(postgres.uri), "dbname": "bench"})
+        dsn = create_database(postgres.uri, "bench")
         migrate(dsn)
         pacs = PacsConfig(port=port, called_ae_title=AE_TITLE, commitment_port=our_port)
         with orthanc(program, scratch / "orthanc", port, ae_title=AE_TITLE, our_port=our_port) as process:

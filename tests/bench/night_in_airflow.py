@@ -11,12 +11,12 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from gtr_batch.config import Config
 from gtr_batch.simulation.servers.airflow_stack import AirflowStack
 from tests.bench.bench_night import Night, UsefulMoments, warm
+from tests.fixtures_db import create_database
 from tests.nights.real_airflow import airflow_for_a_night, rows_of, state_at_end, uri_of
 
 DAG = "nightly_staging"
@@ -25,13 +25,7 @@ DAG = "nightly_staging"
 @contextmanager
 def running(scratch: Path, config: Config) -> Iterator[AirflowStack]:
     """Airflow with a database of its own in the same PostgreSQL, ready for a night."""
-    dsn = _superusers(config.database.dsn)
-    connection = psycopg2.connect(dsn)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("create database airflow")
-    connection.close()
-    airflow_dsn = make_dsn(**{**parse_dsn(dsn), "dbname": "airflow"})
+    airflow_dsn = create_database(_superusers(config.database.dsn), "airflow")
     settings = {"OMP_NUM_THREADS": str(os.cpu_count())}
     folder = scratch / "airflow"
     folder.mkdir()
